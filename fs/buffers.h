@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * buffers.h - memory for READ, kept between requests: a fresh mebibyte from malloc(3) for each would cost as much in page
+ * faults as the copying itself.
+ */
+#ifndef SQLSNAPFS_BUFFERS_H
+#define SQLSNAPFS_BUFFERS_H
+
+#include <pthread.h>
+#include <stddef.h>
+
+#define BUFFER_SIZE (1u << 20) /* bytes; the largest READ that the kernel sends */
+#define BUFFERS_KEPT 4
+
+struct buffers {
+	pthread_mutex_t lock;
+	void *kept[BUFFERS_KEPT];
+	size_t count;
+};
+
+void buffers_init(struct buffers *b);
+void buffers_finish(struct buffers *b);
+
+/* BUFFER_SIZE bytes, NULL without memory; given back by buffer_put(). */
+void *buffer_get(struct buffers *b);
+void buffer_put(struct buffers *b, void *buffer);
+
+#endif

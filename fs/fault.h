@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* fault.h - the text that goes with a failure on this side of sqlsnap.h. */
+#ifndef SQLSNAPFS_FAULT_H
+#define SQLSNAPFS_FAULT_H
+
+#include "../src/sqlsnap.h"
+
+/* Writes the text (cut to fit) and returns CODE, so that a failure is one return statement. */
+int fault(struct snap_err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* -ENOMEM with its text. */
+int fault_memory(struct snap_err *err);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fs.h - what the life of the program (main.c, session.c) needs of the file system that it serves (ops.c).
+ *
+ * The order of a life: snap_create(), fs_create(), fuse_session_new(&fs_ops, fs), mount, snap_start(), loop, unmount,
+ * fuse_session_destroy(), fs_destroy(), snap_destroy().
+ */
+#ifndef SQLSNAPFS_FS_H
+#define SQLSNAPFS_FS_H
+
+#define FUSE_USE_VERSION 312 /* the loop's configuration as an object; 3.17 knows it too */
+
+#include <fuse_lowlevel.h>
+#include <stdbool.h>
+
+#include "../src/sqlsnap.h"
+
+struct fs; /* nodes, handles, and the snap that they stand on */
+
+struct fs_config {
+	struct snap *snap;  /* borrowed; outlives the fs */
+	bool read_only;	    /* every change is EROFS */
+	unsigned max_read;  /* bytes, from -o max_read; 0: not given. init() must copy it to conn->max_read, for libfuse
+			     * ends the session when the two differ */
+};
+
+/* Copies CONFIG. *out is owned by the caller; -errno, and *out untouched, on failure. */
+int fs_create(struct fs **out, const struct fs_config *config);
+/* After fuse_session_destroy(). Accepts NULL. */
+void fs_destroy(struct fs *fs);
+
+/* Its userdata is the struct fs. The root must answer GETATTR: the mount is called ready once it does. */
+extern const struct fuse_lowlevel_ops fs_ops;
+
+#endif

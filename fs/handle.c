@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* handle.c - see handle.h. */
+#include "handle.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+
+static struct handle *make(struct nodes *nodes, struct node *node, enum handle_kind kind)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->kind = kind;
+	h->node = node_ref(nodes, node);
+	atomic_init(&h->failed, false);
+	return h;
+}
+
+static void unmake(struct nodes *nodes, struct handle *h)
+{
+	node_put(nodes, h->node);
+	free(h);
+}
+
+static int open_file(struct handle *h, struct snap *snap, struct snap_err *err)
+{
+	char path[PATH_MAX];
+	int rc = node_path(h->node, NULL, path, sizeof(path));
+
+	return rc ? rc : snap_file_open(snap, path, h->node->key[0], h->node->key[1], &h->file, err);
+}
+
+static int open_generation(struct handle *h, bool may_wait, struct snap_gen **moved, struct snap_err *err)
+{
+	int rc = snap_gen_open(h->node->gen, may_wait ? 0 : SNAP_NOWAIT, moved, err);
+
+	h->gen = h->node->gen;
+	if (rc == SNAP_MOVED)
+		return HANDLE_MOVED;
+	return rc == SNAP_WOULD_WAIT ? HANDLE_WOULD_WAIT : rc;
+}
+
+int handle_open(struct handle **out, struct snap *snap, struct nodes *nodes, struct node *node, bool may_wait,
+		struct snap_gen **moved, struct snap_err *err)
+{
+	struct handle *h = make(nodes, node, HANDLE_EMPTY);
+	int rc = -EINVAL;
+
+	if (!h)
+		return -ENOMEM;
+	switch (node->kind) {
+	case SNAP_DATABASE:
+		h->kind = HANDLE_GENERATION;
+		rc = open_generation(h, may_wait, moved, err);
+		break;
+	case SNAP_PLAIN:
+		h->kind = HANDLE_FILE;
+		rc = open_file(h, snap, err);
+		break;
+	case SNAP_SIDECAR:
+		rc = 0;
+		break;
+	case SNAP_FOLDER:
+	case SNAP_MOUNTPOINT:
+	case SNAP_SYMLINK:
+	case SNAP_SPECIAL:
+		break;
+	}
+	if (rc)
+		unmake(nodes, h);
+	else
+		*out = h;
+	return rc;
+}
+
+int handle_open_folder(struct handle **out, struct snap *snap, struct nodes *nodes, struct node *node,
+		       struct snap_err *err)
+{
+	struct handle *h = make(nodes, node, HANDLE_FOLDER);
+	char path[PATH_MAX];
+	int rc;
+
+	if (!h)
+		return -ENOMEM;
+	rc = node_path(node, NULL, path, sizeof(path));
+	if (!rc)
+		rc = snap_list_create(snap, path, &h->list, err);
+	if (rc)
+		unmake(nodes, h);
+	else
+		*out = h;
+	return rc;
+}
+
+ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err)
+{
+	switch (h->kind) {
+	case HANDLE_GENERATION:
+		return snap_gen_read(h->gen, buf, size, offset, err);
+	case HANDLE_FILE:
+		return snap_file_read(h->file, buf, size, offset);
+	case HANDLE_EMPTY:
+		return 0;
+	case HANDLE_FOLDER:
+		break;
+	}
+	return -EISDIR;
+}
+
+void handle_close(struct handle *h, struct nodes *nodes)
+{
+	switch (h->kind) {
+	case HANDLE_GENERATION:
+		snap_gen_close(h->gen);
+		break;
+	case HANDLE_FILE:
+		snap_file_close(h->file);
+		break;
+	case HANDLE_FOLDER:
+		snap_list_destroy(h->list);
+		break;
+	case HANDLE_EMPTY:
+		break;
+	}
+	unmake(nodes, h);
+}

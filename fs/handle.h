@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * handle.h - what an open descriptor is. No FUSE calls, so that it is tested without a mount.
+ *
+ * A handle belongs to the descriptors that the kernel opened it for; RELEASE ends it. Reads of one handle may come from
+ * several threads at once.
+ */
+#ifndef SQLSNAPFS_HANDLE_H
+#define SQLSNAPFS_HANDLE_H
+
+#include <stdatomic.h>
+
+#include "node.h"
+
+enum handle_kind {
+	HANDLE_GENERATION, /* a database */
+	HANDLE_FILE,	   /* a plain file */
+	HANDLE_EMPTY,	   /* a database's -wal or -shm */
+	HANDLE_FOLDER,
+};
+
+struct handle {
+	enum handle_kind kind;
+	struct node *node; /* a reference */
+	union {
+		struct snap_gen *gen; /* opened; the reference is the node's */
+		struct snap_file *file; /* owned */
+		struct snap_list *list; /* owned */
+	};
+	atomic_bool failed; /* a read failed and was logged */
+};
+
+enum handle_answer {
+	HANDLE_MOVED = 1, /* *moved is to be opened instead: see snap_gen_open() */
+	HANDLE_WOULD_WAIT,
+};
+
+/*
+ * Opens what NODE is for reading. 0 and *OUT, owned by the caller; with MAY_WAIT false HANDLE_WOULD_WAIT instead of waiting;
+ * HANDLE_MOVED with a reference in *MOVED. -errno with words in ERR.
+ */
+int handle_open(struct handle **out, struct snap *snap, struct nodes *nodes, struct node *node, bool may_wait,
+		struct snap_gen **moved, struct snap_err *err);
+int handle_open_folder(struct handle **out, struct snap *snap, struct nodes *nodes, struct node *node,
+		       struct snap_err *err);
+ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+void handle_close(struct handle *h, struct nodes *nodes);
+
+#endif

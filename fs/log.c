@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * log.c - see log.h. The level and the sink are the program's only mutable globals. It allocates nothing, so that a line
+ * gets out when memory does not; a line that cannot be written is lost.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 2048
+
+static _Atomic int log_level = SNAP_INFO;
+static _Atomic int log_sink = LOG_TO_STDERR;
+
+void log_set_level(enum snap_level level)
+{
+	log_level = (int)level;
+}
+
+void log_set_sink(enum log_sink sink)
+{
+	if (sink == LOG_TO_SYSLOG)
+		openlog("sqlsnapfs", LOG_PID, LOG_DAEMON);
+	log_sink = (int)sink;
+}
+
+bool log_wants(enum snap_level level)
+{
+	return (int)level >= log_level;
+}
+
+char *log_escape(char *out, size_t size, const char *in)
+{
+	static const char digits[] = "0123456789abcdef";
+	size_t used = 0;
+
+	for (const unsigned char *c = (const unsigned char *)in; *c; c++) {
+		/* C1 controls are two bytes in UTF-8; terminals obey them as well. */
+		bool c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f;
+		bool plain = *c >= 0x20 && *c != 0x7f && !c1;
+
+		if (used + (plain ? 1 : 4) + 1 > size)
+			break;
+		if (plain) {
+			out[used++] = (char)*c;
+			continue;
+		}
+		out[used++] = '\\';
+		out[used++] = 'x';
+		out[used++] = digits[*c >> 4];
+		out[used++] = digits[*c & 15];
+	}
+	if (size)
+		out[used] = '\0';
+	return out;
+}
+
+static const char *level_word(enum snap_level level)
+{
+	switch (level) {
+	case SNAP_ERROR:
+		return "error: ";
+	case SNAP_WARNING:
+		return "warning: ";
+	case SNAP_DEBUG:
+		return "debug: ";
+	case SNAP_INFO:
+	default:
+		return "";
+	}
+}
+
+static int level_priority(enum snap_level level)
+{
+	switch (level) {
+	case SNAP_ERROR:
+		return LOG_ERR;
+	case SNAP_WARNING:
+		return LOG_WARNING;
+	case SNAP_DEBUG:
+		return LOG_DEBUG;
+	case SNAP_INFO:
+	default:
+		return LOG_INFO;
+	}
+}
+
+static void write_line(const char *prefix, const char *module, const char *text)
+{
+	char line[LINE_MAX_BYTES + 64];
+	int length = snprintf(line, sizeof(line), "sqlsnapfs: %s%s%s%s\n", prefix, module, *module ? ": " : "", text);
+
+	if (length < 0)
+		return;
+	if ((size_t)length >= sizeof(line))
+		length = (int)sizeof(line) - 1;
+	if (write(STDERR_FILENO, line, (size_t)length) < 0)
+		return; /* there is nobody left to tell */
+}
+
+void log_line(enum snap_level level, const char *module, const char *format, ...)
+{
+	int saved = errno;
+	char raw[LINE_MAX_BYTES / 2], text[LINE_MAX_BYTES];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(raw, sizeof(raw), format, ap);
+	va_end(ap);
+	log_escape(text, sizeof(text), raw);
+	if (log_sink == LOG_TO_SYSLOG)
+		syslog(level_priority(level), "%s%s: %s", level_word(level), module, text);
+	else
+		write_line(level_word(level), module, text);
+	errno = saved;
+}
+
+void log_refusal(const char *text)
+{
+	int saved = errno;
+	char escaped[LINE_MAX_BYTES];
+
+	write_line("", "", log_escape(escaped, sizeof(escaped), text));
+	errno = saved;
+}

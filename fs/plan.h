@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * plan.h - what is asked for, resolved against the file system as it is now, and refused where it cannot be meant.
+ *
+ * Opens no database: that is for after daemonising. Before chdir(2) and before any thread.
+ */
+#ifndef SQLSNAPFS_PLAN_H
+#define SQLSNAPFS_PLAN_H
+
+#include "mount.h"
+#include "options.h"
+
+struct plan_source {
+	char *name; /* owned; what a database is called in the mount; NULL for a folder */
+	char *path; /* owned; absolute; of a database, its last part may be a link */
+	char *real; /* owned; without links */
+};
+
+struct plan {
+	struct plan_source *sources; /* owned; databases, or one folder */
+	size_t count;
+	bool folder;
+	bool implied; /* the current directory, named by nobody */
+	char *store;  /* owned; absolute; NULL: the default */
+	struct mountpoint mountpoint;
+};
+
+/* Fills PLAN, which plan_finish() frees also after a failure. -errno with one line that says what to do. */
+int plan_make(struct plan *plan, const struct options *options, struct snap_err *err);
+void plan_finish(struct plan *plan);
+
+#define PLAN_UNCOUNTED SIZE_MAX
+/* "/srv/app on /mnt/snap: 2 databases, reading only", cut to SIZE bytes. */
+void plan_describe(const struct plan *plan, size_t databases, char *out, size_t size);
+
+/* What the table of mounts shows as the source; borrowed. */
+const char *plan_fsname(const struct plan *plan, const struct options *options);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cleanup.h - locals that clean themselves up. errno survives every one of them. A value is handed on with
+ * steal_fd() or steal_ptr(), which leave nothing behind to clean.
+ */
+#ifndef SQLSNAP_CLEANUP_H
+#define SQLSNAP_CLEANUP_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static inline void cleanup_free(void *p)
+{
+	int saved = errno;
+
+	free(*(void **)p);
+	errno = saved;
+}
+
+static inline void cleanup_close(const int *fd)
+{
+	int saved = errno;
+
+	if (*fd >= 0)
+		close(*fd);
+	errno = saved;
+}
+
+static inline void cleanup_unlock(pthread_mutex_t **mutex)
+{
+	if (*mutex)
+		pthread_mutex_unlock(*mutex);
+}
+
+static inline pthread_mutex_t *lock_guard(pthread_mutex_t *mutex)
+{
+	pthread_mutex_lock(mutex);
+	return mutex;
+}
+
+static inline int steal_fd(int *fd)
+{
+	int stolen = *fd;
+
+	*fd = -1;
+	return stolen;
+}
+
+static inline void *steal_voidp(void *p)
+{
+	void *stolen = *(void **)p;
+
+	*(void **)p = NULL;
+	return stolen;
+}
+
+#define autofree __attribute__((cleanup(cleanup_free)))
+#define autoclose __attribute__((cleanup(cleanup_close)))
+#define steal_ptr(p) ((__typeof__(*(p)))steal_voidp(p))
+
+/* Holds MUTEX until the end of the enclosing block. */
+#define LOCK_CONCAT_(a, b) a##b
+#define LOCK_NAME_(line) LOCK_CONCAT_(lock_held_, line)
+#define lock_scope(mutex) \
+	__attribute__((cleanup(cleanup_unlock), unused)) pthread_mutex_t *LOCK_NAME_(__LINE__) = lock_guard(mutex)
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* core.h - what all sources of one mount share. Made by snap.c, reached through each source. */
+#ifndef SQLSNAP_CORE_H
+#define SQLSNAP_CORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "rawfd.h"
+#include "sqlsnap.h"
+#include "store.h"
+#include "work.h"
+
+struct core {
+	struct snap_config config; /* STORE is not used: see the field below */
+	struct rawfd_table *raw;   /* owned, as the next two */
+	struct work *work;
+	struct store *store;
+	atomic_int connected; /* incarnations with an open connection */
+	_Atomic uint64_t ids; /* the last generation number given out */
+	_Atomic uint64_t incarnations;
+
+	pthread_mutex_t lock; /* guards the two below */
+	pthread_cond_t changed;
+	bool awake;  /* some source is connected or holds an image: the janitor goes its rounds */
+	bool ending;
+};
+
+/* Has the janitor begin its rounds. Cheap when it is at it already. */
+void core_wake(struct core *core);
+
+/* Reports to the configuration's event function. Under no lock. */
+void core_event(const struct core *core, enum snap_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

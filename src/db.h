@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * db.h - the one place where a connection is opened, with its flags and hardening.
+ *
+ * Every connection: private cache, no threading mutex (its owner serialises), no automatic checkpoint, no checkpoint on
+ * close (but DB_CLOSER), no memory mapping, no extension loading, untrusted schema, cell_size_check. Its page cache keeps
+ * SQLite's default bound: we read past it, and setting it would need the schema.
+ */
+#ifndef SQLSNAP_DB_H
+#define SQLSNAP_DB_H
+
+#include "error.h"
+#include "vfs.h"
+
+struct sqlite3;
+
+struct db {
+	struct sqlite3 *handle; /* owned; NULL when closed */
+	struct vfs *vfs;	/* owned; NULL for DB_PRIVATE */
+};
+
+enum db_kind {
+	DB_READER,  /* READONLY, VFS_READER: live databases */
+	DB_CLOSER,  /* READWRITE, VFS_CLOSER: the close that an application would have made */
+	DB_PRIVATE, /* READWRITE|CREATE, plain unix VFS: files of the store that nobody else sees */
+};
+
+#define DB_INIT ((struct db){NULL, NULL})
+
+/*
+ * Opens NAME in the folder DIRFD (an O_PATH descriptor is enough; it must stay open as long as the connection) as
+ * /proc/self/fd/DIRFD/NAME. Locks nothing and looks only at the first 100 bytes. -EINVAL: not a file name; else by
+ * db_errno(). A failure leaves *DB as it was.
+ */
+int db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struct snap_err *err);
+/* Accepts a closed or half-opened one. */
+void db_close(struct db *db);
+
+/* Runs SQL that returns nothing of interest. SQLite's extended result code, 0 for success. */
+int db_exec(struct db *db, const char *sql);
+
+/* SQLite's result code as -errno: BUSY and LOCKED -EBUSY, NOMEM -ENOMEM, FULL -ENOSPC, CANTOPEN the system's errno or
+ * -EACCES, PERM and AUTH -EACCES, READONLY -EROFS, IOERR -ENOSPC when the system said so (a -shm that
+ * cannot grow), everything else -EIO. */
+int db_errno(struct db *db, int rc);
+/* SQLite's words for its last failure on this connection; borrowed until the next call. */
+const char *db_text(struct db *db);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* error.h - the text that goes with a failure, in the caller's memory so that it works out of memory. */
+#ifndef SQLSNAP_ERROR_H
+#define SQLSNAP_ERROR_H
+
+#include "sqlsnap.h"
+
+/* Writes the text (cut to fit) and returns CODE, so that a failure is one return statement. ERR may be NULL. */
+int err_set(struct snap_err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The same with ": strerror(errno)" behind it; returns -errno. */
+int err_errno(struct snap_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

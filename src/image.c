@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * image.c - see image.h.
+ *
+ * What must stay true: bytes read under a pin are given out only after conn_intact() has vouched for them; a backing is let
+ * go only when nobody reads from it; the image's lock is never held over I/O (building the page map copies from shared
+ * memory).
+ */
+#include "image.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "spool.h"
+
+#define PAGES_AT_ONCE 256 /* pages whose frames are looked up at a time: 1 KiB of stack */
+#define READ_AT_ONCE 65536 /* SQLite's unix VFS reads at most 128 KiB less one byte at a time */
+
+/* Where bytes are: under a pin, or in a spool. Reference-counted, for readers outlive a swap. */
+struct backing {
+	int refs;	   /* guarded by image->lock */
+	struct conn *conn; /* owned; NULL: the spool */
+	struct spool spool; /* owned */
+};
+
+struct image {
+	pthread_mutex_t lock;
+	int refs; /* guarded by lock, as all below */
+	struct backing *backing;
+	struct pagemap map;
+	bool dead;
+	bool has_salt; /* false: the WAL was empty; its salt comes with its first frame, and then stays below a pin */
+	uint8_t salt[8];
+	uint32_t page_size; /* constant */
+};
+
+static void backing_destroy(struct backing *b)
+{
+	if (!b)
+		return;
+	if (b->conn)
+		live_unpin(b->conn);
+	spool_finish(&b->spool);
+	free(b);
+}
+
+static struct backing *backing_get(struct image *im)
+{
+	lock_scope(&im->lock);
+	if (im->dead)
+		return NULL;
+	im->backing->refs++;
+	return im->backing;
+}
+
+static void backing_put(struct image *im, struct backing *b)
+{
+	bool last;
+
+	if (!b)
+		return;
+	pthread_mutex_lock(&im->lock);
+	last = --b->refs == 0;
+	pthread_mutex_unlock(&im->lock);
+	if (last)
+		backing_destroy(b);
+}
+
+/* Makes NEXT (NULL: nothing) the backing; the old one goes when its readers are done. */
+static void backing_swap(struct image *im, struct backing *next)
+{
+	struct backing *old;
+
+	pthread_mutex_lock(&im->lock);
+	old = im->backing;
+	im->backing = next;
+	pthread_mutex_unlock(&im->lock);
+	backing_put(im, old);
+}
+
+static int create(struct image **out, struct conn *conn, int fd, uint32_t page_size)
+{
+	struct image *im = calloc(1, sizeof(*im));
+	struct backing *b = calloc(1, sizeof(*b));
+
+	if (!im || !b) {
+		free(im);
+		free(b);
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&im->lock, NULL);
+	pagemap_init(&im->map);
+	b->refs = 1;
+	b->conn = conn;
+	b->spool = SPOOL_INIT;
+	b->spool.db_fd = fd;
+	im->refs = 1;
+	im->backing = b;
+	im->page_size = page_size;
+	*out = im;
+	return 0;
+}
+
+int image_create_pinned(struct image **out, struct conn *conn, uint32_t page_size)
+{
+	int rc = create(out, conn, -1, page_size);
+
+	if (rc) {
+		live_unpin(conn);
+		return rc;
+	}
+	(*out)->has_salt = conn->start.max_frame > 0;
+	memcpy((*out)->salt, conn->start.salt, sizeof((*out)->salt));
+	return 0;
+}
+
+int image_create_flat(struct image **out, int fd, uint32_t page_size)
+{
+	int rc = create(out, NULL, fd, page_size);
+
+	if (rc && fd >= 0)
+		close(fd);
+	return rc;
+}
+
+struct image *image_ref(struct image *im)
+{
+	lock_scope(&im->lock);
+	im->refs++;
+	return im;
+}
+
+void image_unref(struct image *im)
+{
+	bool last;
+
+	if (!im)
+		return;
+	pthread_mutex_lock(&im->lock);
+	last = --im->refs == 0;
+	pthread_mutex_unlock(&im->lock);
+	if (!last)
+		return;
+	backing_destroy(im->backing);
+	pagemap_finish(&im->map);
+	pthread_mutex_destroy(&im->lock);
+	free(im);
+}
+
+bool image_is_pinned(struct image *im, int64_t *since)
+{
+	lock_scope(&im->lock);
+	if (im->dead || !im->backing->conn)
+		return false;
+	*since = im->backing->conn->since;
+	return true;
+}
+
+bool image_is_dead(struct image *im)
+{
+	lock_scope(&im->lock);
+	return im->dead;
+}
+
+void image_kill(struct image *im)
+{
+	pthread_mutex_lock(&im->lock);
+	im->dead = true;
+	pthread_mutex_unlock(&im->lock);
+	backing_swap(im, NULL);
+}
+
+bool image_accepts(struct image *im, const struct wal_header *now, uint64_t limit)
+{
+	lock_scope(&im->lock);
+	if (im->dead || !im->backing->conn)
+		return false;
+	struct conn *c = im->backing->conn;
+	if (vfs_lost(c->db.vfs) || now->max_frame < c->start.max_frame || now->max_frame < im->map.upto ||
+	    (now->page_size && now->page_size != im->page_size))
+		return false;
+	if (im->has_salt ? memcmp(now->salt, im->salt, sizeof(im->salt)) != 0 : now->max_frame == 0)
+		return false;
+	if ((uint64_t)(now->max_frame - c->start.max_frame) * (im->page_size + WAL_FRAME_HEADER) >= limit)
+		return false;
+	im->has_salt = true;
+	memcpy(im->salt, now->salt, sizeof(im->salt));
+	return true;
+}
+
+/* Takes the frames up to MAX_FRAME into the page map. B is pinned. Image lock held: this copies memory, it does no I/O. */
+static int extend_map(struct image *im, struct backing *b, uint32_t max_frame)
+{
+	autofree uint32_t *pgnos = NULL;
+	uint32_t n = max_frame - im->map.upto;
+	int rc;
+
+	pgnos = malloc(n * sizeof(*pgnos));
+	if (!pgnos)
+		return -ENOMEM;
+	rc = vfs_wal_pgnos(b->conn->db.vfs, im->map.upto + 1, max_frame, pgnos);
+	return rc ? rc : pagemap_extend(&im->map, pgnos, n);
+}
+
+/* FRAMES[i] = the frame that holds page FIRST + i as of MAX_FRAME, 0: the database file. */
+static int find_frames(struct image *im, struct backing *b, uint32_t max_frame, uint32_t first, size_t n, uint32_t *frames)
+{
+	int rc = 0;
+
+	lock_scope(&im->lock);
+	if (im->map.upto < max_frame)
+		rc = b->conn ? extend_map(im, b, max_frame) : -EIO;
+	if (!rc)
+		pagemap_find(&im->map, first, n, max_frame, frames);
+	return rc;
+}
+
+/* Reads from the database file, zeros past its end. */
+static int read_db(struct backing *b, uint8_t *buf, size_t size, uint64_t offset)
+{
+	while (size > 0) {
+		size_t part = size < READ_AT_ONCE ? size : READ_AT_ONCE;
+		ssize_t got = b->conn ? vfs_read_db(b->conn->db.vfs, buf, part, offset)
+				      : spool_read_db(&b->spool, buf, size, offset);
+
+		if (got < 0)
+			return (int)got;
+		if (got == 0) {
+			memset(buf, 0, size);
+			return 0;
+		}
+		buf += got;
+		size -= (size_t)got;
+		offset += (uint64_t)got;
+	}
+	return 0;
+}
+
+/* Reads part of page PGNO from FRAME, whose header must name the page and carry the image's salt. */
+static int read_frame(struct image *im, struct backing *b, uint32_t frame, uint32_t pgno, uint8_t *buf, size_t size,
+		      size_t skip)
+{
+	uint8_t header[WAL_FRAME_HEADER];
+	uint64_t at = wal_frame_offset(frame, im->page_size);
+	ssize_t got;
+
+	got = b->conn ? vfs_read_wal(b->conn->db.vfs, header, sizeof(header), at)
+		      : spool_read_wal(&b->spool, header, sizeof(header), at);
+	if (got < 0)
+		return (int)got;
+	if (got != (ssize_t)sizeof(header) || !wal_frame_matches(header, pgno, im->salt))
+		return -EIO;
+	at += WAL_FRAME_HEADER + skip;
+	got = b->conn ? vfs_read_wal(b->conn->db.vfs, buf, size, at) : spool_read_wal(&b->spool, buf, size, at);
+	if (got < 0)
+		return (int)got;
+	return got == (ssize_t)size ? 0 : -EIO;
+}
+
+/* One batch of pages: runs that the database file holds are read at once, others frame by frame. FIRST's byte SKIP is the
+ * first one wanted. */
+static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, uint8_t *buf, size_t size, uint64_t offset)
+{
+	uint32_t frames[PAGES_AT_ONCE];
+	uint32_t first = (uint32_t)(offset / im->page_size) + 1;
+	size_t skip = (size_t)(offset % im->page_size);
+	size_t n = (skip + size + im->page_size - 1) / im->page_size;
+	size_t done = 0;
+	int rc = find_frames(im, b, max_frame, first, n, frames);
+
+	for (size_t i = 0; i < n && !rc;) {
+		size_t begin = i, bytes = im->page_size - skip;
+
+		if (frames[i++] == 0) {
+			while (i < n && frames[i] == 0) {
+				bytes += im->page_size;
+				i++;
+			}
+		}
+		if (bytes > size - done)
+			bytes = size - done;
+		if (frames[begin])
+			rc = read_frame(im, b, frames[begin], first + (uint32_t)begin, buf + done, bytes, skip);
+		else
+			rc = read_db(b, buf + done, bytes, offset + done);
+		done += bytes;
+		skip = 0;
+	}
+	return rc;
+}
+
+int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uint64_t offset, struct snap_err *err)
+{
+	struct backing *b = backing_get(im);
+	uint8_t *to = buf;
+	int rc = 0;
+
+	if (!b)
+		return err_set(err, -EIO, "the snapshot was given up");
+	for (size_t done = 0; done < size && !rc;) {
+		/* Whole batches of pages, so that a batch never holds more than PAGES_AT_ONCE. */
+		uint64_t end = ((offset + done) / im->page_size + PAGES_AT_ONCE) * im->page_size;
+		size_t part = end - (offset + done) < size - done ? (size_t)(end - (offset + done)) : size - done;
+
+		rc = read_pages(im, b, max_frame, to + done, part, offset + done);
+		done += part;
+	}
+	if (b->conn && !conn_intact(b->conn, max_frame, im->salt)) {
+		image_kill(im);
+		rc = err_set(err, -EIO, "the read lock on the database was lost; other versions can still be read");
+	} else if (rc) {
+		err_set(err, rc, "reading failed: %s", strerror(-rc));
+	}
+	backing_put(im, b);
+	return rc;
+}
+
+int image_spool(struct image *im, uint32_t max_frame, uint64_t size, bool clone_only, struct snap_err *err)
+{
+	struct backing *b = backing_get(im);
+	struct backing *next;
+	int rc = 0;
+
+	if (!b || !b->conn) {
+		backing_put(im, b);
+		return 0;
+	}
+	next = calloc(1, sizeof(*next));
+	if (!next) {
+		backing_put(im, b);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	next->refs = 1;
+	next->spool = SPOOL_INIT;
+	pthread_mutex_lock(&im->lock);
+	if (im->map.upto < max_frame)
+		rc = extend_map(im, b, max_frame);
+	pthread_mutex_unlock(&im->lock);
+	if (rc)
+		err_set(err, rc, "its wal-index cannot be read: %s", strerror(-rc));
+	else
+		rc = spool_pinned(&next->spool, b->conn, im->page_size, max_frame, size, clone_only, err);
+	if (!conn_intact(b->conn, max_frame, im->salt)) {
+		image_kill(im);
+		rc = err_set(err, -EIO, "the read lock on the database was lost");
+	}
+	if (rc)
+		backing_destroy(next);
+	else
+		backing_swap(im, next);
+	backing_put(im, b);
+	return rc;
+}

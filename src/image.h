@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * image.h - where a generation's bytes come from. Reference-counted.
+ *
+ * An image is a database file plus the frames of a WAL, both as they are held still by a pin, or as they were copied to a
+ * spool; which frame holds a page is answered for any commit (max_frame) from the pin's on, so one image serves every
+ * generation that was bound under its pin. A flat image has no frames. Swapping pin for spool never makes a reader wait:
+ * readers that began on the pin end on it, and it is let go when the last of them is done.
+ */
+#ifndef SQLSNAP_IMAGE_H
+#define SQLSNAP_IMAGE_H
+
+#include "live.h"
+#include "pagemap.h"
+
+struct image;
+
+/* An image over CONN's pin; takes CONN over (live_unpin() is the image's business), also on failure.
+ * PAGE_SIZE: the database's, for an empty WAL does not know it. */
+int image_create_pinned(struct image **out, struct conn *conn, uint32_t page_size);
+/* An image of the file FD, which it takes over, also on failure; FD -1: of nothing, every byte is 0. */
+int image_create_flat(struct image **out, int fd, uint32_t page_size);
+
+struct image *image_ref(struct image *image);
+void image_unref(struct image *image); /* may end a pin: under no lock. Accepts NULL. */
+
+/*
+ * Reads SIZE bytes at OFFSET, all of them inside the image as of MAX_FRAME: pages that stand nowhere are zeros. 0, or
+ * -EIO (the image was lost: ERR says how; or the disk failed), -ENOMEM.
+ */
+int image_read(struct image *image, uint32_t max_frame, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+
+/* Still read under its pin, and since when (CLOCK_MONOTONIC). */
+bool image_is_pinned(struct image *image, int64_t *since);
+bool image_is_dead(struct image *image);
+
+/*
+ * Whether a generation of the live header NOW may be bound to this image: its pin holds, and fewer than LIMIT bytes of WAL
+ * were added since it began.
+ */
+bool image_accepts(struct image *image, const struct wal_header *now, uint64_t limit);
+
+/*
+ * Copies what the generations up to MAX_FRAME, of SIZE bytes at most, need to a spool and swaps it in. A reader waits for
+ * nothing. 0 also when there is nothing to do; on failure the image is as it was, unless it turned out to be lost.
+ * CLONE_ONLY: -EOPNOTSUPP unless the file system can clone the database file.
+ */
+int image_spool(struct image *image, uint32_t max_frame, uint64_t size, bool clone_only, struct snap_err *err);
+
+/* Ends the image: from now on every read is -EIO, and its pin is let go. */
+void image_kill(struct image *image);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * live.c - see live.h.
+ *
+ * What must stay true: the inode is announced to rawfd before the first connection opens it and taken back after the last
+ * has closed it; no SQLite call runs under live->lock; the hub outlives every sample.
+ */
+#include "live.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "clock.h"
+
+static struct conn *conn_open(struct live *live, int *rc, struct snap_err *err)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		*rc = err_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	c->live = live;
+	c->db = DB_INIT;
+	*rc = db_open(&c->db, live->dirfd, live->name, DB_READER, err);
+	if (*rc) {
+		free(c);
+		return NULL;
+	}
+	return c;
+}
+
+static void conn_close(struct conn *c)
+{
+	if (!c)
+		return;
+	db_close(&c->db);
+	free(c);
+}
+
+/* Whether the name still leads to the inode that this incarnation has open. */
+static bool same_inode(const struct live *live, struct stat *st)
+{
+	return fstatat(live->dirfd, live->name, st, AT_SYMLINK_NOFOLLOW) == 0 && (uint64_t)st->st_dev == live->dev &&
+	       (uint64_t)st->st_ino == live->ino;
+}
+
+/* Whether the close that follows should be the one that the application would have made: only for a WAL that we made or
+ * that an application wrote to (and perhaps left) while we were connected, and only as somebody whose files that are. */
+static bool should_close_for_app(struct live *live)
+{
+	struct wal_header now;
+	struct stat st;
+
+	if (!live->was_wal || vfs_lost(live->hub->db.vfs) || !same_inode(live, &st) || st.st_size == 0)
+		return false;
+	if (geteuid() != 0 && st.st_uid != geteuid())
+		return false;
+	if (live->sidecars_ours || live->had_others)
+		return true;
+	return vfs_wal_header(live->hub->db.vfs, &now) == 0 && memcmp(now.raw, live->first.raw, sizeof(now.raw)) != 0;
+}
+
+static void live_destroy(struct live *live)
+{
+	struct db closer = DB_INIT;
+
+	/* The closer connects while the hub still is, so that no moment without a connection lies between them. Its
+	 * own close changes nothing when another process is connected. */
+	if (live->hub && should_close_for_app(live) && db_open(&closer, live->dirfd, live->name, DB_CLOSER, NULL) == 0)
+		db_exec(&closer, "PRAGMA user_version");
+	for (struct conn *c = live->idle, *next; c; c = next) {
+		next = c->next;
+		if (c != live->hub)
+			conn_close(c);
+	}
+	conn_close(live->hub);
+	db_close(&closer);
+	rawfd_close(live->core->raw, &live->clone);
+	rawfd_disconnect(live->core->raw, live->dev, live->ino);
+	close(live->dirfd);
+	pthread_mutex_destroy(&live->lock);
+	pthread_mutex_destroy(&live->clone_lock);
+	atomic_fetch_sub(&live->core->connected, 1);
+	free(live->name);
+	free(live);
+}
+
+/* The first connection and its first look. 0, PIN_HOT_JOURNAL, -errno. */
+static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err)
+{
+	struct stat st;
+	int rc;
+
+	live->hub = conn_open(live, &rc, err);
+	if (!live->hub)
+		return rc;
+	live->idle = live->hub;
+	if (!same_inode(live, &st))
+		return err_set(err, -ESTALE, "replaced while it was being opened");
+	rc = pin_begin(&live->hub->db, deadline, err);
+	if (rc < 0 || rc == PIN_HOT_JOURNAL)
+		return rc;
+	live->was_wal = rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0;
+	pin_end(&live->hub->db);
+	return 0;
+}
+
+int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st, int64_t deadline,
+		struct snap_err *err)
+{
+	struct live *live = calloc(1, sizeof(*live));
+	struct stat wal;
+	int rc;
+
+	if (!live)
+		return err_set(err, -ENOMEM, "out of memory");
+	live->core = core;
+	live->dev = st->st_dev;
+	live->ino = st->st_ino;
+	live->clone = RAWFD_INIT;
+	live->name = strdup(place->name);
+	live->dirfd = live->name ? place_open_dir(place) : -ENOMEM;
+	rc = live->dirfd < 0 ? live->dirfd : rawfd_connect(core->raw, live->dev, live->ino);
+	if (rc) {
+		if (live->dirfd >= 0)
+			close(live->dirfd);
+		free(live->name);
+		free(live);
+		return err_set(err, rc, "cannot open its folder: %s", strerror(-rc));
+	}
+	atomic_init(&live->refs, 1);
+	pthread_mutex_init(&live->lock, NULL);
+	pthread_mutex_init(&live->clone_lock, NULL);
+	live->incarnation = atomic_fetch_add(&core->incarnations, 1) + 1;
+	atomic_fetch_add(&core->connected, 1);
+	live->sidecars_ours = place_stat(place, "-wal", &wal) != 0 || wal.st_size == 0;
+	rc = connect_hub(live, deadline, err);
+	if (rc) {
+		live_destroy(live);
+		return rc;
+	}
+	live->gap_since = monotonic_ns();
+	*out = live;
+	return 0;
+}
+
+struct live *live_ref(struct live *live)
+{
+	atomic_fetch_add(&live->refs, 1);
+	return live;
+}
+
+void live_unref(struct live *live)
+{
+	if (live && atomic_fetch_sub(&live->refs, 1) == 1)
+		live_destroy(live);
+}
+
+int live_sample(struct live *live, struct wal_header *out)
+{
+	if (vfs_lost(live->hub->db.vfs))
+		return -ESTALE;
+	return vfs_wal_header(live->hub->db.vfs, out);
+}
+
+/* Opens the account of a pin that began with header START. Lock held. */
+static void account_pin(struct live *live, const struct wal_header *start, int64_t now)
+{
+	bool gap = live->pins == 0 && now - live->gap_since >= LIVE_GAP_NS;
+
+	/* An account without a salt goes on while pins overlap: the WAL cannot start over below them. */
+	if (!live->has_base || gap || (live->has_base_salt ? memcmp(live->base_salt, start->salt, sizeof(start->salt)) != 0
+							   : live->pins == 0)) {
+		live->has_base = true;
+		live->has_base_salt = start->max_frame > 0;
+		live->base_frame = start->max_frame;
+		memcpy(live->base_salt, start->salt, sizeof(live->base_salt));
+	}
+	live->pins++;
+}
+
+int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err)
+{
+	struct conn *c;
+	int rc = 0;
+
+	pthread_mutex_lock(&live->lock);
+	c = live->idle;
+	if (c)
+		live->idle = c->next;
+	pthread_mutex_unlock(&live->lock);
+	if (!c)
+		c = conn_open(live, &rc, err);
+	if (!c)
+		return rc;
+	rc = pin_begin(&c->db, deadline, err);
+	if (rc == 0) {
+		/* Sampled after the statement, so it is not older than the slot's mark. */
+		rc = vfs_wal_header(c->db.vfs, &c->start);
+		if (rc) {
+			pin_end(&c->db);
+			rc = err_set(err, rc == WAL_TORN ? -EBUSY : -EIO, "its wal-index is %s",
+				     rc == WAL_TORN ? "being recovered" : "damaged");
+		}
+	}
+	pthread_mutex_lock(&live->lock);
+	if (rc < 0 || rc == PIN_HOT_JOURNAL) {
+		c->next = live->idle;
+		live->idle = c;
+		pthread_mutex_unlock(&live->lock);
+		return rc;
+	}
+	c->since = monotonic_ns();
+	if (rc == 0)
+		account_pin(live, &c->start, c->since);
+	else
+		live->pins++;
+	pthread_mutex_unlock(&live->lock);
+	live_ref(live);
+	*out = c;
+	return rc;
+}
+
+void live_unpin(struct conn *c)
+{
+	struct live *live = c->live;
+	bool keep;
+
+	pin_end(&c->db);
+	pthread_mutex_lock(&live->lock);
+	if (--live->pins == 0)
+		live->gap_since = monotonic_ns();
+	keep = c == live->hub || !live->idle;
+	if (keep) {
+		c->next = live->idle;
+		live->idle = c;
+	}
+	pthread_mutex_unlock(&live->lock);
+	if (!keep)
+		conn_close(c);
+	live_unref(live);
+}
+
+bool conn_intact(struct conn *c, uint32_t max_frame, const uint8_t salt[8])
+{
+	struct wal_header now;
+	int rc;
+
+	if (vfs_lost(c->db.vfs))
+		return false;
+	if (max_frame == 0)
+		return true; /* the lock alone keeps the database file still; a WAL may begin meanwhile */
+	rc = vfs_wal_header(c->db.vfs, &now);
+	if (rc == WAL_TORN)
+		return true; /* a writer is at it; the lock that we hold says the rest */
+	return rc == 0 && memcmp(now.salt, salt, sizeof(now.salt)) == 0 && now.max_frame >= max_frame;
+}
+
+uint64_t live_held_back(struct live *live)
+{
+	struct wal_header now;
+
+	if (live_sample(live, &now))
+		return 0;
+	lock_scope(&live->lock);
+	if (live->has_base && !live->has_base_salt && live->pins > 0 && now.max_frame > 0) {
+		live->has_base_salt = true;
+		memcpy(live->base_salt, now.salt, sizeof(live->base_salt));
+	}
+	if (!live->has_base || !live->has_base_salt || memcmp(now.salt, live->base_salt, sizeof(now.salt)) != 0 ||
+	    now.max_frame <= live->base_frame)
+		return 0;
+	return (uint64_t)(now.max_frame - live->base_frame) * (now.page_size + WAL_FRAME_HEADER);
+}
+
+int64_t live_gap_wait(struct live *live, uint64_t limit)
+{
+	int64_t left;
+
+	if (live_held_back(live) < limit)
+		return 0;
+	lock_scope(&live->lock);
+	if (live->pins == 0) {
+		left = live->gap_since + LIVE_GAP_NS - monotonic_ns();
+		if (left <= 0)
+			return 0;
+	}
+	return 2 * NS_PER_MS;
+}
+
+void live_gap_skip(struct live *live)
+{
+	lock_scope(&live->lock);
+	live->has_base = false;
+}
+
+bool live_is_awaited(struct live *live)
+{
+	(void)live;
+	return false;
+}

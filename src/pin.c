@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pin.c - beginning and ending the transaction that is a pin.
+ *
+ * What must stay true: the slot is looked at after the statement has returned, for a first look at a database
+ * locks, unlocks and locks again (lockBtree() opens the WAL on the way); a failure leaves no transaction;
+ * only a state that is known to be good is answered with 0.
+ */
+#include "pin.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <time.h>
+
+#include "clock.h"
+
+#define FIRST_PAUSE NS_PER_MS
+#define LONGEST_PAUSE (25 * NS_PER_MS)
+
+/* Whether a journal is hot is told wrongly while its owner rolls it back (hasHotJournal()); not several times
+ * in a row. */
+#define HOT_LOOKS 3
+
+static void end_transaction(struct db *db)
+{
+	if (!sqlite3_get_autocommit(db->handle))
+		db_exec(db, "ROLLBACK");
+}
+
+/* PRAGMA user_version reads page 1 in a transaction and does not need the schema, which may be one we cannot
+ * parse. */
+static int begin(struct db *db)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = db_exec(db, "BEGIN");
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_prepare_v2(db->handle, "PRAGMA user_version", -1, &stmt, NULL);
+	if (rc == SQLITE_OK) {
+		rc = sqlite3_step(stmt);
+		if (rc == SQLITE_ROW)
+			rc = sqlite3_step(stmt);
+		if (rc == SQLITE_DONE)
+			rc = SQLITE_OK;
+	}
+	sqlite3_finalize(stmt); /* before a rollback; the error's text stays */
+	return rc;
+}
+
+/* Whether another try may fare better. */
+static bool is_transient(int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_BUSY:
+	case SQLITE_PROTOCOL:
+		return true;
+	default:
+		/* A read-only -shm waits for a writer to set a mark, or to recover it. */
+		return rc == SQLITE_READONLY_CANTINIT || rc == SQLITE_READONLY_RECOVERY;
+	}
+}
+
+static bool is_empty(struct db *db)
+{
+	uint64_t size;
+
+	return vfs_db_size(db->vfs, &size) == 0 && size == 0;
+}
+
+/* What a transaction that has begun is good for. */
+static int classify(struct db *db, struct snap_err *err)
+{
+	if (!vfs_wal_is_open(db->vfs))
+		return is_empty(db) ? PIN_EMPTY : PIN_ROLLBACK;
+	if (vfs_shm_unreliable(db->vfs))
+		return PIN_UNRELIABLE;
+	if (vfs_read_slot(db->vfs) < 1)
+		return err_set(err, -EIO, "SQLite reads the WAL without a lock on a read slot");
+	vfs_watch(db->vfs);
+	if (vfs_lost(db->vfs))
+		return err_set(err, -EIO, "its -shm was truncated by somebody");
+	return 0;
+}
+
+/* What a failed try means once no other one follows. The words are SQLite's. */
+static int give_up(struct db *db, int rc, struct snap_err *err)
+{
+	int error = db_errno(db, rc);
+
+	if ((rc & 0xff) == SQLITE_PROTOCOL)
+		error = -EBUSY;
+	/* The database is open: what is not there is a -wal or -shm, on a file system where none can be made.
+	 */
+	else if ((rc & 0xff) == SQLITE_CANTOPEN && error == -ENOENT)
+		error = -EROFS;
+	return err_set(err, error, "%s", db_text(db));
+}
+
+static void pause_until(int64_t deadline, int64_t *pause)
+{
+	int64_t left = deadline - monotonic_ns();
+	struct timespec ts = ns_timespec(*pause < left ? *pause : left);
+
+	if (left > 0)
+		nanosleep(&ts, NULL);
+	*pause = *pause * 2 < LONGEST_PAUSE ? *pause * 2 : LONGEST_PAUSE;
+}
+
+static int begin_until(struct db *db, int64_t deadline, struct snap_err *err)
+{
+	int64_t pause = FIRST_PAUSE;
+	int hot = 0;
+
+	for (;;) {
+		int rc = begin(db);
+
+		if (rc == SQLITE_OK)
+			return classify(db, err);
+		/* A 0-byte database with a -wal beside it: SQLite wants to delete that, and may not. */
+		if (rc == SQLITE_IOERR_DELETE && is_empty(db))
+			return PIN_EMPTY;
+		if (rc == SQLITE_READONLY_ROLLBACK && ++hot == HOT_LOOKS)
+			return PIN_HOT_JOURNAL;
+		if (rc != SQLITE_READONLY_ROLLBACK && (!is_transient(rc) || monotonic_ns() >= deadline))
+			return give_up(db, rc, err);
+		end_transaction(db);
+		pause_until(deadline, &pause);
+	}
+}
+
+int pin_begin(struct db *db, int64_t deadline, struct snap_err *err)
+{
+	int rc;
+
+	vfs_set_deadline(db->vfs, deadline);
+	rc = begin_until(db, deadline, err);
+	vfs_set_deadline(db->vfs, INT64_MAX);
+	if (rc < 0 || rc == PIN_HOT_JOURNAL)
+		pin_end(db);
+	return rc;
+}
+
+void pin_end(struct db *db)
+{
+	vfs_unwatch(db->vfs);
+	end_transaction(db);
+}

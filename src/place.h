@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * place.h - where a database stands, as a folder that is open and a name in it, and what the file system
+ * there is good for. Resolves nothing by absolute path once the program runs, so that neither a swapped
+ * symlink nor our own mount can lead it elsewhere.
+ */
+#ifndef SQLSNAP_PLACE_H
+#define SQLSNAP_PLACE_H
+
+#include <sys/stat.h>
+
+#include "error.h"
+
+struct place {
+	int root;   /* O_PATH; borrowed: lives as long as the tree. AT_FDCWD: DIR is absolute */
+	char *dir;  /* owned; folder relative to ROOT, "" for ROOT itself; absolute when a symlink left the
+		       tree */
+	char *name; /* owned; no slash */
+};
+
+#define PLACE_INIT ((struct place){.root = -1})
+
+int place_copy(struct place *out, const struct place *from); /* -ENOMEM */
+void place_finish(struct place *place);
+bool place_same(const struct place *a, const struct place *b);
+
+/* An O_PATH descriptor of the folder, owned by the caller; never crosses symlinks, nor mounts below ROOT.
+ * -errno */
+int place_open_dir(const struct place *place);
+/* stat(2) of NAME + SUFFIX ("", "-wal", ...) without following a link or crossing a mount below ROOT. -ENOENT
+ * also when that name is longer than any file's; else -errno */
+int place_stat(const struct place *place, const char *suffix, struct stat *st);
+
+/*
+ * Whether POSIX locks taken at PATH are seen by everybody who can write there. 0: they are. -EREMOTE: NFS,
+ * SMB, 9p, virtiofs, FUSE, or a folder that is an overlay's upperdir or lowerdir (Docker's on the host); ERR
+ * names which and what to do. -errno when PATH cannot be examined.
+ */
+int place_locks_shared(const char *path, struct snap_err *err);
+
+/*
+ * The bits among 0777 that the folders above PATH (absolute, resolved) leave to the owner UID, the group GID
+ * and others: read and write pass where all of those may search every folder on the way, for a file in a 0700
+ * folder does not become readable through a mount. With an ACL the group counts as group_obj & mask.
+ * Conservative: what cannot be told is denied.
+ */
+mode_t place_mask(const char *path, uid_t uid, gid_t gid);
+
+/*
+ * The same for what stands in the folder DIRFD (O_PATH), from there up to the root; a folder STOP (NULL:
+ * none) on the way and those above it do not count. Climbs by "..", so that no request goes to a mount that
+ * covers one of the folders; OWN_DEV (0: none) is the device of our own mount, whose ACL is not asked for.
+ */
+mode_t place_mask_at(int dirfd, const struct stat *stop, uint64_t own_dev, uid_t uid, gid_t gid);
+
+#endif

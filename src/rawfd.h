@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rawfd.h - every descriptor on a regular file of the tree that is not SQLite's.
+ *
+ * Why: closing any descriptor of a database file (or of its -shm) drops all POSIX locks that this process
+ * holds on that inode, SQLite's with them, and what follows is a corrupt database (howtocorrupt.html 2.2). A
+ * plain file may become a database while it is open. So descriptors are opened and closed here, and while a
+ * connection has an inode open, a close of another descriptor on it is put off until the last connection has
+ * gone. O_PATH descriptors and stat(2) are safe and need none of this.
+ */
+#ifndef SQLSNAP_RAWFD_H
+#define SQLSNAP_RAWFD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+struct rawfd_table;
+
+/* An open descriptor, O_RDONLY | O_CLOEXEC. */
+struct rawfd {
+	int fd; /* -1: none */
+	uint64_t dev, ino;
+};
+
+#define RAWFD_INIT ((struct rawfd){.fd = -1})
+
+int rawfd_table_create(struct rawfd_table **out);
+/* No connection may be left. Closes what was put off. Accepts NULL. */
+void rawfd_table_destroy(struct rawfd_table *table);
+
+/*
+ * Opens PATH below DIRFD by openat2(2) with RESOLVE (RESOLVE_BENEATH and the like), never following a final
+ * symlink, never blocking on a fifo. -EINVAL when it is not a regular file, else openat2's errno. ST (may be
+ * NULL) receives fstat(2).
+ */
+int rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t resolve, struct rawfd *out,
+	       struct stat *st);
+/* The same for the inode of PATH_FD, an O_PATH descriptor that stays the caller's. */
+int rawfd_reopen(struct rawfd_table *table, int path_fd, struct rawfd *out, struct stat *st);
+/* Accepts RAWFD_INIT; sets it. */
+void rawfd_close(struct rawfd_table *table, struct rawfd *raw);
+
+/* Before SQLite opens the inode, and after sqlite3_close() of that connection. Counted. -ENOMEM. */
+int rawfd_connect(struct rawfd_table *table, uint64_t dev, uint64_t ino);
+void rawfd_disconnect(struct rawfd_table *table, uint64_t dev, uint64_t ino);
+
+/* Whether a connection has the inode open: then it is a database, and nobody need read its header. */
+bool rawfd_connected(struct rawfd_table *table, uint64_t dev, uint64_t ino);
+
+#endif

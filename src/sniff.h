@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sniff.h - whether a file is a database, by what it begins with, and a cache of the answers: at most 1 MiB,
+ * whatever the size of the tree. Thread-safe; no lock is held over I/O.
+ */
+#ifndef SQLSNAP_SNIFF_H
+#define SQLSNAP_SNIFF_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "header.h"
+#include "rawfd.h"
+
+struct sniff;
+
+struct sniffed {
+	bool database;
+	bool has_header; /* HEADER is what the file began with when its stat(2) was as in ST */
+	struct header header;
+};
+
+/* TABLE is borrowed. -ENOMEM */
+int sniff_create(struct sniff **out, struct rawfd_table *table);
+/* Accepts NULL. */
+void sniff_destroy(struct sniff *sniff);
+
+/*
+ * Answers for the regular file behind FD (O_PATH), whose fstat(2) is in ST; ST is renewed when the file had
+ * to be read. A file that a connection has open is a database and is not touched. One that we may not or
+ * cannot read is none: reading it through us gives the same error. -EMFILE, -ENFILE, -ENOMEM, -EINTR,
+ * -EAGAIN: not known.
+ */
+int sniff_look(struct sniff *sniff, int fd, struct stat *st, struct sniffed *out);
+
+#endif

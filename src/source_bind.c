@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * source_bind.c - see source.h: opening a generation, which binds it to bytes.
+ *
+ * The quick way needs no SQLite: the newest pin serves every later commit too, so a new generation is a look at the mapped
+ * header. Everything else may wait and goes the slow way, one thread per source at a time.
+ */
+#include "source.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "clock.h"
+
+#define TRIES 4
+
+/* Bytes for a version, on their way to a generation. */
+struct binding {
+	struct sample sample;
+	struct image *image; /* a reference */
+	uint32_t max_frame;
+};
+
+/* ---- connecting ---------------------------------------------------------------------------------------- */
+
+/* Waits for connecting or draining to end. Lock held. False: DEADLINE has passed. */
+static bool wait_change(struct source *s, int64_t deadline)
+{
+	struct timespec until = ns_timespec(deadline);
+
+	return pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT;
+}
+
+/* Connects, while s->connecting is this thread's. */
+static int connect_now(struct source *s, const struct stat *st, int64_t deadline, struct snap_err *err)
+{
+	struct live *live = NULL;
+	int rc = live_create(&live, s->core, &s->place, st, deadline, err);
+
+	pthread_mutex_lock(&s->lock);
+	s->live = live;
+	s->refused_until = rc == 0 ? 0 : monotonic_ns() + SOURCE_WAIT_NS;
+	s->connecting = false;
+	s->idle_since = monotonic_ns();
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	core_wake(s->core);
+	return rc;
+}
+
+struct connect_job {
+	struct source *source; /* a reference */
+	struct stat st;
+};
+
+static void run_connect(void *arg)
+{
+	autofree struct connect_job *job = arg;
+
+	connect_now(job->source, &job->st, monotonic_ns() + SOURCE_WAIT_NS, NULL);
+	source_unref(job->source);
+}
+
+/* Has a thread connect; s->connecting is set already and is unset when that fails. */
+static int connect_later(struct source *s, const struct stat *st)
+{
+	struct connect_job *job = malloc(sizeof(*job));
+	int rc = -ENOMEM;
+
+	if (job) {
+		*job = (struct connect_job){.source = source_ref(s), .st = *st};
+		rc = work_submit(s->core->work, run_connect, job);
+		if (rc)
+			source_unref(s);
+	}
+	if (rc) {
+		free(job);
+		pthread_mutex_lock(&s->lock);
+		s->connecting = false;
+		pthread_cond_broadcast(&s->changed);
+		pthread_mutex_unlock(&s->lock);
+	}
+	return rc;
+}
+
+int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
+		   struct snap_err *err)
+{
+	struct live *gone = NULL;
+	bool mine = false;
+	int rc = 0;
+
+	*out = NULL;
+	pthread_mutex_lock(&s->lock);
+	while (s->connecting && wait_change(s, deadline))
+		;
+	if (s->live && (s->live->dev != (uint64_t)st->st_dev || s->live->ino != (uint64_t)st->st_ino))
+		gone = steal_ptr(&s->live);
+	if (!s->live && !s->connecting && !s->ending)
+		s->connecting = mine = true;
+	pthread_mutex_unlock(&s->lock);
+	live_unref(gone);
+	if (mine)
+		rc = inline_ ? connect_now(s, st, deadline, err) : connect_later(s, st);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&s->lock);
+	while (s->connecting && wait_change(s, deadline))
+		;
+	if (s->live)
+		*out = live_ref(s->live);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+/* ---- where bytes come from ----------------------------------------------------------------------------- */
+
+/* stat(2) of database and -wal, before anything else is sampled. */
+static int sample_stat(struct source *s, struct sample *sample, struct stat *st, struct snap_err *err)
+{
+	int64_t seen = realtime_ns();
+	int rc = place_stat(&s->place, "", st);
+
+	if (rc)
+		return err_set(err, rc, "%s", strerror(-rc));
+	source_sample_stat(s, sample, st->st_dev, st->st_ino, (uint64_t)st->st_size, st->st_mtim, st->st_ctim, seen);
+	return 0;
+}
+
+/* Takes over what the wal-index says. */
+static void sample_wal(struct sample *sample, const struct live *live, const struct wal_header *wal)
+{
+	sample->version.incarnation = live->incarnation;
+	sample->version.has_header = true;
+	memcpy(sample->version.header, wal->raw, sizeof(wal->raw));
+	sample->size = (uint64_t)wal->page_count * wal->page_size;
+}
+
+/* The quick way: true when the newest pin takes one more generation. */
+static bool bind_quick(struct source *s, struct live *live, struct binding *b)
+{
+	struct wal_header now;
+	struct snap_gen *last;
+
+	if (live_sample(live, &now) || now.page_count == 0)
+		return false;
+	pthread_mutex_lock(&s->lock);
+	if (!s->draining && !list_empty(&s->gens)) {
+		last = list_entry(s->gens.prev, struct snap_gen, link);
+		if (image_accepts(last->image, &now, s->core->config.wal_limit / 4))
+			b->image = image_ref(last->image);
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (!b->image)
+		return false;
+	b->max_frame = now.max_frame;
+	sample_wal(&b->sample, live, &now);
+	return true;
+}
+
+/* A copy becomes the binding's image. */
+static int bind_flat(struct binding *b, struct spool_flat *flat, struct snap_err *err)
+{
+	struct version *v = &b->sample.version;
+
+	b->sample.size = flat->size;
+	b->max_frame = 0;
+	v->dev = flat->st.st_dev;
+	v->ino = flat->st.st_ino;
+	version_stat_set(&v->db, &flat->st);
+	v->seen_ns = flat->seen_ns;
+	v->has_header = false;
+	v->has_counters = !header_is_wal(&flat->header);
+	memcpy(v->counters, flat->header.counters, sizeof(v->counters));
+	if (v->db.mtime_ns > b->sample.changed_ns)
+		b->sample.changed_ns = v->db.mtime_ns;
+	if (image_create_flat(&b->image, steal_fd(&flat->fd), flat->header.page_size))
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* What CONN's pin holds becomes the binding's image. */
+static int bind_pinned(struct live *live, struct conn *conn, struct binding *b, struct snap_err *err)
+{
+	uint32_t page_size = conn->start.page_size;
+	struct header header;
+	uint64_t file_size;
+	int rc;
+
+	sample_wal(&b->sample, live, &conn->start);
+	b->max_frame = conn->start.max_frame;
+	if (conn->start.page_count == 0) {
+		/* Nothing is in the WAL, and the pin keeps checkpoints away: the file's own header holds still. */
+		if (source_read_header(live, &header, &file_size)) {
+			live_unpin(conn);
+			return err_set(err, -EIO, "not a database, or damaged");
+		}
+		b->sample.size = spool_image_size(&header, file_size);
+		page_size = header.page_size;
+	}
+	rc = image_create_pinned(&b->image, conn, page_size);
+	return rc ? err_set(err, rc, "out of memory") : 0;
+}
+
+/* Pins LIVE and takes the bytes from there. */
+static int bind_pin(struct live *live, struct binding *b, struct snap_err *err)
+{
+	struct spool_flat flat = SPOOL_FLAT_INIT;
+	struct conn *conn;
+	int rc = live_pin(live, monotonic_ns() + SOURCE_WAIT_NS, &conn, err);
+
+	switch (rc) {
+	case 0:
+		return bind_pinned(live, conn, b, err);
+	case PIN_ROLLBACK:
+		rc = spool_rollback(&flat, conn, err);
+		break;
+	case PIN_UNRELIABLE:
+		rc = spool_backup(&flat, conn, err);
+		break;
+	case PIN_EMPTY:
+		live_unpin(conn);
+		return -ESTALE;
+	default:
+		return rc;
+	}
+	if (rc)
+		return rc;
+	b->sample.version.incarnation = live->incarnation;
+	return bind_flat(b, &flat, err);
+}
+
+/* Whether connecting would leave sidecars that lock the application out: made by neither root nor the owner. */
+static bool must_not_connect(struct source *s, const struct stat *st)
+{
+	struct stat other;
+
+	return geteuid() != 0 && geteuid() != st->st_uid &&
+	       (place_stat(&s->place, "-wal", &other) == -ENOENT || place_stat(&s->place, "-shm", &other) == -ENOENT);
+}
+
+/* Whether RC can mean that SQLite was not able to make the sidecars it needs. */
+static bool is_read_only_place(int rc)
+{
+	return rc == -EACCES || rc == -EROFS || rc == -EPERM || rc == -ENOENT;
+}
+
+/* One attempt at the slow way. -ESTALE and -EAGAIN: try again. */
+static int bind_once(struct source *s, struct binding *b, int64_t deadline, struct snap_err *err)
+{
+	struct spool_flat flat = SPOOL_FLAT_INIT;
+	struct live *live = NULL;
+	struct stat st;
+	int rc = sample_stat(s, &b->sample, &st, err);
+
+	if (rc)
+		return rc;
+	if (st.st_size == 0)
+		return image_create_flat(&b->image, -1, 512);
+	if (must_not_connect(s, &st)) {
+		rc = spool_raw(&flat, s->core, &s->place, err);
+		return rc ? rc : bind_flat(b, &flat, err);
+	}
+	rc = source_connect(s, &st, deadline, true, &live, err);
+	if (rc == 0 && !live)
+		rc = err_set(err, -EBUSY, "another process holds it exclusively");
+	if (rc == 0)
+		rc = bind_quick(s, live, b) ? 0 : bind_pin(live, b, err);
+	if (rc == PIN_HOT_JOURNAL) {
+		rc = spool_hot(&flat, s->core, &s->place, err);
+		rc = rc ? rc : bind_flat(b, &flat, err);
+	} else if (is_read_only_place(rc)) {
+		struct snap_err ignored;
+		int raw = spool_raw(&flat, s->core, &s->place, &ignored);
+
+		rc = raw ? rc : bind_flat(b, &flat, err);
+	} else if (rc == -ESTALE && live) {
+		/* The mapping was lost: this incarnation is of no use any more. */
+		pthread_mutex_lock(&s->lock);
+		bool same = s->live == live;
+		if (same)
+			s->live = NULL;
+		pthread_mutex_unlock(&s->lock);
+		if (same)
+			live_unref(live);
+	}
+	live_unref(live);
+	return rc;
+}
+
+/* Lets the WAL have its gap: waits while our pins hold back too much, a second at most. */
+static void wait_for_gap(struct source *s)
+{
+	int64_t deadline = monotonic_ns() + LIVE_GAP_NS;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->draining && wait_change(s, deadline))
+		;
+	while (s->live && !s->draining) {
+		int64_t wait = live_gap_wait(s->live, s->core->config.wal_limit);
+
+		if (wait == 0)
+			break;
+		if (monotonic_ns() >= deadline) {
+			live_gap_skip(s->live);
+			break;
+		}
+		wait_change(s, monotonic_ns() + wait);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int bind_slow(struct source *s, struct binding *b, struct snap_err *err)
+{
+	int64_t deadline = monotonic_ns() + SOURCE_WAIT_NS;
+	int rc = -EAGAIN;
+
+	wait_for_gap(s);
+	for (int i = 0; i < TRIES && (rc == -EAGAIN || rc == -ESTALE); i++)
+		rc = bind_once(s, b, deadline, err);
+	if (rc == -EAGAIN || rc == -ESTALE)
+		rc = -EBUSY;
+	return rc;
+}
+
+/* ---- generations --------------------------------------------------------------------------------------- */
+
+/* Gives GEN the binding's image unless it has a good one. Returns what is to be dropped after unlocking. Lock held. */
+static struct image *attach(struct source *s, struct snap_gen *gen, struct binding *b)
+{
+	struct image *old = gen->image;
+
+	if (old && !image_is_dead(old))
+		return steal_ptr(&b->image);
+	gen->image = steal_ptr(&b->image);
+	gen->max_frame = b->max_frame;
+	list_remove(&gen->link);
+	list_append(&s->gens, &gen->link);
+	return old;
+}
+
+/* Binds GEN, which has the right size and is unbound. Lock held. */
+static void bind_gen(struct source *s, struct snap_gen *gen, const struct sample *sample)
+{
+	if (!version_equal(&gen->version, &sample->version))
+		gen->mtime_ns = source_mtime(s, sample);
+	gen->version = sample->version;
+	gen->bound = true;
+}
+
+/* The generation that B belongs to: the current one, GEN, or a new one. A reference; NULL without memory. Lock held. */
+static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const struct binding *b)
+{
+	struct snap_gen *cur = s->current;
+
+	if (cur && cur->bound && cur->size == b->sample.size && version_equal(&cur->version, &b->sample.version))
+		return snap_gen_ref(cur);
+	if (gen->size == b->sample.size) {
+		if (gen->bound && version_equal(&gen->version, &b->sample.version))
+			return snap_gen_ref(gen);
+		if (!gen->bound) {
+			bind_gen(s, gen, &b->sample);
+			return snap_gen_ref(gen);
+		}
+	}
+	cur = source_new_gen(s, &b->sample);
+	if (cur)
+		cur->bound = true;
+	return cur;
+}
+
+/* Ends an open: 0 when the bytes are GEN's, SNAP_MOVED when they are another generation's. Takes B's image. */
+static int adopt(struct source *s, struct snap_gen *gen, struct binding *b, struct snap_gen **moved)
+{
+	struct snap_gen *target, *old = NULL;
+	struct image *drop = b->image;
+
+	pthread_mutex_lock(&s->lock);
+	target = find_gen(s, gen, b);
+	if (target) {
+		drop = attach(s, target, b);
+		old = source_set_current(s, target);
+		if (!s->has_seen || !version_equal(&s->seen.version, &target->version)) {
+			s->seen = (struct store_seen){.version = target->version, .mtime_ns = target->mtime_ns};
+			s->has_seen = s->seen_dirty = true;
+		}
+		if (target == gen) {
+			gen->opens++;
+			gen->hold_until = 0;
+		} else {
+			target->hold_until = monotonic_ns() + SNAP_HOLD_MS * NS_PER_MS;
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	image_unref(drop);
+	snap_gen_unref(old);
+	core_wake(s->core);
+	if (!target)
+		return -ENOMEM;
+	if (target == gen) {
+		snap_gen_unref(target);
+		return 0;
+	}
+	*moved = target;
+	return SNAP_MOVED;
+}
+
+/* A generation whose bytes are at hand is opened without a look at the database. */
+static bool open_held(struct source *s, struct snap_gen *gen)
+{
+	lock_scope(&s->lock);
+	if (!gen->bound || !gen->image || image_is_dead(gen->image))
+		return false;
+	gen->opens++;
+	gen->hold_until = 0;
+	return true;
+}
+
+int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err)
+{
+	struct source *s = gen->source;
+	struct binding b = {.image = NULL};
+	struct live *live;
+	struct stat st;
+	int rc = 0;
+
+	if (open_held(s, gen))
+		return 0;
+	if (flags & SNAP_NOWAIT) {
+		rc = sample_stat(s, &b.sample, &st, err);
+		if (rc)
+			return rc;
+		live = source_live(s, st.st_dev, st.st_ino);
+		bool quick = live && bind_quick(s, live, &b);
+
+		live_unref(live);
+		if (!quick)
+			return SNAP_WOULD_WAIT;
+	} else {
+		rc = bind_slow(s, &b, err);
+		if (rc)
+			return rc;
+	}
+	return adopt(s, gen, &b, moved);
+}

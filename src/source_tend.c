@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * source_tend.c - see source.h: what must be done in time. Called every TEND_MS by the janitor (snap.c) for each source that
+ * is connected or holds an image; copies run on threads of their own.
+ */
+#include "source.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "clock.h"
+
+#define IMAGES_AT_ONCE 16 /* pins that one drain looks at; marks, and so pins, are few */
+
+/* An image under a pin, with what its generations need of it. */
+struct pinned {
+	struct image *image; /* a reference */
+	int64_t since;
+	uint32_t max_frame;
+	uint64_t size;
+};
+
+/* Collects the pinned images, oldest first. */
+static size_t collect(struct source *s, struct pinned *out, size_t max)
+{
+	size_t n = 0;
+
+	lock_scope(&s->lock);
+	list_each(e, &s->gens)
+	{
+		struct snap_gen *gen = list_entry(e, struct snap_gen, link);
+		size_t i = 0;
+		int64_t since;
+
+		if (!image_is_pinned(gen->image, &since))
+			continue;
+		while (i < n && out[i].image != gen->image)
+			i++;
+		if (i == max)
+			continue;
+		if (i == n)
+			out[n++] = (struct pinned){.image = image_ref(gen->image), .since = since};
+		if (gen->max_frame > out[i].max_frame)
+			out[i].max_frame = gen->max_frame;
+		if (gen->size > out[i].size)
+			out[i].size = gen->size;
+	}
+	return n;
+}
+
+static void release(struct pinned *images, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		image_unref(images[i].image);
+}
+
+struct drain_job {
+	struct source *source; /* a reference */
+	int64_t older_than;    /* CLOCK_MONOTONIC: pins that began before */
+	bool clone_only;
+};
+
+/* Spools each pinned image and so ends its pin. */
+static void run_drain(void *arg)
+{
+	autofree struct drain_job *job = arg;
+	struct source *s = job->source;
+	struct pinned images[IMAGES_AT_ONCE];
+	size_t n = collect(s, images, IMAGES_AT_ONCE);
+	struct snap_err err = {{0}};
+	int rc = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int one = 0;
+
+		if (images[i].since <= job->older_than)
+			one = image_spool(images[i].image, images[i].max_frame, images[i].size, job->clone_only, &err);
+		if (one)
+			rc = one;
+	}
+	release(images, n);
+	if (rc && rc != -EOPNOTSUPP)
+		core_event(s->core, SNAP_WARNING, "\"%s\": a slow reader's snapshot cannot be spooled: %s", s->place.name,
+			   err.text);
+	pthread_mutex_lock(&s->lock);
+	s->draining = false;
+	s->no_spool_until = rc ? monotonic_ns() + SOURCE_WAIT_NS : 0;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	source_unref(s);
+}
+
+static void start_drain(struct source *s, int64_t older_than, bool clone_only)
+{
+	struct drain_job *job = malloc(sizeof(*job));
+	bool mine;
+
+	if (!job)
+		return;
+	pthread_mutex_lock(&s->lock);
+	mine = !s->draining;
+	s->draining = true;
+	pthread_mutex_unlock(&s->lock);
+	if (!mine) {
+		free(job);
+		return;
+	}
+	*job = (struct drain_job){.source = source_ref(s), .older_than = older_than, .clone_only = clone_only};
+	if (work_submit(s->core->work, run_drain, job)) {
+		pthread_mutex_lock(&s->lock);
+		s->draining = false;
+		pthread_cond_broadcast(&s->changed);
+		pthread_mutex_unlock(&s->lock);
+		source_unref(s);
+		free(job);
+	}
+}
+
+/* The application's disk comes before a reader: the oldest pin ends, and with it its generations. */
+static void kill_oldest(struct source *s, uint64_t held_back)
+{
+	struct pinned images[IMAGES_AT_ONCE];
+	size_t n = collect(s, images, IMAGES_AT_ONCE);
+
+	if (n > 0) {
+		image_kill(images[0].image);
+		core_event(s->core, SNAP_ERROR,
+			   "\"%s\": %llu MiB of WAL are held back for a slow reader, which now gets EIO (wal_max)",
+			   s->place.name, (unsigned long long)(held_back >> 20));
+	}
+	release(images, n);
+}
+
+/* Keeps what pins hold back within bounds. */
+static void tend_wal(struct source *s, struct live *live, int64_t now)
+{
+	uint64_t held = live_held_back(live);
+	bool draining, may_spool, small;
+	int64_t since = now;
+
+	pthread_mutex_lock(&s->lock);
+	draining = s->draining;
+	may_spool = now >= s->no_spool_until;
+	small = s->current && s->current->size + held < SOURCE_SMALL;
+	list_each(e, &s->gens)
+	{
+		if (image_is_pinned(list_entry(e, struct snap_gen, link)->image, &since))
+			break;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (since == now)
+		return;
+	if (held >= s->core->config.wal_max)
+		kill_oldest(s, held);
+	else if (draining || !may_spool)
+		return;
+	else if (held >= s->core->config.wal_limit || live_is_awaited(live))
+		start_drain(s, now, false);
+	else if (now - since > SOURCE_OLD_PIN_NS)
+		start_drain(s, now - SOURCE_OLD_PIN_NS, !small);
+}
+
+/* Takes the images whose time is over; the caller drops them. */
+static size_t expire(struct source *s, int64_t now, struct image **out, size_t max)
+{
+	size_t n = 0;
+
+	lock_scope(&s->lock);
+	list_each(e, &s->gens)
+	{
+		struct image *im = n < max ? source_take_image(s, list_entry(e, struct snap_gen, link), now) : NULL;
+
+		if (im)
+			out[n++] = im;
+	}
+	return n;
+}
+
+static void save_seen(struct source *s)
+{
+	struct store_seen seen;
+	bool dirty;
+
+	pthread_mutex_lock(&s->lock);
+	dirty = s->seen_dirty && s->path;
+	s->seen_dirty = false;
+	seen = s->seen;
+	pthread_mutex_unlock(&s->lock);
+	if (dirty)
+		store_save_seen(s->core->store, s->path, &seen, NULL);
+}
+
+bool source_tend(struct source *s, int64_t now)
+{
+	struct image *images[IMAGES_AT_ONCE];
+	struct live *live;
+	bool idle, more;
+	size_t n;
+
+	do {
+		n = expire(s, now, images, IMAGES_AT_ONCE);
+		for (size_t i = 0; i < n; i++)
+			image_unref(images[i]);
+	} while (n == IMAGES_AT_ONCE);
+	pthread_mutex_lock(&s->lock);
+	live = s->live ? live_ref(s->live) : NULL;
+	idle = list_empty(&s->gens) && now - s->idle_since >= SOURCE_LINGER_NS && !s->connecting;
+	pthread_mutex_unlock(&s->lock);
+	if (live && !idle)
+		tend_wal(s, live, now);
+	live_unref(live);
+	if (idle)
+		source_disconnect(s);
+	save_seen(s);
+	pthread_mutex_lock(&s->lock);
+	more = s->live || !list_empty(&s->gens) || s->connecting;
+	pthread_mutex_unlock(&s->lock);
+	return more;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spool.c - see spool.h: the copying under a lock. What must be copied without one stands in spool_private.c.
+ */
+#include "spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "spool_private.h"
+
+#define CHUNK (1u << 20)	/* bytes copied between two looks at the clock */
+#define READ_AT_ONCE (1u << 16) /* SQLite's unix VFS reads at most 128 KiB less one byte at a time */
+#define STEP_NS (NS_PER_S / 4)
+#define LAST_STEP_NS (2 * NS_PER_S)
+#define TRIES 3
+
+void spool_finish(struct spool *s)
+{
+	cleanup_close(&s->db_fd);
+	cleanup_close(&s->wal_fd);
+	*s = SPOOL_INIT;
+}
+
+static ssize_t read_fd(int fd, void *buf, size_t size, uint64_t offset)
+{
+	ssize_t got = fd < 0 ? 0 : pread(fd, buf, size, (off_t)offset);
+
+	return got < 0 ? -errno : got;
+}
+
+ssize_t spool_read_db(const struct spool *s, void *buf, size_t size, uint64_t offset)
+{
+	return read_fd(s->db_fd, buf, size, offset);
+}
+
+ssize_t spool_read_wal(const struct spool *s, void *buf, size_t size, uint64_t offset)
+{
+	return read_fd(s->wal_fd, buf, size, offset);
+}
+
+uint64_t spool_image_size(const struct header *h, uint64_t file_size)
+{
+	uint64_t pages = h->page_count ? h->page_count : (file_size + h->page_size - 1) / h->page_size;
+
+	return pages * h->page_size;
+}
+
+int spool_write(int fd, const void *buf, size_t size, uint64_t offset, struct snap_err *err)
+{
+	const uint8_t *from = buf;
+
+	while (size > 0) {
+		ssize_t n = pwrite(fd, from, size, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_errno(err, "cannot write a spool");
+		from += n;
+		size -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+typedef ssize_t (*read_fn)(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
+
+/* Copies [*DONE, END) until the file ends or UNTIL (CLOCK_MONOTONIC) has passed; *DONE moves. */
+static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint64_t end, int64_t until,
+		struct snap_err *err)
+{
+	autofree uint8_t *buf = malloc(CHUNK);
+
+	if (!buf)
+		return err_set(err, -ENOMEM, "out of memory");
+	while (*done < end && monotonic_ns() < until) {
+		size_t fill = 0;
+
+		while (fill < CHUNK && *done + fill < end) {
+			uint64_t left = end - *done - fill;
+			size_t room = CHUNK - fill < READ_AT_ONCE ? CHUNK - fill : READ_AT_ONCE;
+			ssize_t got = read_from(vfs, buf + fill, left < room ? (size_t)left : room, *done + fill);
+
+			if (got < 0)
+				return err_set(err, (int)got, "cannot read the database: %s", strerror((int)-got));
+			if (got == 0)
+				break;
+			fill += (size_t)got;
+		}
+		int rc = spool_write(fd, buf, fill, *done, err);
+		if (rc)
+			return rc;
+		*done = fill ? *done + fill : end;
+	}
+	return 0;
+}
+
+/* A clone of the whole database file in its own folder; -1 where that cannot be had. What a checkpoint is writing at this
+ * moment does not matter to a pin: its frames cover those pages. */
+static int clone_db(struct live *live)
+{
+	autoclose int fd = -1;
+
+	lock_scope(&live->clone_lock);
+	if (live->clone.fd < 0 && rawfd_open(live->core->raw, live->dirfd, live->name, RESOLVE_NO_SYMLINKS, &live->clone,
+					     NULL) != 0)
+		return -1;
+	if (live->clone.dev != live->dev || live->clone.ino != live->ino)
+		return -1;
+	fd = openat(live->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0 || ioctl(fd, FICLONE, live->clone.fd))
+		return -1;
+	return steal_fd(&fd);
+}
+
+int spool_pinned(struct spool *out, struct conn *conn, uint32_t page_size, uint32_t max_frame, uint64_t size, bool clone_only,
+		 struct snap_err *err)
+{
+	struct live *live = conn->live;
+	struct vfs *vfs = conn->db.vfs;
+	struct spool s = SPOOL_INIT;
+	uint64_t wal_bytes = max_frame ? wal_frame_offset(max_frame + 1, page_size) : 0;
+	uint64_t db_bytes = size;
+	uint64_t file_size, done = 0;
+	int rc = vfs_db_size(vfs, &file_size);
+
+	if (rc)
+		return err_set(err, rc, "cannot examine the database: %s", strerror(-rc));
+	if (db_bytes > file_size)
+		db_bytes = file_size;
+	s.db_fd = clone_db(live);
+	if (s.db_fd < 0 && clone_only)
+		return -EOPNOTSUPP;
+	if (s.db_fd < 0) {
+		s.db_fd = store_spool(live->core->store, db_bytes + wal_bytes, err);
+		if (s.db_fd < 0)
+			return s.db_fd;
+		rc = copy(vfs_read_db, vfs, s.db_fd, &done, db_bytes, INT64_MAX, err);
+	}
+	if (!rc && wal_bytes) {
+		done = 0;
+		s.wal_fd = store_spool(live->core->store, wal_bytes, err);
+		rc = s.wal_fd < 0 ? s.wal_fd : copy(vfs_read_wal, vfs, s.wal_fd, &done, wal_bytes, INT64_MAX, err);
+	}
+	if (rc)
+		spool_finish(&s);
+	*out = s;
+	return rc;
+}
+
+/* What the database is at this moment, under SHARED. */
+static int examine(struct conn *conn, struct spool_flat *flat, struct snap_err *err)
+{
+	uint8_t bytes[HEADER_SIZE];
+	ssize_t got = vfs_read_db(conn->db.vfs, bytes, sizeof(bytes), 0);
+
+	flat->seen_ns = realtime_ns();
+	if (got < 0 || fstatat(conn->live->dirfd, conn->live->name, &flat->st, AT_SYMLINK_NOFOLLOW))
+		return err_set(err, -EIO, "cannot examine the database");
+	if (header_decode(&flat->header, bytes, (size_t)got))
+		return err_set(err, -EIO, "not a database, or damaged");
+	flat->size = spool_image_size(&flat->header, (uint64_t)flat->st.st_size);
+	return 0;
+}
+
+static bool unchanged(const struct spool_flat *a, const struct spool_flat *b)
+{
+	return memcmp(a->header.counters, b->header.counters, sizeof(a->header.counters)) == 0 &&
+	       a->st.st_ino == b->st.st_ino && a->st.st_dev == b->st.st_dev && a->st.st_size == b->st.st_size &&
+	       timespec_ns(a->st.st_mtim) == timespec_ns(b->st.st_mtim) &&
+	       timespec_ns(a->st.st_ctim) == timespec_ns(b->st.st_ctim);
+}
+
+/* Lets a waiting writer in and pins again. *CONN is NULL when that failed. */
+static int give_way(struct conn **conn, struct snap_err *err)
+{
+	struct live *live = live_ref((*conn)->live);
+	int rc;
+
+	live_unpin(steal_ptr(conn));
+	rc = live_pin(live, monotonic_ns() + LAST_STEP_NS, conn, err);
+	if (rc >= 0 && rc != PIN_ROLLBACK) {
+		if (rc != PIN_HOT_JOURNAL)
+			live_unpin(steal_ptr(conn));
+		rc = err_set(err, -EBUSY, "its journal mode is being changed");
+	}
+	live_unref(live);
+	return rc < 0 ? rc : 0;
+}
+
+/* One attempt, in steps: 0 with OUT filled, -EAGAIN when a writer came between two steps. */
+static int copy_in_steps(struct spool_flat *out, struct conn **conn, int64_t step, struct snap_err *err)
+{
+	struct spool_flat now = SPOOL_FLAT_INIT;
+	autoclose int fd = -1;
+	uint64_t done = 0;
+	int rc = examine(*conn, out, err);
+
+	if (rc)
+		return rc;
+	fd = clone_db((*conn)->live);
+	if (fd >= 0) {
+		out->fd = steal_fd(&fd);
+		return 0;
+	}
+	fd = store_spool((*conn)->live->core->store, out->size, err);
+	if (fd < 0)
+		return fd;
+	for (;;) {
+		rc = copy(vfs_read_db, (*conn)->db.vfs, fd, &done, out->size, monotonic_ns() + step, err);
+		if (rc)
+			return rc;
+		if (done >= out->size) {
+			out->fd = steal_fd(&fd);
+			return 0;
+		}
+		rc = give_way(conn, err);
+		if (!rc)
+			rc = examine(*conn, &now, err);
+		if (rc)
+			return rc;
+		if (!unchanged(out, &now))
+			return -EAGAIN;
+	}
+}
+
+int spool_rollback(struct spool_flat *out, struct conn *conn, struct snap_err *err)
+{
+	struct spool_flat flat = SPOOL_FLAT_INIT;
+	int rc = -EAGAIN;
+
+	for (int i = 0; i <= TRIES && rc == -EAGAIN; i++)
+		rc = copy_in_steps(&flat, &conn, i < TRIES ? STEP_NS : LAST_STEP_NS, err);
+	if (conn)
+		live_unpin(conn);
+	if (rc == -EAGAIN)
+		rc = err_set(err, -EBUSY, "its writers left no two seconds to copy it");
+	if (!rc)
+		*out = flat;
+	return rc;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sqlsnap.h - the contract between the two halves of sqlsnapfs.
+ *
+ * src/ knows SQLite, files and time; fs/ knows FUSE, names and nodeids. Only what stands here passes between
+ * them, and a server of another protocol could stand on it as well.
+ *
+ * Words (the field's own where it has them):
+ *   source      a live database and its place in the file system.
+ *   version     what is equal only if no commit can have come between (version.h).
+ *   generation  one version as a reader sees it: a size and times that never change once it is bound.
+ *   tree        what is mirrored: one folder, or a list of named databases.
+ *
+ * Returns: 0 is success; a negative value is -errno, to be forwarded unchanged; a positive value is an enum
+ * of answers that the function documents and its caller handles. The text that goes with a failure is written
+ * to the caller's struct snap_err, which may be NULL.
+ *
+ * Threads: every function may be called from any thread once snap_start() has returned. Functions that may wait
+ * for the live database say so.
+ */
+#ifndef SQLSNAP_H
+#define SQLSNAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+#include <time.h>
+
+/* What went wrong, in words, for the log: one line without a newline. */
+struct snap_err {
+	char text[320];
+};
+
+enum snap_level {
+	SNAP_DEBUG,
+	SNAP_INFO,
+	SNAP_WARNING,
+	SNAP_ERROR,
+};
+
+/* What the caller decides; copied by snap_create(), strings included. */
+struct snap_config {
+	uint64_t wal_limit;  /* bytes of WAL that pins may hold back before a source drains */
+	uint64_t wal_max;    /* bytes of WAL at which the oldest generations end with EIO */
+	int busy_timeout_ms; /* how long a restore waits for the live database's lock */
+	const char *store;   /* folder for spools and remembered times; NULL: the default of store.h */
+	bool shared_locks;   /* accept file systems whose locks other machines do not see */
+	bool databases_only; /* a folder shows its databases and the folders above them, nothing else */
+	/* Reports what happens behind any call (an image lost, a source drained); never called under a lock. */
+	void (*event)(void *arg, enum snap_level level, const char *text);
+	void *event_arg;
+};
+
+struct snap;	   /* everything: configuration, tree, sources, threads */
+struct snap_gen;   /* a generation */
+struct snap_file;  /* an open plain file of the tree */
+struct snap_list;  /* the entries of a folder at one moment */
+
+enum snap_kind {
+	SNAP_FOLDER,
+	SNAP_PLAIN,	/* a regular file that is no database */
+	SNAP_SYMLINK,	/* a link that does not resolve to a database */
+	SNAP_SPECIAL,	/* fifo, socket, device: shown, never opened here */
+	SNAP_DATABASE,	/* has a generation */
+	SNAP_SIDECAR,	/* -wal or -shm of a database: an empty file that is not listed */
+	SNAP_MOUNTPOINT /* the folder that our own mount covers (empty), or another mount (opendir: -EXDEV) */
+};
+
+/* Attributes as stat(2) means them. Times of a database are those of its generation. */
+struct snap_attr {
+	enum snap_kind kind;
+	uint64_t key_dev;  /* identity of the live object: equal only for the same inode */
+	uint64_t key_ino;
+	uint64_t ino;	   /* what st_ino shows; stable over remounts */
+	uint64_t size;	   /* bytes */
+	uint64_t blocks;   /* units of 512 bytes */
+	mode_t mode;	   /* type and permission bits; set-id bits are masked */
+	uid_t uid;
+	gid_t gid;
+	nlink_t nlink;
+	dev_t rdev;
+	struct timespec atime, mtime, ctime;
+};
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+
+/* Makes a context without threads. *out is owned by the caller; on failure it is untouched. */
+int snap_create(struct snap **out, const struct snap_config *config, struct snap_err *err);
+
+/*
+ * Gives the context its tree: either one folder, or any number of named databases.
+ * A named database that is empty or garbage is accepted and reported by an event, for it may be there to be
+ * restored. -ENOENT: no such file; -EREMOTE: its file system does not share locks and shared_locks is off;
+ * -EEXIST: the name is taken; -EINVAL: neither file nor folder, or a name with a slash.
+ */
+int snap_add_folder(struct snap *snap, const char *path, struct snap_err *err);
+int snap_add_file(struct snap *snap, const char *name, const char *path, struct snap_err *err);
+
+/*
+ * Says where the mount will be: PATH exists. Called before mounting, so that a folder tree can show the covered
+ * folder as an empty one and never walks into its own mount.
+ */
+int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *err);
+
+/* Starts the threads. After daemonising, for neither threads nor SQLite survive a fork, and after mounting, for from then
+ * on the tree must know its own mount. */
+int snap_start(struct snap *snap, struct snap_err *err);
+
+/* Ends the threads, closes every source as an application would, frees. Accepts NULL. All generations and files
+ * must have been closed. May take seconds. */
+void snap_destroy(struct snap *snap);
+
+/* Runs fn(arg) on one of the library's threads; -EAGAIN when more than 64 such calls are under way. */
+int snap_defer(struct snap *snap, void (*fn)(void *arg), void *arg);
+
+/* Databases found in the tree, for the line that the program prints at start. Reads the whole folder. */
+int snap_count_databases(struct snap *snap, size_t *databases, size_t limit);
+
+/* The version of the SQLite library that this program runs with; borrowed. */
+const char *snap_sqlite_version(void);
+
+/* ---- the tree ------------------------------------------------------------------------------------------ */
+/* PATH is relative to the tree's root, without leading or trailing slash; "" is the root. */
+
+/*
+ * What stands at PATH now. For a database *gen (when not NULL) receives a reference to the generation that a
+ * reader who opens now may expect, which the caller drops with snap_gen_unref(). Pins nothing; waits 50 ms at
+ * most for the live database and then answers from stat(2). -ENOENT, -EACCES, -EMLINK (several hard links to a
+ * database) and other errors of the file system are forwarded.
+ */
+int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
+		struct snap_err *err);
+
+/* The entries of a folder without . and .. and without the sidecars of databases. *out is owned by the caller. */
+int snap_list_create(struct snap *snap, const char *path, struct snap_list **out, struct snap_err *err);
+void snap_list_destroy(struct snap_list *list);
+/* The I-th entry: its name (borrowed), st_ino and S_IFMT bits; false past the end. */
+bool snap_list_get(const struct snap_list *list, size_t i, const char **name, uint64_t *ino, mode_t *type);
+
+/* Target of a symlink, terminated; -ENAMETOOLONG if SIZE is too small. */
+int snap_readlink(struct snap *snap, const char *path, char *target, size_t size);
+
+/* Opens a plain file for reading; -ESTALE when it is not (or no longer) the inode KEY_DEV, KEY_INO. */
+int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64_t key_ino,
+		   struct snap_file **out, struct snap_err *err);
+ssize_t snap_file_read(struct snap_file *file, void *buf, size_t size, uint64_t offset);
+void snap_file_close(struct snap_file *file);
+
+/* Of the file system below the tree (a folder), or of the first database. */
+int snap_statvfs(struct snap *snap, struct statvfs *out);
+
+/* ---- generations --------------------------------------------------------------------------------------- */
+
+/* A generation lives as long as somebody holds a reference; its bytes only while somebody has it open. */
+struct snap_gen *snap_gen_ref(struct snap_gen *gen);
+void snap_gen_unref(struct snap_gen *gen);
+
+/* A number that no other generation of this process has or will have. */
+uint64_t snap_gen_id(const struct snap_gen *gen);
+
+/*
+ * Attributes now: the size never changes; times are constant once the generation is bound; owner and mode are
+ * the live file's of this moment (of the last moment when it is gone).
+ */
+int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr);
+
+enum snap_open {
+	SNAP_MOVED = 1,	      /* the bytes of this generation cannot be had: open *moved instead */
+	SNAP_WOULD_WAIT = 2, /* only with SNAP_NOWAIT: call again without, where waiting harms nobody */
+};
+
+#define SNAP_NOWAIT 1u
+
+/*
+ * Opens a generation for reading and binds it if that has not happened yet. 0: opened, to be closed with
+ * snap_gen_close(). SNAP_MOVED: *moved receives a reference to a bound generation that holds what the database is
+ * now and that stays openable for SNAP_HOLD_MS. Without SNAP_NOWAIT it waits for the live database for two
+ * seconds at most (rollback-journal databases: while it is copied). -EBUSY: somebody holds the database
+ * exclusively; -EIO: it is damaged; -ENOSPC, -EMFILE, -ENOMEM: what this process ran out of.
+ */
+int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err);
+#define SNAP_HOLD_MS 2000
+
+/*
+ * Reads from an opened generation: the number of bytes, less than SIZE only at its end. -EIO when the bytes of
+ * this version cannot be had any more; never other bytes.
+ */
+ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+
+void snap_gen_close(struct snap_gen *gen);
+
+#endif

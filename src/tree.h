@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tree.h - what is mirrored: one folder, or a list of named databases under a folder that exists only in the
+ * mount.
+ *
+ * Answers what stands at a path: openat2(2) below the root without crossing mounts or following links; which
+ * files are databases (by content, never by name) and which are their sidecars. Holds no descriptor but the
+ * root's (and one O_PATH per named database), so that a tree of any size costs nothing. Thread-safe.
+ *
+ *  - A regular file that begins with SQLite's magic is a database; so is one that a connection has open. A
+ * named database is one whatever it holds, even when it is missing.
+ *  - NAME-wal, NAME-shm and NAME-journal beside a database NAME are its sidecars: not listed; -wal and -shm
+ * are found as empty files with the database's owner and mode less every write bit, -journal is not
+ * (-ENOENT). Beside anything else such names are ordinary files, and a folder of such a name is always a
+ * folder.
+ *  - A symlink that resolves to a database is that database, at its real place, masked by place_mask() of the
+ * folders that a reader of the tree does not pass; checked at each look. It never leads into our own mount
+ * (mounts are compared on the way).
+ *  - The folder that our own mount covers is SNAP_MOUNTPOINT and empty; the root of any other mount is
+ * SNAP_MOUNTPOINT and its list is -EXDEV. Neither sends a request to that mount.
+ *  - A database with several hard links is -EMLINK: another name has another WAL.
+ *  - Where there is an ACL, the bits shown are those that it surely leaves (acl.h).
+ */
+#ifndef SQLSNAP_TREE_H
+#define SQLSNAP_TREE_H
+
+#include <linux/stat.h>
+
+#include "header.h"
+#include "place.h"
+#include "rawfd.h"
+#include "sqlsnap.h"
+
+struct tree;
+
+struct tree_found {
+	struct snap_attr attr; /* of a database: the live file's stat(2); size and times are the generation's
+				  business */
+	struct place place;    /* SNAP_DATABASE: where it really stands; owned, place_finish() */
+	bool missing;	       /* a named database that is not there: ATTR has only kind, ino and mode */
+	bool has_header;       /* HEADER is what the file began with when its stat(2) was as in ATTR */
+	struct header header;
+};
+
+#define TREE_FOUND_INIT ((struct tree_found){.place = PLACE_INIT})
+void tree_found_finish(struct tree_found *found);
+
+/* TABLE is borrowed. DATABASES_ONLY hides what is neither a database nor a folder. */
+int tree_create(struct tree **out, struct rawfd_table *table, bool databases_only);
+void tree_destroy(struct tree *tree);
+
+/* See snap_add_folder() and snap_add_file() in sqlsnap.h; file systems are the caller's check. */
+int tree_set_folder(struct tree *tree, const char *path, struct snap_err *err);
+int tree_add_file(struct tree *tree, const char *name, const char *path, struct snap_err *err);
+int tree_set_mountpoint(struct tree *tree, const char *path, struct snap_err *err);
+
+/* After mounting and before the first request is served: learns which mount is ours. Sends no request to it.
+ * -errno */
+int tree_note_mounted(struct tree *tree);
+
+/* What stands at PATH ("" is the root; several databases' root is a folder of mode 0555 masked by
+ * place_mask() of each, owned by the first database's folder's owner). */
+int tree_look(struct tree *tree, const char *path, struct tree_found *out, struct snap_err *err);
+
+/* Once per symlink that leaves the tree and resolves to a database: fills TEXT and returns true (tree_look
+ * and tree_list set this; a named database's own symlink is no news). */
+bool tree_take_notice(struct tree *tree, struct snap_err *text);
+
+struct tree_name {
+	char *name; /* owned by the list */
+	uint64_t ino;
+	mode_t type; /* S_IFMT bits */
+};
+struct tree_list {
+	struct tree_name *names; /* owned */
+	size_t count;
+};
+void tree_list_finish(struct tree_list *list);
+/* Sorted by name; files that vanish meanwhile are left out. */
+int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct snap_err *err);
+
+/* -EINVAL when PATH is no symlink, -ENAMETOOLONG when SIZE is too small. */
+int tree_readlink(struct tree *tree, const char *path, char *target, size_t size);
+/* -ESTALE when PATH is another inode than DEV, INO, or has become a database. */
+int tree_open_plain(struct tree *tree, const char *path, uint64_t dev, uint64_t ino, struct rawfd *out);
+int tree_statvfs(struct tree *tree, struct statvfs *out);
+
+/* Walks everything and counts databases, up to LIMIT; descends no symlink and no mount. A symlink counts when
+ * it leaves the tree, for inside the database itself does. */
+int tree_count(struct tree *tree, size_t limit, size_t *databases);
+
+/* What st_ino shows for the inode: itself on the tree's own device, else a 64-bit hash of both numbers. */
+uint64_t tree_ino(const struct tree *tree, uint64_t dev, uint64_t ino);
+
+#endif

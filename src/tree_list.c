@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tree_list.c - the entries of a folder, and the walk over all of them that counts databases.
+ *
+ * What must stay true: a folder is read once and in one piece; then only what has to be known is looked at:
+ * symlinks, the files beside which there are names of sidecars, and all files when databases alone are
+ * wanted. No descriptor stays open from one folder to the next. What vanishes meanwhile is left out.
+ */
+#include "tree_private.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "opath.h"
+
+enum what {
+	UNKNOWN,
+	DATABASE,
+	NO_DATABASE,
+};
+
+struct entry {
+	struct tree_name name;
+	enum what what;
+	bool counts; /* a database that is not also found elsewhere in the tree */
+	bool hidden;
+};
+
+struct scan {
+	struct entry *entries; /* owned; sorted by name */
+	size_t count, room;
+};
+
+static void scan_finish(struct scan *scan)
+{
+	for (size_t i = 0; i < scan->count; i++)
+		free(scan->entries[i].name.name);
+	free(scan->entries);
+	*scan = (struct scan){0};
+}
+
+void tree_list_finish(struct tree_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free(list->names[i].name);
+	free(list->names);
+	*list = (struct tree_list){0};
+}
+
+static int scan_add(struct scan *scan, const char *name, uint64_t ino, mode_t type)
+{
+	struct entry *e;
+
+	if (scan->count == scan->room) {
+		size_t room = scan->room ? scan->room * 2 : 64;
+		struct entry *more = reallocarray(scan->entries, room, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		scan->entries = more;
+		scan->room = room;
+	}
+	e = &scan->entries[scan->count];
+	*e = (struct entry){.name = {.name = strdup(name), .ino = ino, .type = type}};
+	if (!e->name.name)
+		return -ENOMEM;
+	scan->count++;
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct entry *)a)->name.name, ((const struct entry *)b)->name.name);
+}
+
+/* ---- reading a folder ---------------------------------------------------------------------------------- */
+
+/* A descriptor to read the folder with, without a mark in its access time where we may. -EXDEV: a mount. */
+static int open_to_read(struct tree *tree, const char *path)
+{
+	int flags = O_RDONLY | O_DIRECTORY;
+	int fd = opath_open(tree->root, path[0] ? path : ".", flags | O_NOATIME, OPATH_BELOW);
+
+	return fd == -EPERM ? opath_open(tree->root, path[0] ? path : ".", flags, OPATH_BELOW) : fd;
+}
+
+static bool is_dots(const char *name)
+{
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+static int read_names(struct tree *tree, DIR *dir, uint64_t dev, struct scan *scan)
+{
+	for (;;) {
+		struct dirent *d;
+		int rc;
+
+		errno = 0;
+		d = readdir(dir);
+		if (!d)
+			return -errno;
+		if (is_dots(d->d_name))
+			continue;
+		rc = scan_add(scan, d->d_name, tree_ino(tree, dev, d->d_ino), DTTOIF((mode_t)d->d_type));
+		if (rc)
+			return rc;
+	}
+}
+
+/* Takes over what a look at the entry says. A vanished one is hidden. */
+static int look_at(struct tree *tree, const struct tree_spot *folder, struct entry *e)
+{
+	struct tree_spot spot = *folder;
+	struct tree_found found;
+	struct tree_aside aside;
+	int rc;
+
+	spot.name = e->name.name;
+	rc = tree_look_entry(tree, &spot, &found, &aside, NULL);
+	if (rc == -ENOENT)
+		e->hidden = true;
+	e->what = NO_DATABASE;
+	if (rc)
+		return opath_transient(rc) ? rc : 0;
+	if (found.attr.kind == SNAP_DATABASE) {
+		e->what = DATABASE;
+		e->counts = aside.outside || !aside.link;
+	}
+	e->name.type = found.attr.mode & S_IFMT;
+	e->name.ino = found.attr.ino;
+	tree_found_finish(&found);
+	return 0;
+}
+
+static int classify(struct tree *tree, const struct tree_spot *folder, struct scan *scan, bool all)
+{
+	for (size_t i = 0; i < scan->count; i++) {
+		struct entry *e = &scan->entries[i];
+		bool look = e->name.type == 0 || e->name.type == S_IFLNK || (all && e->name.type == S_IFREG);
+		int rc = look ? look_at(tree, folder, e) : 0;
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* Whether E, a name with a sidecar's suffix, stands beside a database; in order of names, so that what is
+ * itself a sidecar is known to be one. */
+static int hide_sidecar(struct tree *tree, const struct tree_spot *folder, struct scan *scan, struct entry *e,
+			size_t base_len)
+{
+	char base[NAME_MAX + 1];
+	struct entry key = {.name.name = base};
+	struct entry *owner;
+	int rc = 0;
+
+	memcpy(base, e->name.name, base_len);
+	base[base_len] = '\0';
+	owner = bsearch(&key, scan->entries, scan->count, sizeof(*scan->entries), by_name);
+	if (!owner || owner->hidden)
+		return 0;
+	if (owner->what == UNKNOWN && owner->name.type == S_IFREG)
+		rc = look_at(tree, folder, owner);
+	e->hidden = e->hidden || (!owner->hidden && owner->what == DATABASE);
+	return rc;
+}
+
+static int hide_sidecars(struct tree *tree, const struct tree_spot *folder, struct scan *scan)
+{
+	for (size_t i = 0; i < scan->count; i++) {
+		struct entry *e = &scan->entries[i];
+		bool journal;
+		size_t len = S_ISDIR(e->name.type) ? 0 : tree_sidecar_base(e->name.name, &journal);
+		int rc = len > 0 ? hide_sidecar(tree, folder, scan, e, len) : 0;
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* Reads the folder PATH; with ALL it is known of every entry whether it is a database. */
+static int scan_folder(struct tree *tree, const char *path, bool all, struct scan *scan)
+{
+	autoclose int fd = open_to_read(tree, path);
+	struct tree_spot folder = {.base = tree->root, .path = path};
+	struct stat st;
+	DIR *dir;
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (tree_is_covered(tree, &st))
+		return 0;
+	dir = fdopendir(fd);
+	if (!dir)
+		return -errno;
+	folder.dir = steal_fd(&fd);
+	rc = read_names(tree, dir, st.st_dev, scan);
+	if (rc == 0)
+		rc = classify(tree, &folder, scan, all);
+	if (rc == 0 && scan->count > 0) {
+		qsort(scan->entries, scan->count, sizeof(*scan->entries), by_name);
+		rc = hide_sidecars(tree, &folder, scan);
+	}
+	closedir(dir);
+	return rc;
+}
+
+/* Whether PATH, which is a mount, is our own. */
+static bool is_own_mount(struct tree *tree, const char *path)
+{
+	char parent[PATH_MAX];
+	const char *name;
+	autoclose int dir = -1;
+
+	if (path[0] == '\0' || tree_split(path, parent, &name))
+		return false;
+	dir = tree_open_folder(tree, parent);
+	return dir >= 0 && tree_is_cover(tree, dir, name);
+}
+
+/* ---- lists --------------------------------------------------------------------------------------------- */
+
+static int list_add(struct tree_list *list, char *name, uint64_t ino, mode_t type)
+{
+	if (!name)
+		return -ENOMEM;
+	list->names[list->count++] = (struct tree_name){.name = name, .ino = ino, .type = type};
+	return 0;
+}
+
+static int list_files(struct tree *tree, struct tree_list *out)
+{
+	struct tree_list list = {.names = calloc(tree->file_count + 1, sizeof(*list.names))};
+	int rc = list.names ? 0 : -ENOMEM;
+
+	for (size_t i = 0; rc == 0 && i < tree->file_count; i++) {
+		struct tree_found found;
+
+		rc = tree_look(tree, tree->files[i].name, &found, NULL);
+		if (rc && !opath_transient(rc))
+			found.attr.ino = opath_mix(tree->dev, i); /* looking it up tells what is wrong */
+		else if (rc)
+			break;
+		rc = list_add(&list, strdup(tree->files[i].name), found.attr.ino, S_IFREG);
+		tree_found_finish(&found);
+	}
+	if (rc)
+		tree_list_finish(&list);
+	else
+		*out = list;
+	return rc;
+}
+
+static bool is_shown(const struct tree *tree, const struct entry *e)
+{
+	return !e->hidden && (!tree->databases_only || S_ISDIR(e->name.type) || e->what == DATABASE);
+}
+
+int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct snap_err *err)
+{
+	struct tree_list list = {0};
+	struct scan scan = {0};
+	int rc;
+
+	*out = list;
+	if (path[0] && !tree_path_valid(path))
+		return -EINVAL;
+	if (tree->root < 0)
+		return path[0] == '\0' ? list_files(tree, out) : -ENOTDIR;
+	rc = scan_folder(tree, path, tree->databases_only, &scan);
+	if (rc == -EXDEV && is_own_mount(tree, path))
+		rc = 0;
+	if (rc == 0) {
+		list.names = calloc(scan.count + 1, sizeof(*list.names));
+		rc = list.names ? 0 : -ENOMEM;
+	}
+	for (size_t i = 0; rc == 0 && i < scan.count; i++) {
+		struct tree_name *name = &scan.entries[i].name;
+
+		if (is_shown(tree, &scan.entries[i]))
+			rc = list_add(&list, steal_ptr(&name->name), name->ino, name->type);
+	}
+	scan_finish(&scan);
+	if (rc == 0)
+		*out = list;
+	return rc == -EXDEV ? err_set(err, rc, "\"%s\" is another mount, which is not mirrored", path) : rc;
+}
+
+/* ---- counting ------------------------------------------------------------------------------------------ */
+
+struct todo {
+	struct todo *next;
+	char path[];
+};
+
+static int push(struct todo **list, const char *parent, const char *name)
+{
+	size_t parent_len = strlen(parent);
+	size_t size = parent_len + 1 + strlen(name) + 1;
+	struct todo *t;
+
+	if (size > PATH_MAX)
+		return 0; /* no call takes a longer one */
+	t = malloc(sizeof(*t) + size);
+	if (!t)
+		return -ENOMEM;
+	memcpy(t->path, parent, parent_len);
+	if (parent_len > 0)
+		t->path[parent_len++] = '/';
+	memcpy(t->path + parent_len, name, strlen(name) + 1);
+	t->next = *list;
+	*list = t;
+	return 0;
+}
+
+static struct todo *pop(struct todo **list)
+{
+	struct todo *t = *list;
+
+	*list = t->next;
+	return t;
+}
+
+static int count_folder(struct tree *tree, const char *path, struct todo **todo, size_t *databases)
+{
+	struct scan scan = {0};
+	int rc = scan_folder(tree, path, true, &scan);
+
+	for (size_t i = 0; rc == 0 && i < scan.count; i++) {
+		const struct entry *e = &scan.entries[i];
+
+		if (e->hidden)
+			continue;
+		if (S_ISDIR(e->name.type))
+			rc = push(todo, path, e->name.name);
+		else if (e->what == DATABASE && e->counts)
+			++*databases;
+	}
+	scan_finish(&scan);
+	return rc;
+}
+
+int tree_count(struct tree *tree, size_t limit, size_t *databases)
+{
+	struct todo *todo = NULL;
+	size_t found = 0;
+	int rc;
+
+	*databases = 0;
+	if (tree->root < 0) {
+		*databases = tree->file_count < limit ? tree->file_count : limit;
+		return 0;
+	}
+	rc = count_folder(tree, "", &todo, &found);
+	while (rc == 0 && todo && found < limit) {
+		autofree struct todo *next = pop(&todo);
+
+		rc = count_folder(tree, next->path, &todo, &found);
+		if (rc && !opath_transient(rc))
+			rc = 0; /* a folder that cannot be read has nothing to count */
+	}
+	while (todo)
+		free(pop(&todo));
+	*databases = found < limit ? found : limit;
+	return rc;
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vfs.c - the VFS shim as SQLite knows it: its life, what may be opened and deleted. The files are in
+ * vfs_file.c, the wal-index is in vfs_shm.c.
+ *
+ * What must stay true:
+ *  - Every way in which SQLite can change the database, the -wal or a journal, or delete a file, asks
+ * vfs_may_change(). The -shm is written by the unix VFS itself (marks, recovery), as every reader does.
+ *  - The path goes to the unix VFS as the pointer that SQLite passed: it looks for parameters behind its end.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "shmguard.h"
+#include "vfs_private.h"
+
+static struct vfs *of_vfs(sqlite3_vfs *base)
+{
+	return base->pAppData;
+}
+
+/* ---- the VFS ------------------------------------------------------------------------------------------- */
+
+/* A journal may be looked at (whether it is hot), the -wal is opened for writing as every reader does. */
+static bool may_open(const struct vfs *vfs, int kind, int flags)
+{
+	if (kind == SQLITE_OPEN_MAIN_DB)
+		return !(flags & SQLITE_OPEN_CREATE) && !atomic_load(&vfs->db);
+	if (kind & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL))
+		return flags & SQLITE_OPEN_READONLY;
+	return true;
+}
+
+static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags, int *out_flags)
+{
+	struct vfs *vfs = of_vfs(base);
+	struct vfs_file *file = (struct vfs_file *)out;
+	sqlite3_file *real = vfs_real_file(file);
+	int rc = vfs_ask_fault(vfs, VFS_OPEN);
+
+	*file = (struct vfs_file){.vfs = vfs, .kind = flags & 0x0fff00};
+	if (rc != SQLITE_OK)
+		return rc;
+	if (!may_open(vfs, file->kind, flags)) {
+		errno = EACCES;
+		return SQLITE_CANTOPEN;
+	}
+	memset(real, 0, (size_t)vfs->real->szOsFile);
+	rc = vfs->real->xOpen(vfs->real, path, real, flags, out_flags);
+	if (rc != SQLITE_OK) {
+		if (real->pMethods)
+			real->pMethods->xClose(real);
+		return rc;
+	}
+	file->base.pMethods = &vfs_file_methods;
+	if (file->kind == SQLITE_OPEN_MAIN_DB)
+		atomic_store(&vfs->db, real);
+	else if (file->kind == SQLITE_OPEN_WAL)
+		atomic_store(&vfs->wal, real);
+	return SQLITE_OK;
+}
+
+/* The one deletion is that of the -wal by a last close; journals and what a 0-byte database has beside it
+ * stay. */
+static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
+{
+	struct vfs *vfs = of_vfs(base);
+	size_t len = strlen(path);
+	int rc = vfs_ask_fault(vfs, VFS_DELETE);
+
+	if (rc != SQLITE_OK)
+		return rc;
+	if (len < 4 || strcmp(path + len - 4, "-wal") != 0 || !vfs_may_change(vfs, SQLITE_OPEN_WAL))
+		return SQLITE_IOERR_DELETE;
+	return vfs->real->xDelete(vfs->real, path, sync_dir);
+}
+
+static int vfs_access(sqlite3_vfs *base, const char *path, int flags, int *out)
+{
+	struct vfs *vfs = of_vfs(base);
+
+	return vfs->real->xAccess(vfs->real, path, flags, out);
+}
+
+static int vfs_full_pathname(sqlite3_vfs *base, const char *path, int size, char *out)
+{
+	size_t len = strlen(path);
+
+	(void)base;
+	if (size <= 0 || len >= (size_t)size) {
+		errno = ENAMETOOLONG;
+		return SQLITE_CANTOPEN;
+	}
+	memcpy(out, path, len + 1);
+	return SQLITE_OK;
+}
+
+static void *vfs_dl_open(sqlite3_vfs *base, const char *path)
+{
+	(void)base;
+	(void)path;
+	return NULL;
+}
+
+static void vfs_dl_error(sqlite3_vfs *base, int size, char *out)
+{
+	(void)base;
+	sqlite3_snprintf(size, out, "extensions are not loaded");
+}
+
+static void (*vfs_dl_sym(sqlite3_vfs *base, void *handle, const char *symbol))(void)
+{
+	(void)base;
+	(void)handle;
+	(void)symbol;
+	return NULL;
+}
+
+static void vfs_dl_close(sqlite3_vfs *base, void *handle)
+{
+	(void)base;
+	(void)handle;
+}
+
+static int vfs_randomness(sqlite3_vfs *base, int size, char *out)
+{
+	struct vfs *vfs = of_vfs(base);
+
+	return vfs->real->xRandomness(vfs->real, size, out);
+}
+
+static int vfs_sleep(sqlite3_vfs *base, int us)
+{
+	struct vfs *vfs = of_vfs(base);
+	int64_t deadline = atomic_load(&vfs->deadline);
+
+	if (deadline != INT64_MAX) {
+		int64_t left = (deadline - monotonic_ns()) / 1000;
+
+		if (left <= 0)
+			return 0;
+		if (us > left)
+			us = (int)left;
+	}
+	return vfs->real->xSleep(vfs->real, us);
+}
+
+static int vfs_current_time(sqlite3_vfs *base, double *out)
+{
+	struct vfs *vfs = of_vfs(base);
+
+	return vfs->real->xCurrentTime(vfs->real, out);
+}
+
+static int vfs_last_error(sqlite3_vfs *base, int size, char *out)
+{
+	struct vfs *vfs = of_vfs(base);
+
+	return vfs->real->xGetLastError(vfs->real, size, out);
+}
+
+static int vfs_current_time64(sqlite3_vfs *base, sqlite3_int64 *out)
+{
+	struct vfs *vfs = of_vfs(base);
+
+	return vfs->real->xCurrentTimeInt64(vfs->real, out);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+
+/*
+ * Stands in for fchown(2) in the unix VFS. As root it gives -wal and -shm to the database's owner at every
+ * open (robustFchown()), which moves the ctime of a file that has the right owner already: a trace of
+ * reading, and the very thing by which an untouched -wal is known to be untouched.
+ */
+static int fchown_if_needed(int fd, uid_t uid, gid_t gid)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_uid == uid && st.st_gid == gid)
+		return 0;
+	return fchown(fd, uid, gid);
+}
+
+static void quiet_fchown(void)
+{
+	sqlite3_vfs *real = sqlite3_vfs_find("unix");
+
+	if (real && real->iVersion >= 3 && real->xSetSystemCall)
+		real->xSetSystemCall(real, "fchown", (sqlite3_syscall_ptr)fchown_if_needed);
+}
+
+static void init_methods(struct vfs *vfs)
+{
+	vfs->base = (sqlite3_vfs){
+		.iVersion = 2,
+		.szOsFile = (int)sizeof(struct vfs_file) + vfs->real->szOsFile,
+		.mxPathname = vfs->real->mxPathname,
+		.zName = vfs->name,
+		.pAppData = vfs,
+		.xOpen = vfs_open,
+		.xDelete = vfs_delete,
+		.xAccess = vfs_access,
+		.xFullPathname = vfs_full_pathname,
+		.xDlOpen = vfs_dl_open,
+		.xDlError = vfs_dl_error,
+		.xDlSym = vfs_dl_sym,
+		.xDlClose = vfs_dl_close,
+		.xRandomness = vfs_randomness,
+		.xSleep = vfs_sleep,
+		.xCurrentTime = vfs_current_time,
+		.xGetLastError = vfs_last_error,
+		.xCurrentTimeInt64 = vfs_current_time64,
+	};
+}
+
+int vfs_create(struct vfs **out, enum vfs_policy policy)
+{
+	static pthread_once_t quiet = PTHREAD_ONCE_INIT;
+	autofree struct vfs *vfs = NULL;
+	int rc = shmguard_install();
+
+	if (rc < 0)
+		return rc;
+	vfs = calloc(1, sizeof(*vfs));
+	if (!vfs)
+		return -ENOMEM;
+	vfs->real = sqlite3_vfs_find("unix");
+	if (!vfs->real)
+		return -ENOMEM;
+	pthread_once(&quiet, quiet_fchown); /* the unix VFS has one table of system calls per process */
+	vfs->policy = policy;
+	atomic_init(&vfs->slot, -1);
+	atomic_init(&vfs->deadline, INT64_MAX);
+	/* Unique for as long as it is registered. */
+	sqlite3_snprintf((int)sizeof(vfs->name), vfs->name, "sqlsnap-%p", (void *)vfs);
+	init_methods(vfs);
+	rc = pthread_mutex_init(&vfs->lock, NULL);
+	if (rc != 0)
+		return -rc;
+	if (sqlite3_vfs_register(&vfs->base, 0) != SQLITE_OK) {
+		pthread_mutex_destroy(&vfs->lock);
+		return -ENOMEM;
+	}
+	*out = steal_ptr(&vfs);
+	return 0;
+}
+
+void vfs_destroy(struct vfs *vfs)
+{
+	if (!vfs)
+		return;
+	sqlite3_vfs_unregister(&vfs->base);
+	vfs_shm_forget(vfs);
+	pthread_mutex_destroy(&vfs->lock);
+	free(vfs->regions);
+	free(vfs);
+}
+
+void vfs_set_fault(struct vfs *vfs, vfs_fault_fn fn, void *arg)
+{
+	vfs->fault = fn;
+	vfs->fault_arg = arg;
+}
+
+const char *vfs_name(const struct vfs *vfs)
+{
+	return vfs->name;
+}
+
+void vfs_set_deadline(struct vfs *vfs, int64_t deadline)
+{
+	atomic_store(&vfs->deadline, deadline);
+}
+
+bool vfs_wal_is_open(const struct vfs *vfs)
+{
+	return atomic_load(&vfs->wal) != NULL;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vfs_file.c - the files that SQLite opens through the shim: what may be done to them, and reading them past
+ * SQLite.
+ *
+ * What must stay true:
+ *  - VFS_CLOSER changes files only under EXCLUSIVE on the database. Nobody else is connected then, so its
+ * checkpoint cannot meet another process's commit, which is what the WAL-reset bug of SQLite before 3.51.3
+ * takes: it needs no further guard.
+ *  - SQLite never maps a database (xFetch gives nothing, FCNTL_MMAP_SIZE answers 0): a read is a pread(2),
+ * which several threads may do at once on one handle.
+ */
+#include <errno.h>
+#include <limits.h>
+
+#include "vfs_private.h"
+
+#define READ_CHUNK 65536u /* seekAndRead() of os_unix.c takes less than 128 KiB */
+#define READ_TRIES 8	  /* a file's end that moves while it is being read */
+
+/* ---- files --------------------------------------------------------------------------------------------- */
+
+/* Temporary files of SQLite's own are nobody's business. */
+static bool is_live_file(int kind)
+{
+	return kind &
+	       (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL);
+}
+
+bool vfs_may_change(const struct vfs *vfs, int kind)
+{
+	if (!is_live_file(kind))
+		return true;
+	return vfs->policy == VFS_CLOSER && atomic_load(&vfs->exclusive) &&
+	       (kind & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL));
+}
+
+static int file_close(sqlite3_file *base)
+{
+	struct vfs_file *file = (struct vfs_file *)base;
+	struct vfs *vfs = file->vfs;
+	sqlite3_file *real = vfs_real_file(file);
+
+	if (file->kind == SQLITE_OPEN_WAL) {
+		atomic_store(&vfs->wal, NULL);
+	} else if (file->kind == SQLITE_OPEN_MAIN_DB) {
+		/* The unix VFS would unmap what SQLite has left mapped; by then it must be out of our books.
+		 */
+		vfs_shm_unmap(base, 0);
+		atomic_store(&vfs->exclusive, false);
+		atomic_store(&vfs->db, NULL);
+	}
+	file->base.pMethods = NULL;
+	return real->pMethods->xClose(real);
+}
+
+static int file_read(sqlite3_file *base, void *buf, int n, sqlite3_int64 offset)
+{
+	struct vfs_file *file = (struct vfs_file *)base;
+	sqlite3_file *real = vfs_real_file(file);
+	int rc = vfs_ask_fault(file->vfs, VFS_READ);
+
+	return rc != SQLITE_OK ? rc : real->pMethods->xRead(real, buf, n, offset);
+}
+
+static int file_write(sqlite3_file *base, const void *buf, int n, sqlite3_int64 offset)
+{
+	struct vfs_file *file = (struct vfs_file *)base;
+	sqlite3_file *real = vfs_real_file(file);
+	int rc = vfs_ask_fault(file->vfs, VFS_WRITE);
+
+	if (rc != SQLITE_OK)
+		return rc;
+	if (!vfs_may_change(file->vfs, file->kind))
+		return SQLITE_READONLY;
+	return real->pMethods->xWrite(real, buf, n, offset);
+}
+
+static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
+{
+	struct vfs_file *file = (struct vfs_file *)base;
+	sqlite3_file *real = vfs_real_file(file);
+	int rc = vfs_ask_fault(file->vfs, VFS_TRUNCATE);
+
+	if (rc != SQLITE_OK)
+		return rc;
+	if (!vfs_may_change(file->vfs, file->kind))
+		return SQLITE_READONLY;
+	return real->pMethods->xTruncate(real, size);
+}
+
+static int file_sync(sqlite3_file *base, int flags)
+{
+	struct vfs_file *file = (struct vfs_file *)base;
+	sqlite3_file *real = vfs_real_file(file);
+	int rc = vfs_ask_fault(file->vfs, VFS_SYNC);
+
+	return rc != SQLITE_OK ? rc : real->pMethods->xSync(real, flags);
+}
+
+static int file_size(sqlite3_file *base, sqlite3_int64 *size)
+{
+	sqlite3_file *real = vfs_real_file((struct vfs_file *)base);
+
+	return real->pMethods->xFileSize(real, size);
+}
+
+static int file_lock(sqlite3_file *base, int level)
+{
+	struct vfs_file *file = (struct vfs_file *)base;
+	struct vfs *vfs = file->vfs;
+	sqlite3_file *real = vfs_real_file(file);
+	bool db = file->kind == SQLITE_OPEN_MAIN_DB;
+	int rc = vfs_ask_fault(vfs, VFS_LOCK);
+
+	if (rc != SQLITE_OK)
+		return rc;
+	/* RESERVED begins a write transaction, which neither policy has. */
+	if (db && level > SQLITE_LOCK_SHARED && (vfs->policy == VFS_READER || level != SQLITE_LOCK_EXCLUSIVE))
+		return SQLITE_BUSY;
+	rc = real->pMethods->xLock(real, level);
+	if (db && level == SQLITE_LOCK_EXCLUSIVE) {
+		if (rc == SQLITE_OK)
+			atomic_store(&vfs->exclusive, true);
+		else /* PENDING stays behind and keeps new readers out; SQLite would drop it a little later.
+		      */
+			real->pMethods->xUnlock(real, SQLITE_LOCK_SHARED);
+	}
+	return rc;
+}
+
+static int file_unlock(sqlite3_file *base, int level)
+{
+	struct vfs_file *file = (struct vfs_file *)base;
+	sqlite3_file *real = vfs_real_file(file);
+
+	if (file->kind == SQLITE_OPEN_MAIN_DB)
+		atomic_store(&file->vfs->exclusive, false);
+	return real->pMethods->xUnlock(real, level);
+}
+
+static int file_check_reserved(sqlite3_file *base, int *out)
+{
+	sqlite3_file *real = vfs_real_file((struct vfs_file *)base);
+
+	return real->pMethods->xCheckReservedLock(real, out);
+}
+
+static int file_control(sqlite3_file *base, int op, void *arg)
+{
+	struct vfs_file *file = (struct vfs_file *)base;
+	sqlite3_file *real = vfs_real_file(file);
+
+	switch (op) {
+	case SQLITE_FCNTL_MMAP_SIZE:
+		*(sqlite3_int64 *)arg = 0;
+		return SQLITE_OK;
+	case SQLITE_FCNTL_SIZE_HINT: /* with a chunk size it extends the file */
+	case SQLITE_FCNTL_CHUNK_SIZE:
+	case SQLITE_FCNTL_BEGIN_ATOMIC_WRITE:
+		if (!vfs_may_change(file->vfs, file->kind))
+			return SQLITE_NOTFOUND;
+		break;
+	default:
+		break;
+	}
+	return real->pMethods->xFileControl(real, op, arg);
+}
+
+static int file_sector_size(sqlite3_file *base)
+{
+	sqlite3_file *real = vfs_real_file((struct vfs_file *)base);
+
+	return real->pMethods->xSectorSize(real);
+}
+
+static int file_characteristics(sqlite3_file *base)
+{
+	sqlite3_file *real = vfs_real_file((struct vfs_file *)base);
+
+	return real->pMethods->xDeviceCharacteristics(real);
+}
+
+static int file_fetch(sqlite3_file *base, sqlite3_int64 offset, int n, void **out)
+{
+	(void)base;
+	(void)offset;
+	(void)n;
+	*out = NULL;
+	return SQLITE_OK;
+}
+
+static int file_unfetch(sqlite3_file *base, sqlite3_int64 offset, void *page)
+{
+	(void)base;
+	(void)offset;
+	(void)page;
+	return SQLITE_OK;
+}
+
+const sqlite3_io_methods vfs_file_methods = {
+	.iVersion = 3,
+	.xClose = file_close,
+	.xRead = file_read,
+	.xWrite = file_write,
+	.xTruncate = file_truncate,
+	.xSync = file_sync,
+	.xFileSize = file_size,
+	.xLock = file_lock,
+	.xUnlock = file_unlock,
+	.xCheckReservedLock = file_check_reserved,
+	.xFileControl = file_control,
+	.xSectorSize = file_sector_size,
+	.xDeviceCharacteristics = file_characteristics,
+	.xShmMap = vfs_shm_map,
+	.xShmLock = vfs_shm_lock,
+	.xShmBarrier = vfs_shm_barrier,
+	.xShmUnmap = vfs_shm_unmap,
+	.xFetch = file_fetch,
+	.xUnfetch = file_unfetch,
+};
+
+/* ---- reading past SQLite ------------------------------------------------------------------------------- */
+
+/*
+ * Up to READ_CHUNK bytes. A short read does not say how short it was: the rest is zeros. So the file's size
+ * says how much there is, and exactly that is read again.
+ */
+static ssize_t read_chunk(struct vfs *vfs, sqlite3_file *file, void *buf, size_t size, uint64_t offset)
+{
+	for (int i = 0; i < READ_TRIES; i++) {
+		sqlite3_int64 end;
+		int rc = vfs_ask_fault(vfs, VFS_READ);
+
+		if (rc == SQLITE_OK)
+			rc = file->pMethods->xRead(file, buf, (int)size, (sqlite3_int64)offset);
+		if (rc == SQLITE_OK)
+			return (ssize_t)size;
+		if (rc != SQLITE_IOERR_SHORT_READ || file->pMethods->xFileSize(file, &end) != SQLITE_OK ||
+		    end < 0)
+			return -EIO;
+		if ((uint64_t)end <= offset)
+			return 0;
+		if (size > (uint64_t)end - offset)
+			size = (size_t)((uint64_t)end - offset);
+	}
+	return -EIO;
+}
+
+static ssize_t read_file(struct vfs *vfs, sqlite3_file *file, void *buf, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+
+	if (!file)
+		return -ENXIO;
+	if (size > SSIZE_MAX || offset > (uint64_t)INT64_MAX - size)
+		return -EINVAL;
+	while (done < size) {
+		size_t part = size - done < READ_CHUNK ? size - done : READ_CHUNK;
+		ssize_t got = read_chunk(vfs, file, (char *)buf + done, part, offset + done);
+
+		if (got < 0)
+			return got;
+		done += (size_t)got;
+		if ((size_t)got < part)
+			break;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t vfs_read_db(struct vfs *vfs, void *buf, size_t size, uint64_t offset)
+{
+	return read_file(vfs, atomic_load(&vfs->db), buf, size, offset);
+}
+
+ssize_t vfs_read_wal(struct vfs *vfs, void *buf, size_t size, uint64_t offset)
+{
+	return read_file(vfs, atomic_load(&vfs->wal), buf, size, offset);
+}
+
+static int size_of(sqlite3_file *file, uint64_t *size)
+{
+	sqlite3_int64 bytes;
+
+	if (file->pMethods->xFileSize(file, &bytes) != SQLITE_OK || bytes < 0)
+		return -EIO;
+	*size = (uint64_t)bytes;
+	return 0;
+}
+
+int vfs_db_size(struct vfs *vfs, uint64_t *size)
+{
+	sqlite3_file *file = atomic_load(&vfs->db);
+
+	return file ? size_of(file, size) : -ENXIO;
+}
+
+int vfs_wal_size(struct vfs *vfs, uint64_t *size)
+{
+	sqlite3_file *file = atomic_load(&vfs->wal);
+
+	*size = 0;
+	return file ? size_of(file, size) : 0;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * work.h - threads for what may take long: waiting for a live database, copying it. Threads start on demand, up to a limit,
+ * and end after ten idle seconds. All signals are blocked in them.
+ */
+#ifndef SQLSNAP_WORK_H
+#define SQLSNAP_WORK_H
+
+#define WORK_THREADS 64
+
+struct work;
+
+int work_create(struct work **out);
+/* Waits for everything that was submitted. Accepts NULL. */
+void work_destroy(struct work *work);
+
+/* Runs fn(arg) on a thread. -EAGAIN: WORK_THREADS calls are under way already; -ENOMEM. */
+int work_submit(struct work *work, void (*fn)(void *arg), void *arg);
+
+#endif
