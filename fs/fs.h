@@ -2,8 +2,8 @@
 /*
  * fs.h - what the life of the program (main.c, session.c) needs of the file system that it serves (ops.c).
  *
- * The order of a life: snap_create(), fs_create(), fuse_session_new(&fs_ops, fs), mount, snap_start(), loop, unmount,
- * fuse_session_destroy(), fs_destroy(), snap_destroy().
+ * The order of a life: snap_create(), fs_create(), fuse_session_new(&fs_ops, fs), mount, snap_start(), loop,
+ * unmount, fuse_session_destroy(), fs_destroy(), snap_destroy().
  */
 #ifndef SQLSNAPFS_FS_H
 #define SQLSNAPFS_FS_H
@@ -18,10 +18,10 @@
 struct fs; /* nodes, handles, and the snap that they stand on */
 
 struct fs_config {
-	struct snap *snap;  /* borrowed; outlives the fs */
-	bool read_only;	    /* every change is EROFS */
-	unsigned max_read;  /* bytes, from -o max_read; 0: not given. init() must copy it to conn->max_read, for libfuse
-			     * ends the session when the two differ */
+	struct snap *snap; /* borrowed; outlives the fs */
+	bool read_only;	   /* every change is EROFS */
+	unsigned max_read; /* bytes, from -o max_read; 0: not given. init() must copy it to conn->max_read,
+			    * for libfuse ends the session when the two differ */
 };
 
 /* Copies CONFIG. *out is owned by the caller; -errno, and *out untouched, on failure. */

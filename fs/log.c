@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log.c - see log.h. The level and the sink are the program's only mutable globals. It allocates nothing, so that a line
- * gets out when memory does not; a line that cannot be written is lost.
+ * log.c - see log.h. The level and the sink are the program's only mutable globals. It allocates nothing, so
+ * that a line gets out when memory does not; a line that cannot be written is lost.
  */
 #include "log.h"
 
@@ -94,7 +94,8 @@ static int level_priority(enum snap_level level)
 static void write_line(const char *prefix, const char *module, const char *text)
 {
 	char line[LINE_MAX_BYTES + 64];
-	int length = snprintf(line, sizeof(line), "sqlsnapfs: %s%s%s%s\n", prefix, module, *module ? ": " : "", text);
+	int length = snprintf(line, sizeof(line), "sqlsnapfs: %s%s%s%s\n", prefix, module,
+			      *module ? ": " : "", text);
 
 	if (length < 0)
 		return;

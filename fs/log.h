@@ -2,8 +2,9 @@
 /*
  * log.h - one line for each event, to stderr or to syslog (LOG_DAEMON).
  *
- * A file that logs defines LOG_MODULE, its name in each line, before it includes this. Thread-safe: a line is one
- * write(2). errno survives. Control characters in a line are written as \xNN, so that nobody's file name can forge a line.
+ * A file that logs defines LOG_MODULE, its name in each line, before it includes this. Thread-safe: a line is
+ * one write(2). errno survives. Control characters in a line are written as \xNN, so that nobody's file name
+ * can forge a line.
  */
 #ifndef SQLSNAPFS_LOG_H
 #define SQLSNAPFS_LOG_H
@@ -25,16 +26,18 @@ bool log_wants(enum snap_level level);
 void log_line(enum snap_level level, const char *module, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* What the user did wrong or what keeps the program from starting: "sqlsnapfs: TEXT", on stderr at any level. */
+/* What the user did wrong or what keeps the program from starting: "sqlsnapfs: TEXT", on stderr at any level.
+ */
 void log_refusal(const char *text);
 
-/* Copies IN to OUT (SIZE bytes, cut to fit, always terminated) with control characters as \xNN; returns OUT. */
+/* Copies IN to OUT (SIZE bytes, cut to fit, always terminated) with control characters as \xNN; returns OUT.
+ */
 char *log_escape(char *out, size_t size, const char *in);
 
-#define log_at(level, ...)                                                                                           \
-	do {                                                                                                         \
-		if (log_wants(level))                                                                                \
-			log_line(level, LOG_MODULE, __VA_ARGS__);                                                    \
+#define log_at(level, ...)                                        \
+	do {                                                      \
+		if (log_wants(level))                             \
+			log_line(level, LOG_MODULE, __VA_ARGS__); \
 	} while (0)
 #define log_error(...) log_at(SNAP_ERROR, __VA_ARGS__)
 #define log_warn(...) log_at(SNAP_WARNING, __VA_ARGS__)

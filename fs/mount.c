@@ -2,9 +2,10 @@
 /*
  * mount.c - see mount.h. Mounting itself is libfuse's business (session.c).
  *
- * An uncovered empty folder is what silently empties backups, so a folder that we made goes as soon as our mount leaves it,
- * and nobody may write into it meanwhile. Whether a mount is ours is asked by its device number, which no other mount has
- * as long as ours lives: somebody else may have mounted at the same path since.
+ * An uncovered empty folder is what silently empties backups, so a folder that we made goes as soon as our
+ * mount leaves it, and nobody may write into it meanwhile. Whether a mount is ours is asked by its device
+ * number, which no other mount has as long as ours lives: somebody else may have mounted at the same path
+ * since.
  */
 #include "mount.h"
 
@@ -29,7 +30,7 @@
 #define LOG_MODULE "mount"
 #include "log.h"
 
-#define DEAD_MOUNTS 16	/* a daemon that is killed and started again piles them up */
+#define DEAD_MOUNTS 16 /* a daemon that is killed and started again piles them up */
 #define ANSWER_MS 2000 /* for a mount that may hang */
 
 extern char **environ;
@@ -45,7 +46,8 @@ bool path_is_below(const char *path, const char *folder)
 
 /* ---- resolving ----------------------------------------------------------------------------------------- */
 
-/* realpath(3) of the folder above PATH, and PATH's last part behind it. PATH is not empty and ends in no slash. */
+/* realpath(3) of the folder above PATH, and PATH's last part behind it. PATH is not empty and ends in no
+ * slash. */
 static int resolve_missing(struct mountpoint *mp, char *path, struct snap_err *err)
 {
 	char *slash = strrchr(path, '/');
@@ -61,7 +63,8 @@ static int resolve_missing(struct mountpoint *mp, char *path, struct snap_err *e
 		*slash = '\0';
 	parent = realpath(folder, NULL);
 	if (!parent)
-		return fault(err, -errno, "%s: %s, and only the MOUNTPOINT itself is made", folder, strerror(errno));
+		return fault(err, -errno, "%s: %s, and only the MOUNTPOINT itself is made", folder,
+			     strerror(errno));
 	if (asprintf(&mp->path, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name) < 0)
 		mp->path = NULL;
 	free(parent);
@@ -104,7 +107,8 @@ void mountpoint_finish(struct mountpoint *mp)
 
 /* ---- what stands there --------------------------------------------------------------------------------- */
 
-/* Takes the next field off *LINE, with the \ooo of mountinfo undone; false at the end. FIELD has room for the line. */
+/* Takes the next field off *LINE, with the \ooo of mountinfo undone; false at the end. FIELD has room for the
+ * line. */
 static bool next_field(const char **line, char *field)
 {
 	const char *c = *line;
@@ -127,7 +131,8 @@ static bool next_field(const char **line, char *field)
 	return true;
 }
 
-/* proc(5): id, parent, device, root, mount point, options, optional fields, "-", type, source, super options. */
+/* proc(5): id, parent, device, root, mount point, options, optional fields, "-", type, source, super options.
+ */
 static bool line_is_fuse_at(const char *line, const char *path, char *field)
 {
 	for (int i = 0; i < 5; i++) {
@@ -171,8 +176,8 @@ static bool path_has_fuse(const char *path)
 }
 
 /*
- * A request to a dead mount fails at once, one to a live mount may wait for ever and cannot be interrupted. So a child asks,
- * and is left behind when it hangs.
+ * A request to a dead mount fails at once, one to a live mount may wait for ever and cannot be interrupted.
+ * So a child asks, and is left behind when it hangs.
  */
 static bool mount_is_dead(const char *path)
 {
@@ -222,8 +227,13 @@ static int folder_is_empty(const char *path, struct snap_err *err)
 /* Lazily unmounts what is on top at PATH. */
 static int unmount_path(const char *path, struct snap_err *err)
 {
-	char *argv[] = {(char[]){"fusermount3"}, (char[]){"-u"}, (char[]){"-z"}, (char[]){"-q"}, (char[]){"--"},
-			strdup(path),		 NULL};
+	char *argv[] = {(char[]){"fusermount3"},
+			(char[]){"-u"},
+			(char[]){"-z"},
+			(char[]){"-q"},
+			(char[]){"--"},
+			strdup(path),
+			NULL};
 	posix_spawnattr_t attr;
 	sigset_t none;
 	pid_t child;
@@ -277,7 +287,8 @@ int mountpoint_make(struct mountpoint *mp, struct snap_err *err)
 {
 	/* Writable for its owner until it is covered: fusermount3 asks for that. */
 	if (mkdir(mp->path, 0755) < 0)
-		return errno == EEXIST ? 0 : fault(err, -errno, "cannot make %s: %s", mp->path, strerror(errno));
+		return errno == EEXIST ? 0
+				       : fault(err, -errno, "cannot make %s: %s", mp->path, strerror(errno));
 	mp->made = true;
 	mp->dirfd = open(mp->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return 0;
@@ -287,7 +298,8 @@ static bool path_dev(const char *path, uint64_t *dev)
 {
 	struct statx stx;
 
-	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0)
+	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, STATX_TYPE,
+		  &stx) < 0)
 		return false;
 	*dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
 	return true;

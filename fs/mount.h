@@ -2,8 +2,8 @@
 /*
  * mount.h - the folder that is mounted on: what stands there, made when missing, uncovered and removed again.
  *
- * No function sends a request to a live FUSE mount, for one that has stopped answering would take the caller with it;
- * mountpoint_look() asks through a process of its own.
+ * No function sends a request to a live FUSE mount, for one that has stopped answering would take the caller
+ * with it; mountpoint_look() asks through a process of its own.
  */
 #ifndef SQLSNAPFS_MOUNT_H
 #define SQLSNAPFS_MOUNT_H
@@ -31,12 +31,14 @@ enum mountpoint_answer {
 	MOUNTPOINT_TAKEN, /* a FUSE mount stands there already, alive or not answering */
 };
 
-/* Sets the path of an initialised one from PATH, which may be relative. -ENOENT: the folder above is missing. */
+/* Sets the path of an initialised one from PATH, which may be relative. -ENOENT: the folder above is missing.
+ */
 int mountpoint_resolve(struct mountpoint *mp, const char *path, struct snap_err *err);
 /* Frees; leaves the folder alone. */
 void mountpoint_finish(struct mountpoint *mp);
 
-/* What stands there: 0 is an empty folder, else an answer. Detaches dead mounts (ENOTCONN) first. Before any thread. */
+/* What stands there: 0 is an empty folder, else an answer. Detaches dead mounts (ENOTCONN) first. Before any
+ * thread. */
 int mountpoint_look(struct mountpoint *mp, struct snap_err *err);
 
 /* Makes the folder when it is missing; nothing above it. */
@@ -49,8 +51,8 @@ void mountpoint_covered(struct mountpoint *mp);
 bool mountpoint_is_ours(const struct mountpoint *mp);
 
 /*
- * Takes our mount out of the tree, open files go on; removes the folder if it was made. Harmless when the mount has gone
- * already. -errno when it is still there.
+ * Takes our mount out of the tree, open files go on; removes the folder if it was made. Harmless when the
+ * mount has gone already. -errno when it is still there.
  */
 int mountpoint_detach(struct mountpoint *mp, struct snap_err *err);
 

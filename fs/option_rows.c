@@ -2,8 +2,8 @@
 /*
  * option_rows.c - every option that there is, in the order of usage.
  *
- * What mount(8) and fstab may add is accepted here, or mounting at boot fails: libfuse refuses most of it. suid and dev,
- * which mount.fuse3 adds by itself, are dropped: a mount is always nosuid and nodev.
+ * What mount(8) and fstab may add is accepted here, or mounting at boot fails: libfuse refuses most of it.
+ * suid and dev, which mount.fuse3 adds by itself, are dropped: a mount is always nosuid and nodev.
  */
 #include "options.h"
 
@@ -12,17 +12,40 @@
 #define TIB (UINT64_C(1) << 40)
 
 #define AT(field) offsetof(struct options, field)
-#define SWITCH(n, a, f, h) {.name = n, .alias = a, .kind = OPTION_SWITCH, .offset = AT(f), .set = true, .help = h}
-#define FLAG(n, f, h) {.name = n, .kind = OPTION_FLAG, .offset = AT(f), .set = true, .help = h}
-#define UNFLAG(n, f, h) {.name = n, .kind = OPTION_FLAG, .offset = AT(f), .set = false, .help = h}
-#define NUMBER(n, v, k, f, lo, hi, h)                                                                                \
-	{.name = n, .value = v, .kind = k, .offset = AT(f), .min = lo, .max = hi, .help = h}
-#define WORD(n, v, f, w, h) {.name = n, .value = v, .kind = OPTION_WORD, .offset = AT(f), .words = w, .help = h}
-#define STRING(n, v, f, h) {.name = n, .value = v, .kind = OPTION_STRING, .offset = AT(f), .help = h}
-#define FUSE(n, v) {.name = n, .value = v, .kind = OPTION_FUSE}
-#define IGNORED(n) {.name = n, .kind = OPTION_IGNORED}
+#define SWITCH(n, a, f, h)                                                                            \
+	{                                                                                             \
+		.name = n, .alias = a, .kind = OPTION_SWITCH, .offset = AT(f), .set = true, .help = h \
+	}
+#define FLAG(n, f, h)                                                                   \
+	{                                                                               \
+		.name = n, .kind = OPTION_FLAG, .offset = AT(f), .set = true, .help = h \
+	}
+#define UNFLAG(n, f, h)                                                                  \
+	{                                                                                \
+		.name = n, .kind = OPTION_FLAG, .offset = AT(f), .set = false, .help = h \
+	}
+#define NUMBER(n, v, k, f, lo, hi, h)                                                              \
+	{                                                                                          \
+		.name = n, .value = v, .kind = k, .offset = AT(f), .min = lo, .max = hi, .help = h \
+	}
+#define WORD(n, v, f, w, h)                                                                        \
+	{                                                                                          \
+		.name = n, .value = v, .kind = OPTION_WORD, .offset = AT(f), .words = w, .help = h \
+	}
+#define STRING(n, v, f, h)                                                               \
+	{                                                                                \
+		.name = n, .value = v, .kind = OPTION_STRING, .offset = AT(f), .help = h \
+	}
+#define FUSE(n, v)                                         \
+	{                                                  \
+		.name = n, .value = v, .kind = OPTION_FUSE \
+	}
+#define IGNORED(n)                                \
+	{                                         \
+		.name = n, .kind = OPTION_IGNORED \
+	}
 
-static const char *const check_words[] = {"quick", "full", NULL};			 /* enum options_check */
+static const char *const check_words[] = {"quick", "full", NULL};		    /* enum options_check */
 static const char *const log_words[] = {"debug", "info", "warning", "error", NULL}; /* enum snap_level */
 
 const struct option_row option_rows[] = {
@@ -32,8 +55,10 @@ const struct option_row option_rows[] = {
 	SWITCH("-V", "--version", version, "print the versions"),
 
 	STRING("store", "DIR", store, "folder for what a slow reader needs kept, and for kept snapshots"),
-	NUMBER("wal_limit", "SIZE", OPTION_SIZE, wal_limit, 64 * KIB, TIB, "WAL that readers may hold back (64M)"),
-	NUMBER("wal_max", "SIZE", OPTION_SIZE, wal_max, 64 * KIB, TIB, "WAL at which the oldest readers end (1G)"),
+	NUMBER("wal_limit", "SIZE", OPTION_SIZE, wal_limit, 64 * KIB, TIB,
+	       "WAL that readers may hold back (64M)"),
+	NUMBER("wal_max", "SIZE", OPTION_SIZE, wal_max, 64 * KIB, TIB,
+	       "WAL at which the oldest readers end (1G)"),
 	NUMBER("busy_timeout", "SECONDS", OPTION_SECONDS, busy_timeout, 0, 3600,
 	       "how long a restore waits for the live database (30)"),
 	FLAG("shared_locks", shared_locks, "every writer runs in this kernel and sees this path"),

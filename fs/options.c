@@ -2,8 +2,8 @@
 /*
  * options.c - the parser of the command line; the options themselves stand in option_rows.c.
  *
- * Options may stand before, between and behind the positional arguments, as mount(8) and people write them. The first --
- * that is not an option's value ends everything but COMMAND.
+ * Options may stand before, between and behind the positional arguments, as mount(8) and people write them.
+ * The first -- that is not an option's value ends everything but COMMAND.
  */
 #include "options.h"
 
@@ -181,8 +181,8 @@ static bool row_matches(const struct option_row *row, const char *word, size_t l
 }
 
 /* VALUE is what stands behind the =, or NULL. WORD is the whole. */
-static int row_apply(const struct option_row *row, struct options *options, const char *word, const char *value,
-		     struct snap_err *err)
+static int row_apply(const struct option_row *row, struct options *options, const char *word,
+		     const char *value, struct snap_err *err)
 {
 	void *field = (char *)options + row->offset;
 
@@ -234,7 +234,8 @@ static bool is_octal(const char *c)
 	return c[0] >= '0' && c[0] <= '3' && c[1] >= '0' && c[1] <= '7' && c[2] >= '0' && c[2] <= '7';
 }
 
-/* Takes the next word off LIST, with the escapes of libfuse undone (\, \\ and three octal digits); false at the end. */
+/* Takes the next word off LIST, with the escapes of libfuse undone (\, \\ and three octal digits); false at
+ * the end. */
 static bool next_word(const char **list, char *word)
 {
 	const char *c = *list;
@@ -282,7 +283,8 @@ static const struct option_row *find_switch(const char *name, size_t length)
 	return NULL;
 }
 
-/* An argument that begins with a dash: "-f", "-fd", "--help", "-fo LIST", "-oLIST". Moves *I over a LIST of its own. */
+/* An argument that begins with a dash: "-f", "-fd", "--help", "-fo LIST", "-oLIST". Moves *I over a LIST of
+ * its own. */
 static int parse_dashed(struct options *options, char **argv, int *i, struct snap_err *err)
 {
 	const char *arg = argv[*i];
@@ -290,7 +292,8 @@ static int parse_dashed(struct options *options, char **argv, int *i, struct sna
 	if (arg[1] == '-') {
 		const struct option_row *row = find_switch(arg, strlen(arg));
 
-		return row ? row_apply(row, options, arg, NULL, err) : fault(err, -EINVAL, "unknown option: %s", arg);
+		return row ? row_apply(row, options, arg, NULL, err)
+			   : fault(err, -EINVAL, "unknown option: %s", arg);
 	}
 	for (const char *c = arg + 1; *c; c++) {
 		const char name[] = {'-', *c, '\0'};
@@ -369,7 +372,8 @@ static int check_coherence(struct options *options, struct snap_err *err)
 	return fault(err, -EINVAL, "wal_max (%s) is less than wal_limit (%s)", max, limit);
 }
 
-static int parse_args(struct options *options, int argc, char **argv, char **positionals, struct snap_err *err)
+static int parse_args(struct options *options, int argc, char **argv, char **positionals,
+		      struct snap_err *err)
 {
 	size_t count = 0;
 	int rc = 0;

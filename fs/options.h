@@ -33,13 +33,13 @@ struct options {
 	char *mountpoint; /* owned; as it was given */
 	char **command;	  /* borrowed from argv, NULL-terminated; NULL: none */
 
-	char *store;		   /* owned; NULL: the default */
-	uint64_t wal_limit;	   /* bytes */
-	uint64_t wal_max;	   /* bytes, at least wal_limit */
-	uint64_t busy_timeout;	   /* milliseconds */
-	uint64_t keep;		   /* snapshots per database */
-	uint64_t check;		   /* enum options_check */
-	uint64_t log;		   /* enum snap_level */
+	char *store;	       /* owned; NULL: the default */
+	uint64_t wal_limit;    /* bytes */
+	uint64_t wal_max;      /* bytes, at least wal_limit */
+	uint64_t busy_timeout; /* milliseconds */
+	uint64_t keep;	       /* snapshots per database */
+	uint64_t check;	       /* enum options_check */
+	uint64_t log;	       /* enum snap_level */
 	bool log_given;
 	bool shared_locks, norestore, frozen, force, databases_only, nonempty;
 
@@ -60,7 +60,8 @@ enum option_kind {
 	OPTION_WORD,	/* one of WORDS, stored as its index */
 	OPTION_STRING,
 	OPTION_FUSE,	/* handed to libfuse as it is */
-	OPTION_IGNORED, /* accepted, with or without a value; a name ending in * stands for all that begin so */
+	OPTION_IGNORED, /* accepted, with or without a value; a name ending in * stands for all that begin so
+			 */
 };
 
 struct option_row {

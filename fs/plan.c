@@ -2,7 +2,8 @@
 /*
  * plan.c - see plan.h. Each refusal is one line that says what to do instead.
  *
- * Paths are compared by name, without links: a mount covers a name, and the same folder stays reachable by another.
+ * Paths are compared by name, without links: a mount covers a name, and the same folder stays reachable by
+ * another.
  */
 #include "plan.h"
 
@@ -50,7 +51,8 @@ static char *last_part(const char *path, const char *real)
 	return strdup(slash ? slash + 1 : real);
 }
 
-/* The folder above PATH resolved, PATH's last part kept as it is, for it may be a link that the application moves. */
+/* The folder above PATH resolved, PATH's last part kept as it is, for it may be a link that the application
+ * moves. */
 static char *absolute_of_file(const char *path, const char *name)
 {
 	const char *slash = strrchr(path, '/');
@@ -65,7 +67,8 @@ static char *absolute_of_file(const char *path, const char *name)
 	return out;
 }
 
-static int resolve_database(struct plan_source *source, const struct options_source *from, struct snap_err *err)
+static int resolve_database(struct plan_source *source, const struct options_source *from,
+			    struct snap_err *err)
 {
 	char *name = last_part(from->path, source->real);
 
@@ -82,14 +85,15 @@ static int resolve_database(struct plan_source *source, const struct options_sou
 	return 0;
 }
 
-static int resolve_source(struct plan *plan, const struct options_source *from, size_t count, struct snap_err *err)
+static int resolve_source(struct plan *plan, const struct options_source *from, size_t count,
+			  struct snap_err *err)
 {
 	struct plan_source *source = &plan->sources[plan->count++];
 	struct stat st;
 
 	if (stat(from->path, &st) < 0 && errno == ENOENT)
-		return fault(err, -ENOENT, "%s: no such file (to restore onto nothing: cp BACKUP %s)", from->path,
-			     from->path);
+		return fault(err, -ENOENT, "%s: no such file (to restore onto nothing: cp BACKUP %s)",
+			     from->path, from->path);
 	source->real = realpath(from->path, NULL);
 	if (!source->real)
 		return fault(err, -errno, "%s: %s", from->path, strerror(errno));
@@ -98,7 +102,8 @@ static int resolve_source(struct plan *plan, const struct options_source *from, 
 	if (!S_ISDIR(st.st_mode))
 		return fault(err, -EINVAL, "%s is neither a database nor a folder", from->path);
 	if (count > 1)
-		return fault(err, -EINVAL, "%s is a folder: it must be the only SOURCE, as it is shown whole", from->path);
+		return fault(err, -EINVAL, "%s is a folder: it must be the only SOURCE, as it is shown whole",
+			     from->path);
 	if (from->name)
 		return fault(err, -EINVAL, "%s is a folder: NAME= goes with a database", from->path);
 	plan->folder = true;
@@ -128,8 +133,8 @@ static int refuse_same_name(const struct plan_source *a, const struct plan_sourc
 		strcpy(first, "a");
 		strcpy(second, "b");
 	}
-	return fault(err, -EEXIST, "two sources are named %s; name them: %s=%s %s=%s", a->name, first, a->path, second,
-		     b->path);
+	return fault(err, -EEXIST, "two sources are named %s; name them: %s=%s %s=%s", a->name, first,
+		     a->path, second, b->path);
 }
 
 static int resolve_sources(struct plan *plan, const struct options *options, struct snap_err *err)
@@ -156,15 +161,16 @@ static int resolve_sources(struct plan *plan, const struct options *options, str
 
 /* ---- guards -------------------------------------------------------------------------------------------- */
 
-/* Something stands at the MOUNTPOINT. When it is the only argument, it is likely to be meant as the SOURCE. */
+/* Something stands at the MOUNTPOINT. When it is the only argument, it is likely to be meant as the SOURCE.
+ */
 static int refuse_mountpoint(const struct plan *plan, const char *what, struct snap_err *err)
 {
 	const char *path = plan->mountpoint.path;
 
 	if (plan->implied)
 		return fault(err, -EINVAL, "%s %s; did you mean: sqlsnapfs %s MOUNTPOINT", path, what, path);
-	return fault(err, -EINVAL, "%s %s: MOUNTPOINT must be an empty folder, or one that does not exist yet", path,
-		     what);
+	return fault(err, -EINVAL,
+		     "%s %s: MOUNTPOINT must be an empty folder, or one that does not exist yet", path, what);
 }
 
 static int check_mountpoint(struct plan *plan, const struct options *options, struct snap_err *err)
@@ -199,7 +205,8 @@ static int check_relations(const struct plan *plan, struct snap_err *err)
 
 	for (size_t i = 0; i < plan->count; i++) {
 		if (path_is_below(plan->sources[i].real, mnt) || path_is_below(plan->sources[i].path, mnt))
-			return fault(err, -EINVAL, "%s stands below %s and would be covered: choose another MOUNTPOINT",
+			return fault(err, -EINVAL,
+				     "%s stands below %s and would be covered: choose another MOUNTPOINT",
 				     plan->sources[i].path, mnt);
 	}
 	if (plan->store && path_is_below(plan->store, mnt))
@@ -208,7 +215,8 @@ static int check_relations(const struct plan *plan, struct snap_err *err)
 		return fault(err, -EINVAL,
 			     "no SOURCE given, and the current directory is /: sqlsnapfs SOURCE MOUNTPOINT");
 	if (plan->folder && path_is_below(mnt, plan->sources[0].real))
-		log_warn("\"%s\" is inside \"%s\" and shown there as an empty folder", mnt, plan->sources[0].real);
+		log_warn("\"%s\" is inside \"%s\" and shown there as an empty folder", mnt,
+			 plan->sources[0].real);
 	return 0;
 }
 
@@ -226,7 +234,8 @@ static int check_device(struct snap_err *err)
 			     "--device /dev/fuse --cap-add SYS_ADMIN",
 			     strerror(errno));
 	return fault(err, -errno,
-		     "/dev/fuse: %s: modprobe fuse; in a container, run it with --device /dev/fuse --cap-add SYS_ADMIN",
+		     "/dev/fuse: %s: modprobe fuse; in a container, run it with --device /dev/fuse --cap-add "
+		     "SYS_ADMIN",
 		     strerror(errno));
 }
 
@@ -278,9 +287,11 @@ void plan_describe(const struct plan *plan, size_t databases, char *out, size_t 
 	if (databases != PLAN_UNCOUNTED)
 		snprintf(number, sizeof(number), "%zu database%s, ", databases, databases == 1 ? "" : "s");
 	if (plan->count == 1)
-		snprintf(out, size, "%s on %s: %sreading only", plan->sources[0].path, plan->mountpoint.path, number);
+		snprintf(out, size, "%s on %s: %sreading only", plan->sources[0].path, plan->mountpoint.path,
+			 number);
 	else
-		snprintf(out, size, "%zu sources on %s: %sreading only", plan->count, plan->mountpoint.path, number);
+		snprintf(out, size, "%zu sources on %s: %sreading only", plan->count, plan->mountpoint.path,
+			 number);
 }
 
 const char *plan_fsname(const struct plan *plan, const struct options *options)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plan.h - what is asked for, resolved against the file system as it is now, and refused where it cannot be meant.
+ * plan.h - what is asked for, resolved against the file system as it is now, and refused where it cannot be
+ * meant.
  *
  * Opens no database: that is for after daemonising. Before chdir(2) and before any thread.
  */

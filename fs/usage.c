@@ -25,7 +25,8 @@ void usage_print(FILE *to)
 	fputs("usage: sqlsnapfs [options] [SOURCE...] MOUNTPOINT [-- COMMAND...]\n"
 	      "\n"
 	      "Shows SQLite databases so that each file that is opened is one committed point in time.\n"
-	      "SOURCE is a database, NAME=PATH for a database under another name, or one folder; without it,\n"
+	      "SOURCE is a database, NAME=PATH for a database under another name, or one folder; without "
+	      "it,\n"
 	      "the current directory. With COMMAND: mount, run it, unmount, exit with its status.\n"
 	      "\n",
 	      to);

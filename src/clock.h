@@ -9,14 +9,26 @@
 #define NS_PER_MS 1000000ll
 #define NS_PER_S 1000000000ll
 
+/* Anybody can give a file a time beyond the years 1677..2262 that fit: it counts as the nearest that does. */
 static inline int64_t timespec_ns(struct timespec ts)
 {
-	return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
+	int64_t ns;
+
+	if (__builtin_mul_overflow((int64_t)ts.tv_sec, NS_PER_S, &ns) ||
+	    __builtin_add_overflow(ns, ts.tv_nsec, &ns))
+		return ts.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return ns;
 }
 
 static inline struct timespec ns_timespec(int64_t ns)
 {
-	return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+	struct timespec ts = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+
+	if (ts.tv_nsec < 0) {
+		ts.tv_sec--;
+		ts.tv_nsec += NS_PER_S;
+	}
+	return ts;
 }
 
 static inline int64_t clock_ns(clockid_t id)

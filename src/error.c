@@ -2,8 +2,8 @@
 /*
  * error.c - formatting of failures into the caller's memory.
  *
- * What must stay true: allocates nothing; errno survives; the text is always terminated and one line, whatever a file
- * name contains; a failure never comes out as 0. Does not log.
+ * What must stay true: allocates nothing; errno survives; the text is always terminated and one line,
+ * whatever a file name contains; a failure never comes out as 0. Does not log.
  */
 #include "error.h"
 
@@ -23,8 +23,8 @@ static void one_line(char *text)
 	}
 }
 
-/* Formats and adds ": REASON" (NULL: nothing), whole even where the text before it has to be cut. An argument may be ERR's
- * own text. */
+/* Formats and adds ": REASON" (NULL: nothing), whole even where the text before it has to be cut. An argument
+ * may be ERR's own text. */
 static void put(struct snap_err *err, const char *reason, const char *format, va_list args)
 	__attribute__((format(printf, 3, 0)));
 

@@ -9,11 +9,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
 #include "clock.h"
+#include "proclocks.h"
 
 static struct conn *conn_open(struct live *live, int *rc, struct snap_err *err)
 {
@@ -59,7 +61,7 @@ static bool should_close_for_app(struct live *live)
 		return false;
 	if (geteuid() != 0 && st.st_uid != geteuid())
 		return false;
-	if (live->sidecars_ours || live->had_others)
+	if (live->sidecars_ours || atomic_load(&live->had_others))
 		return true;
 	return vfs_wal_header(live->hub->db.vfs, &now) == 0 && memcmp(now.raw, live->first.raw, sizeof(now.raw)) != 0;
 }
@@ -298,8 +300,24 @@ void live_gap_skip(struct live *live)
 	live->has_base = false;
 }
 
-bool live_is_awaited(struct live *live)
+/* Who holds what on the -shm; false when that cannot be told. */
+static bool scan_shm(struct live *live, struct proclocks_seen *seen)
 {
-	(void)live;
-	return false;
+	char name[NAME_MAX + 8];
+	struct stat st;
+
+	snprintf(name, sizeof(name), "%s-shm", live->name);
+	return fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       proclocks_scan(st.st_dev, st.st_ino, getpid(), seen) == 0;
+}
+
+bool live_observe(struct live *live)
+{
+	struct proclocks_seen seen;
+
+	if (!live->was_wal || !scan_shm(live, &seen))
+		return false;
+	if (proclocks_others_in_shm(&seen))
+		atomic_store(&live->had_others, true);
+	return proclocks_readers_awaited(&seen, getpid());
 }

@@ -35,7 +35,7 @@ struct live {
 
 	struct conn *hub; /* owned; the first connection: open as long as this, so that the wal-index stays mapped */
 	bool sidecars_ours; /* -wal absent or empty when we came, so closing may remove them */
-	bool had_others; /* another process was connected at some time while we were */
+	atomic_bool had_others; /* another process was connected at some time while we were */
 	bool was_wal;
 	struct wal_header first; /* was_wal: as we came */
 
@@ -90,7 +90,8 @@ int64_t live_gap_wait(struct live *live, uint64_t limit);
 /* Gives up waiting for a gap: the account starts anew. */
 void live_gap_skip(struct live *live);
 
-/* Whether another process waits for readers to go (it holds WRITE and CKPT of the wal-index). */
-bool live_is_awaited(struct live *live);
+/* Looks at who else is connected, for the close that is to come; true when another process waits for readers to go. Costs a
+ * read of /proc/locks. */
+bool live_observe(struct live *live);
 
 #endif

@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* pagemap.c - see pagemap.h. */
+/*
+ * pagemap.c - the pairs (page, frame) in one sorted array.
+ *
+ * What must stay true: the array is ordered by page, then frame, and holds each of the frames 1..upto once,
+ * so that count is upto; it is as large as its entries. A failed call changes nothing.
+ */
 #include "pagemap.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int compare(const void *a, const void *b)
-{
-	const struct pagemap_entry *x = a, *y = b;
+#include "cleanup.h"
 
-	if (x->pgno != y->pgno)
-		return x->pgno < y->pgno ? -1 : 1;
-	return (x->frame > y->frame) - (x->frame < y->frame);
-}
+/* Page numbers are sorted in three rounds of 11 bits. */
+#define DIGIT_BITS 11u
+#define DIGITS (1u << DIGIT_BITS)
+
+_Static_assert(sizeof(struct pagemap_entry) == 8, "8 bytes a frame");
 
 void pagemap_init(struct pagemap *map)
 {
-	memset(map, 0, sizeof(*map));
+	*map = (struct pagemap){.entries = NULL};
 }
 
 void pagemap_finish(struct pagemap *map)
@@ -26,73 +30,121 @@ void pagemap_finish(struct pagemap *map)
 	pagemap_init(map);
 }
 
-/* Merges the sorted NEW into the sorted entries, from the end, where realloc() made room. */
-static void merge(struct pagemap_entry *entries, size_t count, const struct pagemap_entry *new, size_t n)
+/* Moves N entries from FROM to TO, ordered by the bits of pgno from SHIFT on; equal ones stay in their order.
+ */
+static void sort_digit(struct pagemap_entry *to, const struct pagemap_entry *from, size_t n, unsigned shift)
 {
-	size_t to = count + n;
+	uint32_t starts[DIGITS] = {0};
+	uint32_t start = 0;
 
+	for (size_t i = 0; i < n; i++)
+		starts[from[i].pgno >> shift & (DIGITS - 1)]++;
+	for (size_t digit = 0; digit < DIGITS; digit++) {
+		uint32_t here = starts[digit];
+
+		starts[digit] = start;
+		start += here;
+	}
+	for (size_t i = 0; i < n; i++)
+		to[starts[from[i].pgno >> shift & (DIGITS - 1)]++] = from[i];
+}
+
+/* Merges the sorted NEWER, all of higher frames, into the COUNT entries of a sorted array with room for them.
+ * From the back, so that nothing is overwritten before it moved. */
+static void merge(struct pagemap_entry *entries, size_t count, const struct pagemap_entry *newer, size_t n)
+{
 	while (n > 0) {
-		if (count > 0 && compare(&entries[count - 1], &new[n - 1]) > 0)
-			entries[--to] = entries[--count];
-		else
-			entries[--to] = new[--n];
+		if (count > 0 && entries[count - 1].pgno > newer[n - 1].pgno) {
+			entries[count + n - 1] = entries[count - 1];
+			count--;
+		} else {
+			entries[count + n - 1] = newer[n - 1];
+			n--;
+		}
 	}
 }
 
 int pagemap_extend(struct pagemap *map, const uint32_t *pgnos, size_t n)
 {
-	struct pagemap_entry *new, *entries;
+	autofree struct pagemap_entry *sorted = NULL;
+	struct pagemap_entry *grown, *tail;
 
 	if (n == 0)
 		return 0;
-	for (size_t i = 0; i < n; i++) {
+	if (n > UINT32_MAX - map->upto)
+		return -EIO;
+	for (size_t i = 0; i < n; i++)
 		if (pgnos[i] == 0)
 			return -EIO;
-	}
-	new = malloc(n * sizeof(*new));
-	if (!new)
+	sorted = reallocarray(NULL, n, sizeof(*sorted));
+	if (!sorted)
 		return -ENOMEM;
+	grown = reallocarray(map->entries, map->count + n, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	map->entries = grown;
+	/* The new part of the array is the second buffer of the sort; an odd number of rounds ends in the
+	 * other one. */
+	tail = grown + map->count;
 	for (size_t i = 0; i < n; i++)
-		new[i] = (struct pagemap_entry){.pgno = pgnos[i], .frame = map->upto + 1 + (uint32_t)i};
-	qsort(new, n, sizeof(*new), compare);
-	entries = realloc(map->entries, (map->count + n) * sizeof(*entries));
-	if (!entries) {
-		free(new);
-		return -ENOMEM;
-	}
-	merge(entries, map->count, new, n);
-	free(new);
-	map->entries = entries;
+		tail[i] = (struct pagemap_entry){.pgno = pgnos[i], .frame = map->upto + 1 + (uint32_t)i};
+	sort_digit(sorted, tail, n, 0);
+	sort_digit(tail, sorted, n, DIGIT_BITS);
+	sort_digit(sorted, tail, n, 2 * DIGIT_BITS);
+	merge(grown, map->count, sorted, n);
 	map->count += n;
 	map->upto += (uint32_t)n;
 	return 0;
 }
 
-/* Index of the first entry of a page >= PGNO. */
-static size_t lower_bound(const struct pagemap *map, uint32_t pgno)
+static uint64_t key_of(uint64_t pgno, uint32_t frame)
 {
-	size_t low = 0, high = map->count;
+	return pgno << 32 | frame;
+}
 
+/* The first entry from FROM on that is greater than KEY. Strides that double, then halves: what is near costs
+ * little. */
+static size_t seek_past(const struct pagemap *map, size_t from, uint64_t key)
+{
+	size_t low = from, high = map->count, stride = 1;
+
+	while (stride < map->count - from) {
+		const struct pagemap_entry *e = &map->entries[from + stride - 1];
+
+		if (key_of(e->pgno, e->frame) > key) {
+			high = from + stride - 1;
+			break;
+		}
+		low = from + stride;
+		stride *= 2;
+	}
 	while (low < high) {
-		size_t mid = low + (high - low) / 2;
+		size_t middle = low + (high - low) / 2;
+		const struct pagemap_entry *e = &map->entries[middle];
 
-		if (map->entries[mid].pgno < pgno)
-			low = mid + 1;
+		if (key_of(e->pgno, e->frame) > key)
+			high = middle;
 		else
-			high = mid;
+			low = middle + 1;
 	}
 	return low;
 }
 
 void pagemap_find(const struct pagemap *map, uint32_t first, size_t n, uint32_t max_frame, uint32_t *frames)
 {
-	memset(frames, 0, n * sizeof(*frames));
-	for (size_t i = lower_bound(map, first); i < map->count; i++) {
-		const struct pagemap_entry *e = &map->entries[i];
+	/* AT is the first entry of PGNO or of a later page. */
+	size_t at = seek_past(map, 0, key_of(first, 0));
 
-		if (e->pgno - first >= n)
-			break;
-		if (e->frame <= max_frame)
-			frames[e->pgno - first] = e->frame;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t pgno = (uint64_t)first + i;
+		size_t end;
+
+		frames[i] = 0;
+		if (at >= map->count || map->entries[at].pgno > pgno)
+			continue;
+		end = seek_past(map, at, key_of(pgno, max_frame));
+		if (end > at)
+			frames[i] = map->entries[end - 1].frame;
+		at = seek_past(map, end, key_of(pgno, UINT32_MAX));
 	}
 }

@@ -17,7 +17,7 @@ enum pin_answer {
 	PIN_ROLLBACK = 1, /* rollback-journal mode: SHARED is held, writers cannot commit: copy and go */
 	PIN_UNRELIABLE,	  /* WAL mode without a usable shared wal-index: only SQLite itself can read it */
 	PIN_HOT_JOURNAL,  /* a journal must be rolled back first, which a reader must not do; nothing is held */
-	PIN_EMPTY,	  /* a database of 0 bytes; SHARED may be held */
+	PIN_EMPTY,	  /* a database of 0 bytes (or 1, which SQLite takes for 0); SHARED may be held */
 };
 
 /*

@@ -136,6 +136,7 @@ static void kill_oldest(struct source *s, uint64_t held_back)
 static void tend_wal(struct source *s, struct live *live, int64_t now)
 {
 	uint64_t held = live_held_back(live);
+	bool awaited = live_observe(live);
 	bool draining, may_spool, small;
 	int64_t since = now;
 
@@ -155,7 +156,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		kill_oldest(s, held);
 	else if (draining || !may_spool)
 		return;
-	else if (held >= s->core->config.wal_limit || live_is_awaited(live))
+	else if (held >= s->core->config.wal_limit || awaited)
 		start_drain(s, now, false);
 	else if (now - since > SOURCE_OLD_PIN_NS)
 		start_drain(s, now - SOURCE_OLD_PIN_NS, !small);

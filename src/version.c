@@ -1,19 +1,47 @@
 /* SPDX-License-Identifier: MIT */
-/* version.c - see version.h. */
+/*
+ * version.c - comparing two looks at a database, and the time that a generation shows.
+ *
+ * What must stay true: "equal" is never said by mistake; "not equal" may be, and then costs a new generation
+ * or a connection. Reads neither files nor clocks.
+ */
 #include "version.h"
 
 #include <string.h>
 
 #include "clock.h"
 
+/* Where times are whole seconds they may be two apart (FAT). */
+#define COARSE_NS (2 * NS_PER_S)
+
+/* The bytes of a header that say which frames are committed: order of checksums, page size, last frame, page
+ * count, checksum of the last frame (and so of all before it), salts. Recovery finds the same ones. */
+#define FRAMES_FROM 13
+#define FRAMES_TO 40
+
+/* ---- equality ------------------------------------------------------------------------------------------ */
+
+enum kind {
+	PLAIN,
+	HEADER,
+	COUNTERS,
+};
+
+static enum kind kind_of(const struct version *v)
+{
+	if (v->has_header)
+		return HEADER;
+	return v->has_counters ? COUNTERS : PLAIN;
+}
+
 void version_stat_set(struct version_stat *out, const struct stat *st)
 {
-	*out = (struct version_stat){0, 0, 0};
-	if (st) {
-		out->size = (uint64_t)st->st_size;
-		out->mtime_ns = timespec_ns(st->st_mtim);
-		out->ctime_ns = timespec_ns(st->st_ctim);
-	}
+	*out = (struct version_stat){.size = 0};
+	if (!st)
+		return;
+	out->size = (uint64_t)st->st_size;
+	out->mtime_ns = timespec_ns(st->st_mtim);
+	out->ctime_ns = timespec_ns(st->st_ctim);
 }
 
 static bool same_stat(const struct version_stat *a, const struct version_stat *b)
@@ -21,39 +49,106 @@ static bool same_stat(const struct version_stat *a, const struct version_stat *b
 	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
-/* Whether a change after the stat(2) of V must show in other times. */
-static bool settled(const struct version *v)
+/*
+ * Whether a change after SEEN_NS would carry another ctime. Anybody can set an mtime, only a change (or the
+ * clock) the ctime, so an mtime in the future says nothing.
+ */
+static bool is_settled(const struct version_stat *st, int64_t seen_ns)
 {
-	int64_t newest = v->db.mtime_ns;
+	int64_t margin = VERSION_RACY_NS;
 
-	if (v->db.ctime_ns > newest)
-		newest = v->db.ctime_ns;
-	if (v->wal.mtime_ns > newest)
-		newest = v->wal.mtime_ns;
-	if (v->wal.ctime_ns > newest)
-		newest = v->wal.ctime_ns;
-	return v->seen_ns - newest > VERSION_RACY_NS;
+	if (st->ctime_ns % NS_PER_S == 0)
+		margin += COARSE_NS;
+	return seen_ns > margin && st->ctime_ns < seen_ns - margin;
+}
+
+static bool decode(struct wal_header *out, const struct version *v)
+{
+	uint8_t copies[2 * WAL_INDEX_HEADER];
+
+	memcpy(copies, v->header, WAL_INDEX_HEADER);
+	memcpy(copies + WAL_INDEX_HEADER, v->header, WAL_INDEX_HEADER);
+	return wal_header_decode(out, copies) == 0;
+}
+
+/* Without committed frames the header holds what an earlier WAL left. */
+static bool same_frames(const struct version *a, const struct version *b)
+{
+	struct wal_header ha, hb;
+
+	if (!decode(&ha, a) || !decode(&hb, b) || ha.max_frame != hb.max_frame)
+		return false;
+	return ha.max_frame == 0 ||
+	       memcmp(ha.raw + FRAMES_FROM, hb.raw + FRAMES_FROM, FRAMES_TO - FRAMES_FROM) == 0;
+}
+
+/* Whether the -wal holds the committed frames and not a byte of another one. */
+static bool is_all_committed(const struct version *v)
+{
+	struct wal_header h;
+
+	if (!decode(&h, v))
+		return false;
+	if (h.max_frame == 0)
+		return v->wal.size <= WAL_FILE_HEADER;
+	return v->wal.size == wal_frame_offset(h.max_frame, h.page_size) + WAL_FRAME_HEADER + h.page_size;
+}
+
+static bool same_kind(enum kind kind, const struct version *a, const struct version *b)
+{
+	switch (kind) {
+	case HEADER:
+		return same_frames(a, b);
+	case COUNTERS:
+		return memcmp(a->counters, b->counters, sizeof(a->counters)) == 0;
+	case PLAIN:
+		break;
+	}
+	return true;
 }
 
 bool version_equal(const struct version *older, const struct version *newer)
 {
+	enum kind was = kind_of(older), is = kind_of(newer);
+
 	if (older->dev != newer->dev || older->ino != newer->ino)
 		return false;
-	if (older->has_header && newer->has_header && older->incarnation == newer->incarnation)
+	if (was == HEADER && is == HEADER && older->incarnation != 0 &&
+	    older->incarnation == newer->incarnation)
 		return memcmp(older->header, newer->header, sizeof(older->header)) == 0;
-	if (older->has_counters && newer->has_counters &&
-	    memcmp(older->counters, newer->counters, sizeof(older->counters)) != 0)
+	if (!same_stat(&older->db, &newer->db) || !same_stat(&older->wal, &newer->wal))
 		return false;
-	return same_stat(&older->db, &newer->db) && same_stat(&older->wal, &newer->wal) && settled(older);
+	if (!is_settled(&older->db, older->seen_ns) ||
+	    (older->wal.size > 0 && !is_settled(&older->wal, older->seen_ns)))
+		return false;
+	if (was == is)
+		return same_kind(was, older, newer);
+	if (was != PLAIN && is != PLAIN)
+		return false;
+	if (was == HEADER)
+		return is_all_committed(older);
+	if (is == HEADER)
+		return is_all_committed(newer);
+	return true;
+}
+
+/* ---- time ---------------------------------------------------------------------------------------------- */
+
+/* The whole second that NS is in, also before 1970. */
+static int64_t second_of(int64_t ns)
+{
+	return ns / NS_PER_S - (ns % NS_PER_S < 0);
 }
 
 int64_t version_mtime(int64_t changed, int64_t last, int64_t now)
 {
-	int64_t next = last / NS_PER_S * NS_PER_S + NS_PER_S;
+	int64_t next = second_of(last) + 1, next_ns;
 
-	if (last == 0 || changed / NS_PER_S > last / NS_PER_S)
+	if (last == 0 || second_of(changed) >= next)
 		return changed;
-	if (next <= now + NS_PER_S)
-		return next;
-	return changed > last ? changed : last + 1;
+	if (next <= second_of(now) + 1 && !__builtin_mul_overflow(next, NS_PER_S, &next_ns))
+		return next_ns;
+	if (changed > last)
+		return changed;
+	return last == INT64_MAX ? last : last + 1;
 }

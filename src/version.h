@@ -4,12 +4,24 @@
  *
  * A version is equal to another only if no commit can have come between:
  *  - of another inode (st_dev, st_ino): never.
- *  - both sampled with a wal-index header, within one incarnation (the time between our first connection to a source
- *    and the close of our last): exactly when the 48 bytes are equal. An empty WAL always rebuilds the same header, so
- *    across incarnations the header says nothing.
- *  - otherwise by stat(2) of database and -wal (absent counts as size 0 and times 0), plus bytes 24..39 of the
- *    database's header for rollback-journal databases; and only if those times were already older than VERSION_RACY_NS
- *    when the older sample was taken, for a later change must be visible in them.
+ *  - both with a wal-index header, within one incarnation (the time between our first connection to a source
+ *    and the close of our last): exactly when the 48 bytes are equal.
+ *  - otherwise the stat(2) fields of database and -wal (absent counts as size 0 and times 0) must be equal,
+ *    and the older sample taken so long after the last change, by ctime, that a later one shows in them:
+ *    VERSION_RACY_NS, and two seconds more where the file system counts in seconds. And by kinds:
+ *  - both with a header: the same frames must be committed. The rest of a header does not outlive an
+ *    incarnation, for recovery makes it anew; and an empty WAL always rebuilds the same one, which is why a
+ *    header alone proves nothing here.
+ *  - both with counters: they must be equal too.
+ *  - one with a header, one with neither (stat(2) alone): the -wal must end with the last frame that the
+ *    header counts. Frames behind it may be left over, but may as well be a commit that is being synced
+ *    before it is published, or one that recovery will find because its writer was killed. Both change the
+ *    content and nothing that stat(2) shows.
+ *  - a header and counters: never, for the journal mode has changed.
+ *
+ * What a sampler owes for this: stat(2) fields that held both before and after it read what the sample stands
+ * for (header, counters, bytes). An older sample needs the one, a newer one the other, and each becomes an
+ * older one. Within one incarnation the header alone decides, and the order does not matter.
  */
 #ifndef SQLSNAP_VERSION_H
 #define SQLSNAP_VERSION_H
@@ -21,7 +33,7 @@
 
 #include "wal.h"
 
-#define VERSION_RACY_NS 20000000ll /* the kernel's clock for file times steps by 4 ms; five steps of margin */
+#define VERSION_RACY_NS 20000000ll /* the kernel's clock for file times steps by 4 ms, 10 ms at most (HZ) */
 
 /* What of stat(2) changes with content. All zero for a file that is not there. */
 struct version_stat {
@@ -32,8 +44,8 @@ struct version_stat {
 
 struct version {
 	uint64_t dev, ino;
-	uint64_t incarnation; /* 0: not connected when sampled */
-	bool has_header;      /* HEADER is set (WAL mode, connected) */
+	uint64_t incarnation; /* 0: not connected when sampled, or by another process */
+	bool has_header;      /* HEADER is set (WAL mode, connected): struct wal_header's raw */
 	bool has_counters;    /* COUNTERS is set (rollback-journal mode) */
 	uint8_t header[WAL_INDEX_HEADER];
 	uint8_t counters[16]; /* bytes 24..39 of the database */
@@ -47,10 +59,11 @@ void version_stat_set(struct version_stat *out, const struct stat *st); /* ST NU
 bool version_equal(const struct version *older, const struct version *newer);
 
 /*
- * The mtime that a new generation shows, in nanoseconds since the epoch. CHANGED is the newest mtime of database and
- * (not empty) -wal, LAST the one shown by the generation opened before (0: none), NOW the clock. Generations differ in
- * their whole second (rsync compares seconds) but run at most one second ahead of the clock; past that they differ by a
- * nanosecond.
+ * The mtime that a new generation shows, in nanoseconds since the epoch. CHANGED is the newest mtime of
+ * database and (not empty) -wal, LAST the one shown by the generation opened before (0: none), NOW the clock.
+ * Generations differ in their whole second (rsync compares seconds) but what is added to CHANGED runs at most
+ * one second ahead of the clock; past that they differ by a nanosecond. With a LAST the answer is greater
+ * than it, whatever the clock and CHANGED do.
  */
 int64_t version_mtime(int64_t changed, int64_t last, int64_t now);
 

@@ -30,13 +30,15 @@
 #define WORD_READ_MARK 25u
 #define HEADER_WORDS (WAL_INDEX_HEADER / 4u)
 
-#define SAMPLE_TRIES 32 /* a writer is between the two copies for nanoseconds, unless it is preempted there \
-			 */
-#define SAMPLE_SPINS 8	/* tries before the processor is offered to the writer */
+#define SAMPLE_TRIES                                                                                       \
+	32	       /* a writer is between the two copies for nanoseconds, unless it is preempted there \
+			*/
+#define SAMPLE_SPINS 8 /* tries before the processor is offered to the writer */
 
+/* In order: what is loaded later was not there earlier. */
 static uint32_t load(const volatile uint32_t *word)
 {
-	return __atomic_load_n(word, __ATOMIC_RELAXED);
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
 /* ---- regions ------------------------------------------------------------------------------------------- */
@@ -210,7 +212,6 @@ void vfs_shm_barrier(sqlite3_file *base)
 {
 	sqlite3_file *real = vfs_real_file((struct vfs_file *)base);
 
-	atomic_thread_fence(memory_order_seq_cst);
 	if (real->pMethods->iVersion >= 2 && real->pMethods->xShmBarrier)
 		real->pMethods->xShmBarrier(real);
 }
@@ -269,14 +270,9 @@ static int copy_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n
 	index = known_region(vfs, 0);
 	if (!index)
 		return -ENXIO;
-	for (uint32_t i = 0; i < n; i++) {
-		/* The order of walIndexTryHdr(): the first copy, then the second, which writers change first.
-		 */
-		if (i == HEADER_WORDS)
-			atomic_thread_fence(memory_order_seq_cst);
+	/* In the order of walIndexTryHdr(): the first copy, then the second, which writers change first. */
+	for (uint32_t i = 0; i < n; i++)
 		out[i] = load(&index[first + i]);
-	}
-	atomic_thread_fence(memory_order_acquire);
 	return region_is_lost(vfs, index) ? -ENXIO : 0;
 }
 

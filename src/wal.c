@@ -2,9 +2,9 @@
 /*
  * wal.c - the wal-index header, where a frame's page number stands, and frame headers.
  *
- * What must stay true: any bytes are safe to decode, aligned or not; a header that is accepted is one that a commit, a
- * reset or a recovery published whole. Does not verify the checksums of frames: SQLite did that when it let the header
- * count them.
+ * What must stay true: any bytes are safe to decode, aligned or not; a header that is accepted is one that a
+ * commit, a reset or a recovery published whole. Does not verify the checksums of frames: SQLite did that
+ * when it let the header count them.
  */
 #include "wal.h"
 
@@ -83,7 +83,8 @@ int wal_header_decode(struct wal_header *out, const uint8_t bytes[2 * WAL_INDEX_
 	h.page_size = load_page_size(bytes + AT_PAGE_SIZE);
 	h.max_frame = load32(bytes + AT_MAX_FRAME);
 	h.page_count = load32(bytes + AT_PAGE_COUNT);
-	/* A commit sets the page size and a page count that is not 0; a reset leaves both and takes only the frames. */
+	/* A commit sets the page size and a page count that is not 0; a reset leaves both and takes only the
+	 * frames. */
 	if (h.page_size != 0 && !is_page_size(h.page_size))
 		return WAL_MALFORMED;
 	if ((h.page_size == 0) != (h.page_count == 0) || (h.max_frame > 0 && h.page_count == 0))

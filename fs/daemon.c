@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * daemon.c - see daemon.h. The report is one byte over a pipe; when the pipe ends without it, the child's
+ * exit status tells the rest. stderr stays the caller's until then, so that the child says itself what is
+ * wrong.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOG_MODULE "daemon"
+#include "log.h"
+
+void daemon_hold_stdio(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* In the parent. */
+static int await_report(int fd, pid_t child)
+{
+	char byte, text[96];
+	ssize_t got;
+	int status;
+
+	do {
+		got = read(fd, &byte, 1);
+	} while (got < 0 && errno == EINTR);
+	if (got == 1)
+		return 0;
+	while (waitpid(child, &status, 0) < 0) {
+		if (errno != EINTR)
+			return 1;
+	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+		return WEXITSTATUS(status);
+	if (WIFSIGNALED(status))
+		snprintf(text, sizeof(text), "ended by signal %d before the mount answered",
+			 WTERMSIG(status));
+	else
+		snprintf(text, sizeof(text), "told to end before the mount answered");
+	log_refusal(text);
+	return 1;
+}
+
+int daemon_fork(int *report, int *status)
+{
+	int fds[2], rc;
+	pid_t child;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	child = fork();
+	rc = -errno;
+	if (child == 0) {
+		close(fds[0]);
+		setsid();
+		*report = fds[1];
+		return 0;
+	}
+	close(fds[1]);
+	if (child > 0) {
+		*status = await_report(fds[0], child);
+		rc = 1;
+	}
+	close(fds[0]);
+	return rc;
+}
+
+int daemon_report(int report)
+{
+	int rc = write(report, "!", 1) == 1 ? 0 : -errno;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	close(report);
+	if (null < 0)
+		return rc;
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(null, STDERR_FILENO);
+	if (null > STDERR_FILENO)
+		close(null);
+	return rc;
+}
+
+void daemon_settle(void)
+{
+	struct rlimit files;
+
+	if (chdir("/") < 0)
+		log_warn("chdir to /: %s, ignoring", strerror(errno));
+	umask(077);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+		files.rlim_cur = files.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+			log_debug("raising the limit of open files: %s, ignoring", strerror(errno));
+	}
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* notify.h - tells systemd how far we are: sd_notify(3) without its library. */
+#ifndef SQLSNAPFS_NOTIFY_H
+#define SQLSNAPFS_NOTIFY_H
+
+/*
+ * Sends STATE ("READY=1") as one datagram to $NOTIFY_SOCKET, a path or, with @ in front, a name in the
+ * abstract namespace. 0 also when nobody asked; -errno.
+ */
+int notify_send(const char *state);
+
+#endif

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * session.c - see session.h.
+ *
+ * Three threads besides libfuse's workers. Main sits in libfuse's loop. The greeter asks for the root's
+ * attributes, which are answered once INIT is done and the loop runs: then the mount is ready. The keeper
+ * takes every signal and alone decides: it calls answers(), starts and reaps COMMAND, detaches the mount,
+ * ends the loop.
+ *
+ * What must stay true: nothing here waits for the mount but the greeter, whose question the closing of the
+ * session ends; and no path is unmounted that is not our mount any more.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "fuseopts.h"
+#include "notify.h"
+
+#define LOG_MODULE "session"
+#include "log.h"
+
+#define READAHEAD_KIB 1024 /* the largest request; the kernel's own is an eighth of it */
+#define PUSH_MS 50
+
+#define WAKE_KEEPER SIGUSR1 /* blocked everywhere; the keeper looks at the flags below */
+#define WAKE_MAIN SIGUSR2   /* handled by nothing, to interrupt libfuse's sem_wait(3) */
+
+enum greeting {
+	GREETING_AWAITED,
+	GREETING_ANSWERED,
+	GREETING_FAILED,
+	GREETING_DONE, /* the keeper has seen to it */
+};
+
+enum ending {
+	NOT_ENDING,
+	DRAINING, /* detached; until the last close or the deadline */
+	PUSHING,  /* the loop is told to end */
+};
+
+struct session {
+	const struct session_config *config; /* borrowed */
+	struct mountpoint *mountpoint;	     /* borrowed; the keeper's while it runs */
+	struct fuse_session *fuse;	     /* owned */
+	pthread_t main, keeper, greeter;
+	sigset_t signals;
+
+	_Atomic int greeting; /* enum greeting */
+	int greeting_errno;   /* set before GREETING_FAILED */
+	atomic_bool loop_over;
+
+	/* The keeper's; others look when it has ended. */
+	enum ending ending;
+	struct timespec deadline; /* CLOCK_MONOTONIC; while DRAINING */
+	bool answered, failed;
+};
+
+static void wake_main(int sig)
+{
+	(void)sig;
+}
+
+/* What to wait for. */
+static void fill_signals(sigset_t *set)
+{
+	static const int ours[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, WAKE_KEEPER};
+	struct sigaction old;
+
+	sigemptyset(set);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++)
+		sigaddset(set, ours[i]);
+	/* nohup(1) means it. A shell's background job ignores SIGINT too, but who sends one by hand means
+	 * that. */
+	if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+		sigdelset(set, SIGHUP);
+}
+
+void session_block_signals(void)
+{
+	struct sigaction action = {.sa_handler = wake_main}; /* without SA_RESTART */
+	sigset_t set;
+
+	fill_signals(&set);
+	sigaddset(&set, SIGPIPE); /* a write that nobody reads is an error like others */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	sigaction(WAKE_MAIN, &action, NULL);
+}
+
+/* ---- the greeter --------------------------------------------------------------------------------------- */
+
+static void *greeter_run(void *arg)
+{
+	struct session *session = arg;
+	struct stat st;
+
+	if (stat(session->mountpoint->path, &st) == 0) {
+		mountpoint_set_readahead(session->mountpoint, READAHEAD_KIB);
+		session->greeting = GREETING_ANSWERED;
+	} else {
+		session->greeting_errno = errno;
+		session->greeting = GREETING_FAILED;
+	}
+	/* To the process, for the keeper may have ended; then it stays blocked and harms nobody. */
+	kill(getpid(), WAKE_KEEPER);
+	return NULL;
+}
+
+/* ---- the keeper ---------------------------------------------------------------------------------------- */
+
+static void push_loop(struct session *session)
+{
+	session->ending = PUSHING;
+	fuse_session_exit(session->fuse);
+	/* libfuse's main loop may be just about to sleep: this is repeated until it has noticed. */
+	pthread_kill(session->main, WAKE_MAIN);
+}
+
+/* Asked to end, by whomever: for the second time means now. */
+static void end_session(struct session *session)
+{
+	struct snap_err err;
+
+	if (session->loop_over)
+		return;
+	if (session->ending != NOT_ENDING) {
+		if (session->ending == DRAINING)
+			log_info("told to end again: files that are open fail from now on");
+		push_loop(session);
+		return;
+	}
+	if (session->config->options->foreground)
+		notify_send("STOPPING=1");
+	if (mountpoint_detach(session->mountpoint, &err) < 0) {
+		log_error("%s", err.text);
+		push_loop(session);
+		return;
+	}
+	session->ending = DRAINING;
+	clock_gettime(CLOCK_MONOTONIC, &session->deadline);
+	session->deadline.tv_sec += SESSION_DRAIN_S;
+}
+
+static void take_greeting(struct session *session)
+{
+	int greeting = session->greeting;
+
+	if (greeting != GREETING_ANSWERED && greeting != GREETING_FAILED)
+		return;
+	session->greeting = GREETING_DONE;
+	if (session->ending != NOT_ENDING || session->loop_over)
+		return;
+	if (greeting == GREETING_FAILED) {
+		log_error("the mount at \"%s\" does not answer: %s", session->mountpoint->path,
+			  strerror(session->greeting_errno));
+		session->failed = true;
+		end_session(session);
+		return;
+	}
+	session->answered = true;
+	if (session->config->answers(session->config->arg) < 0)
+		end_session(session);
+	else
+		command_go(session->config->command);
+}
+
+static void take_signal(struct session *session, const siginfo_t *info)
+{
+	const struct command *command = session->config->command;
+
+	if (!command_runs(command)) {
+		log_info("told to end by signal %d", info->si_signo);
+		end_session(session);
+		return;
+	}
+	/* One from the terminal has reached COMMAND too, which knows best what it means. */
+	if (info->si_code != SI_KERNEL)
+		command_signal(command, SIGTERM);
+}
+
+/* How long the keeper may wait for the next signal. */
+static struct timespec keeper_patience(const struct session *session)
+{
+	struct timespec now, left = {.tv_sec = 3600};
+
+	if (session->ending == PUSHING)
+		return (struct timespec){.tv_nsec = PUSH_MS * 1000000L};
+	if (session->ending != DRAINING)
+		return left;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	left.tv_sec = session->deadline.tv_sec - now.tv_sec;
+	left.tv_nsec = session->deadline.tv_nsec - now.tv_nsec;
+	if (left.tv_nsec < 0) {
+		left.tv_nsec += 1000000000L;
+		left.tv_sec--;
+	}
+	return left.tv_sec < 0 ? (struct timespec){0} : left;
+}
+
+static void keeper_timeout(struct session *session)
+{
+	if (session->ending == DRAINING) {
+		log_warn("files are still open after %d s: they fail from now on", SESSION_DRAIN_S);
+		push_loop(session);
+	} else if (session->ending == PUSHING) {
+		push_loop(session);
+	}
+}
+
+static bool keeper_is_done(struct session *session)
+{
+	struct command *command = session->config->command;
+
+	if (!session->loop_over)
+		return false;
+	if (command_runs(command) && !session->answered)
+		command_finish(command); /* it never began */
+	return !command_runs(command);
+}
+
+static void *keeper_run(void *arg)
+{
+	struct session *session = arg;
+
+	while (!keeper_is_done(session)) {
+		struct timespec patience = keeper_patience(session);
+		siginfo_t info;
+		int sig = sigtimedwait(&session->signals, &info, &patience);
+
+		if (sig < 0 && errno == EAGAIN)
+			keeper_timeout(session);
+		else if (sig == WAKE_KEEPER)
+			take_greeting(session);
+		else if (sig == SIGCHLD && command_reap(session->config->command))
+			end_session(session);
+		else if (sig == SIGTERM || sig == SIGINT || sig == SIGHUP)
+			take_signal(session, &info);
+	}
+	return NULL;
+}
+
+/* ---- main ---------------------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 2, 0))) static void log_fuse(enum fuse_log_level level, const char *format,
+							   va_list ap)
+{
+	enum snap_level ours = level <= FUSE_LOG_ERR	   ? SNAP_ERROR
+			       : level == FUSE_LOG_WARNING ? SNAP_WARNING
+			       : level == FUSE_LOG_DEBUG   ? SNAP_DEBUG
+							   : SNAP_INFO;
+	char text[1024], *start = text;
+	size_t length;
+
+	if (!log_wants(ours))
+		return;
+	vsnprintf(text, sizeof(text), format, ap);
+	length = strlen(text);
+	if (length && text[length - 1] == '\n')
+		text[length - 1] = '\0';
+	if (strncmp(start, "fuse: ", 6) == 0)
+		start += 6;
+	log_line(ours, "fuse", "%s", start);
+}
+
+static int open_session(struct session *session, struct snap_err *err)
+{
+	const struct session_config *config = session->config;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int rc = fuseopts_build(&args, config->options, config->plan);
+
+	fuse_set_log_func(log_fuse);
+	if (rc == 0)
+		session->fuse = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), config->fs);
+	fuse_opt_free_args(&args);
+	if (rc < 0 || !session->fuse)
+		return fault(err, rc < 0 ? rc : -EINVAL, "cannot make a FUSE session");
+	if (fuse_session_mount(session->fuse, session->mountpoint->path) < 0)
+		return fault(err, -EPERM, "cannot mount on %s%s", session->mountpoint->path,
+			     geteuid() == 0
+				     ? "; in a container, run it with --device /dev/fuse --cap-add SYS_ADMIN"
+				     : "; a user needs fusermount3 (package fuse3)");
+	mountpoint_covered(session->mountpoint);
+	return 0;
+}
+
+/*
+ * Ends the connection before libfuse does, and puts a descriptor in its place that polls as broken (a pipe
+ * that nobody reads): libfuse then takes the mount for gone. Otherwise it unmounts whatever is mounted at the
+ * path by now.
+ */
+static void close_session(struct session *session)
+{
+	struct snap_err err;
+	int fds[2];
+
+	if (!session->fuse)
+		return;
+	if (fuse_session_fd(session->fuse) >= 0 && pipe2(fds, O_CLOEXEC) == 0) {
+		if (mountpoint_detach(session->mountpoint, &err) < 0)
+			log_error("%s", err.text);
+		close(fds[0]);
+		dup3(fds[1], fuse_session_fd(session->fuse), O_CLOEXEC);
+		close(fds[1]);
+	}
+	fuse_session_unmount(session->fuse);
+}
+
+static int start_threads(struct session *session, struct snap_err *err)
+{
+	int rc;
+
+	session->main = pthread_self();
+	rc = pthread_create(&session->keeper, NULL, keeper_run, session);
+	if (rc)
+		return fault(err, -rc, "cannot start a thread: %s", strerror(rc));
+	rc = pthread_create(&session->greeter, NULL, greeter_run, session);
+	if (rc) {
+		session->loop_over = true;
+		pthread_kill(session->keeper, WAKE_KEEPER);
+		pthread_join(session->keeper, NULL);
+		return fault(err, -rc, "cannot start a thread: %s", strerror(rc));
+	}
+	return 0;
+}
+
+static int run_loop(struct session *session)
+{
+	struct fuse_loop_config *loop = fuse_loop_cfg_create();
+	int rc;
+
+	if (!loop)
+		return -ENOMEM;
+	rc = fuse_session_loop_mt(session->fuse, loop);
+	fuse_loop_cfg_destroy(loop);
+	return rc < 0 ? rc : 0;
+}
+
+static int serve(struct session *session, struct snap_err *err)
+{
+	int rc = snap_start(session->config->snap, err);
+
+	if (rc < 0)
+		return rc;
+	rc = start_threads(session, err);
+	if (rc < 0)
+		return rc;
+	rc = run_loop(session);
+	session->loop_over = true;
+	pthread_kill(session->keeper, WAKE_KEEPER);
+	pthread_join(session->keeper, NULL);
+	close_session(session); /* ends the greeter's question too */
+	pthread_join(session->greeter, NULL);
+	if (rc < 0)
+		return fault(err, rc, "serving %s: %s", session->mountpoint->path, strerror(-rc));
+	if (session->failed)
+		return fault(err, -EIO, "the mount at %s does not answer", session->mountpoint->path);
+	return 0;
+}
+
+int session_run(const struct session_config *config, struct snap_err *err)
+{
+	struct session session = {.config = config, .mountpoint = &config->plan->mountpoint};
+	int rc;
+
+	fill_signals(&session.signals);
+	rc = open_session(&session, err);
+	if (rc == 0)
+		rc = serve(&session, err);
+	close_session(&session);
+	if (session.fuse)
+		fuse_session_destroy(session.fuse);
+	fuse_set_log_func(NULL);
+	return rc;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * proclocks.h - who holds SQLite's locks on a file, as /proc/locks tells it (proc_locks(5)): a hint, for
+ * nothing is held still while it is read.
+ *
+ * What is seen was there a moment ago. What is not seen proves nothing: a long list is read in pieces and may
+ * skip a line when locks come and go; processes of other pid namespaces and other machines' locks on network
+ * file systems are not in it; a rollback-journal connection holds nothing between its transactions. Where it
+ * matters, take the lock.
+ *
+ * A line names the superblock's device. On btrfs (each subvolume) and on overlays of several file systems
+ * st_dev is another one, and stat(2) does not tell which. So the inode decides, and the device as far as it
+ * is known: lines with st_dev if there are any; else those with the device under which this process itself
+ * holds locks on that inode; else all. In the last case, and where two subvolumes have the same inode number,
+ * a stranger's locks may be taken for this file's.
+ */
+#ifndef SQLSNAP_PROCLOCKS_H
+#define SQLSNAP_PROCLOCKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Bytes of the -shm: walformat.html 2.3; UNIX_SHM_BASE and UNIX_SHM_DMS in os_unix.c. */
+#define PROCLOCKS_WAL_WRITE 120u
+#define PROCLOCKS_WAL_CKPT 121u
+#define PROCLOCKS_WAL_RECOVER 122u
+#define PROCLOCKS_WAL_READ(n) (123u + (n)) /* n = 0..4 */
+#define PROCLOCKS_WAL_DMS 128u		   /* shared by every process that has the -shm open */
+
+/* Bytes of the database: PENDING_BYTE and what follows it in os.h. */
+#define PROCLOCKS_PENDING 1073741824u
+#define PROCLOCKS_RESERVED 1073741825u
+#define PROCLOCKS_SHARED_FIRST 1073741826u /* WAL: held as long as a connection is open */
+#define PROCLOCKS_SHARED_LAST 1073742335u
+
+/* The bytes above, each its own lock; SHARED is one. */
+#define PROCLOCKS_COUNT 12
+
+struct proclocks_held {
+	bool self;    /* by the process that asks */
+	bool others;  /* by any other, or by nobody known */
+	pid_t writer; /* who holds it for writing, SELF included; 0: nobody; -1: nobody known */
+};
+
+/* Only the bytes above; locks elsewhere in the file are not kept. */
+struct proclocks_seen {
+	struct proclocks_held held[PROCLOCKS_COUNT];
+};
+
+/*
+ * The locks on inode INO of device DEV (st_dev), told apart by whether they are SELF's (getpid()). Locks of
+ * open file descriptions (F_OFD_SETLK) name no process and count as others'. Waiters hold nothing and are
+ * passed over. 0, -ENOMEM, -EFBIG (more than 16 MiB of locks), or why /proc/locks cannot be read; *OUT is set
+ * only by 0.
+ */
+int proclocks_scan(uint64_t dev, uint64_t ino, pid_t self, struct proclocks_seen *out);
+
+/* The same over the SIZE bytes of TEXT. Any bytes are safe; a line that is not understood, or not ended, is
+ * passed over. */
+void proclocks_parse(struct proclocks_seen *out, const char *text, size_t size, uint64_t dev, uint64_t ino,
+		     pid_t self);
+
+/* Whether one of the locks that touch the bytes FIRST..LAST is held, for reading or writing. */
+bool proclocks_others_hold(const struct proclocks_seen *seen, uint64_t first, uint64_t last);
+bool proclocks_self_holds(const struct proclocks_seen *seen, uint64_t first, uint64_t last);
+
+/* Who holds the lock of BYTE for writing, as in struct proclocks_held. */
+pid_t proclocks_writer(const struct proclocks_seen *seen, uint64_t byte);
+
+/* Of a database: whether another process reads or writes it now or, in WAL mode, has it open. */
+static inline bool proclocks_others_in_db(const struct proclocks_seen *db)
+{
+	return proclocks_others_hold(db, PROCLOCKS_PENDING, PROCLOCKS_SHARED_LAST);
+}
+
+/* Of a -shm: whether another process has it open. */
+static inline bool proclocks_others_in_shm(const struct proclocks_seen *shm)
+{
+	return proclocks_others_hold(shm, PROCLOCKS_WAL_DMS, PROCLOCKS_WAL_DMS);
+}
+
+/*
+ * Of a -shm: whether another process waits for readers to end, as FULL, RESTART and TRUNCATE checkpoints do:
+ * it holds WRITE and CKPT. A checkpoint that finds no reader does so as well, for a moment. Recovery, which
+ * holds them and RECOVER and waits for nobody, does not count.
+ */
+bool proclocks_readers_awaited(const struct proclocks_seen *shm, pid_t self);
+
+#endif
