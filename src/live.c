@@ -162,9 +162,14 @@ void live_unref(struct live *live)
 		live_destroy(live);
 }
 
+bool live_is_lost(struct live *live)
+{
+	return vfs_lost(live->hub->db.vfs);
+}
+
 int live_sample(struct live *live, struct wal_header *out)
 {
-	if (vfs_lost(live->hub->db.vfs))
+	if (live_is_lost(live))
 		return -ESTALE;
 	return vfs_wal_header(live->hub->db.vfs, out);
 }

@@ -65,6 +65,10 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 struct live *live_ref(struct live *live);
 void live_unref(struct live *live); /* under no lock; may close connections. Accepts NULL. */
 
+/* Its wal-index was truncated below us: nothing can be learned or pinned here any more, and no other incarnation can begin in
+ * this process before the last connection of this one has been closed. */
+bool live_is_lost(struct live *live);
+
 /* The live wal-index header: 0, a wal_answer, -ENXIO in rollback mode. Nanoseconds. -ESTALE: the mapping was lost. */
 int live_sample(struct live *live, struct wal_header *out);
 

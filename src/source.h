@@ -115,5 +115,7 @@ struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen);
 struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t now);
 
 void source_disconnect(struct source *s); /* lets the incarnation go */
+/* The same for one that was lost, with every image that is pinned there: they hold the connections that must be closed. */
+void source_lose(struct source *s, struct live *live);
 
 #endif

@@ -221,6 +221,8 @@ static int bind_pin(struct live *live, struct binding *b, struct snap_err *err)
 		break;
 	case PIN_EMPTY:
 		live_unpin(conn);
+		if (b->sample.version.db.size == 1) /* SQLite takes one byte for none; nobody wrote it */
+			return err_set(err, -EIO, "not a database");
 		return -ESTALE;
 	default:
 		return rc;
@@ -267,23 +269,19 @@ static int bind_once(struct source *s, struct binding *b, int64_t deadline, stru
 		rc = err_set(err, -EBUSY, "another process holds it exclusively");
 	if (rc == 0)
 		rc = bind_quick(s, live, b) ? 0 : bind_pin(live, b, err);
+	if (rc < 0 && live && live_is_lost(live)) {
+		source_lose(s, live);
+		rc = -ESTALE;
+	}
 	if (rc == PIN_HOT_JOURNAL) {
 		rc = spool_hot(&flat, s->core, &s->place, err);
 		rc = rc ? rc : bind_flat(b, &flat, err);
+		b->sample.version.has_counters = false; /* they are the copy's, which was rolled back */
 	} else if (is_read_only_place(rc)) {
 		struct snap_err ignored;
 		int raw = spool_raw(&flat, s->core, &s->place, &ignored);
 
 		rc = raw ? rc : bind_flat(b, &flat, err);
-	} else if (rc == -ESTALE && live) {
-		/* The mapping was lost: this incarnation is of no use any more. */
-		pthread_mutex_lock(&s->lock);
-		bool same = s->live == live;
-		if (same)
-			s->live = NULL;
-		pthread_mutex_unlock(&s->lock);
-		if (same)
-			live_unref(live);
 	}
 	live_unref(live);
 	return rc;

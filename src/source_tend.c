@@ -132,6 +132,29 @@ static void kill_oldest(struct source *s, uint64_t held_back)
 	release(images, n);
 }
 
+void source_lose(struct source *s, struct live *live)
+{
+	struct pinned images[IMAGES_AT_ONCE];
+	bool same;
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	same = s->live == live;
+	if (same)
+		s->live = NULL;
+	pthread_mutex_unlock(&s->lock);
+	if (!same)
+		return;
+	do {
+		n = collect(s, images, IMAGES_AT_ONCE);
+		for (size_t i = 0; i < n; i++)
+			image_kill(images[i].image);
+		release(images, n);
+	} while (n > 0);
+	core_event(s->core, SNAP_ERROR, "\"%s\": its -shm was truncated by somebody; open readers get EIO", s->place.name);
+	live_unref(live);
+}
+
 /* Keeps what pins hold back within bounds. */
 static void tend_wal(struct source *s, struct live *live, int64_t now)
 {
@@ -208,7 +231,9 @@ bool source_tend(struct source *s, int64_t now)
 	live = s->live ? live_ref(s->live) : NULL;
 	idle = list_empty(&s->gens) && now - s->idle_since >= SOURCE_LINGER_NS && !s->connecting;
 	pthread_mutex_unlock(&s->lock);
-	if (live && !idle)
+	if (live && live_is_lost(live))
+		source_lose(s, live);
+	else if (live && !idle)
 		tend_wal(s, live, now);
 	live_unref(live);
 	if (idle)

@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_place.c - places, masks of folders and their ACLs, and which file systems share their locks; on real
+ * folders and mounts, the decoders on bytes.
+ */
+#include "../../src/place.h"
+
+#include <endian.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <sys/xattr.h>
+
+#include "../../src/acl.h"
+#include "../../src/mountinfo.h"
+#include "../../src/opath.h"
+#include "scratch.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- places -------------------------------------------------------------------------------------------- */
+
+static struct place a_place(int root, const char *dir, const char *name)
+{
+	return (struct place){.root = root, .dir = strdup(dir), .name = strdup(name)};
+}
+
+static void test_copy_and_compare(void **state)
+{
+	struct place a = a_place(5, "x/y", "db"), copy = PLACE_INIT;
+	struct place others[] = {a_place(6, "x/y", "db"), a_place(5, "x", "db"), a_place(5, "x/y", "d")};
+
+	(void)state;
+	assert_int_equal(place_copy(&copy, &a), 0);
+	assert_true(place_same(&a, &copy));
+	assert_ptr_not_equal(copy.dir, a.dir);
+	for (size_t i = 0; i < COUNT(others); i++) {
+		assert_false(place_same(&a, &others[i]));
+		place_finish(&others[i]);
+	}
+	place_finish(&a);
+	assert_int_equal(a.root, -1);
+	assert_null(a.dir);
+	place_finish(&a);
+	place_finish(&copy);
+}
+
+/* What place_open_dir() and place_stat() answer for DIR and NAME below the scratch folder, or absolute. */
+static void check_place(int root, const char *dir, const char *name, const char *suffix, int dir_code,
+			int stat_code)
+{
+	struct place place = a_place(root, dir, name);
+	struct stat st;
+	int fd = place_open_dir(&place);
+	int rc = place_stat(&place, suffix, &st);
+
+	if ((fd < 0 ? fd : 0) != dir_code || rc != stat_code)
+		fail_msg("\"%s\" \"%s%s\": %d, %d instead of %d, %d", dir, name, suffix, fd, rc, dir_code,
+			 stat_code);
+	if (fd >= 0) {
+		assert_int_equal(fcntl(fd, F_GETFL) & O_PATH, O_PATH);
+		close(fd);
+	}
+	place_finish(&place);
+}
+
+static void test_reach(void **state)
+{
+	char longest[NAME_MAX + 1];
+	int root = open(scratch.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	(void)state;
+	memset(longest, 'n', NAME_MAX);
+	longest[NAME_MAX] = '\0';
+	make_folder("sub", 0755);
+	make_folder("sub/mnt", 0755);
+	make_link("sub", "link");
+	put_text("sub/db", "x");
+	put_text("sub/db-wal", "xy");
+	put_text("sub/bound", "");
+	put_text(longest, "x");
+	make_link("db", "sub/alias");
+	mount_tmpfs("sub/mnt");
+	put_text("sub/mnt/db", "x");
+	mount_bind("sub/db", "sub/bound");
+
+	check_place(root, "", longest, "", 0, 0);
+	check_place(root, "", longest, "-wal", 0, -ENOENT); /* no such name can exist */
+	check_place(root, "sub", "db", "", 0, 0);
+	check_place(root, "sub", "db", "-wal", 0, 0);
+	check_place(root, "sub", "db", "-shm", 0, -ENOENT);
+	check_place(root, "sub", "alias", "", 0, 0);
+	check_place(root, "none", "db", "", -ENOENT, -ENOENT);
+	check_place(root, "sub/db", "db", "", -ENOTDIR, -ENOTDIR);
+	check_place(root, "link", "db", "", -ELOOP, -ELOOP);
+	check_place(root, "..", "db", "", -EXDEV, -EXDEV);
+	check_place(root, "sub/mnt", "db", "", -EXDEV, -EXDEV);
+	check_place(root, "sub", "bound", "", 0, -EXDEV);
+	check_place(AT_FDCWD, at("sub"), "db", "-wal", 0, 0);
+	check_place(AT_FDCWD, at("sub/mnt"), "db", "", 0, 0);
+	check_place(AT_FDCWD, at("link"), "db", "", -ELOOP, -ELOOP);
+	close(root);
+}
+
+static void test_stat_is_of_the_name(void **state)
+{
+	struct place place = a_place(AT_FDCWD, scratch.path, "db");
+	struct stat st, expected;
+
+	(void)state;
+	put_text("db-wal", "12345");
+	make_link("db-wal", "db");
+	assert_int_equal(lstat(at("db-wal"), &expected), 0);
+	assert_int_equal(place_stat(&place, "-wal", &st), 0);
+	assert_memory_equal(&st, &expected, sizeof(st));
+	assert_int_equal(place_stat(&place, "", &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	place_finish(&place);
+}
+
+/* ---- ACLs ---------------------------------------------------------------------------------------------- */
+
+struct ace {
+	uint16_t tag, perm;
+	uint32_t id;
+};
+
+/* Puts the entries up to the first of tag 0 in the form of the attribute; the number of bytes. */
+static size_t encode_acl(uint8_t *out, const struct ace *entries, size_t max)
+{
+	struct posix_acl_xattr_header header = {.a_version = htole32(POSIX_ACL_XATTR_VERSION)};
+	size_t size = sizeof(header);
+
+	memcpy(out, &header, sizeof(header));
+	for (size_t i = 0; i < max && entries[i].tag; i++) {
+		struct posix_acl_xattr_entry e = {.e_tag = htole16(entries[i].tag),
+						  .e_perm = htole16(entries[i].perm),
+						  .e_id = htole32(entries[i].id)};
+
+		memcpy(out + size, &e, sizeof(e));
+		size += sizeof(e);
+	}
+	return size;
+}
+
+#define NONE ((uint32_t)ACL_UNDEFINED_ID)
+
+static void test_acl_bits(void **state)
+{
+	/* The file is of user 10 and group 20. */
+	static const struct {
+		const char *what;
+		struct ace entries[8];
+		mode_t mode;
+		uid_t uid;
+		gid_t gid;
+		mode_t bits;
+	} cases[] = {
+		{"no ACL, its own", {{0}}, 0754, 10, 20, 0754},
+		{"another owner may be anybody", {{0}}, 0754, 11, 20, 0454},
+		{"another group may be anybody", {{0}}, 0754, 10, 21, 0744},
+		{"the owner may be in the group", {{0}}, 0077, 11, 21, 0700},
+		{"the rest may be in the group", {{0}}, 0705, 10, 21, 0700},
+		{"mask cuts the group",
+		 {{ACL_USER_OBJ, 6, NONE},
+		  {ACL_GROUP_OBJ, 6, NONE},
+		  {ACL_MASK, 4, NONE},
+		  {ACL_OTHER, 0, NONE}},
+		 0640,
+		 10,
+		 20,
+		 0640},
+		{"the mode's group bits are the mask",
+		 {{ACL_USER_OBJ, 6, NONE},
+		  {ACL_USER, 4, 99},
+		  {ACL_GROUP_OBJ, 0, NONE},
+		  {ACL_MASK, 4, NONE},
+		  {ACL_OTHER, 0, NONE}},
+		 0640,
+		 10,
+		 20,
+		 0600},
+		{"a user who is denied may be among the group and the rest",
+		 {{ACL_USER_OBJ, 6, NONE},
+		  {ACL_USER, 0, 99},
+		  {ACL_GROUP_OBJ, 4, NONE},
+		  {ACL_MASK, 4, NONE},
+		  {ACL_OTHER, 4, NONE}},
+		 0644,
+		 10,
+		 20,
+		 0600},
+		{"a group that is denied may be among the rest",
+		 {{ACL_USER_OBJ, 6, NONE},
+		  {ACL_GROUP_OBJ, 4, NONE},
+		  {ACL_GROUP, 0, 99},
+		  {ACL_MASK, 4, NONE},
+		  {ACL_OTHER, 4, NONE}},
+		 0644,
+		 10,
+		 20,
+		 0640},
+		{"the mask cuts named users",
+		 {{ACL_USER_OBJ, 7, NONE},
+		  {ACL_USER, 7, 99},
+		  {ACL_GROUP_OBJ, 7, NONE},
+		  {ACL_MASK, 5, NONE},
+		  {ACL_OTHER, 7, NONE}},
+		 0757,
+		 10,
+		 20,
+		 0755},
+		{"entries of the owner and of root take nothing",
+		 {{ACL_USER_OBJ, 6, NONE},
+		  {ACL_USER, 0, 0},
+		  {ACL_USER, 0, 10},
+		  {ACL_GROUP_OBJ, 4, NONE},
+		  {ACL_MASK, 4, NONE},
+		  {ACL_OTHER, 4, NONE}},
+		 0644,
+		 10,
+		 20,
+		 0644},
+		{"a named user of ours",
+		 {{ACL_USER_OBJ, 7, NONE},
+		  {ACL_USER, 5, 11},
+		  {ACL_GROUP_OBJ, 0, NONE},
+		  {ACL_MASK, 5, NONE},
+		  {ACL_OTHER, 0, NONE}},
+		 0750,
+		 11,
+		 20,
+		 0500},
+		{"a named group of ours",
+		 {{ACL_USER_OBJ, 7, NONE},
+		  {ACL_GROUP_OBJ, 0, NONE},
+		  {ACL_GROUP, 5, 21},
+		  {ACL_MASK, 7, NONE},
+		  {ACL_OTHER, 0, NONE}},
+		 0770,
+		 10,
+		 21,
+		 0750},
+		{"no entry for others",
+		 {{ACL_USER_OBJ, 7, NONE}, {ACL_GROUP_OBJ, 7, NONE}},
+		 0777,
+		 10,
+		 20,
+		 0700},
+		{"an unknown tag",
+		 {{ACL_USER_OBJ, 7, NONE}, {ACL_GROUP_OBJ, 7, NONE}, {ACL_OTHER, 7, NONE}, {0x40, 7, NONE}},
+		 0777,
+		 10,
+		 20,
+		 0700},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct stat st = {.st_mode = S_IFREG | cases[i].mode, .st_uid = 10, .st_gid = 20};
+		uint8_t acl[256];
+		size_t size = cases[i].entries[0].tag ? encode_acl(acl, cases[i].entries, 8) : 0;
+		mode_t bits = acl_bits(&st, acl, (ssize_t)size, cases[i].uid, cases[i].gid);
+
+		if (bits != cases[i].bits)
+			fail_msg("%s: %04o instead of %04o", cases[i].what, bits, cases[i].bits);
+	}
+}
+
+/* Cut anywhere, or of another version, it says nothing of the group and of others. */
+static void test_acl_malformed(void **state)
+{
+	static const struct ace entries[] = {
+		{ACL_USER_OBJ, 7, NONE}, {ACL_GROUP_OBJ, 7, NONE}, {ACL_OTHER, 7, NONE}, {0}};
+	struct stat st = {.st_mode = S_IFREG | 0777, .st_uid = 10, .st_gid = 20};
+	uint8_t acl[256];
+	ssize_t size = (ssize_t)encode_acl(acl, entries, 4);
+
+	(void)state;
+	assert_int_equal(acl_bits(&st, acl, size, 10, 20), 0777);
+	for (ssize_t n = 1; n < size; n++)
+		assert_int_equal(acl_bits(&st, acl, n, 10, 20), 0700);
+	assert_int_equal(acl_bits(&st, NULL, -EIO, 10, 20), 0700);
+	assert_int_equal(acl_bits(&st, NULL, -EIO, 11, 20), 0);
+	acl[0] = 9;
+	assert_int_equal(acl_bits(&st, acl, size, 10, 20), 0700);
+}
+
+static void set_acl(const char *name, const struct ace *entries, size_t count)
+{
+	uint8_t acl[256];
+	size_t size = encode_acl(acl, entries, count);
+
+	assert_int_equal(setxattr(at("%s", name), "system.posix_acl_access", acl, size, 0), 0);
+}
+
+/* ---- masks --------------------------------------------------------------------------------------------- */
+
+struct level {
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+};
+
+static void test_mask(void **state)
+{
+	/* The database is 10:20, three folders down. */
+	static const struct {
+		const char *what;
+		struct level a, b;
+		mode_t mask;
+	} cases[] = {
+		{"open to all", {0755, 0, 0}, {0755, 0, 0}, 0777},
+		{"search is enough", {0711, 0, 0}, {0711, 0, 0}, 0777},
+		{"the owner's own", {0700, 10, 20}, {0755, 0, 0}, 0700},
+		{"of owner and group", {0750, 10, 20}, {0755, 0, 0}, 0770},
+		{"below", {0755, 0, 0}, {0750, 10, 20}, 0770},
+		{"root's own", {0700, 0, 0}, {0755, 0, 0}, 0},
+		{"group only, and the owner may be in it or not", {0750, 0, 20}, {0755, 0, 0}, 0070},
+		{"reading without search", {0744, 10, 20}, {0755, 0, 0}, 0700},
+		{"a foreign owner without search may be in the group", {0655, 30, 20}, {0755, 0, 0}, 0700},
+		{"each takes away", {0710, 10, 20}, {0701, 10, 20}, 0700},
+	};
+
+	(void)state;
+	make_folder("a", 0755);
+	make_folder("a/b", 0755);
+	put_text("a/b/db", "");
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		mode_t mask;
+
+		assert_int_equal(chown(at("a"), cases[i].a.uid, cases[i].a.gid), 0);
+		assert_int_equal(chmod(at("a"), cases[i].a.mode), 0);
+		assert_int_equal(chown(at("a/b"), cases[i].b.uid, cases[i].b.gid), 0);
+		assert_int_equal(chmod(at("a/b"), cases[i].b.mode), 0);
+		mask = place_mask(at("a/b/db"), 10, 20);
+		if (mask != cases[i].mask)
+			fail_msg("%s: %04o instead of %04o", cases[i].what, mask, cases[i].mask);
+	}
+}
+
+static void test_mask_edges(void **state)
+{
+	static const struct ace denied[] = {{ACL_USER_OBJ, 7, NONE},
+					    {ACL_USER, 0, 99},
+					    {ACL_GROUP_OBJ, 5, NONE},
+					    {ACL_MASK, 5, NONE},
+					    {ACL_OTHER, 5, NONE}};
+	struct stat a_st;
+	int b;
+
+	(void)state;
+	make_folder("a", 0700);
+	make_folder("a/b", 0755);
+	make_link("a/b", "link");
+	assert_int_equal(place_mask("/db", 10, 20), 0777);
+	assert_int_equal(place_mask(at("a/b/db"), 0, 0), 0700); /* root searches every folder */
+	assert_int_equal(place_mask("relative/db", 10, 20), 0);
+	assert_int_equal(place_mask(at("none/db"), 10, 20), 0);
+	assert_int_equal(place_mask(at("link/db"), 10, 20), 0); /* not resolved */
+
+	b = open(at("a/b"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(stat(at("a"), &a_st), 0);
+	assert_int_equal(place_mask_at(b, NULL, 0, 10, 20), 0);
+	assert_int_equal(place_mask_at(b, &a_st, 0, 10, 20), 0777); /* A does not count */
+	assert_int_equal(chmod(at("a"), 0755), 0);
+	set_acl("a/b", denied, COUNT(denied));
+	assert_int_equal(place_mask_at(b, &a_st, 0, 10, 20),
+			 0700); /* user 99 is not 10, but may be any of the rest */
+	assert_int_equal(place_mask_at(b, &a_st, 0, 99, 20), 0077);
+	assert_int_equal(place_mask(at("a/b/db"), 10, 20), 0700);
+	close(b);
+}
+
+/* On the way up a mount's own folder counts, what it covers does not, and a folder bound onto its child is no
+ * root. */
+static void test_mask_over_mounts(void **state)
+{
+	(void)state;
+	make_folder("a", 0755);
+	make_folder("a/b", 0700);
+	mount_tmpfs("a/b");
+	make_folder("a/b/c", 0755);
+	assert_int_equal(place_mask(at("a/b/c/db"), 10, 20), 0777);
+	assert_int_equal(chmod(at("a/b"), 0700), 0);
+	assert_int_equal(place_mask(at("a/b/c/db"), 10, 20), 0);
+
+	make_folder("p", 0700);
+	make_folder("p/q", 0755);
+	make_folder("p/q/r", 0755);
+	mount_bind("p/q", "p/q/r");
+	assert_int_equal(place_mask(at("p/q/r/db"), 10, 20), 0);
+}
+
+/* A folder that is covered by a mount whose server does not answer: climbing by it asks nobody. */
+static void test_mask_asks_nobody(void **state)
+{
+	struct stat st;
+	int b, server;
+
+	(void)state;
+	make_folder("a", 0755);
+	make_folder("a/b", 0755);
+	b = open(at("a/b"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	server = mount_silent("a");
+	assert_int_equal(opath_stat(AT_FDCWD, at("a"), &st, NULL), 0);
+	assert_int_equal(place_mask_at(b, NULL, st.st_dev, 10, 20),
+			 0); /* the root of that mount shows no bits */
+	alarm(0);
+	close(b);
+	close(server);
+}
+
+/* ---- locks --------------------------------------------------------------------------------------------- */
+
+struct layers {
+	char text[512];
+	int stop_after;
+};
+
+static int note_layer(void *arg, const char *key, const char *folder)
+{
+	struct layers *l = arg;
+	size_t len = strlen(l->text);
+
+	snprintf(l->text + len, sizeof(l->text) - len, "%s(%s)", key, folder);
+	return --l->stop_after == 0 ? 7 : 0;
+}
+
+static void test_mountinfo(void **state)
+{
+#define LINE "36 35 0:40 / /m rw,relatime shared:1 - overlay "
+	static const struct {
+		const char *text, *layers;
+	} cases[] = {
+		{"", ""},
+		{"\n\n", ""},
+		{"22 27 0:21 / /proc rw,relatime - proc proc rw\n", ""},
+		{LINE "overlay rw,lowerdir=/l,upperdir=/u,workdir=/w\n", "lowerdir(/l)upperdir(/u)"},
+		{LINE "overlay rw,lowerdir=/l", "lowerdir(/l)"},
+		{"22 27 0:21 / /x rw - ext4 /dev/x rw,upperdir=/no\n" LINE "o rw,upperdir=/yes\n",
+		 "upperdir(/yes)"},
+		{LINE "o rw,lowerdir=/a:/b:/c\n", "lowerdir(/a)lowerdir(/b)lowerdir(/c)"},
+		{LINE "o rw,lowerdir=/a::/data\n", "lowerdir(/a)lowerdir(/data)"},
+		{LINE "o rw,lowerdir+=/a:b,datadir+=/d\n", "lowerdir+(/a:b)datadir+(/d)"},
+		{LINE "o rw,upperdir=/a\\040b\\054c\\134\n", "upperdir(/a b,c\\)upperdir(/a b,c\\)"},
+		{LINE "o rw,lowerdir=/a\\134:b:/c\n", "lowerdir(/a:b)lowerdir(/c)"},
+		{LINE "o rw,upperdir=/a\\134:b\n", "upperdir(/a\\:b)upperdir(/a:b)"},
+		{LINE "o rw,upperdir=\\303\\274\\9\\04\n", "upperdir(\303\274\\9\\04)upperdir(\303\274904)"},
+		{"36 35 0:40 / /m\\040-\\040overlay rw - ext4 /dev/x rw,upperdir=/u\n", ""},
+		{LINE, ""},
+		{LINE "overlay", ""},
+		{LINE "overlay ", ""},
+		{LINE "overlay rw,upperdir,lowerdir=,=,,upperdir=\n", ""},
+	};
+	struct layers stopped = {.stop_after = 2};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct layers l = {.text = ""};
+
+		assert_int_equal(mountinfo_layers(cases[i].text, note_layer, &l), 0);
+		if (strcmp(l.text, cases[i].layers) != 0)
+			fail_msg("%s: %s instead of %s", cases[i].text, l.text, cases[i].layers);
+	}
+	assert_int_equal(mountinfo_layers(LINE "o rw,lowerdir=/a:/b:/c\n", note_layer, &stopped), 7);
+	assert_string_equal(stopped.text, "lowerdir(/a)lowerdir(/b)");
+}
+
+static void check_shared(const char *path, int expected, const char *words)
+{
+	struct snap_err err = {""};
+	int rc = place_locks_shared(path, &err);
+
+	if (rc != expected || (words && !strstr(err.text, words)))
+		fail_msg("%s: %d instead of %d: %s", path, rc, expected, err.text);
+}
+
+static void test_overlay(void **state)
+{
+	char options[1024];
+
+	(void)state;
+	make_folder("base", 0755);
+	mount_tmpfs("base"); /* overlays do not stack on every file system */
+	make_folder("base/lower one", 0755);
+	make_folder("base/lower2", 0755);
+	make_folder("base/lower2/inner", 0755);
+	make_folder("base/upper", 0755);
+	make_folder("base/upper/sub", 0755);
+	make_folder("base/work", 0755);
+	make_folder("base/merged", 0755);
+	put_text("base/upper/sub/db", "");
+	put_text("base/db", "");
+	make_link("base/upper", "link");
+	check_shared(at("base/upper/sub/db"), 0, NULL);
+	snprintf(options, sizeof(options), "lowerdir=%s:%s,upperdir=%s,workdir=%s", at("base/lower one"),
+		 at("base/lower2"), at("base/upper"), at("base/work"));
+	assert_int_equal(mount("overlay", at("base/merged"), "overlay", 0, options), 0);
+	mounted(at("base/merged"));
+
+	check_shared(at("base/merged"), 0, NULL);
+	check_shared(at("base/merged/sub/db"), 0, NULL);
+	check_shared(at("base/db"), 0, NULL);
+	check_shared(at("base/upper/sub/db"), -EREMOTE, "upperdir");
+	check_shared(at("base/upper"), -EREMOTE, "upperdir");
+	check_shared(at("link/sub"), -EREMOTE, "upperdir");
+	check_shared(at("base/lower one"), -EREMOTE, "lowerdir");
+	check_shared(at("base/lower2/inner"), -EREMOTE, "lowerdir");
+	make_folder("bound", 0755);
+	mount_bind("base/upper", "bound");
+	check_shared(at("bound/sub"), -EREMOTE, "upperdir");
+	mount_tmpfs("base/lower2/inner"); /* a mount below a layer is not in the overlay */
+	check_shared(at("base/lower2/inner"), 0, NULL);
+}
+
+static void test_locks(void **state)
+{
+	int server;
+
+	(void)state;
+	put_text("db", "");
+	make_folder("m", 0755);
+	check_shared(at("db"), 0, NULL);
+	check_shared(at("none"), -ENOENT, "none");
+	check_shared("", -ENOENT, NULL);
+	server = mount_silent("m");
+	become(NOBODY); /* the kernel answers for the server those who may not ask it */
+	check_shared(at("m"), -EREMOTE, "shared_locks");
+	alarm(0);
+	close(server);
+}
+
+#define PLACE_TEST(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_copy_and_compare),
+		PLACE_TEST(test_reach),
+		PLACE_TEST(test_stat_is_of_the_name),
+		cmocka_unit_test(test_acl_bits),
+		cmocka_unit_test(test_acl_malformed),
+		PLACE_TEST(test_mask),
+		PLACE_TEST(test_mask_edges),
+		PLACE_TEST(test_mask_over_mounts),
+		PLACE_TEST(test_mask_asks_nobody),
+		cmocka_unit_test(test_mountinfo),
+		PLACE_TEST(test_overlay),
+		PLACE_TEST(test_locks),
+	};
+
+	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
+}

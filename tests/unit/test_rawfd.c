@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/* test_rawfd.c - real descriptors and real POSIX locks: what a close drops, and when it happens. */
+#include "../../src/rawfd.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+
+#include "../../src/opath.h"
+#include "scratch.h"
+
+struct fixture {
+	struct rawfd_table *table;
+	int root;   /* O_PATH of the folder */
+	int file;   /* "file", opened without the table: holds locks, */
+	int second; /* and asks for them as another owner would */
+	struct stat st;
+};
+
+static struct fixture f;
+
+static int setup(void **state)
+{
+	if (scratch_setup(state))
+		return -1;
+	put_text("file", "content");
+	f.root = open(scratch.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	f.file = open(at("file"), O_RDWR | O_CLOEXEC);
+	f.second = open(at("file"), O_RDWR | O_CLOEXEC);
+	return f.root < 0 || f.file < 0 || f.second < 0 || fstat(f.file, &f.st) ||
+	       rawfd_table_create(&f.table);
+}
+
+static int teardown(void **state)
+{
+	rawfd_table_destroy(f.table);
+	close(f.file);
+	close(f.second);
+	close(f.root);
+	return scratch_teardown(state);
+}
+
+static struct rawfd open_file(void)
+{
+	struct rawfd raw = RAWFD_INIT;
+	struct stat st;
+
+	assert_int_equal(rawfd_open(f.table, f.root, "file", OPATH_BELOW, &raw, &st), 0);
+	assert_true(raw.fd >= 0);
+	assert_int_equal(raw.ino, f.st.st_ino);
+	assert_int_equal(raw.dev, f.st.st_dev);
+	assert_int_equal(st.st_size, 7);
+	return raw;
+}
+
+static void lock(void)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1073741826, .l_len = 1};
+
+	assert_int_equal(fcntl(f.file, F_SETLK, &fl), 0);
+}
+
+/* As another process would find it. */
+static bool is_locked(void)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1073741826, .l_len = 1};
+
+	assert_int_equal(fcntl(f.second, F_OFD_GETLK, &fl), 0);
+	return fl.l_type != F_UNLCK;
+}
+
+static void connect_file(void)
+{
+	assert_int_equal(rawfd_connect(f.table, f.st.st_dev, f.st.st_ino), 0);
+}
+
+static void disconnect_file(void)
+{
+	rawfd_disconnect(f.table, f.st.st_dev, f.st.st_ino);
+}
+
+static void test_descriptor(void **state)
+{
+	struct rawfd raw = open_file();
+	char bytes[8] = "";
+
+	(void)state;
+	assert_int_equal(pread(raw.fd, bytes, 7, 0), 7);
+	assert_string_equal(bytes, "content");
+	assert_int_equal(fcntl(raw.fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+	assert_int_equal(fcntl(raw.fd, F_GETFL) & (O_ACCMODE | O_NONBLOCK), O_RDONLY);
+	rawfd_close(f.table, &raw);
+	assert_int_equal(raw.fd, -1);
+	rawfd_close(f.table, &raw); /* nothing more to close */
+}
+
+static void test_access_time_stays(void **state)
+{
+	struct timespec times[2] = {{.tv_sec = 1000000}, {.tv_nsec = UTIME_OMIT}};
+	struct stat st;
+	struct rawfd raw;
+	char byte;
+
+	(void)state;
+	assert_int_equal(futimens(f.file, times), 0);
+	raw = open_file();
+	assert_int_equal(pread(raw.fd, &byte, 1, 0), 1);
+	rawfd_close(f.table, &raw);
+	assert_int_equal(fstat(f.file, &st), 0);
+	assert_int_equal(st.st_atim.tv_sec, 1000000);
+}
+
+/* Somebody who does not own the file reads it all the same, with the mark that this leaves. */
+static void test_not_the_owner(void **state)
+{
+	struct rawfd raw;
+
+	(void)state;
+	become(NOBODY);
+	raw = open_file();
+	rawfd_close(f.table, &raw);
+}
+
+static void test_refused(void **state)
+{
+	static const struct {
+		const char *path;
+		int code;
+	} cases[] = {
+		{"fifo", -EINVAL},    {"socket", -EINVAL},     {"device", -EINVAL},   {"folder", -EINVAL},
+		{"link", -EINVAL},    {"none", -ENOENT},       {"../escape", -EXDEV}, {"file/x", -ENOTDIR},
+		{"linked/x", -ELOOP}, {"/etc/passwd", -EXDEV},
+	};
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int before;
+
+	(void)state;
+	assert_int_equal(mkfifo(at("fifo"), 0600), 0);
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", at("socket"));
+	assert_int_equal(bind(sock, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	assert_int_equal(mknod(at("device"), S_IFCHR | 0600, makedev(1, 3)), 0);
+	make_folder("folder", 0755);
+	make_link("file", "link");
+	make_link("folder", "linked");
+	before = count_fds();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct rawfd raw = RAWFD_INIT;
+		int rc = rawfd_open(f.table, f.root, cases[i].path, OPATH_BELOW, &raw, NULL);
+
+		if (rc != cases[i].code)
+			fail_msg("%s: %d instead of %d", cases[i].path, rc, cases[i].code);
+		assert_int_equal(raw.fd, -1);
+	}
+	assert_int_equal(count_fds(), before);
+	close(sock);
+}
+
+/* The trap itself, so that the tests below are known to see it. */
+static void test_plain_close_drops_locks(void **state)
+{
+	struct rawfd raw = open_file();
+
+	(void)state;
+	lock();
+	assert_true(is_locked());
+	rawfd_close(f.table, &raw);
+	assert_false(is_locked());
+}
+
+static void test_close_waits_for_connection(void **state)
+{
+	int before = count_fds();
+	struct rawfd early = open_file(), late;
+
+	(void)state;
+	assert_false(rawfd_connected(f.table, f.st.st_dev, f.st.st_ino));
+	connect_file();
+	connect_file();
+	assert_true(rawfd_connected(f.table, f.st.st_dev, f.st.st_ino));
+	assert_false(rawfd_connected(f.table, f.st.st_dev, f.st.st_ino + 1));
+	assert_false(rawfd_connected(f.table, f.st.st_dev + 1, f.st.st_ino));
+	lock();
+	late = open_file();
+	rawfd_close(f.table, &early);
+	rawfd_close(f.table, &late);
+	assert_true(is_locked());
+	assert_int_equal(count_fds(), before + 2);
+	disconnect_file();
+	assert_true(is_locked());
+	assert_int_equal(count_fds(), before + 2);
+	disconnect_file();
+	assert_int_equal(count_fds(), before);
+	assert_false(rawfd_connected(f.table, f.st.st_dev, f.st.st_ino));
+	disconnect_file(); /* one too many does no harm */
+}
+
+static void test_other_inodes_close_at_once(void **state)
+{
+	struct rawfd raw = RAWFD_INIT;
+	int before = count_fds();
+
+	(void)state;
+	put_text("other", "x");
+	connect_file();
+	assert_int_equal(rawfd_open(f.table, f.root, "other", OPATH_BELOW, &raw, NULL), 0);
+	rawfd_close(f.table, &raw);
+	assert_int_equal(count_fds(), before);
+	disconnect_file();
+}
+
+/* A name may get another inode; what was opened stays what it was. */
+static void test_replaced_file(void **state)
+{
+	struct rawfd raw = open_file();
+
+	(void)state;
+	connect_file();
+	lock();
+	put_text("new", "x");
+	assert_int_equal(rename(at("new"), at("file")), 0);
+	rawfd_close(f.table, &raw);
+	assert_true(is_locked());
+	disconnect_file();
+}
+
+static void test_destroy_closes(void **state)
+{
+	struct rawfd_table *table;
+	struct rawfd raw = RAWFD_INIT;
+	int before = count_fds();
+
+	(void)state;
+	assert_int_equal(rawfd_table_create(&table), 0);
+	assert_int_equal(rawfd_open(table, f.root, "file", OPATH_BELOW, &raw, NULL), 0);
+	assert_int_equal(rawfd_connect(table, raw.dev, raw.ino), 0);
+	rawfd_close(table, &raw);
+	assert_int_equal(count_fds(), before + 1);
+	rawfd_table_destroy(table);
+	assert_int_equal(count_fds(), before);
+	rawfd_table_destroy(NULL);
+}
+
+static void test_many_connections(void **state)
+{
+	(void)state;
+	for (uint64_t ino = 1; ino <= 2000; ino++)
+		assert_int_equal(rawfd_connect(f.table, ino % 3, ino), 0);
+	for (uint64_t ino = 1; ino <= 2000; ino += 2)
+		rawfd_disconnect(f.table, ino % 3, ino);
+	for (uint64_t ino = 1; ino <= 2000; ino++)
+		assert_int_equal(rawfd_connected(f.table, ino % 3, ino), ino % 2 == 0);
+}
+
+/* ---- threads ------------------------------------------------------------------------------------------- */
+
+static atomic_bool stop;
+static atomic_ulong closes;
+static atomic_int failures;
+
+static void *open_and_close(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&stop)) {
+		struct rawfd raw = RAWFD_INIT;
+
+		if (rawfd_open(f.table, f.root, "file", OPATH_BELOW, &raw, NULL))
+			atomic_fetch_add(&failures, 1);
+		rawfd_close(f.table, &raw);
+		atomic_fetch_add(&closes, 1);
+	}
+	return NULL;
+}
+
+static void test_closes_beside_connections(void **state)
+{
+	pthread_t threads[3];
+	int before = count_fds();
+	int lost = 0;
+
+	(void)state;
+	atomic_store(&stop, false);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, NULL), 0);
+	for (int round = 0; round < 300; round++) {
+		struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+		unsigned long until;
+
+		connect_file();
+		lock();
+		until = atomic_load(&closes) + 12; /* every thread has closed some */
+		while (atomic_load(&closes) < until)
+			sched_yield();
+		lost += !is_locked();
+		assert_int_equal(fcntl(f.file, F_SETLK, &fl), 0);
+		disconnect_file();
+	}
+	atomic_store(&stop, true);
+	for (size_t i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(lost, 0);
+	assert_int_equal(atomic_load(&failures), 0);
+	assert_int_equal(count_fds(), before);
+}
+
+#define RAWFD_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		RAWFD_TEST(test_descriptor),
+		RAWFD_TEST(test_access_time_stays),
+		RAWFD_TEST(test_not_the_owner),
+		RAWFD_TEST(test_refused),
+		RAWFD_TEST(test_plain_close_drops_locks),
+		RAWFD_TEST(test_close_waits_for_connection),
+		RAWFD_TEST(test_other_inodes_close_at_once),
+		RAWFD_TEST(test_replaced_file),
+		RAWFD_TEST(test_destroy_closes),
+		RAWFD_TEST(test_many_connections),
+		RAWFD_TEST(test_closes_beside_connections),
+	};
+
+	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
+}

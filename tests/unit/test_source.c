@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: MIT */
+/* Generations, through the contract of sqlsnap.h: what a reader of a live database is promised. */
+#include <stdbool.h>
+
+#include "app.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "sqlsnap.h"
+
+struct fixture {
+	struct folder folder, store;
+	struct snap *snap;
+	struct app app;
+};
+
+static void quiet(void *arg, enum snap_level level, const char *text)
+{
+	(void)arg;
+	(void)level;
+	(void)text;
+}
+
+static void snap_up(struct fixture *f)
+{
+	struct snap_config config = {.wal_limit = 1 << 20, .wal_max = 64 << 20, .store = f->store.path, .event = quiet};
+
+	assert_int_equal(snap_create(&f->snap, &config, NULL), 0);
+	assert_int_equal(snap_add_folder(f->snap, f->folder.path, NULL), 0);
+	assert_int_equal(snap_start(f->snap, NULL), 0);
+}
+
+/* The application is started first: SQLite's list of open inodes is inherited by fork(2). */
+static void up(struct fixture *f, const char *sql)
+{
+	folder_make(&f->folder);
+	folder_make(&f->store);
+	app_start(&f->app, &f->folder, "db");
+	if (sql)
+		app_do(&f->app, sql);
+	snap_up(f);
+}
+
+static void down(struct fixture *f)
+{
+	snap_destroy(f->snap);
+	folder_remove(&f->folder);
+	folder_remove(&f->store);
+}
+
+static struct snap_gen *look(struct fixture *f, struct snap_attr *attr)
+{
+	struct snap_gen *gen = NULL;
+	struct snap_attr ignored;
+
+	assert_int_equal(snap_lookup(f->snap, "db", attr ? attr : &ignored, &gen, NULL), 0);
+	return gen;
+}
+
+/* What open(2) does through the kernel: look, open, and once more when led elsewhere. A reference. */
+static int try_open(struct fixture *f, struct snap_gen **out)
+{
+	struct snap_gen *gen = look(f, NULL), *moved = NULL;
+	int rc = snap_gen_open(gen, 0, &moved, NULL);
+
+	if (rc == SNAP_MOVED) {
+		snap_gen_unref(gen);
+		gen = moved;
+		rc = snap_gen_open(gen, 0, &moved, NULL);
+	}
+	if (rc)
+		snap_gen_unref(gen);
+	else
+		*out = gen;
+	return rc;
+}
+
+static struct snap_gen *open_now(struct fixture *f)
+{
+	struct snap_gen *gen = NULL;
+
+	assert_int_equal(try_open(f, &gen), 0);
+	return gen;
+}
+
+static void close_gen(struct snap_gen *gen)
+{
+	snap_gen_close(gen);
+	snap_gen_unref(gen);
+}
+
+static uint64_t size_of(struct snap_gen *gen)
+{
+	struct snap_attr attr;
+
+	assert_int_equal(snap_gen_stat(gen, &attr), 0);
+	return attr.size;
+}
+
+/* The generation's bytes, to be freed. */
+static unsigned char *bytes_of(struct snap_gen *gen)
+{
+	uint64_t size = size_of(gen);
+	unsigned char *buf = malloc(size + 1);
+
+	assert_non_null(buf);
+	assert_int_equal(snap_gen_read(gen, buf, size + 1, 0, NULL), size);
+	return buf;
+}
+
+/* SELECT over the generation's bytes. */
+static int64_t ask(struct snap_gen *gen, const char *sql)
+{
+	struct app_reply reply = {0};
+	uint64_t size = size_of(gen);
+	unsigned char *buf = bytes_of(gen);
+	sqlite3 *db;
+
+	buf[18] = buf[19] = 1; /* memory has no WAL */
+	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+	assert_int_equal(sqlite3_deserialize(db, "main", buf, (sqlite3_int64)size, (sqlite3_int64)size, 0), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, app_row, &reply, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	free(buf);
+	return reply.value;
+}
+
+static void assert_same_bytes(struct snap_gen *gen, const unsigned char *before)
+{
+	unsigned char *now = bytes_of(gen);
+
+	assert_memory_equal(now, before, size_of(gen));
+	free(now);
+}
+
+static int64_t ns(struct timespec ts)
+{
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Waits until the janitor, which goes its rounds by itself, has brought about what CHECK says. */
+static void await(bool (*check)(struct fixture *f), struct fixture *f)
+{
+	for (int i = 0; i < 1000; i++) {
+		if (check(f))
+			return;
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	fail_msg("nothing happened in ten seconds");
+}
+
+static bool wal_can_be_truncated(struct fixture *f)
+{
+	return app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)") == 0;
+}
+
+static bool sidecars_are_gone(struct fixture *f)
+{
+	return !file_exists(&f->folder, "db-wal") && !file_exists(&f->folder, "db-shm");
+}
+
+/* ---- */
+
+static void test_commit_is_in_the_next_open(void **state)
+{
+	struct fixture f;
+	struct snap_gen *last = NULL;
+	char sql[64];
+
+	(void)state;
+	up(&f, APP_WAL);
+	for (int i = 1; i <= 50; i++) {
+		snprintf(sql, sizeof(sql), "INSERT INTO t VALUES(%d, randomblob(%d))", i, i * 40);
+		app_do(&f.app, sql);
+		struct snap_gen *gen = open_now(&f);
+		assert_int_equal(ask(gen, "SELECT count(*) FROM t"), i);
+		if (last) {
+			assert_int_equal(ask(last, "SELECT count(*) FROM t"), i - 1);
+			assert_true(snap_gen_id(last) != snap_gen_id(gen));
+			close_gen(last);
+		}
+		last = gen;
+	}
+	close_gen(last);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_bytes_stay_while_the_application_goes_on(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(100));
+	struct snap_gen *gen = open_now(&f);
+	unsigned char *before = bytes_of(gen);
+
+	app_do(&f.app, "PRAGMA wal_autocheckpoint=10");
+	for (int i = 0; i < 50; i++)
+		app_do(&f.app, "UPDATE t SET b=randomblob(300)");
+	app_do(&f.app, "DELETE FROM t; VACUUM; PRAGMA wal_checkpoint(PASSIVE)");
+	assert_same_bytes(gen, before);
+	free(before);
+	close_gen(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_unchanged_database_keeps_its_generation(void **state)
+{
+	static const char *const schemas[] = {APP_WAL ";" APP_ROWS(10), "CREATE TABLE t(a, b);" APP_ROWS(10)};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct fixture f;
+		struct snap_attr first, again;
+
+		up(&f, schemas[i]);
+		nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL); /* times younger than 20 ms prove nothing */
+		struct snap_gen *a = open_now(&f), *b = open_now(&f);
+		assert_true(a == b);
+		snap_gen_stat(a, &first);
+		close_gen(a);
+		close_gen(b);
+		struct snap_gen *c = look(&f, &again);
+		assert_true(c == a);
+		assert_int_equal(ns(first.mtime), ns(again.mtime));
+		snap_gen_unref(c);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+static void test_size_that_moved_leads_to_another_generation(void **state)
+{
+	struct fixture f;
+	struct snap_gen *moved = NULL;
+
+	(void)state;
+	up(&f, APP_WAL);
+	struct snap_gen *gen = look(&f, NULL);
+	app_do(&f.app, APP_ROWS(1000));
+	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), SNAP_MOVED);
+	assert_true(size_of(moved) > size_of(gen));
+	/* The database moves on; what the caller was led to stays openable. */
+	app_do(&f.app, APP_ROWS(1000));
+	assert_int_equal(snap_gen_open(moved, 0, NULL, NULL), 0);
+	assert_int_equal(ask(moved, "SELECT count(*) FROM t"), 1000);
+	close_gen(moved);
+	snap_gen_unref(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_quick_open_never_waits(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	up(&f, APP_WAL);
+	struct snap_gen *gen = look(&f, NULL), *moved = NULL;
+	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
+	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), 0);
+	app_do(&f.app, "INSERT INTO t VALUES(1, 1)");
+	struct snap_gen *next = look(&f, NULL);
+	assert_int_equal(snap_gen_open(next, SNAP_NOWAIT, &moved, NULL), 0);
+	close_gen(next);
+	close_gen(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_reading_leaves_no_trace(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(500));
+	app_kill(&f.app); /* its WAL holds everything */
+	struct file_look db = file_look(&f.folder, "db"), wal = file_look(&f.folder, "db-wal");
+	struct snap_gen *gen = open_now(&f);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 500);
+	close_gen(gen);
+	snap_destroy(f.snap);
+	assert_same_file(file_look(&f.folder, "db"), db);
+	assert_same_file(file_look(&f.folder, "db-wal"), wal);
+	snap_up(&f);
+	down(&f);
+}
+
+static void test_sidecars_of_ours_go_again(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(500));
+	app_stop(&f.app);
+	assert_true(sidecars_are_gone(&f));
+	struct snap_gen *gen = open_now(&f);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 500);
+	close_gen(gen);
+	await(sidecars_are_gone, &f);
+	down(&f);
+}
+
+static void test_last_close_below_us_is_made_good(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	up(&f, APP_WAL);
+	struct snap_gen *gen = open_now(&f);
+	app_do(&f.app, APP_ROWS(500));
+	app_stop(&f.app); /* cannot checkpoint: we are connected */
+	assert_true(file_look(&f.folder, "db-wal").size > 0);
+	close_gen(gen);
+	await(sidecars_are_gone, &f);
+	gen = open_now(&f);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 500);
+	close_gen(gen);
+	down(&f);
+}
+
+/* A reader that stays: the pin turns into a spool, the WAL is free, the bytes are the same. */
+static void test_slow_reader_frees_the_wal(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(2000));
+	struct snap_gen *gen = open_now(&f);
+	unsigned char *before = bytes_of(gen);
+	app_do(&f.app, "UPDATE t SET b=randomblob(301); UPDATE t SET b=randomblob(302)");
+	assert_false(wal_can_be_truncated(&f));
+	await(wal_can_be_truncated, &f);
+	app_do(&f.app, "UPDATE t SET b=randomblob(303)");
+	assert_same_bytes(gen, before);
+	free(before);
+	close_gen(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_rollback_database_is_copied_and_let_go(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	up(&f, "CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(1000));
+	struct snap_gen *gen = open_now(&f);
+	unsigned char *before = bytes_of(gen);
+	app_do(&f.app, "UPDATE t SET b=randomblob(300)"); /* a commit needs EXCLUSIVE */
+	assert_same_bytes(gen, before);
+	struct snap_gen *next = open_now(&f);
+	assert_true(next != gen);
+	assert_int_equal(ask(next, "SELECT count(*) FROM t"), 1000);
+	free(before);
+	close_gen(gen);
+	close_gen(next);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_hot_journal_is_rolled_back_in_a_copy(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	up(&f, "CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(1000));
+	app_do(&f.app, "PRAGMA cache_size=5; PRAGMA cache_spill=5; BEGIN; DELETE FROM t WHERE a>10");
+	app_kill(&f.app);
+	struct file_look db = file_look(&f.folder, "db"), journal = file_look(&f.folder, "db-journal");
+	assert_true(journal.size > 0);
+	struct snap_gen *gen = open_now(&f);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 1000);
+	close_gen(gen);
+	assert_same_file(file_look(&f.folder, "db"), db);
+	assert_same_file(file_look(&f.folder, "db-journal"), journal);
+	down(&f);
+}
+
+static void test_exclusive_application_is_busy(void **state)
+{
+	struct fixture f;
+	struct snap_gen *gen = NULL;
+
+	(void)state;
+	up(&f, "PRAGMA locking_mode=EXCLUSIVE;" APP_WAL);
+	assert_int_equal(try_open(&f, &gen), -EBUSY);
+	app_stop(&f.app);
+	gen = open_now(&f);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 0);
+	close_gen(gen);
+	down(&f);
+}
+
+static void test_replaced_file_is_followed(void **state)
+{
+	struct fixture f;
+	struct app other;
+
+	(void)state;
+	folder_make(&f.folder);
+	folder_make(&f.store);
+	app_start(&other, &f.folder, "new");
+	app_do(&other, APP_WAL ";" APP_ROWS(7));
+	app_stop(&other);
+	app_start(&f.app, &f.folder, "db");
+	app_do(&f.app, APP_WAL ";" APP_ROWS(3));
+	snap_up(&f);
+	struct snap_gen *gen = open_now(&f);
+	app_stop(&f.app);
+	assert_int_equal(renameat(f.folder.fd, "new", f.folder.fd, "db"), 0);
+	unlinkat(f.folder.fd, "db-wal", 0);
+	unlinkat(f.folder.fd, "db-shm", 0);
+	struct snap_gen *next = open_now(&f);
+	assert_int_equal(ask(next, "SELECT count(*) FROM t"), 7);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 3);
+	close_gen(gen);
+	close_gen(next);
+	down(&f);
+}
+
+static void test_mtime_tells_generations_apart(void **state)
+{
+	struct fixture f;
+	struct snap_attr attr;
+	int64_t last = 0;
+
+	(void)state;
+	up(&f, APP_WAL);
+	for (int i = 0; i < 5; i++) {
+		app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
+		struct snap_gen *gen = open_now(&f);
+		snap_gen_stat(gen, &attr);
+		assert_true(ns(attr.mtime) > last);
+		assert_true(ns(attr.mtime) <= (int64_t)(time(NULL) + 2) * 1000000000);
+		last = ns(attr.mtime);
+		close_gen(gen);
+		/* A remount neither goes back nor repeats. */
+		snap_destroy(f.snap);
+		snap_up(&f);
+		gen = open_now(&f);
+		snap_gen_stat(gen, &attr);
+		assert_true(ns(attr.mtime) >= last);
+		last = ns(attr.mtime);
+		close_gen(gen);
+	}
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_empty_and_garbage_files(void **state)
+{
+	struct fixture f;
+	struct snap_attr attr;
+	char path[PATH_MAX];
+	FILE *file;
+
+	(void)state;
+	up(&f, NULL);
+	assert_int_equal(snap_lookup(f.snap, "db", &attr, NULL, NULL), 0);
+	assert_int_equal(attr.kind, SNAP_PLAIN);
+	assert_int_equal(attr.size, 0);
+	app_stop(&f.app);
+	file = fopen(folder_file(&f.folder, "db", path), "w");
+	assert_non_null(file);
+	fputs("SQLite format 3", file); /* with its terminating zero, and nothing right behind it */
+	fwrite("\0garbage", 1, 8, file);
+	for (int i = 0; i < 500; i++)
+		fputs("garbage", file);
+	fclose(file);
+	struct snap_gen *gen = NULL;
+	if (snap_lookup(f.snap, "db", &attr, NULL, NULL) == 0 && attr.kind == SNAP_DATABASE)
+		assert_int_equal(try_open(&f, &gen), -EIO);
+	down(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_commit_is_in_the_next_open),
+		cmocka_unit_test(test_bytes_stay_while_the_application_goes_on),
+		cmocka_unit_test(test_unchanged_database_keeps_its_generation),
+		cmocka_unit_test(test_size_that_moved_leads_to_another_generation),
+		cmocka_unit_test(test_quick_open_never_waits),
+		cmocka_unit_test(test_reading_leaves_no_trace),
+		cmocka_unit_test(test_sidecars_of_ours_go_again),
+		cmocka_unit_test(test_last_close_below_us_is_made_good),
+		cmocka_unit_test(test_slow_reader_frees_the_wal),
+		cmocka_unit_test(test_rollback_database_is_copied_and_let_go),
+		cmocka_unit_test(test_hot_journal_is_rolled_back_in_a_copy),
+		cmocka_unit_test(test_exclusive_application_is_busy),
+		cmocka_unit_test(test_replaced_file_is_followed),
+		cmocka_unit_test(test_mtime_tells_generations_apart),
+		cmocka_unit_test(test_empty_and_garbage_files),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
