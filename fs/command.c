@@ -7,29 +7,45 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "log.h"
 
-/* In the child. The gate closes unopened when the program gives up. */
-static void wait_and_exec(int gate, char **argv)
+int command_exec(void *arg)
 {
-	char text[512], go;
+	char **argv = arg, text[512];
 	int status;
 
-	while (read(gate, &go, 1) != 1) {
-		if (errno != EINTR)
-			_exit(0);
-	}
 	execvp(argv[0], argv);
 	status = errno == ENOENT ? 127 : 126;
 	snprintf(text, sizeof(text), "%s: %s", argv[0], strerror(errno));
 	log_refusal(text);
-	_exit(status);
+	return status;
 }
 
-int command_hold(struct command *command, char **argv)
+int command_greet(void *arg)
+{
+	struct stat st;
+
+	return stat(arg, &st) < 0 ? errno : 0;
+}
+
+/* In the child. The gate closes unopened when the program gives up. */
+static int await_gate(int gate, int (*fn)(void *arg), void *arg)
+{
+	char go;
+
+	while (read(gate, &go, 1) != 1) {
+		if (errno != EINTR)
+			return 0;
+	}
+	close(gate);
+	return fn(arg);
+}
+
+int command_hold(struct command *command, int (*fn)(void *arg), void *arg)
 {
 	int fds[2], saved;
 
@@ -40,7 +56,7 @@ int command_hold(struct command *command, char **argv)
 	if (command->pid == 0) {
 		close(fds[1]);
 		errno = 0;
-		wait_and_exec(fds[0], argv);
+		_exit(await_gate(fds[0], fn, arg));
 	}
 	close(fds[0]);
 	if (command->pid < 0) {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * command.h - the COMMAND behind --, run while the mount stands.
+ * command.h - processes that are forked early and held until the mount is made: the COMMAND behind --, and
+ * the greeter, which asks the mount whether it answers.
  *
- * Its process is forked before this program changes its signals, umask, folder and limits or starts a thread,
- * and is held until the mount answers: so COMMAND finds everything as if it had been run by itself. Used from
- * one thread at a time.
+ * COMMAND is forked before this program changes its signals, umask, folder and limits or starts a thread, and
+ * so finds everything as if it had been run by itself. The greeter is a process because a thread that waits
+ * for its own program's mount keeps the connection open: killed, the program would never end. Used from one
+ * thread at a time.
  */
 #ifndef SQLSNAPFS_COMMAND_H
 #define SQLSNAPFS_COMMAND_H
@@ -15,14 +17,14 @@
 struct command {
 	pid_t pid;  /* 0: there is none, or it has been reaped */
 	int gate;   /* owned; what holds it; -1 once it runs */
-	int status; /* as the shell counts it: 128 + N when signal N ended it, 127 not found, 126 not
-		       executable */
+	int status; /* as the shell counts it: 128 + N when signal N ended it */
 };
 
 #define COMMAND_INIT ((struct command){.gate = -1})
 
-/* Forks and holds ARGV. -errno */
-int command_hold(struct command *command, char **argv);
+/* Forks a process that, once let go, ends with what FN answers. It ends by itself when this one does. -errno
+ */
+int command_hold(struct command *command, int (*fn)(void *arg), void *arg);
 /* Lets it run. */
 void command_go(struct command *command);
 static inline bool command_runs(const struct command *command)
@@ -35,5 +37,10 @@ void command_signal(const struct command *command, int sig);
 bool command_reap(struct command *command);
 /* Ends it if it is still held, and waits for it. */
 void command_finish(struct command *command);
+
+/* For command_hold(): runs ARG, an argv. 127: not found, 126: not executable, as the shell has it. */
+int command_exec(void *arg);
+/* For command_hold(): asks for the attributes of ARG, a path. 0, or errno. */
+int command_greet(void *arg);
 
 #endif

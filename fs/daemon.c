@@ -29,6 +29,22 @@ void daemon_hold_stdio(void)
 		close(fd);
 }
 
+/*
+ * What else the caller had open would stay open as long as the mount: its locks, its pipes, files of an older
+ * mount. Moves *REPORT out of the way.
+ */
+static void drop_descriptors(int *report)
+{
+	const unsigned first = STDERR_FILENO + 1;
+	int moved = *report == (int)first ? *report : dup3(*report, (int)first, O_CLOEXEC);
+
+	if (moved < 0)
+		return;
+	*report = moved;
+	if (close_range(first + 1, ~0u, 0) < 0)
+		log_debug("closing what was open: %s, ignoring", strerror(errno));
+}
+
 /* In the parent. */
 static int await_report(int fd, pid_t child)
 {
@@ -69,6 +85,7 @@ int daemon_fork(int *report, int *status)
 		close(fds[0]);
 		setsid();
 		*report = fds[1];
+		drop_descriptors(report);
 		return 0;
 	}
 	close(fds[1]);

@@ -46,7 +46,7 @@ int handle_open(struct handle **out, struct snap *snap, struct nodes *nodes, str
 		struct snap_gen **moved, struct snap_err *err)
 {
 	struct handle *h = make(nodes, node, HANDLE_EMPTY);
-	int rc = -EINVAL;
+	int rc = -EXDEV; /* another mount's file; what is neither file nor folder the kernel opens itself */
 
 	if (!h)
 		return -ENOMEM;

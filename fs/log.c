@@ -35,19 +35,30 @@ bool log_wants(enum snap_level level)
 	return (int)level >= log_level;
 }
 
+/* Bytes below 0xa0 that are no part of a UTF-8 sequence, and C1 controls within one (c2 80 to c2 9f). */
+static bool is_control(const unsigned char *start, const unsigned char *c)
+{
+	unsigned char before = c > start ? c[-1] : 0;
+
+	if (*c < 0x20 || *c == 0x7f)
+		return true;
+	if (*c == 0xc2)
+		return c[1] >= 0x80 && c[1] <= 0x9f;
+	return *c >= 0x80 && *c <= 0x9f && (before < 0x80 || before == 0xc2);
+}
+
 char *log_escape(char *out, size_t size, const char *in)
 {
 	static const char digits[] = "0123456789abcdef";
+	const unsigned char *start = (const unsigned char *)in;
 	size_t used = 0;
 
-	for (const unsigned char *c = (const unsigned char *)in; *c; c++) {
-		/* C1 controls are two bytes in UTF-8; terminals obey them as well. */
-		bool c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f;
-		bool plain = *c >= 0x20 && *c != 0x7f && !c1;
+	for (const unsigned char *c = start; *c; c++) {
+		bool control = is_control(start, c);
 
-		if (used + (plain ? 1 : 4) + 1 > size)
+		if (used + (control ? 4 : 1) + 1 > size)
 			break;
-		if (plain) {
+		if (!control) {
 			out[used++] = (char)*c;
 			continue;
 		}

@@ -8,6 +8,7 @@
  * fork.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -173,7 +174,7 @@ static int launch(struct life *life)
 	int rc, status = EXIT_FAILED;
 
 	if (life->options.command)
-		rc = command_hold(&life->command, life->options.command);
+		rc = command_hold(&life->command, command_exec, life->options.command);
 	else
 		rc = life->options.foreground ? 0 : daemon_fork(&life->report, &status);
 	if (rc < 0)
@@ -230,6 +231,7 @@ int main(int argc, char **argv)
 	struct life life = {.plan = {.mountpoint = MOUNTPOINT_INIT}, .command = COMMAND_INIT, .report = -1};
 	int status;
 
+	signal(SIGCHLD, SIG_DFL); /* a caller that ignores it would hide our children's ends from us */
 	daemon_hold_stdio();
 	options_init(&life.options);
 	status = run(&life, argc, argv);

@@ -283,14 +283,42 @@ int mountpoint_look(struct mountpoint *mp, struct snap_err *err)
 
 /* ---- from making to removing --------------------------------------------------------------------------- */
 
+/*
+ * The mode of a folder that we made while it is covered: nobody writes below a mount, or after it when the
+ * program was killed; and the sticky bit tells the next one that the folder is to be removed again.
+ */
+#define MADE_MODE 01555
+
+/* Whether a program that was killed has left the folder FD. */
+static bool is_left_behind(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 07777) == MADE_MODE;
+}
+
 int mountpoint_make(struct mountpoint *mp, struct snap_err *err)
 {
-	/* Writable for its owner until it is covered: fusermount3 asks for that. */
-	if (mkdir(mp->path, 0755) < 0)
-		return errno == EEXIST ? 0
-				       : fault(err, -errno, "cannot make %s: %s", mp->path, strerror(errno));
+	bool made = mkdir(mp->path, 0755) == 0;
+	int fd;
+
+	if (!made && errno != EEXIST)
+		return fault(err, -errno, "cannot make %s: %s", mp->path, strerror(errno));
+	fd = open(mp->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0) {
+		if (made)
+			rmdir(mp->path);
+		return fault(err, -errno, "%s: %s", mp->path, strerror(errno));
+	}
+	if (!made && !is_left_behind(fd)) {
+		close(fd);
+		return 0;
+	}
+	/* fusermount3 mounts only where the user may write. */
+	if (fchmod(fd, 0755) < 0)
+		log_debug("chmod of \"%s\": %s, ignoring", mp->path, strerror(errno));
 	mp->made = true;
-	mp->dirfd = open(mp->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	mp->dirfd = fd;
 	return 0;
 }
 
@@ -310,7 +338,7 @@ void mountpoint_covered(struct mountpoint *mp)
 	mp->mounted = path_dev(mp->path, &mp->dev);
 	if (mp->dirfd < 0)
 		return;
-	if (fchmod(mp->dirfd, 0555) < 0)
+	if (fchmod(mp->dirfd, MADE_MODE) < 0)
 		log_debug("chmod of the folder below the mount: %s, ignoring", strerror(errno));
 	close(mp->dirfd);
 	mp->dirfd = -1;

@@ -41,7 +41,7 @@ void mountpoint_finish(struct mountpoint *mp);
  * thread. */
 int mountpoint_look(struct mountpoint *mp, struct snap_err *err);
 
-/* Makes the folder when it is missing; nothing above it. */
+/* Makes the folder when it is missing, nothing above it; takes one over that a killed program made. */
 int mountpoint_make(struct mountpoint *mp, struct snap_err *err);
 
 /* Right after mounting: notes the mount's device, and makes a folder that we made read-only below it. */

@@ -223,7 +223,7 @@ int node_path(const struct node *node, const char *name, char *path, size_t size
 	for (const char *part = name ? name : node->name;; part = node->name) {
 		size_t n = strlen(part);
 
-		if (n + 1 > at)
+		if (n > at)
 			return -ENAMETOOLONG;
 		at -= n;
 		memcpy(path + at, part, n);
@@ -231,6 +231,8 @@ int node_path(const struct node *node, const char *name, char *path, size_t size
 			node = node->parent;
 		if (!node || !node->parent)
 			break;
+		if (at == 0)
+			return -ENAMETOOLONG;
 		path[--at] = '/';
 	}
 	memmove(path, path + at, size - at);

@@ -111,11 +111,13 @@ static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name,
 	char path[PATH_MAX];
 	int rc;
 
+	rc = node_path(parent, name, path, sizeof(path));
+	if (rc)
+		return rc;
 	*gen = redirect_find(&fs->redirects, tid, parent->id, name);
 	if (*gen)
-		return snap_gen_stat(*gen, attr);
-	rc = node_path(parent, name, path, sizeof(path));
-	return rc ? rc : snap_lookup(fs->config.snap, path, attr, gen, err);
+		return snap_gen_stat_at(fs->config.snap, path, *gen, attr);
+	return snap_lookup(fs->config.snap, path, attr, gen, err);
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
@@ -166,9 +168,9 @@ static int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 	char path[PATH_MAX];
 	int rc;
 
-	if (node->kind == SNAP_DATABASE)
-		return snap_gen_stat(node->gen, attr);
 	rc = node_path(node, NULL, path, sizeof(path));
+	if (node->kind == SNAP_DATABASE && !rc)
+		return snap_gen_stat_at(fs->config.snap, path, node->gen, attr);
 	if (!rc)
 		rc = snap_lookup(fs->config.snap, path, attr, NULL, NULL);
 	if (!rc && node->parent && (attr->kind != node->kind || attr->key_dev != node->key[0] || attr->key_ino != node->key[1]))

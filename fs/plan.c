@@ -239,24 +239,41 @@ static int check_device(struct snap_err *err)
 		     strerror(errno));
 }
 
-/* The store may not exist yet, so this resolves no link. */
+/* Resolves as much of PATH as exists; the rest stays as it is. Owned by the caller, NULL out of memory. */
+static char *resolve_existing(const char *path)
+{
+	size_t length = strlen(path);
+	char *real = realpath(path, NULL), *out = NULL;
+
+	if (real)
+		return real;
+	while (!real && length > 0) {
+		char *folder;
+
+		while (length > 0 && path[length - 1] != '/')
+			length--;
+		while (length > 1 && path[length - 1] == '/')
+			length--;
+		folder = length > 0 ? strndup(path, length) : strdup(".");
+		real = folder ? realpath(folder, NULL) : NULL;
+		free(folder);
+		if (length == 1)
+			break;
+	}
+	if (real && asprintf(&out, "%s/%s", strcmp(real, "/") == 0 ? "" : real,
+			     path + length + strspn(path + length, "/")) < 0)
+		out = NULL;
+	free(real);
+	return out;
+}
+
+/* The store may not exist yet. */
 static int resolve_store(struct plan *plan, const char *store, struct snap_err *err)
 {
-	char *cwd;
-
 	if (!store)
 		return 0;
-	plan->store = realpath(store, NULL);
-	if (plan->store)
-		return 0;
-	cwd = *store == '/' ? strdup("") : getcwd(NULL, 0);
-	if (!cwd || asprintf(&plan->store, "%s%s%s", cwd, *store == '/' ? "" : "/", store) < 0) {
-		free(cwd);
-		plan->store = NULL;
-		return fault_memory(err);
-	}
-	free(cwd);
-	return 0;
+	plan->store = resolve_existing(store);
+	return plan->store ? 0 : fault_memory(err);
 }
 
 int plan_make(struct plan *plan, const struct options *options, struct snap_err *err)

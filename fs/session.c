@@ -2,13 +2,13 @@
 /*
  * session.c - see session.h.
  *
- * Three threads besides libfuse's workers. Main sits in libfuse's loop. The greeter asks for the root's
- * attributes, which are answered once INIT is done and the loop runs: then the mount is ready. The keeper
- * takes every signal and alone decides: it calls answers(), starts and reaps COMMAND, detaches the mount,
- * ends the loop.
+ * Two threads besides libfuse's workers. Main sits in libfuse's loop. The keeper takes every signal and alone
+ * decides: it calls answers(), starts and reaps COMMAND, detaches the mount, ends the loop. The greeter is a
+ * process that asks for the root's attributes, which are answered once INIT is done and the loop runs: its
+ * end with status 0 is the mount's readiness.
  *
- * What must stay true: nothing here waits for the mount but the greeter, whose question the closing of the
- * session ends; and no path is unmounted that is not our mount any more.
+ * What must stay true: no thread here sends a request to the mount, and no path is unmounted that is not our
+ * mount any more.
  */
 #include "session.h"
 
@@ -19,7 +19,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,13 +35,6 @@
 #define WAKE_KEEPER SIGUSR1 /* blocked everywhere; the keeper looks at the flags below */
 #define WAKE_MAIN SIGUSR2   /* handled by nothing, to interrupt libfuse's sem_wait(3) */
 
-enum greeting {
-	GREETING_AWAITED,
-	GREETING_ANSWERED,
-	GREETING_FAILED,
-	GREETING_DONE, /* the keeper has seen to it */
-};
-
 enum ending {
 	NOT_ENDING,
 	DRAINING, /* detached; until the last close or the deadline */
@@ -53,17 +45,16 @@ struct session {
 	const struct session_config *config; /* borrowed */
 	struct mountpoint *mountpoint;	     /* borrowed; the keeper's while it runs */
 	struct fuse_session *fuse;	     /* owned */
-	pthread_t main, keeper, greeter;
+	pthread_t main, keeper;
 	sigset_t signals;
-
-	_Atomic int greeting; /* enum greeting */
-	int greeting_errno;   /* set before GREETING_FAILED */
 	atomic_bool loop_over;
 
-	/* The keeper's; others look when it has ended. */
+	/* The keeper's while it runs. */
+	struct command greeter;
 	enum ending ending;
 	struct timespec deadline; /* CLOCK_MONOTONIC; while DRAINING */
-	bool answered, failed;
+	bool answered;
+	int refused; /* errno: what the mount answered instead */
 };
 
 static void wake_main(int sig)
@@ -80,8 +71,7 @@ static void fill_signals(sigset_t *set)
 	sigemptyset(set);
 	for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++)
 		sigaddset(set, ours[i]);
-	/* nohup(1) means it. A shell's background job ignores SIGINT too, but who sends one by hand means
-	 * that. */
+	/* nohup(1) means it. A background job ignores SIGINT too, but whoever sends one means that. */
 	if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
 		sigdelset(set, SIGHUP);
 }
@@ -95,25 +85,9 @@ void session_block_signals(void)
 	sigaddset(&set, SIGPIPE); /* a write that nobody reads is an error like others */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	sigaction(WAKE_MAIN, &action, NULL);
-}
-
-/* ---- the greeter --------------------------------------------------------------------------------------- */
-
-static void *greeter_run(void *arg)
-{
-	struct session *session = arg;
-	struct stat st;
-
-	if (stat(session->mountpoint->path, &st) == 0) {
-		mountpoint_set_readahead(session->mountpoint, READAHEAD_KIB);
-		session->greeting = GREETING_ANSWERED;
-	} else {
-		session->greeting_errno = errno;
-		session->greeting = GREETING_FAILED;
-	}
-	/* To the process, for the keeper may have ended; then it stays blocked and harms nobody. */
-	kill(getpid(), WAKE_KEEPER);
-	return NULL;
+	sigemptyset(&set);
+	sigaddset(&set, WAKE_MAIN);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 /* ---- the keeper ---------------------------------------------------------------------------------------- */
@@ -151,27 +125,32 @@ static void end_session(struct session *session)
 	session->deadline.tv_sec += SESSION_DRAIN_S;
 }
 
+/* The greeter has ended. */
 static void take_greeting(struct session *session)
 {
-	int greeting = session->greeting;
+	int status = session->greeter.status;
 
-	if (greeting != GREETING_ANSWERED && greeting != GREETING_FAILED)
-		return;
-	session->greeting = GREETING_DONE;
 	if (session->ending != NOT_ENDING || session->loop_over)
 		return;
-	if (greeting == GREETING_FAILED) {
-		log_error("the mount at \"%s\" does not answer: %s", session->mountpoint->path,
-			  strerror(session->greeting_errno));
-		session->failed = true;
+	if (status) {
+		session->refused = status < 128 ? status : EIO;
 		end_session(session);
 		return;
 	}
+	mountpoint_set_readahead(session->mountpoint, READAHEAD_KIB);
 	session->answered = true;
 	if (session->config->answers(session->config->arg) < 0)
 		end_session(session);
 	else
 		command_go(session->config->command);
+}
+
+static void take_children(struct session *session)
+{
+	if (command_reap(&session->greeter))
+		take_greeting(session);
+	if (command_reap(session->config->command))
+		end_session(session);
 }
 
 static void take_signal(struct session *session, const siginfo_t *info)
@@ -239,10 +218,8 @@ static void *keeper_run(void *arg)
 
 		if (sig < 0 && errno == EAGAIN)
 			keeper_timeout(session);
-		else if (sig == WAKE_KEEPER)
-			take_greeting(session);
-		else if (sig == SIGCHLD && command_reap(session->config->command))
-			end_session(session);
+		else if (sig == SIGCHLD)
+			take_children(session);
 		else if (sig == SIGTERM || sig == SIGINT || sig == SIGHUP)
 			take_signal(session, &info);
 	}
@@ -288,7 +265,7 @@ static int open_session(struct session *session, struct snap_err *err)
 		return fault(err, -EPERM, "cannot mount on %s%s", session->mountpoint->path,
 			     geteuid() == 0
 				     ? "; in a container, run it with --device /dev/fuse --cap-add SYS_ADMIN"
-				     : "; a user needs fusermount3 (package fuse3)");
+				     : ": fusermount3 (package fuse3) refuses, or is missing");
 	mountpoint_covered(session->mountpoint);
 	return 0;
 }
@@ -315,7 +292,7 @@ static void close_session(struct session *session)
 	fuse_session_unmount(session->fuse);
 }
 
-static int start_threads(struct session *session, struct snap_err *err)
+static int start_keeper(struct session *session, struct snap_err *err)
 {
 	int rc;
 
@@ -323,13 +300,6 @@ static int start_threads(struct session *session, struct snap_err *err)
 	rc = pthread_create(&session->keeper, NULL, keeper_run, session);
 	if (rc)
 		return fault(err, -rc, "cannot start a thread: %s", strerror(rc));
-	rc = pthread_create(&session->greeter, NULL, greeter_run, session);
-	if (rc) {
-		session->loop_over = true;
-		pthread_kill(session->keeper, WAKE_KEEPER);
-		pthread_join(session->keeper, NULL);
-		return fault(err, -rc, "cannot start a thread: %s", strerror(rc));
-	}
 	return 0;
 }
 
@@ -351,32 +321,38 @@ static int serve(struct session *session, struct snap_err *err)
 
 	if (rc < 0)
 		return rc;
-	rc = start_threads(session, err);
+	command_go(&session->greeter);
+	rc = start_keeper(session, err);
 	if (rc < 0)
 		return rc;
 	rc = run_loop(session);
 	session->loop_over = true;
 	pthread_kill(session->keeper, WAKE_KEEPER);
 	pthread_join(session->keeper, NULL);
-	close_session(session); /* ends the greeter's question too */
-	pthread_join(session->greeter, NULL);
 	if (rc < 0)
 		return fault(err, rc, "serving %s: %s", session->mountpoint->path, strerror(-rc));
-	if (session->failed)
-		return fault(err, -EIO, "the mount at %s does not answer", session->mountpoint->path);
+	if (session->refused)
+		return fault(err, -session->refused, "the mount at %s does not answer: %s",
+			     session->mountpoint->path, strerror(session->refused));
 	return 0;
 }
 
 int session_run(const struct session_config *config, struct snap_err *err)
 {
-	struct session session = {.config = config, .mountpoint = &config->plan->mountpoint};
+	struct session session = {
+		.config = config, .mountpoint = &config->plan->mountpoint, .greeter = COMMAND_INIT};
 	int rc;
 
 	fill_signals(&session.signals);
+	/* While this has neither threads nor the mount's descriptor. */
+	rc = command_hold(&session.greeter, command_greet, session.mountpoint->path);
+	if (rc < 0)
+		return fault(err, rc, "cannot start a process: %s", strerror(-rc));
 	rc = open_session(&session, err);
 	if (rc == 0)
 		rc = serve(&session, err);
-	close_session(&session);
+	close_session(&session); /* ends the greeter's question too */
+	command_finish(&session.greeter);
 	if (session.fuse)
 		fuse_session_destroy(session.fuse);
 	fuse_set_log_func(NULL);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "foldertimes.h"
 #include "rawfd.h"
 #include "sqlsnap.h"
 #include "store.h"
@@ -13,7 +14,8 @@
 
 struct core {
 	struct snap_config config; /* STORE is not used: see the field below */
-	struct rawfd_table *raw;   /* owned, as the next two */
+	struct rawfd_table *raw;   /* owned, as the next three */
+	struct foldertimes *folders;
 	struct work *work;
 	struct store *store;
 	atomic_int connected; /* incarnations with an open connection */
@@ -25,6 +27,9 @@ struct core {
 	bool awake;  /* some source is connected or holds an image: the janitor goes its rounds */
 	bool ending;
 };
+
+/* Lets go of every connection that nobody reads through: descriptors have run out. */
+void core_shed(struct core *core);
 
 /* Has the janitor begin its rounds. Cheap when it is at it already. */
 void core_wake(struct core *core);

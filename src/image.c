@@ -16,13 +16,20 @@
 #include "spool.h"
 
 #define PAGES_AT_ONCE 256 /* pages whose frames are looked up at a time: 1 KiB of stack */
+#define LOCK_BYTE 0x40000000u /* PENDING_BYTE in os.h: its page is never used */
 #define READ_AT_ONCE 65536 /* SQLite's unix VFS reads at most 128 KiB less one byte at a time */
+
+/* A spool that several images read: what pins on one incarnation hold still at one moment is one file and one WAL. */
+struct shared_spool {
+	atomic_int refs;
+	struct spool spool; /* owned */
+};
 
 /* Where bytes are: under a pin, or in a spool. Reference-counted, for readers outlive a swap. */
 struct backing {
-	int refs;	   /* guarded by image->lock */
-	struct conn *conn; /* owned; NULL: the spool */
-	struct spool spool; /* owned */
+	int refs;		     /* guarded by image->lock */
+	struct conn *conn;	     /* owned; NULL: the spool */
+	struct shared_spool *shared; /* a reference; NULL: the pin */
 };
 
 struct image {
@@ -36,14 +43,32 @@ struct image {
 	uint32_t page_size; /* constant */
 };
 
+static void shared_put(struct shared_spool *shared)
+{
+	if (!shared || atomic_fetch_sub(&shared->refs, 1) != 1)
+		return;
+	spool_finish(&shared->spool);
+	free(shared);
+}
+
 static void backing_destroy(struct backing *b)
 {
 	if (!b)
 		return;
 	if (b->conn)
 		live_unpin(b->conn);
-	spool_finish(&b->spool);
+	shared_put(b->shared);
 	free(b);
+}
+
+/* A backing with one reference; takes over CONN and SHARED, not on failure. */
+static struct backing *backing_create(struct conn *conn, struct shared_spool *shared)
+{
+	struct backing *b = calloc(1, sizeof(*b));
+
+	if (b)
+		*b = (struct backing){.refs = 1, .conn = conn, .shared = shared};
+	return b;
 }
 
 static struct backing *backing_get(struct image *im)
@@ -80,24 +105,19 @@ static void backing_swap(struct image *im, struct backing *next)
 	backing_put(im, old);
 }
 
-static int create(struct image **out, struct conn *conn, int fd, uint32_t page_size)
+/* Takes BACKING over, also on failure; NULL is one. */
+static int create(struct image **out, struct backing *backing, uint32_t page_size)
 {
-	struct image *im = calloc(1, sizeof(*im));
-	struct backing *b = calloc(1, sizeof(*b));
+	struct image *im = backing ? calloc(1, sizeof(*im)) : NULL;
 
-	if (!im || !b) {
-		free(im);
-		free(b);
+	if (!im) {
+		backing_destroy(backing);
 		return -ENOMEM;
 	}
 	pthread_mutex_init(&im->lock, NULL);
 	pagemap_init(&im->map);
-	b->refs = 1;
-	b->conn = conn;
-	b->spool = SPOOL_INIT;
-	b->spool.db_fd = fd;
 	im->refs = 1;
-	im->backing = b;
+	im->backing = backing;
 	im->page_size = page_size;
 	*out = im;
 	return 0;
@@ -105,24 +125,35 @@ static int create(struct image **out, struct conn *conn, int fd, uint32_t page_s
 
 int image_create_pinned(struct image **out, struct conn *conn, uint32_t page_size)
 {
-	int rc = create(out, conn, -1, page_size);
+	struct backing *b = backing_create(conn, NULL);
+	struct wal_header start = conn->start;
+	int rc;
 
-	if (rc) {
+	if (!b)
 		live_unpin(conn);
+	rc = create(out, b, page_size);
+	if (rc)
 		return rc;
-	}
-	(*out)->has_salt = conn->start.max_frame > 0;
-	memcpy((*out)->salt, conn->start.salt, sizeof((*out)->salt));
+	(*out)->has_salt = start.max_frame > 0;
+	memcpy((*out)->salt, start.salt, sizeof((*out)->salt));
 	return 0;
 }
 
 int image_create_flat(struct image **out, int fd, uint32_t page_size)
 {
-	int rc = create(out, NULL, fd, page_size);
+	struct shared_spool *shared = calloc(1, sizeof(*shared));
+	struct backing *b = shared ? backing_create(NULL, shared) : NULL;
 
-	if (rc && fd >= 0)
-		close(fd);
-	return rc;
+	if (!b) {
+		free(shared);
+		if (fd >= 0)
+			close(fd);
+		return -ENOMEM;
+	}
+	atomic_init(&shared->refs, 1);
+	shared->spool = SPOOL_INIT;
+	shared->spool.db_fd = fd;
+	return create(out, b, page_size);
 }
 
 struct image *image_ref(struct image *im)
@@ -156,6 +187,12 @@ bool image_is_pinned(struct image *im, int64_t *since)
 		return false;
 	*since = im->backing->conn->since;
 	return true;
+}
+
+const void *image_live(struct image *im)
+{
+	lock_scope(&im->lock);
+	return im->dead || !im->backing->conn ? NULL : im->backing->conn->live;
 }
 
 bool image_is_dead(struct image *im)
@@ -217,19 +254,45 @@ static int find_frames(struct image *im, struct backing *b, uint32_t max_frame, 
 	return rc;
 }
 
-/* Reads from the database file, zeros past its end. */
-static int read_db(struct backing *b, uint8_t *buf, size_t size, uint64_t offset)
+static int db_size(const struct backing *b, uint64_t *size)
+{
+	return b->conn ? vfs_db_size(b->conn->db.vfs, size) : spool_db_size(&b->shared->spool, size);
+}
+
+/*
+ * What stands past the end of the database file, where a read of it ended at OFFSET: the number of zeros to put there. SQLite
+ * leaves out the page of the lock bytes when it comes last, and reads a last page that is cut as if zeros followed; a whole
+ * page that is in neither file nor WAL means that somebody cut the file.
+ */
+static int past_end(const struct image *im, const struct backing *b, uint64_t offset, size_t *zeros)
+{
+	uint64_t page = offset / im->page_size, size = 0;
+	int rc = db_size(b, &size);
+
+	if (!rc && page != LOCK_BYTE / im->page_size && page * im->page_size >= size)
+		rc = -EIO;
+	*zeros = (size_t)((page + 1) * im->page_size - offset);
+	return rc;
+}
+
+/* Reads from the database file. */
+static int read_db(const struct image *im, const struct backing *b, uint8_t *buf, size_t size, uint64_t offset)
 {
 	while (size > 0) {
 		size_t part = size < READ_AT_ONCE ? size : READ_AT_ONCE;
 		ssize_t got = b->conn ? vfs_read_db(b->conn->db.vfs, buf, part, offset)
-				      : spool_read_db(&b->spool, buf, size, offset);
+				      : spool_read_db(&b->shared->spool, buf, size, offset);
 
 		if (got < 0)
 			return (int)got;
 		if (got == 0) {
-			memset(buf, 0, size);
-			return 0;
+			size_t zeros;
+			int rc = past_end(im, b, offset, &zeros);
+
+			if (rc)
+				return rc;
+			got = (ssize_t)(zeros < size ? zeros : size);
+			memset(buf, 0, (size_t)got);
 		}
 		buf += got;
 		size -= (size_t)got;
@@ -247,13 +310,13 @@ static int read_frame(struct image *im, struct backing *b, uint32_t frame, uint3
 	ssize_t got;
 
 	got = b->conn ? vfs_read_wal(b->conn->db.vfs, header, sizeof(header), at)
-		      : spool_read_wal(&b->spool, header, sizeof(header), at);
+		      : spool_read_wal(&b->shared->spool, header, sizeof(header), at);
 	if (got < 0)
 		return (int)got;
 	if (got != (ssize_t)sizeof(header) || !wal_frame_matches(header, pgno, im->salt))
 		return -EIO;
 	at += WAL_FRAME_HEADER + skip;
-	got = b->conn ? vfs_read_wal(b->conn->db.vfs, buf, size, at) : spool_read_wal(&b->spool, buf, size, at);
+	got = b->conn ? vfs_read_wal(b->conn->db.vfs, buf, size, at) : spool_read_wal(&b->shared->spool, buf, size, at);
 	if (got < 0)
 		return (int)got;
 	return got == (ssize_t)size ? 0 : -EIO;
@@ -284,7 +347,7 @@ static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, u
 		if (frames[begin])
 			rc = read_frame(im, b, frames[begin], first + (uint32_t)begin, buf + done, bytes, skip);
 		else
-			rc = read_db(b, buf + done, bytes, offset + done);
+			rc = read_db(im, b, buf + done, bytes, offset + done);
 		done += bytes;
 		skip = 0;
 	}
@@ -317,39 +380,84 @@ int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uin
 	return rc;
 }
 
-int image_spool(struct image *im, uint32_t max_frame, uint64_t size, bool clone_only, struct snap_err *err)
+/* An image on its way from pin to spool. */
+struct move {
+	struct backing *from; /* a reference; NULL: nothing to do */
+	struct backing *to;   /* owned; without its spool yet */
+	bool mapped;	      /* the page map covers what the image's generations need */
+};
+
+/* Gets IM ready to be moved. */
+static int prepare(struct image *im, uint32_t max_frame, struct move *m)
 {
-	struct backing *b = backing_get(im);
-	struct backing *next;
 	int rc = 0;
 
-	if (!b || !b->conn) {
-		backing_put(im, b);
+	m->from = backing_get(im);
+	if (!m->from || !m->from->conn)
 		return 0;
-	}
-	next = calloc(1, sizeof(*next));
-	if (!next) {
-		backing_put(im, b);
-		return err_set(err, -ENOMEM, "out of memory");
-	}
-	next->refs = 1;
-	next->spool = SPOOL_INIT;
+	m->to = backing_create(NULL, NULL);
+	if (!m->to)
+		return -ENOMEM;
 	pthread_mutex_lock(&im->lock);
 	if (im->map.upto < max_frame)
-		rc = extend_map(im, b, max_frame);
+		rc = extend_map(im, m->from, max_frame);
 	pthread_mutex_unlock(&im->lock);
-	if (rc)
-		err_set(err, rc, "its wal-index cannot be read: %s", strerror(-rc));
-	else
-		rc = spool_pinned(&next->spool, b->conn, im->page_size, max_frame, size, clone_only, err);
-	if (!conn_intact(b->conn, max_frame, im->salt)) {
+	m->mapped = rc == 0;
+	return rc;
+}
+
+/* Moves IM to SHARED (NULL: copying failed) if its pin held to the end. */
+static int finish(struct image *im, uint32_t max_frame, struct move *m, struct shared_spool *shared, struct snap_err *err)
+{
+	int rc = 0;
+
+	if (m->mapped && !conn_intact(m->from->conn, max_frame, im->salt)) {
 		image_kill(im);
 		rc = err_set(err, -EIO, "the read lock on the database was lost");
+	} else if (m->mapped && shared) {
+		atomic_fetch_add(&shared->refs, 1);
+		m->to->shared = shared;
+		backing_swap(im, steal_ptr(&m->to));
 	}
-	if (rc)
-		backing_destroy(next);
-	else
-		backing_swap(im, next);
-	backing_put(im, b);
+	backing_destroy(m->to);
+	backing_put(im, m->from);
+	return rc;
+}
+
+int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size, bool clone_only,
+		struct snap_err *err)
+{
+	autofree struct move *moves = calloc(n, sizeof(*moves));
+	struct shared_spool *shared = calloc(1, sizeof(*shared));
+	struct conn *conn = NULL;
+	uint32_t last = 0, page_size = 0;
+	int rc = 0;
+
+	if (!moves || !shared) {
+		free(shared);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	atomic_init(&shared->refs, 1);
+	shared->spool = SPOOL_INIT;
+	for (size_t i = 0; i < n; i++) {
+		int one = prepare(images[i], max_frames[i], &moves[i]);
+
+		if (one)
+			rc = err_set(err, one, "its wal-index cannot be read: %s", strerror(-one));
+		if (!moves[i].mapped)
+			continue;
+		conn = moves[i].from->conn;
+		page_size = images[i]->page_size;
+		last = max_frames[i] > last ? max_frames[i] : last;
+	}
+	int copied = conn ? spool_pinned(&shared->spool, conn, page_size, last, size, clone_only, err) : 0;
+	if (copied)
+		rc = copied;
+	for (size_t i = 0; i < n; i++) {
+		int one = finish(images[i], max_frames[i], &moves[i], copied ? NULL : shared, err);
+
+		rc = one ? one : rc;
+	}
+	shared_put(shared);
 	return rc;
 }

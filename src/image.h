@@ -18,15 +18,16 @@ struct image;
 /* An image over CONN's pin; takes CONN over (live_unpin() is the image's business), also on failure.
  * PAGE_SIZE: the database's, for an empty WAL does not know it. */
 int image_create_pinned(struct image **out, struct conn *conn, uint32_t page_size);
-/* An image of the file FD, which it takes over, also on failure; FD -1: of nothing, every byte is 0. */
+/* An image of the file FD, which it takes over, also on failure; FD -1: of nothing, 0 bytes. */
 int image_create_flat(struct image **out, int fd, uint32_t page_size);
 
 struct image *image_ref(struct image *image);
 void image_unref(struct image *image); /* may end a pin: under no lock. Accepts NULL. */
 
 /*
- * Reads SIZE bytes at OFFSET, all of them inside the image as of MAX_FRAME: pages that stand nowhere are zeros. 0, or
- * -EIO (the image was lost: ERR says how; or the disk failed), -ENOMEM.
+ * Reads SIZE bytes at OFFSET, all of them inside the image as of MAX_FRAME. The page of the lock bytes and the end of a last page
+ * that is cut are zeros where they stand nowhere. 0, or -EIO (the image was lost: ERR says how; the disk failed; any other page
+ * stands nowhere), -ENOMEM.
  */
 int image_read(struct image *image, uint32_t max_frame, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 
@@ -41,11 +42,17 @@ bool image_is_dead(struct image *image);
 bool image_accepts(struct image *image, const struct wal_header *now, uint64_t limit);
 
 /*
- * Copies what the generations up to MAX_FRAME, of SIZE bytes at most, need to a spool and swaps it in. A reader waits for
- * nothing. 0 also when there is nothing to do; on failure the image is as it was, unless it turned out to be lost.
+ * Copies what N images pinned on one incarnation need, image I up to MAX_FRAMES[I] and all of them SIZE bytes at most, to one
+ * spool and swaps it in: their pins hold still one database file and one WAL. A reader waits for nothing. 0 also when there is
+ * nothing to do; on failure the images are as they were, but for those that turned out to be lost.
  * CLONE_ONLY: -EOPNOTSUPP unless the file system can clone the database file.
  */
-int image_spool(struct image *image, uint32_t max_frame, uint64_t size, bool clone_only, struct snap_err *err);
+int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size, bool clone_only,
+		struct snap_err *err);
+
+/* The incarnation that the image is pinned on, NULL when it is not; borrowed as long as the image stays pinned, so only for
+ * comparing. */
+const void *image_live(struct image *image);
 
 /* Ends the image: from now on every read is -EIO, and its pin is let go. */
 void image_kill(struct image *image);

@@ -72,6 +72,7 @@ static void live_destroy(struct live *live)
 
 	/* The closer connects while the hub still is, so that no moment without a connection lies between them. Its
 	 * own close changes nothing when another process is connected. */
+	foldertimes_begin(live->core->folders, live->dirfd);
 	if (live->hub && should_close_for_app(live) && db_open(&closer, live->dirfd, live->name, DB_CLOSER, NULL) == 0)
 		db_exec(&closer, "PRAGMA user_version");
 	for (struct conn *c = live->idle, *next; c; c = next) {
@@ -81,14 +82,31 @@ static void live_destroy(struct live *live)
 	}
 	conn_close(live->hub);
 	db_close(&closer);
+	foldertimes_end(live->core->folders, live->dirfd);
 	rawfd_close(live->core->raw, &live->clone);
 	rawfd_disconnect(live->core->raw, live->dev, live->ino);
+	if (live->shm_ino)
+		rawfd_disconnect(live->core->raw, live->shm_dev, live->shm_ino);
 	close(live->dirfd);
 	pthread_mutex_destroy(&live->lock);
 	pthread_mutex_destroy(&live->clone_lock);
 	atomic_fetch_sub(&live->core->connected, 1);
 	free(live->name);
 	free(live);
+}
+
+/* Locks live on the -shm too: a plain file that somebody has open may have become one. */
+static void announce_shm(struct live *live)
+{
+	char name[NAME_MAX + 8];
+	struct stat st;
+
+	snprintf(name, sizeof(name), "%s-shm", live->name);
+	if (fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    rawfd_connect(live->core->raw, st.st_dev, st.st_ino) == 0) {
+		live->shm_dev = st.st_dev;
+		live->shm_ino = st.st_ino;
+	}
 }
 
 /* The first connection and its first look. 0, PIN_HOT_JOURNAL, -errno. */
@@ -108,6 +126,7 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 		return rc;
 	live->was_wal = rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0;
 	pin_end(&live->hub->db);
+	announce_shm(live);
 	return 0;
 }
 
@@ -140,7 +159,9 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	live->incarnation = atomic_fetch_add(&core->incarnations, 1) + 1;
 	atomic_fetch_add(&core->connected, 1);
 	live->sidecars_ours = place_stat(place, "-wal", &wal) != 0 || wal.st_size == 0;
+	foldertimes_begin(core->folders, live->dirfd);
 	rc = connect_hub(live, deadline, err);
+	foldertimes_end(core->folders, live->dirfd);
 	if (rc) {
 		live_destroy(live);
 		return rc;

@@ -30,6 +30,7 @@ struct live {
 	atomic_int refs;
 	uint64_t dev, ino;
 	uint64_t incarnation;
+	uint64_t shm_dev, shm_ino; /* of its -shm, announced to rawfd; 0: none */
 	int dirfd;  /* owned, O_PATH: connections are opened through it */
 	char *name; /* owned */
 

@@ -4,7 +4,7 @@
  *
  * What must stay true:
  *  - close(2) of a raw descriptor happens under the table's lock and only while no connection has the inode.
- * Connecting takes the same lock, so that no close falls between the connection's locks and their loss.
+ *    Connecting takes the same lock, so that no close falls between the connection's locks and their loss.
  *  - A close never fails: the memory to put it off with is set aside when the descriptor is opened.
  *  - Nothing but a regular file is ever opened: a device may act on open(2), a fifo waits.
  * Does not know -wal and -shm: their inodes are connected by whoever has them opened by SQLite.

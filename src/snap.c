@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,7 +27,7 @@
 struct snap {
 	struct core core;
 	struct tree *tree;
-	bool has_janitor;
+	bool has_mountpoint, has_janitor;
 	pthread_t janitor;
 
 	pthread_mutex_t lock;
@@ -179,6 +178,28 @@ static void *run_janitor(void *arg)
 	return NULL;
 }
 
+void core_shed(struct core *core)
+{
+	struct snap *snap = (struct snap *)(void *)((char *)core - offsetof(struct snap, core));
+
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		struct source *batch[64];
+		size_t n = 0;
+
+		pthread_mutex_lock(&snap->lock);
+		list_each(e, &snap->sources[i])
+		{
+			if (n < sizeof(batch) / sizeof(batch[0]))
+				batch[n++] = source_ref(list_entry(e, struct source, link));
+		}
+		pthread_mutex_unlock(&snap->lock);
+		for (size_t k = 0; k < n; k++) {
+			source_shed(batch[k]);
+			source_unref(batch[k]);
+		}
+	}
+}
+
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
 static void init_locks(struct snap *snap)
@@ -208,6 +229,8 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 	rc = rawfd_table_create(&snap->core.raw);
 	if (!rc)
 		rc = work_create(&snap->core.work);
+	if (!rc)
+		rc = foldertimes_create(&snap->core.folders);
 	if (!rc)
 		rc = tree_create(&snap->tree, snap->core.raw, config->databases_only);
 	if (rc)
@@ -244,21 +267,22 @@ int snap_add_file(struct snap *snap, const char *name, const char *path, struct 
 
 int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *err)
 {
-	return tree_set_mountpoint(snap->tree, path, err);
+	int rc = tree_set_mountpoint(snap->tree, path, err);
+
+	snap->has_mountpoint = rc == 0;
+	return rc;
 }
 
 int snap_start(struct snap *snap, struct snap_err *err)
 {
-	sigset_t all, old;
 	int rc = shmguard_install();
 
 	if (rc)
 		return err_set(err, rc, "cannot install a signal handler: %s", strerror(-rc));
-	tree_note_mounted(snap->tree);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&snap->janitor, NULL, run_janitor, snap);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = snap->has_mountpoint ? tree_note_mounted(snap->tree) : 0;
+	if (rc)
+		return err_set(err, rc, "cannot examine the mount: %s", strerror(-rc));
+	rc = work_start_thread(&snap->janitor, NULL, run_janitor, snap);
 	if (rc)
 		return err_set(err, rc, "cannot start a thread: %s", strerror(-rc));
 	snap->has_janitor = true;
@@ -288,6 +312,7 @@ void snap_destroy(struct snap *snap)
 	tree_destroy(snap->tree);
 	store_destroy(snap->core.store);
 	rawfd_table_destroy(snap->core.raw);
+	foldertimes_destroy(snap->core.folders);
 	pthread_cond_destroy(&snap->core.changed);
 	pthread_mutex_destroy(&snap->core.lock);
 	pthread_mutex_destroy(&snap->lock);
@@ -324,6 +349,8 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 		core_event(&snap->core, SNAP_INFO, "%s", notice.text);
 	if (!rc && found.attr.kind != SNAP_DATABASE) {
 		*attr = found.attr;
+		if (attr->kind == SNAP_FOLDER)
+			foldertimes_show(snap->core.folders, attr);
 	} else if (!rc && found.missing) {
 		rc = -ENOENT;
 	} else if (!rc) {
@@ -339,6 +366,21 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 	}
 	tree_found_finish(&found);
 	return rc;
+}
+
+int snap_gen_stat_at(struct snap *snap, const char *path, struct snap_gen *gen, struct snap_attr *attr)
+{
+	struct tree_found found = TREE_FOUND_INIT;
+
+	snap_gen_stat(gen, attr);
+	/* Owner and mode go with the name: a link that leaves the tree may show less than the file itself. */
+	if (tree_look(snap->tree, path, &found, NULL) == 0 && found.attr.kind == SNAP_DATABASE && !found.missing) {
+		attr->mode = found.attr.mode;
+		attr->uid = found.attr.uid;
+		attr->gid = found.attr.gid;
+	}
+	tree_found_finish(&found);
+	return 0;
 }
 
 int snap_list_create(struct snap *snap, const char *path, struct snap_list **out, struct snap_err *err)

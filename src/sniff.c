@@ -3,8 +3,8 @@
  * sniff.c - the first 100 bytes of files, remembered.
  *
  * What must stay true:
- *  - A remembered answer is used only while size, mtime and ctime are what they were, and only if those times
- * were over VERSION_RACY_NS old when the file was read: a later change must be visible in them.
+ *  - A remembered answer is used only while size, mtime and ctime are what they were, and only if those
+ *    times were over VERSION_RACY_NS old when the file was read: a later change must be visible in them.
  *  - No descriptor is opened on a file that a connection has (rawfd.h says why).
  * The tables are direct-mapped: an answer that falls on another's slot replaces it. A header stands in a
  * smaller table of its own, for few files are databases, and counts only while it belongs to its slot's

@@ -3,6 +3,7 @@
 #include "source.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,6 +50,9 @@ int source_create(struct source **out, struct core *core, const struct place *pl
 	list_init(&s->link);
 	list_init(&s->gens);
 	s->path = absolute_path(place);
+	/* The tree's own file system was checked when it was added; a link may lead elsewhere. */
+	if (s->path && place->root == AT_FDCWD && !core->config.shared_locks)
+		s->refused = place_locks_shared(s->path, &s->refusal);
 	s->has_seen = s->path && store_load_seen(core->store, s->path, &s->seen) == 0;
 	*out = s;
 	return 0;
@@ -286,6 +290,18 @@ static void sample_content(struct source *s, const struct tree_found *found, str
 	live_unref(live);
 }
 
+/* ATTR: what the generation shows of a live file that is as LIVE says. Lock held. */
+static void show(const struct snap_gen *gen, const struct snap_attr *live, struct snap_attr *attr)
+{
+	*attr = *live;
+	attr->kind = SNAP_DATABASE;
+	attr->size = gen->size;
+	attr->blocks = (gen->size + 511) / 512;
+	attr->nlink = 1;
+	attr->mtime = ns_timespec(gen->mtime_ns);
+	attr->ctime = attr->atime = attr->mtime;
+}
+
 int source_look(struct source *s, const struct tree_found *found, int64_t seen_ns, struct snap_gen **gen,
 		struct snap_attr *attr)
 {
@@ -300,8 +316,9 @@ int source_look(struct source *s, const struct tree_found *found, int64_t seen_n
 		return rc;
 	pthread_mutex_lock(&s->lock);
 	s->attr = *a;
+	show(*gen, a, attr);
 	pthread_mutex_unlock(&s->lock);
-	return snap_gen_stat(*gen, attr);
+	return 0;
 }
 
 int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr)
@@ -309,13 +326,7 @@ int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr)
 	struct source *s = gen->source;
 
 	lock_scope(&s->lock);
-	*attr = s->attr;
-	attr->kind = SNAP_DATABASE;
-	attr->size = gen->size;
-	attr->blocks = (gen->size + 511) / 512;
-	attr->nlink = 1;
-	attr->mtime = ns_timespec(gen->mtime_ns);
-	attr->ctime = attr->atime = attr->mtime;
+	show(gen, &s->attr, attr);
 	return 0;
 }
 

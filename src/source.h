@@ -36,6 +36,8 @@ struct source {
 	pthread_mutex_t lock;	/* guards all below */
 	pthread_cond_t changed; /* connecting or draining ended */
 	struct live *live;	/* the incarnation that new pins are taken on; NULL: not connected */
+	int refused;		/* constant; -EREMOTE: its file system does not share locks, for REFUSAL's reason */
+	struct snap_err refusal;
 	bool connecting;	/* somebody is at it, outside the lock */
 	bool draining;		/* pins are being spooled: no new ones */
 	bool ending;
@@ -115,6 +117,8 @@ struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen);
 struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t now);
 
 void source_disconnect(struct source *s); /* lets the incarnation go */
+/* The same if nobody reads: images that only linger are dropped. */
+void source_shed(struct source *s);
 /* The same for one that was lost, with every image that is pinned there: they hold the connections that must be closed. */
 void source_lose(struct source *s, struct live *live);
 

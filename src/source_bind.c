@@ -315,8 +315,13 @@ static int bind_slow(struct source *s, struct binding *b, struct snap_err *err)
 	int rc = -EAGAIN;
 
 	wait_for_gap(s);
-	for (int i = 0; i < TRIES && (rc == -EAGAIN || rc == -ESTALE); i++)
+	for (int i = 0; i < TRIES && (rc == -EAGAIN || rc == -ESTALE); i++) {
 		rc = bind_once(s, b, deadline, err);
+		if (i == 0 && (rc == -EMFILE || rc == -ENFILE)) {
+			core_shed(s->core);
+			rc = bind_once(s, b, deadline, err);
+		}
+	}
 	if (rc == -EAGAIN || rc == -ESTALE)
 		rc = -EBUSY;
 	return rc;
@@ -425,6 +430,8 @@ int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved,
 
 	if (open_held(s, gen))
 		return 0;
+	if (s->refused)
+		return err_set(err, s->refused, "%s", s->refusal.text);
 	if (flags & SNAP_NOWAIT) {
 		rc = sample_stat(s, &b.sample, &st, err);
 		if (rc)

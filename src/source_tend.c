@@ -16,6 +16,7 @@
 /* An image under a pin, with what its generations need of it. */
 struct pinned {
 	struct image *image; /* a reference */
+	const void *live;    /* whose incarnation it is pinned on; to compare */
 	int64_t since;
 	uint32_t max_frame;
 	uint64_t size;
@@ -40,7 +41,8 @@ static size_t collect(struct source *s, struct pinned *out, size_t max)
 		if (i == max)
 			continue;
 		if (i == n)
-			out[n++] = (struct pinned){.image = image_ref(gen->image), .since = since};
+			out[n++] = (struct pinned){
+				.image = image_ref(gen->image), .live = image_live(gen->image), .since = since};
 		if (gen->max_frame > out[i].max_frame)
 			out[i].max_frame = gen->max_frame;
 		if (gen->size > out[i].size)
@@ -61,6 +63,25 @@ struct drain_job {
 	bool clone_only;
 };
 
+/* Spools the images that are pinned on LIVE and began by OLDER_THAN, all at once. */
+static int drain_live(const struct pinned *images, size_t n, const void *live, const struct drain_job *job,
+		      struct snap_err *err)
+{
+	struct image *some[IMAGES_AT_ONCE];
+	uint32_t max_frames[IMAGES_AT_ONCE];
+	uint64_t size = 0;
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (images[i].live != live || images[i].since > job->older_than)
+			continue;
+		some[count] = images[i].image;
+		max_frames[count++] = images[i].max_frame;
+		size = images[i].size > size ? images[i].size : size;
+	}
+	return count ? image_spool(some, max_frames, count, size, job->clone_only, err) : 0;
+}
+
 /* Spools each pinned image and so ends its pin. */
 static void run_drain(void *arg)
 {
@@ -72,12 +93,12 @@ static void run_drain(void *arg)
 	int rc = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		int one = 0;
+		size_t before = 0;
 
-		if (images[i].since <= job->older_than)
-			one = image_spool(images[i].image, images[i].max_frame, images[i].size, job->clone_only, &err);
-		if (one)
-			rc = one;
+		while (images[before].live != images[i].live)
+			before++;
+		int one = before == i ? drain_live(images, n, images[i].live, job, &err) : 0;
+		rc = one ? one : rc;
 	}
 	release(images, n);
 	if (rc && rc != -EOPNOTSUPP)
@@ -132,6 +153,37 @@ static void kill_oldest(struct source *s, uint64_t held_back)
 	release(images, n);
 }
 
+/* Takes the images whose time is over; the caller drops them. */
+static size_t expire(struct source *s, int64_t now, struct image **out, size_t max)
+{
+	size_t n = 0;
+
+	lock_scope(&s->lock);
+	list_each(e, &s->gens)
+	{
+		struct image *im = n < max ? source_take_image(s, list_entry(e, struct snap_gen, link), now) : NULL;
+
+		if (im)
+			out[n++] = im;
+	}
+	return n;
+}
+
+void source_shed(struct source *s)
+{
+	struct image *images[IMAGES_AT_ONCE];
+	size_t n = expire(s, INT64_MAX, images, IMAGES_AT_ONCE);
+	bool idle;
+
+	for (size_t i = 0; i < n; i++)
+		image_unref(images[i]);
+	pthread_mutex_lock(&s->lock);
+	idle = list_empty(&s->gens);
+	pthread_mutex_unlock(&s->lock);
+	if (idle)
+		source_disconnect(s);
+}
+
 void source_lose(struct source *s, struct live *live)
 {
 	struct pinned images[IMAGES_AT_ONCE];
@@ -151,7 +203,7 @@ void source_lose(struct source *s, struct live *live)
 			image_kill(images[i].image);
 		release(images, n);
 	} while (n > 0);
-	core_event(s->core, SNAP_ERROR, "\"%s\": its -shm was truncated by somebody; open readers get EIO", s->place.name);
+	core_event(s->core, SNAP_ERROR, "\"%s\": its locks were lost (was its -shm truncated?); open readers get EIO", s->place.name);
 	live_unref(live);
 }
 
@@ -183,22 +235,6 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		start_drain(s, now, false);
 	else if (now - since > SOURCE_OLD_PIN_NS)
 		start_drain(s, now - SOURCE_OLD_PIN_NS, !small);
-}
-
-/* Takes the images whose time is over; the caller drops them. */
-static size_t expire(struct source *s, int64_t now, struct image **out, size_t max)
-{
-	size_t n = 0;
-
-	lock_scope(&s->lock);
-	list_each(e, &s->gens)
-	{
-		struct image *im = n < max ? source_take_image(s, list_entry(e, struct snap_gen, link), now) : NULL;
-
-		if (im)
-			out[n++] = im;
-	}
-	return n;
 }
 
 static void save_seen(struct source *s)

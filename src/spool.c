@@ -46,6 +46,16 @@ ssize_t spool_read_wal(const struct spool *s, void *buf, size_t size, uint64_t o
 	return read_fd(s->wal_fd, buf, size, offset);
 }
 
+int spool_db_size(const struct spool *s, uint64_t *size)
+{
+	struct stat st = {.st_size = 0};
+
+	if (s->db_fd >= 0 && fstat(s->db_fd, &st))
+		return -errno;
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
 uint64_t spool_image_size(const struct header *h, uint64_t file_size)
 {
 	uint64_t pages = h->page_count ? h->page_count : (file_size + h->page_size - 1) / h->page_size;
@@ -132,6 +142,7 @@ int spool_pinned(struct spool *out, struct conn *conn, uint32_t page_size, uint3
 	uint64_t file_size, done = 0;
 	int rc = vfs_db_size(vfs, &file_size);
 
+	*out = s;
 	if (rc)
 		return err_set(err, rc, "cannot examine the database: %s", strerror(-rc));
 	if (db_bytes > file_size)
@@ -168,6 +179,9 @@ static int examine(struct conn *conn, struct spool_flat *flat, struct snap_err *
 	if (header_decode(&flat->header, bytes, (size_t)got))
 		return err_set(err, -EIO, "not a database, or damaged");
 	flat->size = spool_image_size(&flat->header, (uint64_t)flat->st.st_size);
+	/* As SQLite has it: a last page may be cut, a whole one must not be missing. */
+	if (flat->size >= (uint64_t)flat->st.st_size + flat->header.page_size)
+		return err_set(err, -EIO, "shorter than its header says");
 	return 0;
 }
 

@@ -23,6 +23,7 @@ struct spool {
 void spool_finish(struct spool *spool);
 /* Bytes read, 0 at the end, -errno. */
 ssize_t spool_read_db(const struct spool *spool, void *buf, size_t size, uint64_t offset);
+int spool_db_size(const struct spool *spool, uint64_t *size);
 ssize_t spool_read_wal(const struct spool *spool, void *buf, size_t size, uint64_t offset);
 
 /*

@@ -162,10 +162,12 @@ void snap_gen_unref(struct snap_gen *gen);
 uint64_t snap_gen_id(const struct snap_gen *gen);
 
 /*
- * Attributes now: the size never changes; times are constant once the generation is bound; owner and mode are
- * the live file's of this moment (of the last moment when it is gone).
+ * Attributes: the size never changes; times are constant once the generation is bound; owner and mode are the live file's
+ * at the last look.
  */
 int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr);
+/* The same under the name PATH, with the owner and mode that the live file has there now. */
+int snap_gen_stat_at(struct snap *snap, const char *path, struct snap_gen *gen, struct snap_attr *attr);
 
 enum snap_open {
 	SNAP_MOVED = 1,	      /* the bytes of this generation cannot be had: open *moved instead */

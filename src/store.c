@@ -30,6 +30,7 @@ struct seen_file {
 	struct store_seen seen;
 };
 
+/* NULL with ENOENT: there is none. */
 static char *default_dir(void)
 {
 	const char *state = getenv("STATE_DIRECTORY");
@@ -38,6 +39,7 @@ static char *default_dir(void)
 	char *dir = NULL;
 	int n = -1;
 
+	errno = ENOENT;
 	if (state && state[0] == '/')
 		n = asprintf(&dir, "%.*s", (int)strcspn(state, ":"), state);
 	else if (geteuid() == 0)
@@ -49,17 +51,27 @@ static char *default_dir(void)
 	return n < 0 ? NULL : dir;
 }
 
+/* Absolute; what is not there yet is taken as it stands. */
+static char *given_dir(const char *dir)
+{
+	char *path = realpath(dir, NULL);
+
+	return path || errno != ENOENT || dir[0] != '/' ? path : strdup(dir);
+}
+
 int store_create(struct store **out, const char *dir, struct snap_err *err)
 {
 	autofree struct store *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return err_set(err, -ENOMEM, "out of memory");
-	s->dir = dir ? realpath(dir, NULL) : default_dir();
-	if (!s->dir && dir && errno == ENOENT && dir[0] == '/')
-		s->dir = strdup(dir);
-	if (!s->dir)
+	s->dir = dir ? given_dir(dir) : default_dir();
+	if (!s->dir && dir)
+		return err_errno(err, "%s cannot be the store", dir);
+	if (!s->dir && errno == ENOENT)
 		return err_set(err, -ENOENT, "no folder for the store: mount with -o store=DIR");
+	if (!s->dir)
+		return err_set(err, -ENOMEM, "out of memory");
 	*out = steal_ptr(&s);
 	return 0;
 }
@@ -250,7 +262,10 @@ int store_save_seen(struct store *s, const char *source, const struct store_seen
 	autoclose int fd = openat(sub, tmp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_errno(err, "cannot write to the store %s", s->dir);
-	if (write(fd, &file, sizeof(file)) != (ssize_t)sizeof(file) || renameat(sub, tmp, sub, "seen")) {
+	ssize_t written = write(fd, &file, sizeof(file));
+	if (written >= 0 && written != (ssize_t)sizeof(file))
+		errno = ENOSPC; /* cut short, which sets none */
+	if (written != (ssize_t)sizeof(file) || renameat(sub, tmp, sub, "seen")) {
 		int rc = err_errno(err, "cannot write to the store %s", s->dir);
 
 		unlinkat(sub, tmp, 0);

@@ -17,7 +17,8 @@
 
 struct store;
 
-/* DIR NULL: the default. Creates nothing yet. -ENOMEM; -ENOENT when there is no default (no HOME). */
+/* DIR NULL: the default. Creates nothing yet. -ENOMEM; -ENOENT when there is no default (no HOME); -errno when DIR cannot be
+ * resolved (an absolute one that is not there yet can). */
 int store_create(struct store **out, const char *dir, struct snap_err *err);
 void store_destroy(struct store *store);
 

@@ -7,17 +7,16 @@
  * files are databases (by content, never by name) and which are their sidecars. Holds no descriptor but the
  * root's (and one O_PATH per named database), so that a tree of any size costs nothing. Thread-safe.
  *
- *  - A regular file that begins with SQLite's magic is a database; so is one that a connection has open. A
- * named database is one whatever it holds, even when it is missing.
+ *  - A regular file that begins with SQLite's magic is a database; so is one that a connection has open.
+ *    A named database is one whatever it holds, even when it is missing.
  *  - NAME-wal, NAME-shm and NAME-journal beside a database NAME are its sidecars: not listed; -wal and -shm
- * are found as empty files with the database's owner and mode less every write bit, -journal is not
- * (-ENOENT). Beside anything else such names are ordinary files, and a folder of such a name is always a
- * folder.
- *  - A symlink that resolves to a database is that database, at its real place, masked by place_mask() of the
- * folders that a reader of the tree does not pass; checked at each look. It never leads into our own mount
- * (mounts are compared on the way).
+ *    are found as empty files with the database's owner and mode less every write bit, -journal is not
+ *    (-ENOENT). Beside anything else such names are ordinary files, and a folder is always a folder.
+ *  - A symlink that resolves to a database is that database, at its real place, masked by place_mask() of
+ *    the folders that a reader of the tree does not pass; checked at each look. It never leads into our own
+ *    mount (mounts are compared on the way).
  *  - The folder that our own mount covers is SNAP_MOUNTPOINT and empty; the root of any other mount is
- * SNAP_MOUNTPOINT and its list is -EXDEV. Neither sends a request to that mount.
+ *    SNAP_MOUNTPOINT and its list is -EXDEV. Neither sends a request to that mount.
  *  - A database with several hard links is -EMLINK: another name has another WAL.
  *  - Where there is an ACL, the bits shown are those that it surely leaves (acl.h).
  */

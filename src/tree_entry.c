@@ -91,7 +91,7 @@ static int look_regular(struct tree *tree, const struct tree_spot *spot, int fd,
 
 /*
  * A symlink's end as a database. Of the folders above it those count that the reader does not pass anyhow:
- * inside the tree the ones up to the tree's folder, outside all.
+ * those up to the tree's folder, or up to the root.
  */
 static int look_end(struct tree *tree, const struct tree_spot *spot, struct tree_end *end,
 		    struct tree_found *out, struct tree_aside *aside)
@@ -111,8 +111,7 @@ static int look_end(struct tree *tree, const struct tree_spot *spot, struct tree
 	if (fstat(spot->base, &base) < 0)
 		return -errno;
 	bits = tree_shown_bits(end->file, &end->st);
-	bits &= place_mask_at(end->dir, aside->outside ? NULL : &base, atomic_load(&tree->cover.dev),
-			      end->st.st_uid, end->st.st_gid);
+	bits &= place_mask_at(end->dir, &base, atomic_load(&tree->cover.dev), end->st.st_uid, end->st.st_gid);
 	keep_header(out, &sniffed);
 	aside->link = true;
 	aside->links = end->st.st_nlink;

@@ -167,7 +167,7 @@ static int hide_sidecar(struct tree *tree, const struct tree_spot *folder, struc
 		return 0;
 	if (owner->what == UNKNOWN && owner->name.type == S_IFREG)
 		rc = look_at(tree, folder, owner);
-	e->hidden = e->hidden || (!owner->hidden && owner->what == DATABASE);
+	e->hidden = e->hidden || owner->what == DATABASE;
 	return rc;
 }
 

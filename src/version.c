@@ -118,8 +118,7 @@ bool version_equal(const struct version *older, const struct version *newer)
 		return memcmp(older->header, newer->header, sizeof(older->header)) == 0;
 	if (!same_stat(&older->db, &newer->db) || !same_stat(&older->wal, &newer->wal))
 		return false;
-	if (!is_settled(&older->db, older->seen_ns) ||
-	    (older->wal.size > 0 && !is_settled(&older->wal, older->seen_ns)))
+	if (!is_settled(&older->db, older->seen_ns) || !is_settled(&older->wal, older->seen_ns))
 		return false;
 	if (was == is)
 		return same_kind(was, older, newer);

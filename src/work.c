@@ -8,7 +8,6 @@
 #include "work.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
@@ -102,22 +101,35 @@ static void *run(void *arg)
 	return NULL;
 }
 
+int work_start_thread(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
+{
+	sigset_t blocked, old;
+	int rc;
+
+	sigfillset(&blocked);
+	/* A blocked signal that the thread itself raises ends the process, whatever its handler. */
+	sigdelset(&blocked, SIGBUS);
+	sigdelset(&blocked, SIGSEGV);
+	sigdelset(&blocked, SIGFPE);
+	sigdelset(&blocked, SIGILL);
+	pthread_sigmask(SIG_SETMASK, &blocked, &old);
+	rc = pthread_create(thread, attr, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -rc;
+}
+
 static int start_thread(struct work *w)
 {
-	sigset_t all, old;
 	pthread_attr_t attr;
 	pthread_t thread;
 	int rc;
 
-	sigfillset(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, 512 * 1024);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&thread, &attr, run, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = work_start_thread(&thread, &attr, run, w);
 	pthread_attr_destroy(&attr);
-	return -rc;
+	return rc;
 }
 
 int work_submit(struct work *w, void (*fn)(void *arg), void *arg)

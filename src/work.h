@@ -6,7 +6,13 @@
 #ifndef SQLSNAP_WORK_H
 #define SQLSNAP_WORK_H
 
+#include <pthread.h>
+
 #define WORK_THREADS 64
+
+/* Starts a thread in which every signal is blocked that does not come from its own doing: SIGBUS must reach shmguard.h.
+ * ATTR may be NULL. -errno */
+int work_start_thread(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
 
 struct work;
 

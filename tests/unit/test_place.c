@@ -354,6 +354,8 @@ static void test_mask_edges(void **state)
 	make_link("a/b", "link");
 	assert_int_equal(place_mask("/db", 10, 20), 0777);
 	assert_int_equal(place_mask(at("a/b/db"), 0, 0), 0700); /* root searches every folder */
+	assert_int_equal(chown(at("a"), 30, 30), 0);
+	assert_int_equal(place_mask(at("a/b/db"), 0, 0), 0700);
 	assert_int_equal(place_mask("relative/db", 10, 20), 0);
 	assert_int_equal(place_mask(at("none/db"), 10, 20), 0);
 	assert_int_equal(place_mask(at("link/db"), 10, 20), 0); /* not resolved */

@@ -484,24 +484,35 @@ static void test_many_notices(void **state)
 	assert_int_equal(told, 20);
 }
 
+/* Of 1024 links it is remembered that they were told; there is room for no more. */
+static void test_end_of_notices(void **state)
+{
+	struct snap_err notice;
+	char name[32];
+	int told = 0;
+
+	(void)state;
+	put_database("real");
+	for (int i = 0; i < 1030; i++) {
+		snprintf(name, sizeof(name), "src/%d", i);
+		make_link("../real", name);
+	}
+	mirror(false);
+	for (int i = 0; i < 1030; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		look(name);
+		told += tree_take_notice(tree, &notice);
+	}
+	assert_int_equal(told, 1024);
+}
+
 static void test_links_to_nothing(void **state)
 {
 	static const char *const targets[] = {
-		"loop",
-		"loop2",
-		".",
-		"..",
-		"/",
-		"db/",
-		"db/x",
-		"fifo",
-		"db/../db",
-		"nowhere",
-		"/proc/self/root/etc/passwd",
-		"deep41",
-		"socket",
+		"loop", "loop2", ".",	     "..",	"/",	  "db/",
+		"db/x", "fifo",	 "db/../db", "nowhere", "deep41", "socket",
 	};
-	char name[32], target[32], *longer;
+	char name[32], target[32], through[128], *longer;
 
 	(void)state;
 	put_database("src/db");
@@ -519,6 +530,8 @@ static void test_links_to_nothing(void **state)
 		snprintf(name, sizeof(name), "src/to%zu", i);
 		make_link(targets[i], name);
 	}
+	snprintf(through, sizeof(through), "/proc/self/root%s", at("src/db"));
+	make_link(through, "src/proc");
 	longer = malloc(4001);
 	memset(longer, '/', 4000);
 	longer[4000] = '\0';
@@ -537,6 +550,7 @@ static void test_links_to_nothing(void **state)
 		if (look(name).kind != SNAP_SYMLINK)
 			fail_msg("\"%s\" is followed", targets[i]);
 	}
+	assert_int_equal(look("proc").kind, SNAP_SYMLINK);
 	assert_int_equal(look("slashes").kind, SNAP_SYMLINK);
 	assert_int_equal(look("dots").kind, SNAP_SYMLINK);
 	assert_int_equal(look("roundabout").kind, SNAP_DATABASE);
@@ -964,6 +978,7 @@ int main(void)
 		TREE_TEST(test_links_inside),
 		TREE_TEST(test_links_outside),
 		TREE_TEST(test_many_notices),
+		TREE_TEST(test_end_of_notices),
 		TREE_TEST(test_links_to_nothing),
 		TREE_TEST(test_own_mount),
 		TREE_TEST(test_mountpoint_elsewhere),

@@ -104,19 +104,6 @@ static int count_threads(void)
 	return n;
 }
 
-static int threads_at_start; /* a sanitizer may have its own */
-
-/* Waits until there are N threads besides those of the start: they end on their own. */
-static void await_threads(int n)
-{
-	int64_t began = monotonic_ns();
-
-	while (count_threads() != threads_at_start + n) {
-		assert_true(monotonic_ns() - began < 30 * NS_PER_S);
-		nanosleep(&(struct timespec){.tv_nsec = 5 * NS_PER_MS}, NULL);
-	}
-}
-
 static struct work *create(void)
 {
 	struct work *work = NULL;
@@ -201,42 +188,46 @@ static void meet(void *arg)
 static void test_all_wait_for_each_other(void **state)
 {
 	struct work *work = create();
-	pthread_barrier_t barrier;
+	pthread_barrier_t barriers[5];
 
 	(void)state;
 	for (int round = 0; round < 5; round++) {
-		assert_int_equal(pthread_barrier_init(&barrier, NULL, WORK_THREADS + 1), 0);
+		assert_int_equal(pthread_barrier_init(&barriers[round], NULL, WORK_THREADS + 1), 0);
 		for (int i = 0; i < WORK_THREADS; i++)
-			submit_patiently(work, meet, &barrier);
-		pthread_barrier_wait(&barrier);
-		pthread_barrier_destroy(&barrier);
+			submit_patiently(work, meet, &barriers[round]);
+		pthread_barrier_wait(&barriers[round]);
 	}
 	work_destroy(work);
+	for (int round = 0; round < 5; round++)
+		pthread_barrier_destroy(&barriers[round]);
 }
 
 static void test_limit(void **state)
 {
 	struct work *work = create();
-	struct gate g;
+	struct gate gates[3];
 
 	(void)state;
 	for (int round = 0; round < 3; round++) {
-		gate_init(&g);
+		struct gate *g = &gates[round];
+
+		gate_init(g);
 		for (int i = 0; i < WORK_THREADS; i++)
-			submit_patiently(work, wait_at_gate, &g);
-		await_arrived(&g, WORK_THREADS);
+			submit_patiently(work, wait_at_gate, g);
+		await_arrived(g, WORK_THREADS);
 		for (int i = 0; i < 3; i++)
-			assert_int_equal(work_submit(work, wait_at_gate, &g), -EAGAIN);
-		gate_open(&g);
+			assert_int_equal(work_submit(work, wait_at_gate, g), -EAGAIN);
+		gate_open(g);
 		/* What was refused is not run later. */
-		submit_patiently(work, wait_at_gate, &g);
-		await_arrived(&g, WORK_THREADS + 1);
-		while (count_left(&g) < WORK_THREADS + 1)
+		submit_patiently(work, wait_at_gate, g);
+		await_arrived(g, WORK_THREADS + 1);
+		while (count_left(g) < WORK_THREADS + 1)
 			sched_yield();
-		assert_int_equal(g.arrived, WORK_THREADS + 1);
-		gate_finish(&g);
+		assert_int_equal(g->arrived, WORK_THREADS + 1);
 	}
 	work_destroy(work);
+	for (int round = 0; round < 3; round++)
+		gate_finish(&gates[round]);
 }
 
 /* A call that goes through threads which are idle, and new ones, beside calls that never end. */
@@ -407,25 +398,29 @@ static void test_idle_threads_end(void **state)
 {
 	struct work *work = create();
 	int64_t idle_since;
-	struct gate g;
+	struct gate g, again;
+	int with;
 
 	(void)state;
-	await_threads(0); /* those of the tests before, which are about to end */
 	gate_init(&g);
+	gate_init(&again);
 	for (int i = 0; i < WORK_THREADS; i++)
 		assert_int_equal(work_submit(work, wait_at_gate, &g), 0);
 	await_arrived(&g, WORK_THREADS);
-	assert_int_equal(count_threads(), threads_at_start + WORK_THREADS);
+	with = count_threads();
+	assert_true(with > WORK_THREADS);
 	idle_since = monotonic_ns();
 	gate_open(&g);
-	await_threads(0);
+	while (count_threads() > with - WORK_THREADS) {
+		assert_true(monotonic_ns() - idle_since < 30 * NS_PER_S);
+		nanosleep(&(struct timespec){.tv_nsec = 5 * NS_PER_MS}, NULL);
+	}
 	assert_true(monotonic_ns() - idle_since >= 9 * NS_PER_S);
-	gate_finish(&g);
-	gate_init(&g);
-	gate_open(&g);
-	assert_int_equal(work_submit(work, wait_at_gate, &g), 0);
+	gate_open(&again);
+	assert_int_equal(work_submit(work, wait_at_gate, &again), 0);
 	work_destroy(work);
-	assert_int_equal(g.left, 1);
+	assert_int_equal(again.left, 1);
+	gate_finish(&again);
 	gate_finish(&g);
 }
 
@@ -445,6 +440,5 @@ int main(void)
 	};
 
 	alarm(ALARM_SECONDS);
-	threads_at_start = count_threads();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

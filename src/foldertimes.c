@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* foldertimes.c - see foldertimes.h. */
+#include "foldertimes.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+
+#define SLOTS 4096u
+
+struct slot {
+	uint64_t dev, ino;
+	unsigned under_way; /* begun and not ended */
+	bool used;
+	struct timespec mtime, ctime;	       /* to be shown */
+	struct timespec our_mtime, our_ctime; /* as we left it: shown instead of these */
+};
+
+struct foldertimes {
+	pthread_mutex_t lock;
+	struct slot slots[SLOTS]; /* guarded by lock */
+};
+
+int foldertimes_create(struct foldertimes **out)
+{
+	struct foldertimes *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	pthread_mutex_init(&t->lock, NULL);
+	*out = t;
+	return 0;
+}
+
+void foldertimes_destroy(struct foldertimes *t)
+{
+	if (!t)
+		return;
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+static bool same(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static struct slot *slot_of(struct foldertimes *t, uint64_t dev, uint64_t ino)
+{
+	return &t->slots[(ino * 0x9e3779b97f4a7c15ull ^ dev) % SLOTS];
+}
+
+static bool is_for(const struct slot *s, uint64_t dev, uint64_t ino)
+{
+	return s->used && s->dev == dev && s->ino == ino;
+}
+
+void foldertimes_begin(struct foldertimes *t, int dirfd)
+{
+	struct stat st;
+
+	if (fstat(dirfd, &st))
+		return;
+	lock_scope(&t->lock);
+	struct slot *s = slot_of(t, st.st_dev, st.st_ino);
+	bool ours = is_for(s, st.st_dev, st.st_ino);
+
+	if (!ours && s->used && s->under_way)
+		return; /* no room */
+	if (!ours)
+		*s = (struct slot){.dev = st.st_dev, .ino = st.st_ino, .used = true};
+	/* What stands there now is to be shown, unless we left it so. */
+	if (s->under_way++ == 0 && !(ours && same(st.st_mtim, s->our_mtime) && same(st.st_ctim, s->our_ctime))) {
+		s->mtime = st.st_mtim;
+		s->ctime = st.st_ctim;
+	}
+}
+
+void foldertimes_end(struct foldertimes *t, int dirfd)
+{
+	struct stat st;
+
+	if (fstat(dirfd, &st))
+		return;
+	lock_scope(&t->lock);
+	struct slot *s = slot_of(t, st.st_dev, st.st_ino);
+
+	if (!is_for(s, st.st_dev, st.st_ino) || s->under_way == 0)
+		return;
+	s->under_way--;
+	s->our_mtime = st.st_mtim;
+	s->our_ctime = st.st_ctim;
+}
+
+void foldertimes_show(struct foldertimes *t, struct snap_attr *attr)
+{
+	lock_scope(&t->lock);
+	const struct slot *s = slot_of(t, attr->key_dev, attr->key_ino);
+
+	if (!is_for(s, attr->key_dev, attr->key_ino))
+		return;
+	if (s->under_way == 0 && !(same(attr->mtime, s->our_mtime) && same(attr->ctime, s->our_ctime)))
+		return; /* somebody changed it since */
+	attr->mtime = s->mtime;
+	attr->ctime = s->ctime;
+}

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# attributes.sh - what stat says: sizes that are true, numbers that stay, times that tell every change and nothing else.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+db=$SRC/db.sqlite3
+seen=$MNT/db.sqlite3
+make_db "$SRC/still.sqlite3"
+make_db "$SRC/roll.sqlite3" --journal delete
+echo text >"$SRC/plain.txt"
+writer_start app --db "$db" --paused
+writer_do app 'commit 20'
+chmod 640 "$db"
+chown 12:34 "$db"
+mount_fs "$SRC"
+
+of() { stat -c "$1" "${2:-$seen}"; }
+equal 'mode and owner' "$(of '%a %u:%g')" '640 12:34'
+chmod 604 "$db"
+chown 56:78 "$db"
+equal 'mode and owner after a change' "$(of '%a %u:%g')" '604 56:78'
+chown 0:0 "$db"
+equal 'links' "$(of %h)" 1
+equal 'size' "$(of %s)" "$(wc -c <"$seen")"
+equal 'blocks' "$(of %b)" $((($(of %s) + 511) / 512))
+equal 'ctime' "$(of %.9Z)" "$(of %.9Y)"
+for name in still.sqlite3 roll.sqlite3 plain.txt; do
+	equal "$name: size" "$(of %s "$MNT/$name")" "$(wc -c <"$MNT/$name")"
+done
+[ "$(stat -c %i "$MNT"/*.sqlite3 "$MNT/plain.txt" | sort -u | wc -l)" -eq 4 ] || die "two files of one inode number"
+
+# newer A B: the time A (seconds.nanoseconds) is after B.
+newer() { python3 -c 'import sys; from decimal import Decimal as D; sys.exit(D(sys.argv[1]) <= D(sys.argv[2]))' "$1" "$2"; }
+ino=$(of %i)
+still=$(of '%.9Y %i %s' "$MNT/still.sqlite3")
+times=()
+for i in $(seq 12); do
+	writer_do app 'commit 1'
+	cat "$seen" >/dev/null
+	times+=("$(of %.9Y)")
+	equal 'time of the same version' "$(cat "$seen" >/dev/null && of %.9Y)" "${times[-1]}"
+	equal 'inode number' "$(of %i)" "$ino"
+	[ "$i" = 1 ] || newer "${times[-1]}" "${times[-2]}" || die "commit $i: ${times[-1]} is not after ${times[-2]}"
+done
+newer "$(date +%s).999999999" "$(python3 -c "print(${times[-1]%.*} - 1)")" || die "${times[-1]} is more than a second ahead"
+equal 'a database that nobody changed' "$(of '%.9Y %i %s' "$MNT/still.sqlite3")" "$still"
+cat "$MNT/still.sqlite3" >/dev/null
+equal 'a database that was only read' "$(of '%.9Y %i %s' "$MNT/still.sqlite3")" "$still"
+
+# Over a remount: the same version keeps its time, the next is later.
+last=${times[-1]}
+unmount
+mount_fs "$SRC"
+cat "$seen" >/dev/null
+equal 'inode number after a remount' "$(of %i)" "$ino"
+remounted=$(of %.9Y)
+[ "$remounted" = "$last" ] || newer "$remounted" "$last" || die "a remount went back from $last to $remounted"
+equal 'still after a remount' "$(of '%.9Y %i %s' "$MNT/still.sqlite3")" "$still"
+writer_do app 'commit 1'
+cat "$seen" >/dev/null
+newer "$(of %.9Y)" "$remounted" || die "the commit after a remount is not newer"
+
+# rsync sends what changed, and nothing else.
+if command -v rsync >/dev/null; then
+	transferred() { rsync -a --stats "$MNT/" "$T/out/" | sed -n 's/^Number of regular files transferred: //p'; }
+	transferred >/dev/null
+	equal 'second rsync' "$(transferred)" 0
+	# Times run at most a second ahead of the clock, and rsync compares whole seconds: as with ordinary files, what changes
+	# often within a second needs that second to pass.
+	clock_past() { [ "$(date +%s)" -gt "$1" ]; }
+	wait_for 5 clock_past "$(of %Y)" || die "$(of %Y) is more than a second ahead"
+	writer_do app 'commit 1'
+	# What was looked at within a clock tick of its change may have changed again unseen: a remount would show it as new.
+	settled() { [ "$(($(date +%s%N) / 1000000))" -gt "$(($(stat -c %.3Y "$db-wal" | tr -d .) + 100))" ]; }
+	wait_for 5 settled
+	equal 'rsync after a commit' "$(transferred)" 1
+	equal 'rsync after that' "$(transferred)" 0
+	unmount
+	mount_fs "$SRC"
+	equal 'rsync after a remount' "$(transferred)" 0
+fi
+
+# The application's close folds the WAL in, if need be ours after it; the content is the same.
+cp "$seen" "$T/before"
+writer_stop app
+closed() { [ ! -e "$db-wal" ]; }
+wait_for 8 closed || die "the WAL stays after the last close"
+cmp "$seen" "$T/before" || die "other bytes after the application has gone"
+cmp "$seen" "$db" || die "the file at rest is not what is shown"
+equal 'size after the application has gone' "$(of %s)" "$(stat -c %s "$db")"
+must_fail any 'No such file' stat "$MNT/no-such-file"
+
+# Permissions are those of the live files, for others too.
+if command -v setpriv >/dev/null; then
+	chmod 600 "$db"
+	as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+	chmod 755 "$T"
+	must_fail any 'Permission denied' as_nobody cat "$seen"
+	chmod 644 "$db"
+	as_nobody cat "$seen" >/dev/null || die "nobody may read a 0644 database"
+	chmod 700 "$SRC"
+	must_fail any 'Permission denied' as_nobody cat "$seen"
+fi

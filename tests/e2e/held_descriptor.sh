@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# held_descriptor.sh - one descriptor is held while the application writes at full speed, then many overlapping short readers:
+# the bytes stay, the WAL is bounded, the application sees no error.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+hold=$((SLOW ? 40 : 8))
+db=$SRC/db.sqlite3
+writer_start app --db "$db" --busy-timeout 0 --big-row 100000 --rollback-every 13
+mount_fs "$SRC"
+
+# The largest -wal that is ever seen goes to $T/peak.
+watch_wal() {
+	local size peak=0
+	while kill -0 "$1" 2>/dev/null; do
+		size=$(stat -c %s "$db-wal" 2>/dev/null || echo 0)
+		[ "$size" -le "$peak" ] || { peak=$size && echo "$peak" >"$T/peak"; }
+		read -r -t 0.05 <> <(:) || :
+	done
+}
+
+echo 0 >"$T/peak"
+reader --file "$MNT/db.sqlite3" --ack "$T/app.ack" --hold "$hold" --out "$T/held" >"$T/reader.out" &
+holder=$!
+CHILDREN+=("$holder")
+watch_wal "$holder"
+wait "$holder" || die "the held descriptor: status $?"
+check_copy "$T/held" >/dev/null || die "what was held"
+held_peak=$(cat "$T/peak")
+note "WAL beside a descriptor held for $hold s: at most $((held_peak >> 20)) MiB"
+[ "$held_peak" -lt $((300 << 20)) ] || die "the WAL grew to $held_peak bytes beside one reader"
+
+# Twenty readers at a time, half a second each, none of which leaves a gap.
+echo 0 >"$T/peak"
+copyloop --file "$MNT/db.sqlite3" --ack "$T/app.ack" --seconds "$hold" --threads 20 --styles slow --slow-ms 500 \
+	--min-distinct 5 >"$T/loop.out" 2>"$LOGS/loop.err" &
+loop=$!
+CHILDREN+=("$loop")
+watch_wal "$loop"
+wait "$loop" || die "overlapping readers: status $?"
+note "$(cat "$T/loop.out")"
+peak=$(cat "$T/peak")
+note "WAL beside overlapping readers: at most $((peak >> 20)) MiB"
+[ "$peak" -lt $((300 << 20)) ] || die "the WAL grew to $peak bytes beside overlapping readers"

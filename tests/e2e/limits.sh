@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# limits.sh - out of descriptors, out of room for the spool: a clear error for whom it concerns, recovery when there is room again,
+# and the application notices nothing.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+allow_log 'Too many open files|No space left|cannot be opened: a spool needs|cannot be spooled: a spool needs|held back for a slow reader|the snapshot was given up'
+
+note 'few descriptors'
+for i in $(seq 100); do make_db "$SRC/$i.sqlite3" --rows 20 --commits 3; done
+mount_fs "$SRC"
+prlimit --pid "$(fs_pid "$MNT")" --nofile=200:200
+python3 - "$MNT" <<'PY' || die "descriptors"
+import errno, os, sys
+held, errors = [], {}
+for i in range(1, 101):
+    try:
+        fd = os.open(f"{sys.argv[1]}/{i}.sqlite3", os.O_RDONLY)
+        held.append(fd)
+        assert os.pread(fd, 16, 0) == b"SQLite format 3\0", i
+    except OSError as e:
+        errors[e.errno] = errors.get(e.errno, 0) + 1
+print("#", len(held), "opened;", {errno.errorcode[k]: v for k, v in errors.items()})
+if set(errors) - {errno.EMFILE}:
+    sys.exit("another error than EMFILE")
+for fd in held:
+    assert len(os.pread(fd, 1 << 20, 0)) == os.fstat(fd).st_size
+    os.close(fd)
+PY
+readable() { sha256sum "$MNT"/*.sqlite3 >"$T/sums" && [ "$(wc -l <"$T/sums")" -eq 100 ]; }
+wait_for 20 readable || die "does not recover: $(sha256sum "$MNT"/*.sqlite3 2>&1 | grep -v sqlite3$ | head -3)"
+(cd "$MNT" && sha256sum ./*.sqlite3) >"$T/seen"
+unmount
+(cd "$SRC" && sha256sum ./*.sqlite3) | cmp - "$T/seen" || die "other bytes"
+rm "$SRC"/*
+
+note 'a store without room'
+mkdir "$T/tiny"
+plain_mount -t tmpfs -o size=24m none "$T/tiny"
+STORE=$T/tiny/store
+mkdir "$STORE"
+make_db "$SRC/large.sqlite3" --journal delete --big-row 2000000 --big-every 5
+make_db "$SRC/small.sqlite3" --journal delete --rows 100
+writer_start app --db "$SRC/app.sqlite3" --busy-timeout 0 --big-row 100000 --big-every 10 --keep 2000 --rate 300 --paused
+writer_do app 'commit 2000'
+writer_do app resume
+mount_fs -o wal_limit=4M,wal_max=32M "$SRC"
+[ "$(stat -c %s "$SRC/large.sqlite3")" -gt $((8 << 20)) ] || die "not large"
+must_fail any 'No space left' cat "$MNT/large.sqlite3"
+commits_of "$MNT/small.sqlite3" >/dev/null || die "a small one beside it"
+
+# A reader that cannot be spooled ends with an error at last; the WAL stays bounded and the application goes on.
+status=0
+reader --file "$MNT/app.sqlite3" --ack "$T/app.ack" --hold 6 --out "$T/held" >"$T/reader.out" 2>"$LOGS/reader.err" || status=$?
+note "the reader that could not be spooled: status $status"
+[ "$status" -eq 0 ] || [ "$status" -eq 4 ] || die "status $status: $(cat "$LOGS/reader.err")"
+[ "$status" -eq 0 ] || grep -q 'Input/output error' "$LOGS/reader.err" || die "$(cat "$LOGS/reader.err")"
+wal=$(stat -c %s "$SRC/app.sqlite3-wal")
+[ "$wal" -lt $((64 << 20)) ] || die "the WAL grew to $wal bytes"
+copyloop --file "$MNT/app.sqlite3" --ack "$T/app.ack" --copies 20 --styles read,pread --min-distinct 3 || die "bad copies"
+
+note 'room again'
+mount -o remount,size=200m "$T/tiny"
+commits_of "$MNT/large.sqlite3" >/dev/null || die "does not recover"
+copyloop --file "$MNT/app.sqlite3" --ack "$T/app.ack" --copies 10 --slow-ms 300 || die "bad copies"

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# reflink.sh - on file systems that clone (btrfs, xfs) a slow reader costs a clone, not a copy: the bytes stay, the WAL is
+# bounded, nothing is left in the database's folder.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+need losetup strace
+
+for type in btrfs xfs; do
+	if ! command -v "mkfs.$type" >/dev/null; then
+		note "mkfs.$type is not installed"
+		continue
+	fi
+	note "$type"
+	dir=$SRC/$type
+	loop_mount "$type" 600M "$dir"
+	mkdir "$dir/app"
+	db=$dir/app/db.sqlite3
+	rollback=$dir/app/rollback.sqlite3
+	head -c 4096 /dev/urandom >"$dir/probe"
+	cp --reflink=always "$dir/probe" "$dir/probe2" || skip "$type here does not clone"
+	make_db "$rollback" --journal delete --big-row 2000000 --big-every 2
+	writer_start "$type" --db "$db" --busy-timeout 0 --big-row 100000
+	mount_at "$T/$type.mnt" -o wal_limit=4M "$dir/app"
+	seen=$T/$type.mnt
+	strace -f -qq -e trace=ioctl -o "$T/$type.trace" -p "$(fs_pid "$seen")" 2>"$LOGS/strace" &
+	tracer=$!
+	CHILDREN+=("$tracer")
+	traced() { grep -q '^TracerPid:[[:space:]]*[1-9]' "/proc/$(fs_pid "$seen")/status"; }
+	wait_for 10 traced || note 'strace cannot attach'
+
+	reader --file "$seen/db.sqlite3" --ack "$T/$type.ack" --hold 4 --out "$T/held" >/dev/null || die "$type: the held descriptor: status $?"
+	check_copy "$T/held" >/dev/null || die "$type: what was held"
+	copyloop --file "$seen/db.sqlite3" --ack "$T/$type.ack" --copies 60 --threads 6 --slow-ms 400 --styles slow,read,mmap \
+		--min-distinct 5 || die "$type: bad copies"
+	copyloop --file "$seen/rollback.sqlite3" --copies 8 --slow-ms 20 || die "$type: bad copies of a rollback database"
+	kill -INT "$tracer"
+	wait "$tracer" 2>/dev/null || :
+	if [ -s "$T/$type.trace" ]; then
+		grep -q 'FICLONE.*= 0' "$T/$type.trace" || die "$type: nothing was cloned: $(sort "$T/$type.trace" | uniq -c | head)"
+	fi
+	writer_stop "$type"
+	unmount "$seen"
+	equal "$type: files" "$(find "$dir/app" -mindepth 1 -printf '%f\n' | sort | tr '\n' ' ')" 'db.sqlite3 rollback.sqlite3 '
+done

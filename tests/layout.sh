@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# layout.sh TOP: what the build cannot see of the shape of the sources. Dependencies point one way, fs/ to src/, through
+# sqlsnap.h alone; every test that stands in the folders is run.
+set -eu -o pipefail
+cd "$1"
+faults=0
+
+refuse() {
+	[ -z "$2" ] || { printf '%s:\n%s\n' "$1" "$2" && faults=$((faults + 1)); }
+}
+includes() { grep -nE "^[[:space:]]*#[[:space:]]*include[[:space:]]*[<\"]$1[>\"]" "${@:2}" || :; }
+
+refuse 'src/ includes a FUSE header' "$(includes '[^>"]*fuse[^>"]*' src/*.[ch])"
+refuse 'fs/ includes sqlite3.h' "$(includes 'sqlite3\.h' fs/*.[ch])"
+for header in src/*.h; do
+	name=$(basename "$header")
+	case $name in sqlsnap.h | cleanup.h | clock.h) continue ;; esac
+	[ ! -e "fs/$name" ] || continue
+	refuse "fs/ includes a header of src/ other than sqlsnap.h" "$(includes "[^>\"]*${name/./\\.}" fs/*.[ch] | grep -E "[</\"]${name/./\\.}[>\"]" || :)"
+done
+for file in tests/unit/test_*.c; do
+	name=${file##*/test_}
+	grep -qE "^  '${name%.c}':" tests/unit/meson.build || refuse 'a unit test that nobody runs' "$file"
+done
+for file in tests/e2e/*.sh; do
+	name=$(basename "$file" .sh)
+	[ "$name" = lib ] || grep -qE "^  '$name':" tests/meson.build || refuse 'an end-to-end test that nobody runs' "$file"
+	[ "$name" = lib ] || [ -x "$file" ] || refuse 'not executable' "$file"
+done
+exit "$((faults > 0))"
