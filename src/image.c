@@ -270,7 +270,7 @@ static int past_end(const struct image *im, const struct backing *b, uint64_t of
 	int rc = db_size(b, &size);
 
 	if (!rc && page != LOCK_BYTE / im->page_size && page * im->page_size >= size)
-		rc = -EIO;
+		rc = -ENXIO;
 	*zeros = (size_t)((page + 1) * im->page_size - offset);
 	return rc;
 }
@@ -373,6 +373,8 @@ int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uin
 	if (b->conn && !conn_intact(b->conn, max_frame, im->salt)) {
 		image_kill(im);
 		rc = err_set(err, -EIO, "the read lock on the database was lost; other versions can still be read");
+	} else if (rc == -ENXIO) {
+		rc = err_set(err, -EIO, "somebody cut the live file off below it");
 	} else if (rc) {
 		err_set(err, rc, "reading failed: %s", strerror(-rc));
 	}

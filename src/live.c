@@ -204,6 +204,7 @@ static void account_pin(struct live *live, const struct wal_header *start, int64
 	if (!live->has_base || gap || (live->has_base_salt ? memcmp(live->base_salt, start->salt, sizeof(start->salt)) != 0
 							   : live->pins == 0)) {
 		live->has_base = true;
+		live->allowance = 0;
 		live->has_base_salt = start->max_frame > 0;
 		live->base_frame = start->max_frame;
 		memcpy(live->base_salt, start->salt, sizeof(live->base_salt));
@@ -305,25 +306,23 @@ uint64_t live_held_back(struct live *live)
 	return (uint64_t)(now.max_frame - live->base_frame) * (now.page_size + WAL_FRAME_HEADER);
 }
 
-int64_t live_gap_wait(struct live *live, uint64_t limit)
+bool live_is_full(struct live *live, uint64_t limit)
 {
-	int64_t left;
+	uint64_t held = live_held_back(live);
 
-	if (live_held_back(live) < limit)
-		return 0;
 	lock_scope(&live->lock);
-	if (live->pins == 0) {
-		left = live->gap_since + LIVE_GAP_NS - monotonic_ns();
-		if (left <= 0)
-			return 0;
-	}
-	return 2 * NS_PER_MS;
+	if (held < limit + live->allowance)
+		return false;
+	return live->pins > 0 || monotonic_ns() - live->gap_since < LIVE_GAP_NS;
 }
 
-void live_gap_skip(struct live *live)
+void live_allow(struct live *live, uint64_t limit)
 {
+	uint64_t held = live_held_back(live);
+
 	lock_scope(&live->lock);
-	live->has_base = false;
+	while (live->allowance + limit <= held)
+		live->allowance += limit;
 }
 
 /* Who holds what on the -shm; false when that cannot be told. */

@@ -48,6 +48,7 @@ struct live {
 	bool has_base_salt;  /* false: the WAL was empty then, and gets its salt with its first frame */
 	uint8_t base_salt[8];
 	uint32_t base_frame; /* max_frame when that pin began */
+	uint64_t allowance;  /* bytes beyond the limit, because a gap was waited for in vain */
 
 	pthread_mutex_t clone_lock;
 	struct rawfd clone; /* a descriptor for FICLONE, opened once; guarded by clone_lock */
@@ -87,13 +88,10 @@ bool conn_intact(struct conn *conn, uint32_t max_frame, const uint8_t salt[8]);
 /* Bytes of WAL that were added since the last gap and that our pins may be holding back. 0 without pins. */
 uint64_t live_held_back(struct live *live);
 
-/*
- * Whether a new pin may begin: 0 yes; otherwise nanoseconds after which to ask again, because LIMIT bytes are held back and
- * the WAL has had no gap yet.
- */
-int64_t live_gap_wait(struct live *live, uint64_t limit);
-/* Gives up waiting for a gap: the account starts anew. */
-void live_gap_skip(struct live *live);
+/* Whether LIMIT bytes are held back: pins should end, and new ones wait until the WAL has had its gap. */
+bool live_is_full(struct live *live, uint64_t limit);
+/* Gives up waiting for the gap: LIMIT bytes more may be held back until there is one. */
+void live_allow(struct live *live, uint64_t limit);
 
 /* Looks at who else is connected, for the close that is to come; true when another process waits for readers to go. Costs a
  * read of /proc/locks. */

@@ -14,6 +14,7 @@
 #include "clock.h"
 
 #define TRIES 4
+#define GAP_POLL_NS (2 * NS_PER_MS) /* nobody tells us when an application starts its WAL over */
 
 /* Bytes for a version, on their way to a generation. */
 struct binding {
@@ -287,24 +288,22 @@ static int bind_once(struct source *s, struct binding *b, int64_t deadline, stru
 	return rc;
 }
 
-/* Lets the WAL have its gap: waits while our pins hold back too much, a second at most. */
+/* Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and it started over, two seconds
+ * at most. Where spooling fails, waiting does not help. */
 static void wait_for_gap(struct source *s)
 {
-	int64_t deadline = monotonic_ns() + LIVE_GAP_NS;
+	uint64_t limit = s->core->config.wal_limit;
+	int64_t now = monotonic_ns(), deadline = now + SOURCE_WAIT_NS;
 
 	pthread_mutex_lock(&s->lock);
-	while (s->draining && wait_change(s, deadline))
-		;
-	while (s->live && !s->draining) {
-		int64_t wait = live_gap_wait(s->live, s->core->config.wal_limit);
-
-		if (wait == 0)
-			break;
-		if (monotonic_ns() >= deadline) {
-			live_gap_skip(s->live);
+	while (s->draining || (s->live && now >= s->no_spool_until && live_is_full(s->live, limit))) {
+		now = monotonic_ns();
+		if (now >= deadline) {
+			if (s->live)
+				live_allow(s->live, limit);
 			break;
 		}
-		wait_change(s, monotonic_ns() + wait);
+		wait_change(s, now + GAP_POLL_NS);
 	}
 	pthread_mutex_unlock(&s->lock);
 }

@@ -231,7 +231,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		kill_oldest(s, held);
 	else if (draining || !may_spool)
 		return;
-	else if (held >= s->core->config.wal_limit || awaited)
+	else if (live_is_full(live, s->core->config.wal_limit) || awaited)
 		start_drain(s, now, false);
 	else if (now - since > SOURCE_OLD_PIN_NS)
 		start_drain(s, now - SOURCE_OLD_PIN_NS, !small);
