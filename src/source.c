@@ -237,7 +237,7 @@ static int settle(struct source *s, const struct sample *sample, struct snap_gen
 	} else if (!cur->bound) {
 		cur->mtime_ns = source_mtime(s, sample);
 		cur->version = sample->version;
-	} else {
+	} else if (sample->version.has_header || !cur->version.has_header) {
 		/* The same content seen later: its times are safer to compare with from now on. */
 		cur->version = sample->version;
 	}

@@ -39,6 +39,7 @@ struct source {
 	int refused;		/* constant; -EREMOTE: its file system does not share locks, for REFUSAL's reason */
 	struct snap_err refusal;
 	bool connecting;	/* somebody is at it, outside the lock */
+	bool awaited;		/* at the last round another process was waiting for readers to go */
 	bool draining;		/* pins are being spooled: no new ones */
 	bool ending;
 	int64_t no_spool_until; /* CLOCK_MONOTONIC; spooling failed: not again before that */

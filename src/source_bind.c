@@ -209,9 +209,10 @@ static int bind_pin(struct live *live, struct binding *b, struct snap_err *err)
 {
 	struct spool_flat flat = SPOOL_FLAT_INIT;
 	struct conn *conn;
-	int rc = live_pin(live, monotonic_ns() + SOURCE_WAIT_NS, &conn, err);
+	int answer = live_pin(live, monotonic_ns() + SOURCE_WAIT_NS, &conn, err);
+	int rc;
 
-	switch (rc) {
+	switch (answer) {
 	case 0:
 		return bind_pinned(live, conn, b, err);
 	case PIN_ROLLBACK:
@@ -226,11 +227,13 @@ static int bind_pin(struct live *live, struct binding *b, struct snap_err *err)
 			return err_set(err, -EIO, "not a database");
 		return -ESTALE;
 	default:
-		return rc;
+		return answer;
 	}
 	if (rc)
 		return rc;
 	b->sample.version.incarnation = live->incarnation;
+	if (answer == PIN_UNRELIABLE)
+		flat.seen_ns = 0; /* stat(2) of a -wal does not tell what of it is committed: equal to nothing */
 	return bind_flat(b, &flat, err);
 }
 

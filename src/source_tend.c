@@ -211,11 +211,14 @@ void source_lose(struct source *s, struct live *live)
 static void tend_wal(struct source *s, struct live *live, int64_t now)
 {
 	uint64_t held = live_held_back(live);
-	bool awaited = live_observe(live);
+	bool awaiting = live_observe(live), awaited;
 	bool draining, may_spool, small;
 	int64_t since = now;
 
 	pthread_mutex_lock(&s->lock);
+	/* For a moment every checkpoint looks like one that waits. */
+	awaited = awaiting && s->awaited;
+	s->awaited = awaiting;
 	draining = s->draining;
 	may_spool = now >= s->no_spool_until;
 	small = s->current && s->current->size + held < SOURCE_SMALL;

@@ -238,7 +238,6 @@ int store_load_seen(struct store *s, const char *source, struct store_seen *out)
 		return -ENOENT;
 	*out = file.seen;
 	out->version.incarnation = 0; /* another process's numbers */
-	out->version.has_header = false;
 	return 0;
 }
 

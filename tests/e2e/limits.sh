@@ -4,7 +4,7 @@
 # and the application notices nothing.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
-allow_log 'Too many open files|No space left|cannot be opened: a spool needs|cannot be spooled: a spool needs|held back for a slow reader|the snapshot was given up'
+allow_log 'Too many open files|unable to open database file|No space left|cannot be opened: a spool needs|cannot be spooled: a spool needs|held back for a slow reader|the snapshot was given up'
 
 note 'few descriptors'
 for i in $(seq 100); do make_db "$SRC/$i.sqlite3" --rows 20 --commits 3; done
@@ -27,6 +27,7 @@ for fd in held:
     assert len(os.pread(fd, 1 << 20, 0)) == os.fstat(fd).st_size
     os.close(fd)
 PY
+grep -q 'Too many open files' "$LOG" || fault "the log does not say why they could not be opened: $(tail -n 2 "$LOG")"
 readable() { sha256sum "$MNT"/*.sqlite3 >"$T/sums" && [ "$(wc -l <"$T/sums")" -eq 100 ]; }
 wait_for 20 readable || die "does not recover: $(sha256sum "$MNT"/*.sqlite3 2>&1 | grep -v sqlite3$ | head -3)"
 (cd "$MNT" && sha256sum ./*.sqlite3) >"$T/seen"
