@@ -234,7 +234,7 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 		snap_gen_unref(moved);
 		rc = -ESTALE;
 	} else if (rc) {
-		log_error("\"%s\" cannot be opened: %s", node->name, err->text[0] ? err->text : strerror(-rc));
+		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc), err->text[0] ? ": " : "", err->text);
 	} else if (node->gen) {
 		redirect_drop(&fs->redirects, job->tid, node->gen);
 	}
@@ -320,7 +320,7 @@ static void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, st
 	if (buffer)
 		n = handle_read(h, buffer, size, (uint64_t)offset, &err);
 	if (n < 0 && !atomic_exchange(&h->failed, true))
-		log_error("reading \"%s\" failed: %s", h->node->name, err.text[0] ? err.text : strerror((int)-n));
+		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror((int)-n), err.text[0] ? ": " : "", err.text);
 	if (n < 0)
 		reply_error(req, (int)n);
 	else

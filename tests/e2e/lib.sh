@@ -127,6 +127,8 @@ wait_daemon() {
 	local status=0 pid=${DAEMON_PID[$1]}
 	wait_for 40 gone_or_zombie "$pid" || {
 		fault "the daemon of $1 does not end"
+		grep -H . "/proc/$pid/task/"*/{comm,wchan,syscall} >"$LOGS/hanging" || :
+		! command -v gdb >/dev/null || gdb -p "$pid" -batch -ex 'thread apply all bt 12' >>"$LOGS/hanging" 2>&1 || :
 		kill -9 "$pid" 2>/dev/null || :
 	}
 	wait "$pid" || status=$?
@@ -251,7 +253,7 @@ check_logs() {
 	fi
 	for file in "$LOGS"/daemon*.log; do
 		[ -e "$file" ] || continue
-		text=$("${filter[@]}" <"$file" | grep -iE "$SUSPICIOUS" | head -20) || :
+		text=$(sed "s|$T||g" "$file" | "${filter[@]}" | grep -iE "$SUSPICIOUS" | head -20) || :
 		[ -z "$text" ] || fault "suspicious words in the log: $text"
 	done
 	for file in "$LOGS"/*san.*; do
@@ -302,7 +304,7 @@ last_exit() {
 	[ "$status" -ne 0 ] || [ "$FAULTS" -eq 0 ] || status=1
 	if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
 		for file in "$LOGS"/*; do
-			[ ! -s "$file" ] || { printf -- '--- %s\n' "${file##*/}" && tail -n 40 "$file"; } >&2
+			[ ! -s "$file" ] || { printf -- '--- %s\n' "${file##*/}" && tail -n 60 "$file"; } >&2
 		done
 		status=1
 	fi
