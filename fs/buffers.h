@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * buffers.h - memory for READ, kept between requests: a fresh mebibyte from malloc(3) for each would cost as much in page
- * faults as the copying itself.
+ * buffers.h - memory for READ, kept between requests: a fresh mebibyte from malloc(3) for each would cost as
+ * much in page faults as the copying itself.
  */
 #ifndef SQLSNAPFS_BUFFERS_H
 #define SQLSNAPFS_BUFFERS_H

@@ -2,8 +2,8 @@
 /*
  * handle.h - what an open descriptor is. No FUSE calls, so that it is tested without a mount.
  *
- * A handle belongs to the descriptors that the kernel opened it for; RELEASE ends it. Reads of one handle may come from
- * several threads at once.
+ * A handle belongs to the descriptors that the kernel opened it for; RELEASE ends it. Reads of one handle may
+ * come from several threads at once.
  */
 #ifndef SQLSNAPFS_HANDLE_H
 #define SQLSNAPFS_HANDLE_H
@@ -23,7 +23,7 @@ struct handle {
 	enum handle_kind kind;
 	struct node *node; /* a reference */
 	union {
-		struct snap_gen *gen; /* opened; the reference is the node's */
+		struct snap_gen *gen;	/* opened; the reference is the node's */
 		struct snap_file *file; /* owned */
 		struct snap_list *list; /* owned */
 	};
@@ -36,8 +36,8 @@ enum handle_answer {
 };
 
 /*
- * Opens what NODE is for reading. 0 and *OUT, owned by the caller; with MAY_WAIT false HANDLE_WOULD_WAIT instead of waiting;
- * HANDLE_MOVED with a reference in *MOVED. -errno with words in ERR.
+ * Opens what NODE is for reading. 0 and *OUT, owned by the caller; with MAY_WAIT false HANDLE_WOULD_WAIT
+ * instead of waiting; HANDLE_MOVED with a reference in *MOVED. -errno with words in ERR.
  */
 int handle_open(struct handle **out, struct snap *snap, struct nodes *nodes, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err);

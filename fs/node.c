@@ -60,7 +60,8 @@ static void free_node(struct node *n)
 	free(n);
 }
 
-/* Takes N, and the parents that lived for it, out of the tables if nobody needs them; chained by next_id. Lock held. */
+/* Takes N, and the parents that lived for it, out of the tables if nobody needs them; chained by next_id.
+ * Lock held. */
 static struct node *collect(struct nodes *nodes, struct node *n)
 {
 	struct node *dead = NULL;
@@ -180,8 +181,8 @@ int node_enter(struct nodes *nodes, struct node *parent, const char *name, const
 		return -ENOMEM;
 	pthread_mutex_lock(&nodes->lock);
 	n = nodes->by_name[hash_name(parent, name)];
-	while (n && (n->parent != parent || n->kind != attr->kind || n->key[0] != key[0] || n->key[1] != key[1] ||
-		     strcmp(n->name, name) != 0))
+	while (n && (n->parent != parent || n->kind != attr->kind || n->key[0] != key[0] ||
+		     n->key[1] != key[1] || strcmp(n->name, name) != 0))
 		n = n->next_name;
 	if (!n) {
 		n = fresh;

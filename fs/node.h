@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * node.h - names and nodeids. A node is what one name led to at one look: its nodeid is a 64-bit counter that is never used
- * again, so that a nodeid means one generation (or one inode, or one folder) for ever and the kernel's page cache for it is
- * always right.
+ * node.h - names and nodeids. A node is what one name led to at one look: its nodeid is a 64-bit counter that
+ * is never used again, so that a nodeid means one generation (or one inode, or one folder) for ever and the
+ * kernel's page cache for it is always right.
  *
- * A node lives as long as the kernel remembers it (lookups), or somebody here holds a reference (an open handle, a child, a
- * request under way).
+ * A node lives as long as the kernel remembers it (lookups), or somebody here holds a reference (an open
+ * handle, a child, a request under way).
  */
 #ifndef SQLSNAPFS_NODE_H
 #define SQLSNAPFS_NODE_H
@@ -18,12 +18,12 @@
 #define NODE_BUCKETS 4096u
 
 struct node {
-	uint64_t id;	      /* constant, as are parent, name, kind, gen and the key */
-	struct node *parent;  /* a reference; NULL: the root */
-	char *name;	      /* owned */
+	uint64_t id;	     /* constant, as are parent, name, kind, gen and the key */
+	struct node *parent; /* a reference; NULL: the root */
+	char *name;	     /* owned */
 	enum snap_kind kind;
 	struct snap_gen *gen; /* a reference; SNAP_DATABASE only */
-	uint64_t key[2];      /* what makes it this node and no other: the generation's id, or st_dev and st_ino */
+	uint64_t key[2]; /* what makes it this node and no other: the generation's id, or st_dev and st_ino */
 	/* guarded by nodes->lock */
 	uint64_t lookups; /* that the kernel has not forgotten */
 	unsigned refs;
@@ -47,8 +47,8 @@ struct node *node_ref(struct nodes *nodes, struct node *node);
 void node_put(struct nodes *nodes, struct node *node); /* Accepts NULL. */
 
 /*
- * The node for NAME in PARENT as it was looked up (GEN for databases, else NULL), found or made, with one lookup more.
- * -ENOMEM.
+ * The node for NAME in PARENT as it was looked up (GEN for databases, else NULL), found or made, with one
+ * lookup more. -ENOMEM.
  */
 int node_enter(struct nodes *nodes, struct node *parent, const char *name, const struct snap_attr *attr,
 	       struct snap_gen *gen, uint64_t *id);

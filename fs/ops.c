@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops.c - the table of low-level operations: decode, call, one reply. What a file or a database is, is known elsewhere.
+ * ops.c - the table of low-level operations: decode, call, one reply. What a file or a database is, is known
+ * elsewhere.
  *
- * What must stay true: nothing touches a handle or a node after its reply; what may wait for a live database is answered from
- * a thread of the library's, never from the session's loop; entries and attributes have a timeout of 0, for the only thing
- * that the kernel may believe without asking is the page cache of a nodeid.
+ * What must stay true: nothing touches a handle or a node after its reply; what may wait for a live database
+ * is answered from a thread of the library's, never from the session's loop; entries and attributes have a
+ * timeout of 0, for the only thing that the kernel may believe without asking is the page cache of a nodeid.
  */
 #define LOG_MODULE "ops"
 #include "fs.h"
@@ -173,7 +174,8 @@ static int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 		return snap_gen_stat_at(fs->config.snap, path, node->gen, attr);
 	if (!rc)
 		rc = snap_lookup(fs->config.snap, path, attr, NULL, NULL);
-	if (!rc && node->parent && (attr->kind != node->kind || attr->key_dev != node->key[0] || attr->key_ino != node->key[1]))
+	if (!rc && node->parent &&
+	    (attr->kind != node->kind || attr->key_dev != node->key[0] || attr->key_ino != node->key[1]))
 		rc = -ESTALE;
 	return rc;
 }
@@ -224,7 +226,8 @@ struct open_job {
 };
 
 /* Ends an OPEN that did not have to wait, or has waited. */
-static void finish_open(struct open_job *job, int rc, struct handle *h, struct snap_gen *moved, const struct snap_err *err)
+static void finish_open(struct open_job *job, int rc, struct handle *h, struct snap_gen *moved,
+			const struct snap_err *err)
 {
 	struct fs *fs = job->fs;
 	struct node *node = job->node;
@@ -234,7 +237,8 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 		snap_gen_unref(moved);
 		rc = -ESTALE;
 	} else if (rc) {
-		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc), err->text[0] ? ": " : "", err->text);
+		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc),
+			  err->text[0] ? ": " : "", err->text);
 	} else if (node->gen) {
 		redirect_drop(&fs->redirects, job->tid, node->gen);
 	}
@@ -320,7 +324,8 @@ static void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, st
 	if (buffer)
 		n = handle_read(h, buffer, size, (uint64_t)offset, &err);
 	if (n < 0 && !atomic_exchange(&h->failed, true))
-		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror((int)-n), err.text[0] ? ": " : "", err.text);
+		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror((int)-n),
+			  err.text[0] ? ": " : "", err.text);
 	if (n < 0)
 		reply_error(req, (int)n);
 	else

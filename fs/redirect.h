@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * redirect.h - who is to be led where. An OPEN whose generation cannot be had answers ESTALE; the kernel then retries the whole
- * open once, from the same thread, and looks the name up again. That LOOKUP must lead to the generation that was bound
- * meanwhile, even if the database has moved on: the kernel retries only once.
+ * redirect.h - who is to be led where. An OPEN whose generation cannot be had answers ESTALE; the kernel then
+ * retries the whole open once, from the same thread, and looks the name up again. That LOOKUP must lead to
+ * the generation that was bound meanwhile, even if the database has moved on: the kernel retries only once.
  *
- * A thread is known by its id as FUSE tells it; callers in another pid namespace all have 0 and share what they are led to, for
- * a shorter time.
+ * A thread is known by its id as FUSE tells it; callers in another pid namespace all have 0 and share what
+ * they are led to, for a shorter time.
  */
 #ifndef SQLSNAPFS_REDIRECT_H
 #define SQLSNAPFS_REDIRECT_H
@@ -20,7 +20,7 @@ struct redirect_entry {
 	struct snap_gen *gen; /* a reference; NULL: free */
 	pid_t tid;
 	uint64_t parent;
-	char *name; /* owned */
+	char *name;    /* owned */
 	int64_t until; /* CLOCK_MONOTONIC, nanoseconds */
 };
 
@@ -32,7 +32,8 @@ struct redirects {
 void redirects_init(struct redirects *r);
 void redirects_finish(struct redirects *r);
 
-/* From now on TID's look at NAME in PARENT leads to GEN. A failure (no memory) only costs the caller an ESTALE. */
+/* From now on TID's look at NAME in PARENT leads to GEN. A failure (no memory) only costs the caller an
+ * ESTALE. */
 void redirect_add(struct redirects *r, pid_t tid, uint64_t parent, const char *name, struct snap_gen *gen);
 /* A reference to the generation, NULL when there is none. */
 struct snap_gen *redirect_find(struct redirects *r, pid_t tid, uint64_t parent, const char *name);

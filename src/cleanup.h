@@ -63,7 +63,8 @@ static inline void *steal_voidp(void *p)
 /* Holds MUTEX until the end of the enclosing block. */
 #define LOCK_CONCAT_(a, b) a##b
 #define LOCK_NAME_(line) LOCK_CONCAT_(lock_held_, line)
-#define lock_scope(mutex) \
-	__attribute__((cleanup(cleanup_unlock), unused)) pthread_mutex_t *LOCK_NAME_(__LINE__) = lock_guard(mutex)
+#define lock_scope(mutex)                                                                        \
+	__attribute__((cleanup(cleanup_unlock), unused)) pthread_mutex_t *LOCK_NAME_(__LINE__) = \
+		lock_guard(mutex)
 
 #endif

@@ -24,7 +24,7 @@ struct core {
 
 	pthread_mutex_t lock; /* guards the two below */
 	pthread_cond_t changed;
-	bool awake;  /* some source is connected or holds an image: the janitor goes its rounds */
+	bool awake; /* some source is connected or holds an image: the janitor goes its rounds */
 	bool ending;
 };
 

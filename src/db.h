@@ -2,9 +2,10 @@
 /*
  * db.h - the one place where a connection is opened, with its flags and hardening.
  *
- * Every connection: private cache, no threading mutex (its owner serialises), no automatic checkpoint, no checkpoint on
- * close (but DB_CLOSER), no memory mapping, no extension loading, untrusted schema, cell_size_check. Its page cache keeps
- * SQLite's default bound: we read past it, and setting it would need the schema.
+ * Every connection: private cache, no threading mutex (its owner serialises), no automatic checkpoint, no
+ * checkpoint on close (but DB_CLOSER), no memory mapping, no extension loading, untrusted schema,
+ * cell_size_check. Its page cache keeps SQLite's default bound: we read past it, and setting it would need
+ * the schema.
  */
 #ifndef SQLSNAP_DB_H
 #define SQLSNAP_DB_H
@@ -28,9 +29,9 @@ enum db_kind {
 #define DB_INIT ((struct db){NULL, NULL})
 
 /*
- * Opens NAME in the folder DIRFD (an O_PATH descriptor is enough; it must stay open as long as the connection) as
- * /proc/self/fd/DIRFD/NAME. Locks nothing and looks only at the first 100 bytes. -EINVAL: not a file name; else by
- * db_errno(). A failure leaves *DB as it was.
+ * Opens NAME in the folder DIRFD (an O_PATH descriptor is enough; it must stay open as long as the
+ * connection) as /proc/self/fd/DIRFD/NAME. Locks nothing and looks only at the first 100 bytes. -EINVAL: not
+ * a file name; else by db_errno(). A failure leaves *DB as it was.
  */
 int db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struct snap_err *err);
 /* Accepts a closed or half-opened one. */
@@ -39,9 +40,9 @@ void db_close(struct db *db);
 /* Runs SQL that returns nothing of interest. SQLite's extended result code, 0 for success. */
 int db_exec(struct db *db, const char *sql);
 
-/* SQLite's result code as -errno: BUSY and LOCKED -EBUSY, NOMEM -ENOMEM, FULL -ENOSPC, CANTOPEN the system's errno or
- * -EACCES, PERM and AUTH -EACCES, READONLY -EROFS, IOERR -ENOSPC when the system said so (a -shm that
- * cannot grow), everything else -EIO. */
+/* SQLite's result code as -errno: BUSY and LOCKED -EBUSY, NOMEM -ENOMEM, FULL -ENOSPC, CANTOPEN the system's
+ * errno or -EACCES, PERM and AUTH -EACCES, READONLY -EROFS, IOERR -ENOSPC when the system said so (a -shm
+ * that cannot grow), everything else -EIO. */
 int db_errno(struct db *db, int rc);
 /* SQLite's words for its last failure on this connection; borrowed until the next call. */
 const char *db_text(struct db *db);

@@ -5,7 +5,8 @@
 
 #include "sqlsnap.h"
 
-/* Writes the text (cut to fit) and returns CODE, so that a failure is one return statement. ERR may be NULL. */
+/* Writes the text (cut to fit) and returns CODE, so that a failure is one return statement. ERR may be NULL.
+ */
 int err_set(struct snap_err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* The same with ": strerror(errno)" behind it; returns -errno. */

@@ -14,7 +14,7 @@ struct slot {
 	uint64_t dev, ino;
 	unsigned under_way; /* begun and not ended */
 	bool used;
-	struct timespec mtime, ctime;	       /* to be shown */
+	struct timespec mtime, ctime;	      /* to be shown */
 	struct timespec our_mtime, our_ctime; /* as we left it: shown instead of these */
 };
 
@@ -72,7 +72,8 @@ void foldertimes_begin(struct foldertimes *t, int dirfd)
 	if (!ours)
 		*s = (struct slot){.dev = st.st_dev, .ino = st.st_ino, .used = true};
 	/* What stands there now is to be shown, unless we left it so. */
-	if (s->under_way++ == 0 && !(ours && same(st.st_mtim, s->our_mtime) && same(st.st_ctim, s->our_ctime))) {
+	if (s->under_way++ == 0 &&
+	    !(ours && same(st.st_mtim, s->our_mtime) && same(st.st_ctim, s->our_ctime))) {
 		s->mtime = st.st_mtim;
 		s->ctime = st.st_ctim;
 	}

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * foldertimes.h - times of folders as if our sidecars had never come and gone. Connecting to an idle WAL database makes a -wal
- * and a -shm beside it, and closing removes them: both change the times of the folder, and tar(1) says of it "file changed as
- * we read it".
+ * foldertimes.h - times of folders as if our sidecars had never come and gone. Connecting to an idle WAL
+ * database makes a -wal and a -shm beside it, and closing removes them: both change the times of the folder,
+ * and tar(1) says of it "file changed as we read it".
  *
- * A change that somebody else makes in the same instant is hidden with ours until the next one. A table of fixed size; a folder
- * that finds no room in it shows its own times.
+ * A change that somebody else makes in the same instant is hidden with ours until the next one. A table of
+ * fixed size; a folder that finds no room in it shows its own times.
  */
 #ifndef SQLSNAP_FOLDERTIMES_H
 #define SQLSNAP_FOLDERTIMES_H

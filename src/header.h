@@ -13,12 +13,13 @@
 #define HEADER_SIZE 100
 
 struct header {
-	uint32_t page_size;	 /* bytes, a power of two from 512 to 65536 */
-	uint8_t write_version;	 /* 1 rollback journal, 2 WAL */
+	uint32_t page_size;    /* bytes, a power of two from 512 to 65536 */
+	uint8_t write_version; /* 1 rollback journal, 2 WAL */
 	uint8_t read_version;
 	uint8_t reserved;	 /* bytes at the end of each page */
 	uint32_t change_counter; /* offset 24 */
-	uint32_t page_count;	 /* offset 28; 0 when it does not hold (24..27 differ from 92..95): use the file's size */
+	uint32_t page_count; /* offset 28; 0 when it does not hold (24..27 differ from 92..95): use the file's
+				size */
 	uint32_t schema_format;	 /* offset 44 */
 	uint32_t text_encoding;	 /* offset 56: 1 UTF-8, 2 UTF-16le, 3 UTF-16be */
 	uint32_t user_version;	 /* offset 60 */

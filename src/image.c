@@ -2,9 +2,9 @@
 /*
  * image.c - see image.h.
  *
- * What must stay true: bytes read under a pin are given out only after conn_intact() has vouched for them; a backing is let
- * go only when nobody reads from it; the image's lock is never held over I/O (building the page map copies from shared
- * memory).
+ * What must stay true: bytes read under a pin are given out only after conn_intact() has vouched for them; a
+ * backing is let go only when nobody reads from it; the image's lock is never held over I/O (building the
+ * page map copies from shared memory).
  */
 #include "image.h"
 
@@ -15,11 +15,12 @@
 #include "cleanup.h"
 #include "spool.h"
 
-#define PAGES_AT_ONCE 256 /* pages whose frames are looked up at a time: 1 KiB of stack */
+#define PAGES_AT_ONCE 256     /* pages whose frames are looked up at a time: 1 KiB of stack */
 #define LOCK_BYTE 0x40000000u /* PENDING_BYTE in os.h: its page is never used */
-#define READ_AT_ONCE 65536 /* SQLite's unix VFS reads at most 128 KiB less one byte at a time */
+#define READ_AT_ONCE 65536    /* SQLite's unix VFS reads at most 128 KiB less one byte at a time */
 
-/* A spool that several images read: what pins on one incarnation hold still at one moment is one file and one WAL. */
+/* A spool that several images read: what pins on one incarnation hold still at one moment is one file and one
+ * WAL. */
 struct shared_spool {
 	atomic_int refs;
 	struct spool spool; /* owned */
@@ -38,7 +39,8 @@ struct image {
 	struct backing *backing;
 	struct pagemap map;
 	bool dead;
-	bool has_salt; /* false: the WAL was empty; its salt comes with its first frame, and then stays below a pin */
+	bool has_salt; /* false: the WAL was empty; its salt comes with its first frame, and then stays below
+			  a pin */
 	uint8_t salt[8];
 	uint32_t page_size; /* constant */
 };
@@ -227,7 +229,8 @@ bool image_accepts(struct image *im, const struct wal_header *now, uint64_t limi
 	return true;
 }
 
-/* Takes the frames up to MAX_FRAME into the page map. B is pinned. Image lock held: this copies memory, it does no I/O. */
+/* Takes the frames up to MAX_FRAME into the page map. B is pinned. Image lock held: this copies memory, it
+ * does no I/O. */
 static int extend_map(struct image *im, struct backing *b, uint32_t max_frame)
 {
 	autofree uint32_t *pgnos = NULL;
@@ -242,7 +245,8 @@ static int extend_map(struct image *im, struct backing *b, uint32_t max_frame)
 }
 
 /* FRAMES[i] = the frame that holds page FIRST + i as of MAX_FRAME, 0: the database file. */
-static int find_frames(struct image *im, struct backing *b, uint32_t max_frame, uint32_t first, size_t n, uint32_t *frames)
+static int find_frames(struct image *im, struct backing *b, uint32_t max_frame, uint32_t first, size_t n,
+		       uint32_t *frames)
 {
 	int rc = 0;
 
@@ -260,9 +264,9 @@ static int db_size(const struct backing *b, uint64_t *size)
 }
 
 /*
- * What stands past the end of the database file, where a read of it ended at OFFSET: the number of zeros to put there. SQLite
- * leaves out the page of the lock bytes when it comes last, and reads a last page that is cut as if zeros followed; a whole
- * page that is in neither file nor WAL means that somebody cut the file.
+ * What stands past the end of the database file, where a read of it ended at OFFSET: the number of zeros to
+ * put there. SQLite leaves out the page of the lock bytes when it comes last, and reads a last page that is
+ * cut as if zeros followed; a whole page that is in neither file nor WAL means that somebody cut the file.
  */
 static int past_end(const struct image *im, const struct backing *b, uint64_t offset, size_t *zeros)
 {
@@ -276,7 +280,8 @@ static int past_end(const struct image *im, const struct backing *b, uint64_t of
 }
 
 /* Reads from the database file. */
-static int read_db(const struct image *im, const struct backing *b, uint8_t *buf, size_t size, uint64_t offset)
+static int read_db(const struct image *im, const struct backing *b, uint8_t *buf, size_t size,
+		   uint64_t offset)
 {
 	while (size > 0) {
 		size_t part = size < READ_AT_ONCE ? size : READ_AT_ONCE;
@@ -302,8 +307,8 @@ static int read_db(const struct image *im, const struct backing *b, uint8_t *buf
 }
 
 /* Reads part of page PGNO from FRAME, whose header must name the page and carry the image's salt. */
-static int read_frame(struct image *im, struct backing *b, uint32_t frame, uint32_t pgno, uint8_t *buf, size_t size,
-		      size_t skip)
+static int read_frame(struct image *im, struct backing *b, uint32_t frame, uint32_t pgno, uint8_t *buf,
+		      size_t size, size_t skip)
 {
 	uint8_t header[WAL_FRAME_HEADER];
 	uint64_t at = wal_frame_offset(frame, im->page_size);
@@ -316,15 +321,17 @@ static int read_frame(struct image *im, struct backing *b, uint32_t frame, uint3
 	if (got != (ssize_t)sizeof(header) || !wal_frame_matches(header, pgno, im->salt))
 		return -EIO;
 	at += WAL_FRAME_HEADER + skip;
-	got = b->conn ? vfs_read_wal(b->conn->db.vfs, buf, size, at) : spool_read_wal(&b->shared->spool, buf, size, at);
+	got = b->conn ? vfs_read_wal(b->conn->db.vfs, buf, size, at)
+		      : spool_read_wal(&b->shared->spool, buf, size, at);
 	if (got < 0)
 		return (int)got;
 	return got == (ssize_t)size ? 0 : -EIO;
 }
 
-/* One batch of pages: runs that the database file holds are read at once, others frame by frame. FIRST's byte SKIP is the
- * first one wanted. */
-static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, uint8_t *buf, size_t size, uint64_t offset)
+/* One batch of pages: runs that the database file holds are read at once, others frame by frame. FIRST's byte
+ * SKIP is the first one wanted. */
+static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, uint8_t *buf, size_t size,
+		      uint64_t offset)
 {
 	uint32_t frames[PAGES_AT_ONCE];
 	uint32_t first = (uint32_t)(offset / im->page_size) + 1;
@@ -345,7 +352,8 @@ static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, u
 		if (bytes > size - done)
 			bytes = size - done;
 		if (frames[begin])
-			rc = read_frame(im, b, frames[begin], first + (uint32_t)begin, buf + done, bytes, skip);
+			rc = read_frame(im, b, frames[begin], first + (uint32_t)begin, buf + done, bytes,
+					skip);
 		else
 			rc = read_db(im, b, buf + done, bytes, offset + done);
 		done += bytes;
@@ -354,7 +362,8 @@ static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, u
 	return rc;
 }
 
-int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uint64_t offset, struct snap_err *err)
+int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uint64_t offset,
+	       struct snap_err *err)
 {
 	struct backing *b = backing_get(im);
 	uint8_t *to = buf;
@@ -365,14 +374,16 @@ int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uin
 	for (size_t done = 0; done < size && !rc;) {
 		/* Whole batches of pages, so that a batch never holds more than PAGES_AT_ONCE. */
 		uint64_t end = ((offset + done) / im->page_size + PAGES_AT_ONCE) * im->page_size;
-		size_t part = end - (offset + done) < size - done ? (size_t)(end - (offset + done)) : size - done;
+		size_t part =
+			end - (offset + done) < size - done ? (size_t)(end - (offset + done)) : size - done;
 
 		rc = read_pages(im, b, max_frame, to + done, part, offset + done);
 		done += part;
 	}
 	if (b->conn && !conn_intact(b->conn, max_frame, im->salt)) {
 		image_kill(im);
-		rc = err_set(err, -EIO, "the read lock on the database was lost; other versions can still be read");
+		rc = err_set(err, -EIO,
+			     "the read lock on the database was lost; other versions can still be read");
 	} else if (rc == -ENXIO) {
 		rc = err_set(err, -EIO, "somebody cut the live file off below it");
 	} else if (rc) {
@@ -409,7 +420,8 @@ static int prepare(struct image *im, uint32_t max_frame, struct move *m)
 }
 
 /* Moves IM to SHARED (NULL: copying failed) if its pin held to the end. */
-static int finish(struct image *im, uint32_t max_frame, struct move *m, struct shared_spool *shared, struct snap_err *err)
+static int finish(struct image *im, uint32_t max_frame, struct move *m, struct shared_spool *shared,
+		  struct snap_err *err)
 {
 	int rc = 0;
 
@@ -426,8 +438,8 @@ static int finish(struct image *im, uint32_t max_frame, struct move *m, struct s
 	return rc;
 }
 
-int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size, bool clone_only,
-		struct snap_err *err)
+int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size,
+		bool clone_only, struct snap_err *err)
 {
 	autofree struct move *moves = calloc(n, sizeof(*moves));
 	struct shared_spool *shared = calloc(1, sizeof(*shared));

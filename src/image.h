@@ -2,10 +2,11 @@
 /*
  * image.h - where a generation's bytes come from. Reference-counted.
  *
- * An image is a database file plus the frames of a WAL, both as they are held still by a pin, or as they were copied to a
- * spool; which frame holds a page is answered for any commit (max_frame) from the pin's on, so one image serves every
- * generation that was bound under its pin. A flat image has no frames. Swapping pin for spool never makes a reader wait:
- * readers that began on the pin end on it, and it is let go when the last of them is done.
+ * An image is a database file plus the frames of a WAL, both as they are held still by a pin, or as they were
+ * copied to a spool; which frame holds a page is answered for any commit (max_frame) from the pin's on, so
+ * one image serves every generation that was bound under its pin. A flat image has no frames. Swapping pin
+ * for spool never makes a reader wait: readers that began on the pin end on it, and it is let go when the
+ * last of them is done.
  */
 #ifndef SQLSNAP_IMAGE_H
 #define SQLSNAP_IMAGE_H
@@ -25,33 +26,34 @@ struct image *image_ref(struct image *image);
 void image_unref(struct image *image); /* may end a pin: under no lock. Accepts NULL. */
 
 /*
- * Reads SIZE bytes at OFFSET, all of them inside the image as of MAX_FRAME. The page of the lock bytes and the end of a last page
- * that is cut are zeros where they stand nowhere. 0, or -EIO (the image was lost: ERR says how; the disk failed; any other page
- * stands nowhere), -ENOMEM.
+ * Reads SIZE bytes at OFFSET, all of them inside the image as of MAX_FRAME. The page of the lock bytes and
+ * the end of a last page that is cut are zeros where they stand nowhere. 0, or -EIO (the image was lost: ERR
+ * says how; the disk failed; any other page stands nowhere), -ENOMEM.
  */
-int image_read(struct image *image, uint32_t max_frame, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+int image_read(struct image *image, uint32_t max_frame, void *buf, size_t size, uint64_t offset,
+	       struct snap_err *err);
 
 /* Still read under its pin, and since when (CLOCK_MONOTONIC). */
 bool image_is_pinned(struct image *image, int64_t *since);
 bool image_is_dead(struct image *image);
 
 /*
- * Whether a generation of the live header NOW may be bound to this image: its pin holds, and fewer than LIMIT bytes of WAL
- * were added since it began.
+ * Whether a generation of the live header NOW may be bound to this image: its pin holds, and fewer than LIMIT
+ * bytes of WAL were added since it began.
  */
 bool image_accepts(struct image *image, const struct wal_header *now, uint64_t limit);
 
 /*
- * Copies what N images pinned on one incarnation need, image I up to MAX_FRAMES[I] and all of them SIZE bytes at most, to one
- * spool and swaps it in: their pins hold still one database file and one WAL. A reader waits for nothing. 0 also when there is
- * nothing to do; on failure the images are as they were, but for those that turned out to be lost.
- * CLONE_ONLY: -EOPNOTSUPP unless the file system can clone the database file.
+ * Copies what N images pinned on one incarnation need, image I up to MAX_FRAMES[I] and all of them SIZE bytes
+ * at most, to one spool and swaps it in: their pins hold still one database file and one WAL. A reader waits
+ * for nothing. 0 also when there is nothing to do; on failure the images are as they were, but for those that
+ * turned out to be lost. CLONE_ONLY: -EOPNOTSUPP unless the file system can clone the database file.
  */
-int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size, bool clone_only,
-		struct snap_err *err);
+int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size,
+		bool clone_only, struct snap_err *err);
 
-/* The incarnation that the image is pinned on, NULL when it is not; borrowed as long as the image stays pinned, so only for
- * comparing. */
+/* The incarnation that the image is pinned on, NULL when it is not; borrowed as long as the image stays
+ * pinned, so only for comparing. */
 const void *image_live(struct image *image);
 
 /* Ends the image: from now on every read is -EIO, and its pin is let go. */

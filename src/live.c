@@ -2,8 +2,8 @@
 /*
  * live.c - see live.h.
  *
- * What must stay true: the inode is announced to rawfd before the first connection opens it and taken back after the last
- * has closed it; no SQLite call runs under live->lock; the hub outlives every sample.
+ * What must stay true: the inode is announced to rawfd before the first connection opens it and taken back
+ * after the last has closed it; no SQLite call runs under live->lock; the hub outlives every sample.
  */
 #include "live.h"
 
@@ -46,12 +46,13 @@ static void conn_close(struct conn *c)
 /* Whether the name still leads to the inode that this incarnation has open. */
 static bool same_inode(const struct live *live, struct stat *st)
 {
-	return fstatat(live->dirfd, live->name, st, AT_SYMLINK_NOFOLLOW) == 0 && (uint64_t)st->st_dev == live->dev &&
-	       (uint64_t)st->st_ino == live->ino;
+	return fstatat(live->dirfd, live->name, st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       (uint64_t)st->st_dev == live->dev && (uint64_t)st->st_ino == live->ino;
 }
 
-/* Whether the close that follows should be the one that the application would have made: only for a WAL that we made or
- * that an application wrote to (and perhaps left) while we were connected, and only as somebody whose files that are. */
+/* Whether the close that follows should be the one that the application would have made: only for a WAL that
+ * we made or that an application wrote to (and perhaps left) while we were connected, and only as somebody
+ * whose files that are. */
 static bool should_close_for_app(struct live *live)
 {
 	struct wal_header now;
@@ -63,17 +64,19 @@ static bool should_close_for_app(struct live *live)
 		return false;
 	if (live->sidecars_ours || atomic_load(&live->had_others))
 		return true;
-	return vfs_wal_header(live->hub->db.vfs, &now) == 0 && memcmp(now.raw, live->first.raw, sizeof(now.raw)) != 0;
+	return vfs_wal_header(live->hub->db.vfs, &now) == 0 &&
+	       memcmp(now.raw, live->first.raw, sizeof(now.raw)) != 0;
 }
 
 static void live_destroy(struct live *live)
 {
 	struct db closer = DB_INIT;
 
-	/* The closer connects while the hub still is, so that no moment without a connection lies between them. Its
-	 * own close changes nothing when another process is connected. */
+	/* The closer connects while the hub still is, so that no moment without a connection lies between
+	 * them. Its own close changes nothing when another process is connected. */
 	foldertimes_begin(live->core->folders, live->dirfd);
-	if (live->hub && should_close_for_app(live) && db_open(&closer, live->dirfd, live->name, DB_CLOSER, NULL) == 0)
+	if (live->hub && should_close_for_app(live) &&
+	    db_open(&closer, live->dirfd, live->name, DB_CLOSER, NULL) == 0)
 		db_exec(&closer, "PRAGMA user_version");
 	for (struct conn *c = live->idle, *next; c; c = next) {
 		next = c->next;
@@ -130,8 +133,8 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 	return 0;
 }
 
-int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st, int64_t deadline,
-		struct snap_err *err)
+int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st,
+		int64_t deadline, struct snap_err *err)
 {
 	struct live *live = calloc(1, sizeof(*live));
 	struct stat wal;
@@ -201,8 +204,9 @@ static void account_pin(struct live *live, const struct wal_header *start, int64
 	bool gap = live->pins == 0 && now - live->gap_since >= LIVE_GAP_NS;
 
 	/* An account without a salt goes on while pins overlap: the WAL cannot start over below them. */
-	if (!live->has_base || gap || (live->has_base_salt ? memcmp(live->base_salt, start->salt, sizeof(start->salt)) != 0
-							   : live->pins == 0)) {
+	if (!live->has_base || gap ||
+	    (live->has_base_salt ? memcmp(live->base_salt, start->salt, sizeof(start->salt)) != 0
+				 : live->pins == 0)) {
 		live->has_base = true;
 		live->allowance = 0;
 		live->has_base_salt = start->max_frame > 0;
@@ -300,8 +304,8 @@ uint64_t live_held_back(struct live *live)
 		live->has_base_salt = true;
 		memcpy(live->base_salt, now.salt, sizeof(live->base_salt));
 	}
-	if (!live->has_base || !live->has_base_salt || memcmp(now.salt, live->base_salt, sizeof(now.salt)) != 0 ||
-	    now.max_frame <= live->base_frame)
+	if (!live->has_base || !live->has_base_salt ||
+	    memcmp(now.salt, live->base_salt, sizeof(now.salt)) != 0 || now.max_frame <= live->base_frame)
 		return 0;
 	return (uint64_t)(now.max_frame - live->base_frame) * (now.page_size + WAL_FRAME_HEADER);
 }

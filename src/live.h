@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * live.h - one incarnation of a source: the time between our first connection to an inode and the close of our last.
+ * live.h - one incarnation of a source: the time between our first connection to an inode and the close of
+ * our last.
  *
- * Owns the connections and the accounts of how much WAL our pins hold back. Reference-counted: the source holds one
- * reference, each pinned connection another, so an inode that was replaced under us stays readable as long as somebody
- * reads it. The last reference closes everything as the application's own last close would have done.
+ * Owns the connections and the accounts of how much WAL our pins hold back. Reference-counted: the source
+ * holds one reference, each pinned connection another, so an inode that was replaced under us stays readable
+ * as long as somebody reads it. The last reference closes everything as the application's own last close
+ * would have done.
  */
 #ifndef SQLSNAP_LIVE_H
 #define SQLSNAP_LIVE_H
@@ -19,10 +21,11 @@
 /* A connection. While pinned it belongs to whoever holds the pin; its bytes may be read from any thread. */
 struct conn {
 	struct db db;
-	struct live *live;	 /* a reference while pinned; borrowed while idle */
-	struct conn *next;	 /* idle list; guarded by live->lock */
-	struct wal_header start; /* sampled when the pin began: frames up to its max_frame were there before */
-	int64_t since;		 /* CLOCK_MONOTONIC when the pin began */
+	struct live *live; /* a reference while pinned; borrowed while idle */
+	struct conn *next; /* idle list; guarded by live->lock */
+	struct wal_header
+		start; /* sampled when the pin began: frames up to its max_frame were there before */
+	int64_t since; /* CLOCK_MONOTONIC when the pin began */
 };
 
 struct live {
@@ -31,10 +34,11 @@ struct live {
 	uint64_t dev, ino;
 	uint64_t incarnation;
 	uint64_t shm_dev, shm_ino; /* of its -shm, announced to rawfd; 0: none */
-	int dirfd;  /* owned, O_PATH: connections are opened through it */
-	char *name; /* owned */
+	int dirfd;		   /* owned, O_PATH: connections are opened through it */
+	char *name;		   /* owned */
 
-	struct conn *hub; /* owned; the first connection: open as long as this, so that the wal-index stays mapped */
+	struct conn *hub;   /* owned; the first connection: open as long as this, so that the wal-index stays
+			       mapped */
 	bool sidecars_ours; /* -wal absent or empty when we came, so closing may remove them */
 	atomic_bool had_others; /* another process was connected at some time while we were */
 	bool was_wal;
@@ -43,9 +47,9 @@ struct live {
 	pthread_mutex_t lock;
 	struct conn *idle; /* owned; not pinned */
 	int pins;
-	int64_t gap_since;   /* CLOCK_MONOTONIC when pins went to 0 */
-	bool has_base;	     /* a pin was taken since the last gap that let the WAL start over */
-	bool has_base_salt;  /* false: the WAL was empty then, and gets its salt with its first frame */
+	int64_t gap_since;  /* CLOCK_MONOTONIC when pins went to 0 */
+	bool has_base;	    /* a pin was taken since the last gap that let the WAL start over */
+	bool has_base_salt; /* false: the WAL was empty then, and gets its salt with its first frame */
 	uint8_t base_salt[8];
 	uint32_t base_frame; /* max_frame when that pin began */
 	uint64_t allowance;  /* bytes beyond the limit, because a gap was waited for in vain */
@@ -58,31 +62,33 @@ struct live {
 #define LIVE_GAP_NS NS_PER_S
 
 /*
- * Connects: opens the database at PLACE, which must be the inode of ST, and begins and ends one read transaction, so that
- * a wal-index is mapped and recovered. Waits until DEADLINE (CLOCK_MONOTONIC). -ESTALE: another inode stands there now;
- * PIN_HOT_JOURNAL, -EBUSY and others as pin_begin().
+ * Connects: opens the database at PLACE, which must be the inode of ST, and begins and ends one read
+ * transaction, so that a wal-index is mapped and recovered. Waits until DEADLINE (CLOCK_MONOTONIC). -ESTALE:
+ * another inode stands there now; PIN_HOT_JOURNAL, -EBUSY and others as pin_begin().
  */
-int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st, int64_t deadline,
-		struct snap_err *err);
+int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st,
+		int64_t deadline, struct snap_err *err);
 struct live *live_ref(struct live *live);
 void live_unref(struct live *live); /* under no lock; may close connections. Accepts NULL. */
 
-/* Its wal-index was truncated below us: nothing can be learned or pinned here any more, and no other incarnation can begin in
- * this process before the last connection of this one has been closed. */
+/* Its wal-index was truncated below us: nothing can be learned or pinned here any more, and no other
+ * incarnation can begin in this process before the last connection of this one has been closed. */
 bool live_is_lost(struct live *live);
 
-/* The live wal-index header: 0, a wal_answer, -ENXIO in rollback mode. Nanoseconds. -ESTALE: the mapping was lost. */
+/* The live wal-index header: 0, a wal_answer, -ENXIO in rollback mode. Nanoseconds. -ESTALE: the mapping was
+ * lost. */
 int live_sample(struct live *live, struct wal_header *out);
 
 /*
- * A pinned connection: see pin_begin() for the answers. With an answer >= 0 other than PIN_HOT_JOURNAL *out is to be given
- * back by live_unpin(). Its bytes are one image as long as conn_intact().
+ * A pinned connection: see pin_begin() for the answers. With an answer >= 0 other than PIN_HOT_JOURNAL *out
+ * is to be given back by live_unpin(). Its bytes are one image as long as conn_intact().
  */
 int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err);
 void live_unpin(struct conn *conn);
 
-/* Whether everything read so far for an image of MAX_FRAME frames under SALT was right: the lock was never lost, and neither
- * the salt nor the number of frames speak against it. Called after the bytes were read, for it vouches for them. */
+/* Whether everything read so far for an image of MAX_FRAME frames under SALT was right: the lock was never
+ * lost, and neither the salt nor the number of frames speak against it. Called after the bytes were read, for
+ * it vouches for them. */
 bool conn_intact(struct conn *conn, uint32_t max_frame, const uint8_t salt[8]);
 
 /* Bytes of WAL that were added since the last gap and that our pins may be holding back. 0 without pins. */
@@ -93,8 +99,8 @@ bool live_is_full(struct live *live, uint64_t limit);
 /* Gives up waiting for the gap: LIMIT bytes more may be held back until there is one. */
 void live_allow(struct live *live, uint64_t limit);
 
-/* Looks at who else is connected, for the close that is to come; true when another process waits for readers to go. Costs a
- * read of /proc/locks. */
+/* Looks at who else is connected, for the close that is to come; true when another process waits for readers
+ * to go. Costs a read of /proc/locks. */
 bool live_observe(struct live *live);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmguard.h - survives somebody's truncation of a mapped -shm. Touching such a mapping raises SIGBUS; the handler puts
- * a private page of zeros there, marks the range as lost and goes on: SQLite then finds an invalid header, we find the
- * mark. A SIGBUS anywhere else goes to the default action. The process's one signal handler that touches memory;
- * async-signal-safe (mmap(2) and stores to atomics only).
+ * shmguard.h - survives somebody's truncation of a mapped -shm. Touching such a mapping raises SIGBUS; the
+ * handler puts a private page of zeros there, marks the range as lost and goes on: SQLite then finds an
+ * invalid header, we find the mark. A SIGBUS anywhere else goes to the default action. The process's one
+ * signal handler that touches memory; async-signal-safe (mmap(2) and stores to atomics only).
  */
 #ifndef SQLSNAP_SHMGUARD_H
 #define SQLSNAP_SHMGUARD_H
@@ -14,8 +14,8 @@
 /* Installs the handler; idempotent, thread-safe. -errno. */
 int shmguard_install(void);
 
-/* Watches [ADDR, ADDR+SIZE); counted, for one mapping is shared by all connections of this process. -ENOMEM when more
- * than 4096 ranges are watched. */
+/* Watches [ADDR, ADDR+SIZE); counted, for one mapping is shared by all connections of this process. -ENOMEM
+ * when more than 4096 ranges are watched. */
 int shmguard_add(void *addr, size_t size);
 void shmguard_remove(void *addr);
 

@@ -2,8 +2,8 @@
 /*
  * snap.c - the context of sqlsnap.h: tree, sources and threads put together.
  *
- * What must stay true: a source stays in the table as long as anything refers to it, so that all readers of a database share
- * its pins; the janitor sleeps while no source is connected.
+ * What must stay true: a source stays in the table as long as anything refers to it, so that all readers of a
+ * database share its pins; the janitor sleeps while no source is connected.
  */
 #include "sqlsnap.h"
 
@@ -81,8 +81,7 @@ static struct list *bucket(struct snap *snap, const struct place *place)
 
 static struct source *find_source(struct list *in, const struct place *place)
 {
-	list_each(e, in)
-	{
+	list_each (e, in) {
 		struct source *s = list_entry(e, struct source, link);
 
 		if (place_same(&s->place, place))
@@ -130,8 +129,7 @@ static bool tend_bucket(struct snap *snap, struct list *in, bool forget)
 	bool more = false;
 
 	pthread_mutex_lock(&snap->lock);
-	list_each(e, in)
-	{
+	list_each (e, in) {
 		struct source *s = list_entry(e, struct source, link);
 
 		if (forget && source_is_unused(s)) {
@@ -187,8 +185,7 @@ void core_shed(struct core *core)
 		size_t n = 0;
 
 		pthread_mutex_lock(&snap->lock);
-		list_each(e, &snap->sources[i])
-		{
+		list_each (e, &snap->sources[i]) {
 			if (n < sizeof(batch) / sizeof(batch[0]))
 				batch[n++] = source_ref(list_entry(e, struct source, link));
 		}
@@ -336,7 +333,8 @@ int snap_count_databases(struct snap *snap, size_t *databases, size_t limit)
 
 /* ---- the tree ------------------------------------------------------------------------------------------ */
 
-int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen, struct snap_err *err)
+int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
+		struct snap_err *err)
 {
 	struct tree_found found = TREE_FOUND_INIT;
 	struct snap_err notice;
@@ -374,7 +372,8 @@ int snap_gen_stat_at(struct snap *snap, const char *path, struct snap_gen *gen, 
 
 	snap_gen_stat(gen, attr);
 	/* Owner and mode go with the name: a link that leaves the tree may show less than the file itself. */
-	if (tree_look(snap->tree, path, &found, NULL) == 0 && found.attr.kind == SNAP_DATABASE && !found.missing) {
+	if (tree_look(snap->tree, path, &found, NULL) == 0 && found.attr.kind == SNAP_DATABASE &&
+	    !found.missing) {
 		attr->mode = found.attr.mode;
 		attr->uid = found.attr.uid;
 		attr->gid = found.attr.gid;
@@ -424,8 +423,8 @@ int snap_statvfs(struct snap *snap, struct statvfs *out)
 	return tree_statvfs(snap->tree, out);
 }
 
-int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64_t key_ino, struct snap_file **out,
-		   struct snap_err *err)
+int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64_t key_ino,
+		   struct snap_file **out, struct snap_err *err)
 {
 	autofree struct snap_file *f = calloc(1, sizeof(*f));
 	int rc;

@@ -85,7 +85,8 @@ void snap_gen_unref(struct snap_gen *gen)
 {
 	if (!gen || atomic_fetch_sub(&gen->refs, 1) != 1)
 		return;
-	/* Nobody can have it open or current: those are references. A hold is none, so an image may be left. */
+	/* Nobody can have it open or current: those are references. A hold is none, so an image may be left.
+	 */
 	struct source *s = gen->source;
 	struct image *im;
 
@@ -150,7 +151,8 @@ void source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, u
 	v->seen_ns = seen_ns;
 	v->dev = dev;
 	v->ino = ino;
-	v->db = (struct version_stat){.size = size, .mtime_ns = timespec_ns(mtime), .ctime_ns = timespec_ns(ctime)};
+	v->db = (struct version_stat){
+		.size = size, .mtime_ns = timespec_ns(mtime), .ctime_ns = timespec_ns(ctime)};
 	sample->changed_ns = v->db.mtime_ns;
 	sample->size = size;
 	/* A -wal that we made is empty and carries our time: it counts as absent. */
@@ -226,7 +228,8 @@ static int settle(struct source *s, const struct sample *sample, struct snap_gen
 
 	pthread_mutex_lock(&s->lock);
 	cur = s->current;
-	if (!cur || cur->size != sample->size || (cur->bound && !version_equal(&cur->version, &sample->version))) {
+	if (!cur || cur->size != sample->size ||
+	    (cur->bound && !version_equal(&cur->version, &sample->version))) {
 		cur = source_new_gen(s, sample);
 		if (cur) {
 			old = source_set_current(s, cur);
@@ -275,7 +278,8 @@ static void sample_content(struct source *s, const struct tree_found *found, str
 		sample->size = spool_image_size(&found->header, a->size);
 		if (rollback && !live) {
 			sample->version.has_counters = true;
-			memcpy(sample->version.counters, found->header.counters, sizeof(sample->version.counters));
+			memcpy(sample->version.counters, found->header.counters,
+			       sizeof(sample->version.counters));
 		}
 	}
 	if (!live && a->size > 0 && !rollback && sample->version.wal.size > 0 && !still_current(s, sample) &&
@@ -339,7 +343,8 @@ struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t 
 	if (!gen->image || gen->opens > 0 || gen->hold_until > now)
 		return NULL;
 	/* A spool holds nothing back, and making it again would cost a copy: it lingers. */
-	if (gen->hold_until == 0 && !image_is_pinned(gen->image, &since) && !image_is_dead(gen->image) && !s->ending) {
+	if (gen->hold_until == 0 && !image_is_pinned(gen->image, &since) && !image_is_dead(gen->image) &&
+	    !s->ending) {
 		gen->hold_until = now + SOURCE_LINGER_NS;
 		return NULL;
 	}
@@ -402,7 +407,8 @@ bool source_is_unused(struct source *s)
 {
 	lock_scope(&s->lock);
 	return !s->live && !s->seen_dirty && list_empty(&s->gens) &&
-	       atomic_load(&s->refs) == 1 + (s->current != NULL) && (!s->current || atomic_load(&s->current->refs) == 1);
+	       atomic_load(&s->refs) == 1 + (s->current != NULL) &&
+	       (!s->current || atomic_load(&s->current->refs) == 1);
 }
 
 void source_shutdown(struct source *s)

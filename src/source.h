@@ -8,9 +8,10 @@
  *
  * What must stay true:
  *  - a generation's size never changes; its version and bytes never change once it is bound.
- *  - stat(2) is sampled before the wal-index header of the same version, so that the times may be too old for the content
- *    and never too new.
- *  - source->lock is held across no SQLite call and no file I/O; source->lock comes before image->lock and live->lock.
+ *  - stat(2) is sampled before the wal-index header of the same version, so that the times may be too old for
+ * the content and never too new.
+ *  - source->lock is held across no SQLite call and no file I/O; source->lock comes before image->lock and
+ * live->lock.
  */
 #ifndef SQLSNAP_SOURCE_H
 #define SQLSNAP_SOURCE_H
@@ -19,12 +20,13 @@
 #include "spool.h"
 #include "tree.h"
 
-#define SOURCE_WAIT_NS (2 * NS_PER_S)	   /* the longest that OPEN waits for somebody else's lock */
-#define SOURCE_LOOK_NS (50 * NS_PER_MS)	   /* the longest that LOOKUP waits */
-#define SOURCE_LINGER_NS (2 * NS_PER_S)	   /* how long a source without readers stays connected, a spool is kept */
-#define SOURCE_OLD_PIN_NS NS_PER_S	   /* a pin older than this is spooled if that is cheap */
-#define SOURCE_SMALL (64ull << 20)	   /* bytes of database and WAL whose copy counts as cheap */
-#define SOURCE_CONNECTED_MAX 32		   /* with more incarnations connected nobody lingers */
+#define SOURCE_WAIT_NS (2 * NS_PER_S)	/* the longest that OPEN waits for somebody else's lock */
+#define SOURCE_LOOK_NS (50 * NS_PER_MS) /* the longest that LOOKUP waits */
+#define SOURCE_LINGER_NS \
+	(2 * NS_PER_S)		   /* how long a source without readers stays connected, a spool is kept */
+#define SOURCE_OLD_PIN_NS NS_PER_S /* a pin older than this is spooled if that is cheap */
+#define SOURCE_SMALL (64ull << 20) /* bytes of database and WAL whose copy counts as cheap */
+#define SOURCE_CONNECTED_MAX 32	   /* with more incarnations connected nobody lingers */
 
 struct source {
 	struct core *core;  /* borrowed */
@@ -36,14 +38,14 @@ struct source {
 	pthread_mutex_t lock;	/* guards all below */
 	pthread_cond_t changed; /* connecting or draining ended */
 	struct live *live;	/* the incarnation that new pins are taken on; NULL: not connected */
-	int refused;		/* constant; -EREMOTE: its file system does not share locks, for REFUSAL's reason */
+	int refused; /* constant; -EREMOTE: its file system does not share locks, for REFUSAL's reason */
 	struct snap_err refusal;
-	bool connecting;	/* somebody is at it, outside the lock */
-	bool awaited;		/* at the last round another process was waiting for readers to go */
-	bool draining;		/* pins are being spooled: no new ones */
+	bool connecting; /* somebody is at it, outside the lock */
+	bool awaited;	 /* at the last round another process was waiting for readers to go */
+	bool draining;	 /* pins are being spooled: no new ones */
 	bool ending;
 	int64_t no_spool_until; /* CLOCK_MONOTONIC; spooling failed: not again before that */
-	int64_t refused_until;	/* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
+	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
 	struct snap_gen *current; /* a reference; what LOOKUP answered last */
 	struct list gens;	  /* generations with an image, in the order of their binding */
 	int64_t idle_since;	  /* CLOCK_MONOTONIC; gens is empty since */
@@ -63,7 +65,7 @@ struct snap_gen {
 	struct version version; /* of the content; unbound: of the last look */
 	int64_t mtime_ns;
 	int opens;
-	int64_t hold_until; /* CLOCK_MONOTONIC; keeps the image without opens */
+	int64_t hold_until;  /* CLOCK_MONOTONIC; keeps the image without opens */
 	struct image *image; /* a reference; NULL: no bytes at hand */
 	uint32_t max_frame;
 };
@@ -96,31 +98,34 @@ void source_shutdown(struct source *source);
 
 /* A reference to the incarnation if it is on inode DEV, INO; another one is let go. */
 struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
-/* The same, connecting first if need be, until DEADLINE. On a thread that may not wait (INLINE_ false) a job does it. 0 with
- * *OUT (NULL when time ran out), PIN_HOT_JOURNAL, -errno. */
+/* The same, connecting first if need be, until DEADLINE. On a thread that may not wait (INLINE_ false) a job
+ * does it. 0 with *OUT (NULL when time ran out), PIN_HOT_JOURNAL, -errno. */
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
 		   struct snap_err *err);
 
-/* Fills SAMPLE from the live header that LIVE has mapped (or, in rollback mode, from the file's); stat fields are set
- * already. 0, WAL_TORN, -errno. */
+/* Fills SAMPLE from the live header that LIVE has mapped (or, in rollback mode, from the file's); stat fields
+ * are set already. 0, WAL_TORN, -errno. */
 int source_sample_live(struct source *s, struct live *live, struct sample *sample);
 /* The database's own header and file size through the hub's handle: 0 or -EIO. */
 int source_read_header(struct live *live, struct header *out, uint64_t *file_size);
 void source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, uint64_t ino, uint64_t size,
 			struct timespec mtime, struct timespec ctime, int64_t seen_ns);
 
-struct snap_gen *source_new_gen(struct source *s, const struct sample *sample); /* lock held; NULL: no memory */
-int64_t source_mtime(struct source *s, const struct sample *sample);		/* lock held */
+struct snap_gen *source_new_gen(struct source *s,
+				const struct sample *sample);	     /* lock held; NULL: no memory */
+int64_t source_mtime(struct source *s, const struct sample *sample); /* lock held */
 /* Lock held; returns the one before, which the caller drops after unlocking (NULL: none, or the same). */
 struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen);
 
-/* Takes the generation's image away if nobody needs it; the caller drops it by image_unref() after unlocking. Lock held. */
+/* Takes the generation's image away if nobody needs it; the caller drops it by image_unref() after unlocking.
+ * Lock held. */
 struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t now);
 
 void source_disconnect(struct source *s); /* lets the incarnation go */
 /* The same if nobody reads: images that only linger are dropped. */
 void source_shed(struct source *s);
-/* The same for one that was lost, with every image that is pinned there: they hold the connections that must be closed. */
+/* The same for one that was lost, with every image that is pinned there: they hold the connections that must
+ * be closed. */
 void source_lose(struct source *s, struct live *live);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * source_bind.c - see source.h: opening a generation, which binds it to bytes.
  *
- * The quick way needs no SQLite: the newest pin serves every later commit too, so a new generation is a look at the mapped
- * header. Everything else may wait and goes the slow way, one thread per source at a time.
+ * The quick way needs no SQLite: the newest pin serves every later commit too, so a new generation is a look
+ * at the mapped header. Everything else may wait and goes the slow way, one thread per source at a time.
  */
 #include "source.h"
 
@@ -125,7 +125,8 @@ static int sample_stat(struct source *s, struct sample *sample, struct stat *st,
 
 	if (rc)
 		return err_set(err, rc, "%s", strerror(-rc));
-	source_sample_stat(s, sample, st->st_dev, st->st_ino, (uint64_t)st->st_size, st->st_mtim, st->st_ctim, seen);
+	source_sample_stat(s, sample, st->st_dev, st->st_ino, (uint64_t)st->st_size, st->st_mtim, st->st_ctim,
+			   seen);
 	return 0;
 }
 
@@ -192,7 +193,8 @@ static int bind_pinned(struct live *live, struct conn *conn, struct binding *b, 
 	sample_wal(&b->sample, live, &conn->start);
 	b->max_frame = conn->start.max_frame;
 	if (conn->start.page_count == 0) {
-		/* Nothing is in the WAL, and the pin keeps checkpoints away: the file's own header holds still. */
+		/* Nothing is in the WAL, and the pin keeps checkpoints away: the file's own header holds
+		 * still. */
 		if (source_read_header(live, &header, &file_size)) {
 			live_unpin(conn);
 			return err_set(err, -EIO, "not a database, or damaged");
@@ -233,17 +235,20 @@ static int bind_pin(struct live *live, struct binding *b, struct snap_err *err)
 		return rc;
 	b->sample.version.incarnation = live->incarnation;
 	if (answer == PIN_UNRELIABLE)
-		flat.seen_ns = 0; /* stat(2) of a -wal does not tell what of it is committed: equal to nothing */
+		flat.seen_ns =
+			0; /* stat(2) of a -wal does not tell what of it is committed: equal to nothing */
 	return bind_flat(b, &flat, err);
 }
 
-/* Whether connecting would leave sidecars that lock the application out: made by neither root nor the owner. */
+/* Whether connecting would leave sidecars that lock the application out: made by neither root nor the owner.
+ */
 static bool must_not_connect(struct source *s, const struct stat *st)
 {
 	struct stat other;
 
 	return geteuid() != 0 && geteuid() != st->st_uid &&
-	       (place_stat(&s->place, "-wal", &other) == -ENOENT || place_stat(&s->place, "-shm", &other) == -ENOENT);
+	       (place_stat(&s->place, "-wal", &other) == -ENOENT ||
+		place_stat(&s->place, "-shm", &other) == -ENOENT);
 }
 
 /* Whether RC can mean that SQLite was not able to make the sidecars it needs. */
@@ -291,8 +296,8 @@ static int bind_once(struct source *s, struct binding *b, int64_t deadline, stru
 	return rc;
 }
 
-/* Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and it started over, two seconds
- * at most. Where spooling fails, waiting does not help. */
+/* Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and it started
+ * over, two seconds at most. Where spooling fails, waiting does not help. */
 static void wait_for_gap(struct source *s)
 {
 	uint64_t limit = s->core->config.wal_limit;
@@ -331,7 +336,8 @@ static int bind_slow(struct source *s, struct binding *b, struct snap_err *err)
 
 /* ---- generations --------------------------------------------------------------------------------------- */
 
-/* Gives GEN the binding's image unless it has a good one. Returns what is to be dropped after unlocking. Lock held. */
+/* Gives GEN the binding's image unless it has a good one. Returns what is to be dropped after unlocking. Lock
+ * held. */
 static struct image *attach(struct source *s, struct snap_gen *gen, struct binding *b)
 {
 	struct image *old = gen->image;
@@ -354,12 +360,14 @@ static void bind_gen(struct source *s, struct snap_gen *gen, const struct sample
 	gen->bound = true;
 }
 
-/* The generation that B belongs to: the current one, GEN, or a new one. A reference; NULL without memory. Lock held. */
+/* The generation that B belongs to: the current one, GEN, or a new one. A reference; NULL without memory.
+ * Lock held. */
 static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const struct binding *b)
 {
 	struct snap_gen *cur = s->current;
 
-	if (cur && cur->bound && cur->size == b->sample.size && version_equal(&cur->version, &b->sample.version))
+	if (cur && cur->bound && cur->size == b->sample.size &&
+	    version_equal(&cur->version, &b->sample.version))
 		return snap_gen_ref(cur);
 	if (gen->size == b->sample.size) {
 		if (gen->bound && version_equal(&gen->version, &b->sample.version))
@@ -375,7 +383,8 @@ static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const s
 	return cur;
 }
 
-/* Ends an open: 0 when the bytes are GEN's, SNAP_MOVED when they are another generation's. Takes B's image. */
+/* Ends an open: 0 when the bytes are GEN's, SNAP_MOVED when they are another generation's. Takes B's image.
+ */
 static int adopt(struct source *s, struct snap_gen *gen, struct binding *b, struct snap_gen **moved)
 {
 	struct snap_gen *target, *old = NULL;
@@ -387,7 +396,8 @@ static int adopt(struct source *s, struct snap_gen *gen, struct binding *b, stru
 		drop = attach(s, target, b);
 		old = source_set_current(s, target);
 		if (!s->has_seen || !version_equal(&s->seen.version, &target->version)) {
-			s->seen = (struct store_seen){.version = target->version, .mtime_ns = target->mtime_ns};
+			s->seen =
+				(struct store_seen){.version = target->version, .mtime_ns = target->mtime_ns};
 			s->has_seen = s->seen_dirty = true;
 		}
 		if (target == gen) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * source_tend.c - see source.h: what must be done in time. Called every TEND_MS by the janitor (snap.c) for each source that
- * is connected or holds an image; copies run on threads of their own.
+ * source_tend.c - see source.h: what must be done in time. Called every TEND_MS by the janitor (snap.c) for
+ * each source that is connected or holds an image; copies run on threads of their own.
  */
 #include "source.h"
 
@@ -28,8 +28,7 @@ static size_t collect(struct source *s, struct pinned *out, size_t max)
 	size_t n = 0;
 
 	lock_scope(&s->lock);
-	list_each(e, &s->gens)
-	{
+	list_each (e, &s->gens) {
 		struct snap_gen *gen = list_entry(e, struct snap_gen, link);
 		size_t i = 0;
 		int64_t since;
@@ -41,8 +40,9 @@ static size_t collect(struct source *s, struct pinned *out, size_t max)
 		if (i == max)
 			continue;
 		if (i == n)
-			out[n++] = (struct pinned){
-				.image = image_ref(gen->image), .live = image_live(gen->image), .since = since};
+			out[n++] = (struct pinned){.image = image_ref(gen->image),
+						   .live = image_live(gen->image),
+						   .since = since};
 		if (gen->max_frame > out[i].max_frame)
 			out[i].max_frame = gen->max_frame;
 		if (gen->size > out[i].size)
@@ -102,8 +102,8 @@ static void run_drain(void *arg)
 	}
 	release(images, n);
 	if (rc && rc != -EOPNOTSUPP)
-		core_event(s->core, SNAP_WARNING, "\"%s\": a slow reader's snapshot cannot be spooled: %s", s->place.name,
-			   err.text);
+		core_event(s->core, SNAP_WARNING, "\"%s\": a slow reader's snapshot cannot be spooled: %s",
+			   s->place.name, err.text);
 	pthread_mutex_lock(&s->lock);
 	s->draining = false;
 	s->no_spool_until = rc ? monotonic_ns() + SOURCE_WAIT_NS : 0;
@@ -127,7 +127,8 @@ static void start_drain(struct source *s, int64_t older_than, bool clone_only)
 		free(job);
 		return;
 	}
-	*job = (struct drain_job){.source = source_ref(s), .older_than = older_than, .clone_only = clone_only};
+	*job = (struct drain_job){
+		.source = source_ref(s), .older_than = older_than, .clone_only = clone_only};
 	if (work_submit(s->core->work, run_drain, job)) {
 		pthread_mutex_lock(&s->lock);
 		s->draining = false;
@@ -147,7 +148,8 @@ static void kill_oldest(struct source *s, uint64_t held_back)
 	if (n > 0) {
 		image_kill(images[0].image);
 		core_event(s->core, SNAP_ERROR,
-			   "\"%s\": %llu MiB of WAL are held back for a slow reader, which now gets EIO (wal_max)",
+			   "\"%s\": %llu MiB of WAL are held back for a slow reader, which now gets EIO "
+			   "(wal_max)",
 			   s->place.name, (unsigned long long)(held_back >> 20));
 	}
 	release(images, n);
@@ -159,9 +161,9 @@ static size_t expire(struct source *s, int64_t now, struct image **out, size_t m
 	size_t n = 0;
 
 	lock_scope(&s->lock);
-	list_each(e, &s->gens)
-	{
-		struct image *im = n < max ? source_take_image(s, list_entry(e, struct snap_gen, link), now) : NULL;
+	list_each (e, &s->gens) {
+		struct image *im =
+			n < max ? source_take_image(s, list_entry(e, struct snap_gen, link), now) : NULL;
 
 		if (im)
 			out[n++] = im;
@@ -203,7 +205,9 @@ void source_lose(struct source *s, struct live *live)
 			image_kill(images[i].image);
 		release(images, n);
 	} while (n > 0);
-	core_event(s->core, SNAP_ERROR, "\"%s\": its locks were lost (was its -shm truncated?); open readers get EIO", s->place.name);
+	core_event(s->core, SNAP_ERROR,
+		   "\"%s\": its locks were lost (was its -shm truncated?); open readers get EIO",
+		   s->place.name);
 	live_unref(live);
 }
 
@@ -222,8 +226,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 	draining = s->draining;
 	may_spool = now >= s->no_spool_until;
 	small = s->current && s->current->size + held < SOURCE_SMALL;
-	list_each(e, &s->gens)
-	{
+	list_each (e, &s->gens) {
 		if (image_is_pinned(list_entry(e, struct snap_gen, link)->image, &since))
 			break;
 	}

@@ -97,10 +97,12 @@ static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint
 		while (fill < CHUNK && *done + fill < end) {
 			uint64_t left = end - *done - fill;
 			size_t room = CHUNK - fill < READ_AT_ONCE ? CHUNK - fill : READ_AT_ONCE;
-			ssize_t got = read_from(vfs, buf + fill, left < room ? (size_t)left : room, *done + fill);
+			ssize_t got =
+				read_from(vfs, buf + fill, left < room ? (size_t)left : room, *done + fill);
 
 			if (got < 0)
-				return err_set(err, (int)got, "cannot read the database: %s", strerror((int)-got));
+				return err_set(err, (int)got, "cannot read the database: %s",
+					       strerror((int)-got));
 			if (got == 0)
 				break;
 			fill += (size_t)got;
@@ -113,15 +115,15 @@ static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint
 	return 0;
 }
 
-/* A clone of the whole database file in its own folder; -1 where that cannot be had. What a checkpoint is writing at this
- * moment does not matter to a pin: its frames cover those pages. */
+/* A clone of the whole database file in its own folder; -1 where that cannot be had. What a checkpoint is
+ * writing at this moment does not matter to a pin: its frames cover those pages. */
 static int clone_db(struct live *live)
 {
 	autoclose int fd = -1;
 
 	lock_scope(&live->clone_lock);
-	if (live->clone.fd < 0 && rawfd_open(live->core->raw, live->dirfd, live->name, RESOLVE_NO_SYMLINKS, &live->clone,
-					     NULL) != 0)
+	if (live->clone.fd < 0 && rawfd_open(live->core->raw, live->dirfd, live->name, RESOLVE_NO_SYMLINKS,
+					     &live->clone, NULL) != 0)
 		return -1;
 	if (live->clone.dev != live->dev || live->clone.ino != live->ino)
 		return -1;
@@ -131,8 +133,8 @@ static int clone_db(struct live *live)
 	return steal_fd(&fd);
 }
 
-int spool_pinned(struct spool *out, struct conn *conn, uint32_t page_size, uint32_t max_frame, uint64_t size, bool clone_only,
-		 struct snap_err *err)
+int spool_pinned(struct spool *out, struct conn *conn, uint32_t page_size, uint32_t max_frame, uint64_t size,
+		 bool clone_only, struct snap_err *err)
 {
 	struct live *live = conn->live;
 	struct vfs *vfs = conn->db.vfs;
@@ -159,7 +161,8 @@ int spool_pinned(struct spool *out, struct conn *conn, uint32_t page_size, uint3
 	if (!rc && wal_bytes) {
 		done = 0;
 		s.wal_fd = store_spool(live->core->store, wal_bytes, err);
-		rc = s.wal_fd < 0 ? s.wal_fd : copy(vfs_read_wal, vfs, s.wal_fd, &done, wal_bytes, INT64_MAX, err);
+		rc = s.wal_fd < 0 ? s.wal_fd
+				  : copy(vfs_read_wal, vfs, s.wal_fd, &done, wal_bytes, INT64_MAX, err);
 	}
 	if (rc)
 		spool_finish(&s);
@@ -188,8 +191,8 @@ static int examine(struct conn *conn, struct spool_flat *flat, struct snap_err *
 static bool unchanged(const struct spool_flat *a, const struct spool_flat *b)
 {
 	return memcmp(a->header.counters, b->header.counters, sizeof(a->header.counters)) == 0 &&
-	       a->st.st_ino == b->st.st_ino && a->st.st_dev == b->st.st_dev && a->st.st_size == b->st.st_size &&
-	       timespec_ns(a->st.st_mtim) == timespec_ns(b->st.st_mtim) &&
+	       a->st.st_ino == b->st.st_ino && a->st.st_dev == b->st.st_dev &&
+	       a->st.st_size == b->st.st_size && timespec_ns(a->st.st_mtim) == timespec_ns(b->st.st_mtim) &&
 	       timespec_ns(a->st.st_ctim) == timespec_ns(b->st.st_ctim);
 }
 

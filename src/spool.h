@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * spool.h - copies of images in unlinked files: cloned (FICLONE) into the database's own folder where that file system can,
- * copied into the store where it cannot. Copies run at the speed of the disks; how slowly somebody reads is then nobody's
- * concern but his.
+ * spool.h - copies of images in unlinked files: cloned (FICLONE) into the database's own folder where that
+ * file system can, copied into the store where it cannot. Copies run at the speed of the disks; how slowly
+ * somebody reads is then nobody's concern but his.
  *
  * Every producer reads the live database under a lock of SQLite's, or proves afterwards that nobody wrote.
  */
@@ -27,12 +27,12 @@ int spool_db_size(const struct spool *spool, uint64_t *size);
 ssize_t spool_read_wal(const struct spool *spool, void *buf, size_t size, uint64_t offset);
 
 /*
- * Copies what CONN's pin holds still: the first SIZE bytes of the database file and the first MAX_FRAME frames. The caller checks
- * conn_intact() afterwards. CLONE_ONLY: -EOPNOTSUPP where the database file cannot be cloned. -ENOSPC and others with words;
- * *out is then SPOOL_INIT.
+ * Copies what CONN's pin holds still: the first SIZE bytes of the database file and the first MAX_FRAME
+ * frames. The caller checks conn_intact() afterwards. CLONE_ONLY: -EOPNOTSUPP where the database file cannot
+ * be cloned. -ENOSPC and others with words; *out is then SPOOL_INIT.
  */
-int spool_pinned(struct spool *out, struct conn *conn, uint32_t page_size, uint32_t max_frame, uint64_t size, bool clone_only,
-		 struct snap_err *err);
+int spool_pinned(struct spool *out, struct conn *conn, uint32_t page_size, uint32_t max_frame, uint64_t size,
+		 bool clone_only, struct snap_err *err);
 
 /* A whole database in one file, and what was known of the live one while its content was this. */
 struct spool_flat {
@@ -46,24 +46,26 @@ struct spool_flat {
 #define SPOOL_FLAT_INIT ((struct spool_flat){.fd = -1})
 
 /*
- * Of a rollback-journal database: CONN holds SHARED (PIN_ROLLBACK) and is taken over, also on failure. Holds SHARED for a
- * quarter of a second at a time; when writers made it start over three times, for two seconds at most; then -EBUSY.
+ * Of a rollback-journal database: CONN holds SHARED (PIN_ROLLBACK) and is taken over, also on failure. Holds
+ * SHARED for a quarter of a second at a time; when writers made it start over three times, for two seconds at
+ * most; then -EBUSY.
  */
 int spool_rollback(struct spool_flat *out, struct conn *conn, struct snap_err *err);
 
-/* Through sqlite3_backup, of a database that only SQLite itself can read (PIN_UNRELIABLE). CONN is taken over. Bytes 24..27,
- * 40..43 and 92..99 of the header are the copy's own. */
+/* Through sqlite3_backup, of a database that only SQLite itself can read (PIN_UNRELIABLE). CONN is taken
+ * over. Bytes 24..27, 40..43 and 92..99 of the header are the copy's own. */
 int spool_backup(struct spool_flat *out, struct conn *conn, struct snap_err *err);
 
-/* Of a database with a hot journal (PIN_HOT_JOURNAL): both files are copied and rolled back in the copy. -EAGAIN: somebody
- * changed them meanwhile. */
+/* Of a database with a hot journal (PIN_HOT_JOURNAL): both files are copied and rolled back in the copy.
+ * -EAGAIN: somebody changed them meanwhile. */
 int spool_hot(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err);
 
-/* Of a database that nobody writes: no -wal, -shm or -journal, and size and times the same before and after. -EAGAIN when
- * that does not hold. */
+/* Of a database that nobody writes: no -wal, -shm or -journal, and size and times the same before and after.
+ * -EAGAIN when that does not hold. */
 int spool_raw(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err);
 
-/* Size of the image of a database whose file is FILE_SIZE bytes long: as SQLite counts its pages (lockBtree in btree.c). */
+/* Size of the image of a database whose file is FILE_SIZE bytes long: as SQLite counts its pages (lockBtree
+ * in btree.c). */
 uint64_t spool_image_size(const struct header *header, uint64_t file_size);
 
 #endif

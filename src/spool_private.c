@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * spool_private.c - the half of spool.h that works on copies which SQLite itself then reads or writes, and on files that
- * no lock protects: what was copied counts only if nobody changed the originals meanwhile.
+ * spool_private.c - the half of spool.h that works on copies which SQLite itself then reads or writes, and on
+ * files that no lock protects: what was copied counts only if nobody changed the originals meanwhile.
  */
 #include "spool_private.h"
 
@@ -31,7 +31,8 @@ static bool absent(const struct place *place, const char *suffix)
 static bool same_stat(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-	       timespec_ns(a->st_mtim) == timespec_ns(b->st_mtim) && timespec_ns(a->st_ctim) == timespec_ns(b->st_ctim);
+	       timespec_ns(a->st_mtim) == timespec_ns(b->st_mtim) &&
+	       timespec_ns(a->st_ctim) == timespec_ns(b->st_ctim);
 }
 
 /* Copies NAME + SUFFIX of PLACE to FD and fills ST as it was before. */
@@ -138,8 +139,8 @@ static int copy_pair(struct spool_flat *flat, struct core *core, const struct pl
 		rc = copy_raw(core, place, "", db, &flat->st, err);
 	if (rc)
 		return rc == -ENOENT ? -EAGAIN : rc;
-	if (place_stat(place, "", &now) || !same_stat(&flat->st, &now) || place_stat(place, "-journal", &now) ||
-	    !same_stat(&journal_st, &now))
+	if (place_stat(place, "", &now) || !same_stat(&flat->st, &now) ||
+	    place_stat(place, "-journal", &now) || !same_stat(&journal_st, &now))
 		return err_set(err, -EAGAIN, "it was changed while it was copied");
 	return 0;
 }
@@ -161,7 +162,8 @@ int spool_hot(struct spool_flat *out, struct core *core, const struct place *pla
 		int sql = db_exec(&db, "PRAGMA user_version");
 
 		if (sql)
-			rc = err_set(err, -EIO, "its journal cannot be rolled back in a copy: %s", db_text(&db));
+			rc = err_set(err, -EIO, "its journal cannot be rolled back in a copy: %s",
+				     db_text(&db));
 	}
 	db_close(&db);
 	if (!rc)

@@ -15,8 +15,8 @@
  * of answers that the function documents and its caller handles. The text that goes with a failure is written
  * to the caller's struct snap_err, which may be NULL.
  *
- * Threads: every function may be called from any thread once snap_start() has returned. Functions that may wait
- * for the live database say so.
+ * Threads: every function may be called from any thread once snap_start() has returned. Functions that may
+ * wait for the live database say so.
  */
 #ifndef SQLSNAP_H
 #define SQLSNAP_H
@@ -49,15 +49,16 @@ struct snap_config {
 	const char *store;   /* folder for spools and remembered times; NULL: the default of store.h */
 	bool shared_locks;   /* accept file systems whose locks other machines do not see */
 	bool databases_only; /* a folder shows its databases and the folders above them, nothing else */
-	/* Reports what happens behind any call (an image lost, a source drained); never called under a lock. */
+	/* Reports what happens behind any call (an image lost, a source drained); never called under a lock.
+	 */
 	void (*event)(void *arg, enum snap_level level, const char *text);
 	void *event_arg;
 };
 
-struct snap;	   /* everything: configuration, tree, sources, threads */
-struct snap_gen;   /* a generation */
-struct snap_file;  /* an open plain file of the tree */
-struct snap_list;  /* the entries of a folder at one moment */
+struct snap;	  /* everything: configuration, tree, sources, threads */
+struct snap_gen;  /* a generation */
+struct snap_file; /* an open plain file of the tree */
+struct snap_list; /* the entries of a folder at one moment */
 
 enum snap_kind {
 	SNAP_FOLDER,
@@ -72,12 +73,12 @@ enum snap_kind {
 /* Attributes as stat(2) means them. Times of a database are those of its generation. */
 struct snap_attr {
 	enum snap_kind kind;
-	uint64_t key_dev;  /* identity of the live object: equal only for the same inode */
+	uint64_t key_dev; /* identity of the live object: equal only for the same inode */
 	uint64_t key_ino;
-	uint64_t ino;	   /* what st_ino shows; stable over remounts */
-	uint64_t size;	   /* bytes */
-	uint64_t blocks;   /* units of 512 bytes */
-	mode_t mode;	   /* type and permission bits; set-id bits are masked */
+	uint64_t ino;	 /* what st_ino shows; stable over remounts */
+	uint64_t size;	 /* bytes */
+	uint64_t blocks; /* units of 512 bytes */
+	mode_t mode;	 /* type and permission bits; set-id bits are masked */
 	uid_t uid;
 	gid_t gid;
 	nlink_t nlink;
@@ -100,17 +101,17 @@ int snap_add_folder(struct snap *snap, const char *path, struct snap_err *err);
 int snap_add_file(struct snap *snap, const char *name, const char *path, struct snap_err *err);
 
 /*
- * Says where the mount will be: PATH exists. Called before mounting, so that a folder tree can show the covered
- * folder as an empty one and never walks into its own mount.
+ * Says where the mount will be: PATH exists. Called before mounting, so that a folder tree can show the
+ * covered folder as an empty one and never walks into its own mount.
  */
 int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *err);
 
-/* Starts the threads. After daemonising, for neither threads nor SQLite survive a fork, and after mounting, for from then
- * on the tree must know its own mount. */
+/* Starts the threads. After daemonising, for neither threads nor SQLite survive a fork, and after mounting,
+ * for from then on the tree must know its own mount. */
 int snap_start(struct snap *snap, struct snap_err *err);
 
-/* Ends the threads, closes every source as an application would, frees. Accepts NULL. All generations and files
- * must have been closed. May take seconds. */
+/* Ends the threads, closes every source as an application would, frees. Accepts NULL. All generations and
+ * files must have been closed. May take seconds. */
 void snap_destroy(struct snap *snap);
 
 /* Runs fn(arg) on one of the library's threads; -EAGAIN when more than 64 such calls are under way. */
@@ -128,13 +129,14 @@ const char *snap_sqlite_version(void);
 /*
  * What stands at PATH now. For a database *gen (when not NULL) receives a reference to the generation that a
  * reader who opens now may expect, which the caller drops with snap_gen_unref(). Pins nothing; waits 50 ms at
- * most for the live database and then answers from stat(2). -ENOENT, -EACCES, -EMLINK (several hard links to a
- * database) and other errors of the file system are forwarded.
+ * most for the live database and then answers from stat(2). -ENOENT, -EACCES, -EMLINK (several hard links to
+ * a database) and other errors of the file system are forwarded.
  */
 int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
 		struct snap_err *err);
 
-/* The entries of a folder without . and .. and without the sidecars of databases. *out is owned by the caller. */
+/* The entries of a folder without . and .. and without the sidecars of databases. *out is owned by the
+ * caller. */
 int snap_list_create(struct snap *snap, const char *path, struct snap_list **out, struct snap_err *err);
 void snap_list_destroy(struct snap_list *list);
 /* The I-th entry: its name (borrowed), st_ino and S_IFMT bits; false past the end. */
@@ -162,15 +164,15 @@ void snap_gen_unref(struct snap_gen *gen);
 uint64_t snap_gen_id(const struct snap_gen *gen);
 
 /*
- * Attributes: the size never changes; times are constant once the generation is bound; owner and mode are the live file's
- * at the last look.
+ * Attributes: the size never changes; times are constant once the generation is bound; owner and mode are the
+ * live file's at the last look.
  */
 int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr);
 /* The same under the name PATH, with the owner and mode that the live file has there now. */
 int snap_gen_stat_at(struct snap *snap, const char *path, struct snap_gen *gen, struct snap_attr *attr);
 
 enum snap_open {
-	SNAP_MOVED = 1,	      /* the bytes of this generation cannot be had: open *moved instead */
+	SNAP_MOVED = 1,	     /* the bytes of this generation cannot be had: open *moved instead */
 	SNAP_WOULD_WAIT = 2, /* only with SNAP_NOWAIT: call again without, where waiting harms nobody */
 };
 
@@ -178,17 +180,17 @@ enum snap_open {
 
 /*
  * Opens a generation for reading and binds it if that has not happened yet. 0: opened, to be closed with
- * snap_gen_close(). SNAP_MOVED: *moved receives a reference to a bound generation that holds what the database is
- * now and that stays openable for SNAP_HOLD_MS. Without SNAP_NOWAIT it waits for the live database for two
- * seconds at most (rollback-journal databases: while it is copied). -EBUSY: somebody holds the database
- * exclusively; -EIO: it is damaged; -ENOSPC, -EMFILE, -ENOMEM: what this process ran out of.
+ * snap_gen_close(). SNAP_MOVED: *moved receives a reference to a bound generation that holds what the
+ * database is now and that stays openable for SNAP_HOLD_MS. Without SNAP_NOWAIT it waits for the live
+ * database for two seconds at most (rollback-journal databases: while it is copied). -EBUSY: somebody holds
+ * the database exclusively; -EIO: it is damaged; -ENOSPC, -EMFILE, -ENOMEM: what this process ran out of.
  */
 int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err);
 #define SNAP_HOLD_MS 2000
 
 /*
- * Reads from an opened generation: the number of bytes, less than SIZE only at its end. -EIO when the bytes of
- * this version cannot be had any more; never other bytes.
+ * Reads from an opened generation: the number of bytes, less than SIZE only at its end. -EIO when the bytes
+ * of this version cannot be had any more; never other bytes.
  */
 ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 

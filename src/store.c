@@ -2,7 +2,8 @@
 /*
  * store.c - see store.h.
  *
- * What must stay true: a reader of the store finds a file whole or not at all; nothing here touches a live database.
+ * What must stay true: a reader of the store finds a file whole or not at all; nothing here touches a live
+ * database.
  */
 #include "store.h"
 
@@ -120,8 +121,8 @@ static int open_dir(struct store *s, struct snap_err *err)
 		int rc = make_path(s->dir);
 
 		if (rc)
-			return err_set(err, rc, "cannot make the store %s: %s (mount with -o store=DIR)", s->dir,
-				       strerror(-rc));
+			return err_set(err, rc, "cannot make the store %s: %s (mount with -o store=DIR)",
+				       s->dir, strerror(-rc));
 		fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	}
 	if (fd < 0)
@@ -153,7 +154,8 @@ int store_spool(struct store *s, uint64_t bytes, struct snap_err *err)
 		return err_errno(err, "cannot examine the store %s", s->dir);
 	uint64_t room = (uint64_t)vfs.f_bavail * vfs.f_frsize;
 	if (room < bytes + STORE_RESERVE)
-		return err_set(err, -ENOSPC, "a spool needs %llu MiB in %s, %llu MiB free (mount with -o store=DIR)",
+		return err_set(err, -ENOSPC,
+			       "a spool needs %llu MiB in %s, %llu MiB free (mount with -o store=DIR)",
 			       (unsigned long long)((bytes + STORE_RESERVE) >> 20), s->dir,
 			       (unsigned long long)(room >> 20));
 	fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -209,7 +211,8 @@ void store_drop_folder(struct store *s, const char *name)
 	closedir(d);
 }
 
-/* FNV-1a, 64 bits: the subfolder's name need not withstand an adversary, the file in it names its source's version. */
+/* FNV-1a, 64 bits: the subfolder's name need not withstand an adversary, the file in it names its source's
+ * version. */
 static void source_name(const char *source, char out[24])
 {
 	uint64_t h = 0xcbf29ce484222325ull;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store.h - the folder for what must not stand beside the live database: spools (unlinked files) and, for each source,
- * what was shown last. One subfolder per source, named by a hash of its absolute path; several daemons may share a store,
- * for every file is written whole under another name and renamed.
+ * store.h - the folder for what must not stand beside the live database: spools (unlinked files) and, for
+ * each source, what was shown last. One subfolder per source, named by a hash of its absolute path; several
+ * daemons may share a store, for every file is written whole under another name and renamed.
  *
- * Where: -o store=DIR, else $STATE_DIRECTORY, else /var/lib/sqlsnapfs for root, else $XDG_STATE_HOME/sqlsnapfs or
- * $HOME/.local/state/sqlsnapfs. Made with mode 0700 when first needed.
+ * Where: -o store=DIR, else $STATE_DIRECTORY, else /var/lib/sqlsnapfs for root, else
+ * $XDG_STATE_HOME/sqlsnapfs or $HOME/.local/state/sqlsnapfs. Made with mode 0700 when first needed.
  */
 #ifndef SQLSNAP_STORE_H
 #define SQLSNAP_STORE_H
@@ -17,15 +17,15 @@
 
 struct store;
 
-/* DIR NULL: the default. Creates nothing yet. -ENOMEM; -ENOENT when there is no default (no HOME); -errno when DIR cannot be
- * resolved (an absolute one that is not there yet can). */
+/* DIR NULL: the default. Creates nothing yet. -ENOMEM; -ENOENT when there is no default (no HOME); -errno
+ * when DIR cannot be resolved (an absolute one that is not there yet can). */
 int store_create(struct store **out, const char *dir, struct snap_err *err);
 void store_destroy(struct store *store);
 
 const char *store_dir(const struct store *store); /* absolute; borrowed */
 
-/* An unlinked file, O_RDWR, for BYTES to come; owned by the caller. -ENOSPC with words when the file system has less than
- * that and STORE_RESERVE free. */
+/* An unlinked file, O_RDWR, for BYTES to come; owned by the caller. -ENOSPC with words when the file system
+ * has less than that and STORE_RESERVE free. */
 int store_spool(struct store *store, uint64_t bytes, struct snap_err *err);
 #define STORE_RESERVE (16ull << 20)
 
@@ -42,6 +42,7 @@ struct store_seen {
 
 /* SOURCE is the database's absolute path. -ENOENT: never seen. */
 int store_load_seen(struct store *store, const char *source, struct store_seen *out);
-int store_save_seen(struct store *store, const char *source, const struct store_seen *seen, struct snap_err *err);
+int store_save_seen(struct store *store, const char *source, const struct store_seen *seen,
+		    struct snap_err *err);
 
 #endif

@@ -2,18 +2,20 @@
 /*
  * vfs.h - the VFS shim over "unix" that every connection to a live database goes through.
  *
- * One struct vfs per connection, registered under a name of its own, so that the database's file, its -wal and every
- * xDelete of that connection meet the same policy and state. What must stay true:
- *  - VFS_READER never writes or truncates the database or the -wal, never deletes a file, never takes read slot 0 of a
- *    reliable wal-index (a pin there would cost every commit of the application a full sort of the WAL), and never takes
- *    an EXCLUSIVE lock on the database.
- *  - VFS_CLOSER may do what the last close of an application does (checkpoint, delete -wal and -shm), and only once the
- *    EXCLUSIVE lock on the database has been granted to it. Neither rolls a journal back.
- *  - xFullPathname is the identity: databases are opened as /proc/self/fd/DIRFD/NAME and must not be resolved again.
- *  - Nothing here opens a descriptor of its own: closing one would drop SQLite's POSIX locks (research: the lock trap).
+ * One struct vfs per connection, registered under a name of its own, so that the database's file, its -wal
+ * and every xDelete of that connection meet the same policy and state. What must stay true:
+ *  - VFS_READER never writes or truncates the database or the -wal, never deletes a file, never takes read
+ * slot 0 of a reliable wal-index (a pin there would cost every commit of the application a full sort of the
+ * WAL), and never takes an EXCLUSIVE lock on the database.
+ *  - VFS_CLOSER may do what the last close of an application does (checkpoint, delete -wal and -shm), and
+ * only once the EXCLUSIVE lock on the database has been granted to it. Neither rolls a journal back.
+ *  - xFullPathname is the identity: databases are opened as /proc/self/fd/DIRFD/NAME and must not be resolved
+ * again.
+ *  - Nothing here opens a descriptor of its own: closing one would drop SQLite's POSIX locks (research: the
+ * lock trap).
  *
- * The unix VFS maps one -shm once per process; its mapping is guarded against SIGBUS (somebody truncated the -shm) by
- * shmguard.h, and vfs_lost() tells.
+ * The unix VFS maps one -shm once per process; its mapping is guarded against SIGBUS (somebody truncated the
+ * -shm) by shmguard.h, and vfs_lost() tells.
  */
 #ifndef SQLSNAP_VFS_H
 #define SQLSNAP_VFS_H
@@ -44,7 +46,8 @@ enum vfs_call {
 	VFS_DELETE,
 };
 
-/* Asked before each call: 0 lets it happen, another value is returned as SQLite's result code instead. For tests. */
+/* Asked before each call: 0 lets it happen, another value is returned as SQLite's result code instead. For
+ * tests. */
 typedef int (*vfs_fault_fn)(void *arg, enum vfs_call call);
 
 /* -ENOMEM. *out is owned by the caller. */
@@ -57,8 +60,8 @@ void vfs_set_fault(struct vfs *vfs, vfs_fault_fn fn, void *arg);
 const char *vfs_name(const struct vfs *vfs);
 
 /*
- * Cuts the pauses that SQLite makes by itself (up to ten seconds in all, in walTryBeginRead()) at DEADLINE (CLOCK_MONOTONIC
- * nanoseconds; INT64_MAX: not at all). It then gives up with SQLITE_PROTOCOL at once.
+ * Cuts the pauses that SQLite makes by itself (up to ten seconds in all, in walTryBeginRead()) at DEADLINE
+ * (CLOCK_MONOTONIC nanoseconds; INT64_MAX: not at all). It then gives up with SQLITE_PROTOCOL at once.
  */
 void vfs_set_deadline(struct vfs *vfs, int64_t deadline);
 
@@ -71,8 +74,9 @@ bool vfs_wal_is_open(const struct vfs *vfs);
 int vfs_read_slot(const struct vfs *vfs);
 
 /*
- * Whether SQLite works with a wal-index in private memory because the -shm is read-only and has no writer, or on slot 0
- * because a read-only -shm has no mark that would suit another slot. Either way only SQLite can read the image.
+ * Whether SQLite works with a wal-index in private memory because the -shm is read-only and has no writer, or
+ * on slot 0 because a read-only -shm has no mark that would suit another slot. Either way only SQLite can
+ * read the image.
  */
 bool vfs_shm_unreliable(const struct vfs *vfs);
 
@@ -80,12 +84,13 @@ bool vfs_shm_unreliable(const struct vfs *vfs);
 void vfs_watch(struct vfs *vfs);
 /* Ends the watch and forgets what it saw: the unlock that follows is ours. */
 void vfs_unwatch(struct vfs *vfs);
-/* The watched slot was unlocked behind our back, or the wal-index was truncated under its mapping (for good). */
+/* The watched slot was unlocked behind our back, or the wal-index was truncated under its mapping (for good).
+ */
 bool vfs_lost(struct vfs *vfs);
 
 /*
- * Samples the live header of the wal-index: 0, a wal_answer, or -ENXIO while no wal-index is mapped, or once it was lost.
- * Costs nanoseconds.
+ * Samples the live header of the wal-index: 0, a wal_answer, or -ENXIO while no wal-index is mapped, or once
+ * it was lost. Costs nanoseconds.
  */
 int vfs_wal_header(struct vfs *vfs, struct wal_header *out);
 
@@ -93,15 +98,15 @@ int vfs_wal_header(struct vfs *vfs, struct wal_header *out);
 int vfs_wal_backfill(struct vfs *vfs, uint32_t *frames);
 
 /*
- * Copies the page numbers of frames FIRST..LAST (LAST <= a max_frame seen under the held slot) into PGNOS. -EIO: the
- * wal-index is shorter than that, not mapped, or lost; -ENOMEM; -EINVAL: FIRST is 0.
+ * Copies the page numbers of frames FIRST..LAST (LAST <= a max_frame seen under the held slot) into PGNOS.
+ * -EIO: the wal-index is shorter than that, not mapped, or lost; -ENOMEM; -EINVAL: FIRST is 0.
  */
 int vfs_wal_pgnos(struct vfs *vfs, uint32_t first, uint32_t last, uint32_t *pgnos);
 
 /*
- * Reads through SQLite's own handles. The number of bytes read, less than SIZE at the end of the file; -EIO; -ENXIO: not
- * open. Needs no lock against other readers of the same handle (pread on a private descriptor, no memory mapping); the
- * caller sees to it that the connection is not closed meanwhile.
+ * Reads through SQLite's own handles. The number of bytes read, less than SIZE at the end of the file; -EIO;
+ * -ENXIO: not open. Needs no lock against other readers of the same handle (pread on a private descriptor, no
+ * memory mapping); the caller sees to it that the connection is not closed meanwhile.
  */
 ssize_t vfs_read_db(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
 ssize_t vfs_read_wal(struct vfs *vfs, void *buf, size_t size, uint64_t offset);

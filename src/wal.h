@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wal.h - pure decoding of the wal-index header and of WAL frame headers: bytes in, answer out. Opens nothing,
- * trusts nothing. Sources: walformat.html; wal.c (WalIndexHdr, walFramePage, sqlite3WalOpen's assertions).
+ * wal.h - pure decoding of the wal-index header and of WAL frame headers: bytes in, answer out. Opens
+ * nothing, trusts nothing. Sources: walformat.html; wal.c (WalIndexHdr, walFramePage, sqlite3WalOpen's
+ * assertions).
  */
 #ifndef SQLSNAP_WAL_H
 #define SQLSNAP_WAL_H
@@ -32,8 +33,8 @@ enum wal_answer {
 /* Decodes both copies (2 * WAL_INDEX_HEADER bytes). 0, or an answer. */
 int wal_header_decode(struct wal_header *out, const uint8_t bytes[2 * WAL_INDEX_HEADER]);
 
-/* Frame F (from 1) has its page number at entry *ENTRY of region *REGION, *REGION starting with its page numbers
- * at byte *OFFSET; *COUNT is the number of entries of that region. */
+/* Frame F (from 1) has its page number at entry *ENTRY of region *REGION, *REGION starting with its page
+ * numbers at byte *OFFSET; *COUNT is the number of entries of that region. */
 struct wal_slot {
 	uint32_t region;
 	uint32_t entry;	 /* index into the region's array of page numbers */

@@ -2,8 +2,9 @@
 /*
  * work.c - see work.h.
  *
- * What must stay true: a submitted call is taken by a thread that is idle or new, never queued behind one that may be
- * waiting for somebody else's lock; so the number of calls under way never exceeds the number of threads.
+ * What must stay true: a submitted call is taken by a thread that is idle or new, never queued behind one
+ * that may be waiting for somebody else's lock; so the number of calls under way never exceeds the number of
+ * threads.
  */
 #include "work.h"
 
@@ -64,7 +65,8 @@ void work_destroy(struct work *w)
 	free(w);
 }
 
-/* The next call for this thread, or NULL when it has been idle for long enough or everything ends. Lock held. */
+/* The next call for this thread, or NULL when it has been idle for long enough or everything ends. Lock held.
+ */
 static struct call *next_call(struct work *w)
 {
 	struct timespec until;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * work.h - threads for what may take long: waiting for a live database, copying it. Threads start on demand, up to a limit,
- * and end after ten idle seconds. All signals are blocked in them.
+ * work.h - threads for what may take long: waiting for a live database, copying it. Threads start on demand,
+ * up to a limit, and end after ten idle seconds. All signals are blocked in them.
  */
 #ifndef SQLSNAP_WORK_H
 #define SQLSNAP_WORK_H
@@ -10,8 +10,8 @@
 
 #define WORK_THREADS 64
 
-/* Starts a thread in which every signal is blocked that does not come from its own doing: SIGBUS must reach shmguard.h.
- * ATTR may be NULL. -errno */
+/* Starts a thread in which every signal is blocked that does not come from its own doing: SIGBUS must reach
+ * shmguard.h. ATTR may be NULL. -errno */
 int work_start_thread(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
 
 struct work;

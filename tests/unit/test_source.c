@@ -24,7 +24,8 @@ static void quiet(void *arg, enum snap_level level, const char *text)
 
 static void snap_up(struct fixture *f)
 {
-	struct snap_config config = {.wal_limit = 1 << 20, .wal_max = 64 << 20, .store = f->store.path, .event = quiet};
+	struct snap_config config = {
+		.wal_limit = 1 << 20, .wal_max = 64 << 20, .store = f->store.path, .event = quiet};
 
 	assert_int_equal(snap_create(&f->snap, &config, NULL), 0);
 	assert_int_equal(snap_add_folder(f->snap, f->folder.path, NULL), 0);
@@ -119,7 +120,8 @@ static int64_t ask(struct snap_gen *gen, const char *sql)
 
 	buf[18] = buf[19] = 1; /* memory has no WAL */
 	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
-	assert_int_equal(sqlite3_deserialize(db, "main", buf, (sqlite3_int64)size, (sqlite3_int64)size, 0), SQLITE_OK);
+	assert_int_equal(sqlite3_deserialize(db, "main", buf, (sqlite3_int64)size, (sqlite3_int64)size, 0),
+			 SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, sql, app_row, &reply, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	free(buf);
@@ -217,7 +219,8 @@ static void test_unchanged_database_keeps_its_generation(void **state)
 		struct snap_attr first, again;
 
 		up(&f, schemas[i]);
-		nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL); /* times younger than 20 ms prove nothing */
+		nanosleep(&(struct timespec){.tv_nsec = 30000000},
+			  NULL); /* times younger than 20 ms prove nothing */
 		struct snap_gen *a = open_now(&f), *b = open_now(&f);
 		assert_true(a == b);
 		snap_gen_stat(a, &first);
