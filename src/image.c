@@ -224,8 +224,9 @@ bool image_accepts(struct image *im, const struct wal_header *now, uint64_t limi
 		return false;
 	if ((uint64_t)(now->max_frame - c->start.max_frame) * (im->page_size + WAL_FRAME_HEADER) >= limit)
 		return false;
+	if (!im->has_salt) /* readers of frames compare it without the lock, and there are none yet */
+		memcpy(im->salt, now->salt, sizeof(im->salt));
 	im->has_salt = true;
-	memcpy(im->salt, now->salt, sizeof(im->salt));
 	return true;
 }
 

@@ -4,7 +4,7 @@
 # soon, never raw bytes, and nobody else has to wait for it.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
-allow_log 'cannot be opened: (database is locked|another process holds it)'
+allow_log 'cannot be opened: .*(database is locked|another process holds it)'
 
 writer_start wal --db "$SRC/wal.sqlite3" --exclusive --paused
 writer_do wal 'commit 30'

@@ -4,7 +4,7 @@
 # files stay as they are, for the application to roll back itself.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
-allow_log 'cannot be opened: (database is locked|another process holds it)'
+allow_log 'cannot be opened: .*(database is locked|another process holds it)'
 
 for mode in delete persist truncate; do
 	db=$SRC/$mode.sqlite3

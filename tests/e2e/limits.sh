@@ -4,7 +4,7 @@
 # and the application notices nothing.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
-allow_log 'Too many open files|unable to open database file|No space left|cannot be opened: a spool needs|cannot be spooled: a spool needs|held back for a slow reader|the snapshot was given up'
+allow_log 'Too many open files|unable to open database file|No space left|cannot be opened: .*a spool needs|cannot be spooled: a spool needs|held back for a slow reader|the snapshot was given up'
 
 note 'few descriptors'
 for i in $(seq 100); do make_db "$SRC/$i.sqlite3" --rows 20 --commits 3; done

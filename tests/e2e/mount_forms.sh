@@ -82,32 +82,40 @@ note 'mount(8) and its options'
 mkdir "$T/bin"
 cp "$SQLSNAPFS" "$T/bin/sqlsnapfs"
 printf '%s %s fuse.sqlsnapfs ro,noauto,_netdev,suid,dev,store=%s 0 0\n' "$SRC" "$MNT" "$STORE" >"$T/fstab"
-# by_mount COMMAND...: mount(8) knows no PATH but its own, so the program is put there, for this command alone.
 cat >"$T/by_mount" <<'SH'
 set -eu
-mount --bind "$T/bin" /usr/local/sbin
+[ "$1" = as_it_is ] || mount --bind "$T/bin" /usr/local/sbin
+shift
 "$@"
 findmnt -no FSTYPE,OPTIONS "$MNT" >"$T/options"
 cp "$MNT/a/db.sqlite3" "$T/copy"
 umount "$MNT"
 SH
 export T MNT
+# by_mount own|as_it_is COMMAND...: mounts, looks, unmounts. mount(8) knows no PATH but its own: with own the program is put there, in
+# a mount namespace for this command alone.
 by_mount() {
+	local unshare=()
+	[ "$1" = as_it_is ] || unshare=(unshare -m)
 	rm -f "$T/copy"
-	"${SANITIZED[@]}" unshare -m sh "$T/by_mount" "$@" || die "status $?: $*"
+	"${SANITIZED[@]}" "${unshare[@]}" sh "$T/by_mount" "$@" || die "status $?: $*"
 	equal "commits: $*" "$(check_copy "$T/copy")" 11
 	read -r type options <"$T/options"
 	equal "type: $*" "$type" fuse.sqlsnapfs
 	case ,$options, in *,nosuid,*) ;; *) die "no nosuid: $options" ;; esac
 	case ,$options, in *,nodev,*) ;; *) die "no nodev: $options" ;; esac
 }
-if command -v mount.fuse3 >/dev/null && unshare -m mount --bind "$T/bin" /usr/local/sbin; then
-	by_mount mount -t fuse.sqlsnapfs "$SRC" "$MNT" \
-		-o "rw,allow_other,noatime,relatime,nofail,x-systemd.automount,store=$STORE"
-	by_mount mount --fstab "$T/fstab" "$MNT"
-	by_mount mount -t fuse "$SQLSNAPFS#$SRC" "$MNT" -o "store=$STORE"
+if command -v mount.fuse3 >/dev/null; then
+	by_mount as_it_is mount -t fuse "$SQLSNAPFS#$SRC" "$MNT" -o "store=$STORE"
 else
-	note 'no mount.fuse3, or no mount namespaces'
+	note 'mount.fuse3 is not installed'
+fi
+if command -v mount.fuse3 >/dev/null && unshare -m true; then
+	by_mount own mount -t fuse.sqlsnapfs "$SRC" "$MNT" \
+		-o "rw,allow_other,noatime,relatime,nofail,x-systemd.automount,store=$STORE"
+	by_mount own mount --fstab "$T/fstab" "$MNT"
+else
+	note 'no mount namespaces here (a plain chroot has none)'
 fi
 
 # Daemons of their own end by themselves; nobody waits for their status, but they must end.
