@@ -48,6 +48,13 @@ static void log_event(void *arg, enum snap_level level, const char *text)
 	log_line(level, "source", "%s", text);
 }
 
+static void drop_pages(void *arg, uint64_t gen_id)
+{
+	struct life *life = arg;
+
+	fs_drop_pages(life->fs, gen_id);
+}
+
 /* The mount answers: says so to whoever waits for it. */
 static int announce(void *arg)
 {
@@ -115,6 +122,8 @@ static int build(struct life *life, struct snap_err *err)
 		.shared_locks = options->shared_locks,
 		.databases_only = options->databases_only,
 		.event = log_event,
+		.stale = drop_pages,
+		.event_arg = life,
 	};
 	struct fs_config fs = {
 		.read_only = fuseopts_read_only(options),

@@ -213,6 +213,21 @@ void node_forget(struct nodes *nodes, uint64_t id, uint64_t count)
 	free_all(dead);
 }
 
+size_t nodes_of_gen(struct nodes *nodes, uint64_t gen_id, uint64_t *ids, size_t max)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&nodes->lock);
+	for (unsigned i = 0; i < NODE_BUCKETS; i++) {
+		for (const struct node *node = nodes->by_id[i]; node && n < max; node = node->next_id) {
+			if (node->gen && node->key[0] == gen_id)
+				ids[n++] = node->id;
+		}
+	}
+	pthread_mutex_unlock(&nodes->lock);
+	return n;
+}
+
 int node_path(const struct node *node, const char *name, char *path, size_t size)
 {
 	size_t at = size;

@@ -26,6 +26,8 @@ struct fs {
 	struct nodes nodes;
 	struct redirects redirects;
 	struct buffers buffers;
+	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays until then */
+	struct fuse_session *session; /* borrowed; guarded by session_lock */
 };
 
 int fs_create(struct fs **out, const struct fs_config *config)
@@ -43,6 +45,7 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	}
 	redirects_init(&fs->redirects);
 	buffers_init(&fs->buffers);
+	pthread_mutex_init(&fs->session_lock, NULL);
 	*out = fs;
 	return 0;
 }
@@ -54,7 +57,26 @@ void fs_destroy(struct fs *fs)
 	redirects_finish(&fs->redirects);
 	nodes_finish(&fs->nodes);
 	buffers_finish(&fs->buffers);
+	pthread_mutex_destroy(&fs->session_lock);
 	free(fs);
+}
+
+void fs_set_session(struct fs *fs, struct fuse_session *session)
+{
+	pthread_mutex_lock(&fs->session_lock);
+	fs->session = session;
+	pthread_mutex_unlock(&fs->session_lock);
+}
+
+void fs_drop_pages(struct fs *fs, uint64_t gen_id)
+{
+	uint64_t ids[NODE_NAMES_MAX];
+	size_t n = nodes_of_gen(&fs->nodes, gen_id, ids, NODE_NAMES_MAX);
+
+	pthread_mutex_lock(&fs->session_lock);
+	for (size_t i = 0; i < n && fs->session; i++)
+		fuse_lowlevel_notify_inval_inode(fs->session, ids[i], 0, 0);
+	pthread_mutex_unlock(&fs->session_lock);
 }
 
 static struct fs *fs_of(fuse_req_t req)

@@ -267,6 +267,7 @@ static int open_session(struct session *session, struct snap_err *err)
 				     ? "; in a container, run it with --device /dev/fuse --cap-add SYS_ADMIN"
 				     : ": fusermount3 (package fuse3) refuses, or is missing");
 	mountpoint_covered(session->mountpoint);
+	fs_set_session(config->fs, session->fuse);
 	return 0;
 }
 
@@ -353,6 +354,7 @@ int session_run(const struct session_config *config, struct snap_err *err)
 		rc = serve(&session, err);
 	close_session(&session); /* ends the greeter's question too */
 	command_finish(&session.greeter);
+	fs_set_session(config->fs, NULL);
 	if (session.fuse)
 		fuse_session_destroy(session.fuse);
 	fuse_set_log_func(NULL);

@@ -343,6 +343,12 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 	int64_t seen = realtime_ns();
 	int rc = tree_look(snap->tree, path, &found, err);
 
+	if (rc == -EMFILE || rc == -ENFILE) {
+		core_shed(&snap->core);
+		rc = tree_look(snap->tree, path, &found, err);
+		if (rc == -EMFILE || rc == -ENFILE)
+			err_set(err, rc, "%s (what is open needs them all; raise the limit of open files)", strerror(-rc));
+	}
 	if (tree_take_notice(snap->tree, &notice))
 		core_event(&snap->core, SNAP_INFO, "%s", notice.text);
 	if (!rc && found.attr.kind != SNAP_DATABASE) {

@@ -243,6 +243,26 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		start_drain(s, now - SOURCE_OLD_PIN_NS, !small);
 }
 
+/* Tells of a current generation that is closed and was left behind by a commit: freeing what the kernel cached of it takes
+ * time in proportion to its size, which the next open() need not spend. */
+static void tell_stale(struct source *s, struct live *live)
+{
+	struct wal_header now;
+	uint64_t id = 0;
+
+	if (!s->core->config.stale || live_sample(live, &now))
+		return;
+	pthread_mutex_lock(&s->lock);
+	struct snap_gen *cur = s->current;
+	if (cur && cur->bound && cur->opens == 0 && cur->hold_until == 0 && cur->id != s->told_stale &&
+	    cur->version.has_header && cur->version.incarnation == live->incarnation &&
+	    memcmp(cur->version.header, now.raw, sizeof(now.raw)) != 0)
+		s->told_stale = id = cur->id;
+	pthread_mutex_unlock(&s->lock);
+	if (id)
+		s->core->config.stale(s->core->config.event_arg, id);
+}
+
 static void save_seen(struct source *s)
 {
 	struct store_seen seen;
@@ -275,7 +295,9 @@ bool source_tend(struct source *s, int64_t now)
 	pthread_mutex_unlock(&s->lock);
 	if (live && live_is_lost(live))
 		source_lose(s, live);
-	else if (live && !idle)
+	else if (live)
+		tell_stale(s, live);
+	if (live && !idle && !live_is_lost(live))
 		tend_wal(s, live, now);
 	live_unref(live);
 	if (idle)

@@ -58,8 +58,8 @@ static const struct {
 	{"an incremental vacuum", "PRAGMA incremental_vacuum;", false},
 	{"the WAL used from its start again",
 	 "PRAGMA wal_checkpoint(RESTART); INSERT INTO t VALUES(3000, randomblob(10));", true},
-	{"a changed schema", "ALTER TABLE t ADD COLUMN y DEFAULT 7; CREATE TABLE u(a PRIMARY KEY) WITHOUT ROWID;",
-	 true},
+	{"a changed schema",
+	 "ALTER TABLE t ADD COLUMN y DEFAULT 7; CREATE TABLE u(a PRIMARY KEY) WITHOUT ROWID;", true},
 	{"a vacuum", "VACUUM;", false},
 	{"growth",
 	 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)"

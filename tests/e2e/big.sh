@@ -14,18 +14,13 @@ WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 22) INS
 PRAGMA journal_mode=WAL;
 SQL
 [ "$(stat -c %s "$db")" -gt $(((1 << 30) + 4096)) ] || die "not past 1 GiB"
-coproc app { sqlite3 "$db"; }
-# shellcheck disable=SC2154 # app is the coprocess
-printf '%s\n' 'PRAGMA wal_autocheckpoint=0;' 'UPDATE t SET x = randomblob(300000) WHERE id IN (1, 21);' \
-	'INSERT INTO t VALUES(100, randomblob(3000000));' "SELECT 'done';" >&"${app[1]}"
-until read -r -u "${app[0]}" line && [ "$line" = 'done' ]; do :; done
+writer_start app --db "$db" --autocheckpoint 0 --sync off --paused
+writer_do app 'commit 20'
+writer_do app 'exec UPDATE t SET x = randomblob(300000) WHERE id IN (1, 21)'
+writer_do app 'exec INSERT INTO t VALUES(100, randomblob(3000000))'
 mount_fs "$SRC"
 cp "$MNT/big.sqlite3" "$T/copy"
 sqlite3 -readonly "$db" ".backup $T/backup"
 "$TEST_BIN/masked_cmp" "$T/copy" "$T/backup" || die "they differ"
 rm "$T/backup"
 equal 'quick_check' "$(sqlite3 "file:$T/copy?immutable=1" 'PRAGMA quick_check')" ok
-# shellcheck disable=SC2154 # app_PID too
-kill -9 "$app_PID"
-wait 2>/dev/null || :
-sqlite3 "$db" 'SELECT 1' >/dev/null

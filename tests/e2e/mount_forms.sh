@@ -96,7 +96,7 @@ export T MNT
 # a mount namespace for this command alone.
 by_mount() {
 	local unshare=()
-	[ "$1" = as_it_is ] || unshare=(unshare -m)
+	[ "$1" = as_it_is ] || unshare=(unshare -m --propagation slave)
 	rm -f "$T/copy"
 	"${SANITIZED[@]}" "${unshare[@]}" sh "$T/by_mount" "$@" || die "status $?: $*"
 	equal "commits: $*" "$(check_copy "$T/copy")" 11
@@ -110,7 +110,7 @@ if command -v mount.fuse3 >/dev/null; then
 else
 	note 'mount.fuse3 is not installed'
 fi
-if command -v mount.fuse3 >/dev/null && unshare -m true; then
+if command -v mount.fuse3 >/dev/null && unshare -m --propagation slave true; then
 	by_mount own mount -t fuse.sqlsnapfs "$SRC" "$MNT" \
 		-o "rw,allow_other,noatime,relatime,nofail,x-systemd.automount,store=$STORE"
 	by_mount own mount --fstab "$T/fstab" "$MNT"
