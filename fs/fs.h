@@ -26,8 +26,8 @@ struct fs_config {
 
 /* Copies CONFIG. *out is owned by the caller; -errno, and *out untouched, on failure. */
 int fs_create(struct fs **out, const struct fs_config *config);
-/* The session that serves FS, from its mount on and NULL before it is destroyed: what is stale is dropped from the kernel's cache
- * through it. */
+/* The session that serves FS, from its mount on and NULL before it is destroyed: what is stale is dropped
+ * from the kernel's cache through it. */
 void fs_set_session(struct fs *fs, struct fuse_session *session);
 /* The generation's pages can go: for snap_config.stale. */
 void fs_drop_pages(struct fs *fs, uint64_t gen_id);

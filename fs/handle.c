@@ -6,22 +6,59 @@
 #include <limits.h>
 #include <stdlib.h>
 
-static struct handle *make(struct nodes *nodes, struct node *node, enum handle_kind kind)
+void handles_init(struct handles *handles, struct snap *snap, struct nodes *nodes)
+{
+	pthread_mutex_init(&handles->lock, NULL);
+	handles->first = NULL;
+	handles->snap = snap;
+	handles->nodes = nodes;
+}
+
+void handles_finish(struct handles *handles)
+{
+	while (handles->first)
+		handle_close(handles->first, handles);
+	pthread_mutex_destroy(&handles->lock);
+}
+
+static struct handle *make(struct handles *handles, struct node *node, enum handle_kind kind)
 {
 	struct handle *h = calloc(1, sizeof(*h));
 
 	if (!h)
 		return NULL;
 	h->kind = kind;
-	h->node = node_ref(nodes, node);
+	h->node = node_ref(handles->nodes, node);
 	atomic_init(&h->failed, false);
 	return h;
 }
 
-static void unmake(struct nodes *nodes, struct handle *h)
+static void unmake(struct handles *handles, struct handle *h)
 {
-	node_put(nodes, h->node);
+	node_put(handles->nodes, h->node);
 	free(h);
+}
+
+static void enter(struct handles *handles, struct handle *h)
+{
+	pthread_mutex_lock(&handles->lock);
+	h->next = handles->first;
+	if (h->next)
+		h->next->prev = h;
+	handles->first = h;
+	pthread_mutex_unlock(&handles->lock);
+}
+
+static void leave(struct handles *handles, struct handle *h)
+{
+	pthread_mutex_lock(&handles->lock);
+	if (h->next)
+		h->next->prev = h->prev;
+	if (h->prev)
+		h->prev->next = h->next;
+	else
+		handles->first = h->next;
+	pthread_mutex_unlock(&handles->lock);
 }
 
 static int open_file(struct handle *h, struct snap *snap, struct snap_err *err)
@@ -42,10 +79,10 @@ static int open_generation(struct handle *h, bool may_wait, struct snap_gen **mo
 	return rc == SNAP_WOULD_WAIT ? HANDLE_WOULD_WAIT : rc;
 }
 
-int handle_open(struct handle **out, struct snap *snap, struct nodes *nodes, struct node *node, bool may_wait,
+int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err)
 {
-	struct handle *h = make(nodes, node, HANDLE_EMPTY);
+	struct handle *h = make(handles, node, HANDLE_EMPTY);
 	int rc = -EXDEV; /* another mount's file; what is neither file nor folder the kernel opens itself */
 
 	if (!h)
@@ -57,7 +94,7 @@ int handle_open(struct handle **out, struct snap *snap, struct nodes *nodes, str
 		break;
 	case SNAP_PLAIN:
 		h->kind = HANDLE_FILE;
-		rc = open_file(h, snap, err);
+		rc = open_file(h, handles->snap, err);
 		break;
 	case SNAP_SIDECAR:
 		rc = 0;
@@ -68,17 +105,18 @@ int handle_open(struct handle **out, struct snap *snap, struct nodes *nodes, str
 	case SNAP_SPECIAL:
 		break;
 	}
-	if (rc)
-		unmake(nodes, h);
-	else
-		*out = h;
-	return rc;
+	if (rc) {
+		unmake(handles, h);
+		return rc;
+	}
+	enter(handles, h);
+	*out = h;
+	return 0;
 }
 
-int handle_open_folder(struct handle **out, struct snap *snap, struct nodes *nodes, struct node *node,
-		       struct snap_err *err)
+int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err)
 {
-	struct handle *h = make(nodes, node, HANDLE_FOLDER);
+	struct handle *h = make(handles, node, HANDLE_FOLDER);
 	char path[PATH_MAX];
 	int rc;
 
@@ -86,12 +124,14 @@ int handle_open_folder(struct handle **out, struct snap *snap, struct nodes *nod
 		return -ENOMEM;
 	rc = node_path(node, NULL, path, sizeof(path));
 	if (!rc)
-		rc = snap_list_create(snap, path, &h->list, err);
-	if (rc)
-		unmake(nodes, h);
-	else
-		*out = h;
-	return rc;
+		rc = snap_list_create(handles->snap, path, &h->list, err);
+	if (rc) {
+		unmake(handles, h);
+		return rc;
+	}
+	enter(handles, h);
+	*out = h;
+	return 0;
 }
 
 ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err)
@@ -109,8 +149,9 @@ ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, s
 	return -EISDIR;
 }
 
-void handle_close(struct handle *h, struct nodes *nodes)
+void handle_close(struct handle *h, struct handles *handles)
 {
+	leave(handles, h);
 	switch (h->kind) {
 	case HANDLE_GENERATION:
 		snap_gen_close(h->gen);
@@ -124,5 +165,5 @@ void handle_close(struct handle *h, struct nodes *nodes)
 	case HANDLE_EMPTY:
 		break;
 	}
-	unmake(nodes, h);
+	unmake(handles, h);
 }

@@ -20,6 +20,7 @@ enum handle_kind {
 };
 
 struct handle {
+	struct handle *prev, *next; /* of all that are open; guarded by handles->lock */
 	enum handle_kind kind;
 	struct node *node; /* a reference */
 	union {
@@ -30,6 +31,17 @@ struct handle {
 	atomic_bool failed; /* a read failed and was logged */
 };
 
+/* What is open: a session that is ended by force sends no RELEASE. */
+struct handles {
+	pthread_mutex_t lock;
+	struct handle *first;
+	struct snap *snap; /* borrowed, as the next */
+	struct nodes *nodes;
+};
+
+void handles_init(struct handles *handles, struct snap *snap, struct nodes *nodes);
+void handles_finish(struct handles *handles); /* closes what is left */
+
 enum handle_answer {
 	HANDLE_MOVED = 1, /* *moved is to be opened instead: see snap_gen_open() */
 	HANDLE_WOULD_WAIT,
@@ -39,11 +51,10 @@ enum handle_answer {
  * Opens what NODE is for reading. 0 and *OUT, owned by the caller; with MAY_WAIT false HANDLE_WOULD_WAIT
  * instead of waiting; HANDLE_MOVED with a reference in *MOVED. -errno with words in ERR.
  */
-int handle_open(struct handle **out, struct snap *snap, struct nodes *nodes, struct node *node, bool may_wait,
+int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err);
-int handle_open_folder(struct handle **out, struct snap *snap, struct nodes *nodes, struct node *node,
-		       struct snap_err *err);
+int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err);
 ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err);
-void handle_close(struct handle *h, struct nodes *nodes);
+void handle_close(struct handle *h, struct handles *handles);
 
 #endif

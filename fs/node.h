@@ -55,7 +55,8 @@ int node_enter(struct nodes *nodes, struct node *parent, const char *name, const
 /* The kernel forgets N lookups. */
 void node_forget(struct nodes *nodes, uint64_t id, uint64_t n);
 
-/* The nodeids under which the generation GEN_ID is known, MAX at most: a database has as many as it has names. */
+/* The nodeids under which the generation GEN_ID is known, MAX at most: a database has as many as it has
+ * names. */
 size_t nodes_of_gen(struct nodes *nodes, uint64_t gen_id, uint64_t *ids, size_t max);
 #define NODE_NAMES_MAX 8
 

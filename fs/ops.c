@@ -24,9 +24,11 @@
 struct fs {
 	struct fs_config config;
 	struct nodes nodes;
+	struct handles handles;
 	struct redirects redirects;
 	struct buffers buffers;
-	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays until then */
+	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays
+					 until then */
 	struct fuse_session *session; /* borrowed; guarded by session_lock */
 };
 
@@ -43,6 +45,7 @@ int fs_create(struct fs **out, const struct fs_config *config)
 		free(fs);
 		return rc;
 	}
+	handles_init(&fs->handles, config->snap, &fs->nodes);
 	redirects_init(&fs->redirects);
 	buffers_init(&fs->buffers);
 	pthread_mutex_init(&fs->session_lock, NULL);
@@ -54,6 +57,7 @@ void fs_destroy(struct fs *fs)
 {
 	if (!fs)
 		return;
+	handles_finish(&fs->handles);
 	redirects_finish(&fs->redirects);
 	nodes_finish(&fs->nodes);
 	buffers_finish(&fs->buffers);
@@ -111,14 +115,18 @@ static struct stat to_stat(const struct snap_attr *a)
 			     .st_ctim = a->ctime};
 }
 
-/* Removes what libfuse wants and this file system must not have; see the research on each. */
+/*
+ * Removes what libfuse wants and this file system must not have. AUTO_INVAL_DATA would cost a GETATTR for
+ * each read(2), to find out whether cached pages still hold: those of a generation always do, those of a
+ * plain file are dropped at each open.
+ */
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct fs *fs = userdata;
 
 	conn->want &= ~(unsigned)(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
 				  FUSE_CAP_SPLICE_MOVE | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-				  FUSE_CAP_WRITEBACK_CACHE);
+				  FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA);
 	if (conn->capable & FUSE_CAP_PARALLEL_DIROPS)
 		conn->want |= FUSE_CAP_PARALLEL_DIROPS;
 	if (fs->config.max_read)
@@ -273,7 +281,7 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 	job->fi.keep_cache = h->kind == HANDLE_GENERATION;
 	job->fi.noflush = 1;
 	if (fuse_reply_open(job->req, &job->fi) == -ENOENT)
-		handle_close(h, &fs->nodes); /* interrupted: no RELEASE will come */
+		handle_close(h, &fs->handles); /* interrupted: no RELEASE will come */
 }
 
 static void run_open(void *arg)
@@ -282,29 +290,27 @@ static void run_open(void *arg)
 	struct snap_gen *moved = NULL;
 	struct handle *h = NULL;
 	struct snap_err err = {{0}};
-	int rc = handle_open(&h, job->fs->config.snap, &job->fs->nodes, job->node, true, &moved, &err);
+	int rc = handle_open(&h, &job->fs->handles, job->node, true, &moved, &err);
 
 	finish_open(job, rc, h, moved, &err);
 	free(job);
 }
 
-/* Hands an OPEN to a thread that may wait. */
+/* Hands an OPEN to a thread that may wait; here, if there is none to be had. */
 static void open_later(const struct open_job *job)
 {
 	struct open_job *copy = malloc(sizeof(*copy));
 	struct snap_err err = {{0}};
-	int rc = -ENOMEM;
 
-	if (copy) {
-		*copy = *job;
-		rc = snap_defer(job->fs->config.snap, run_open, copy);
-	}
-	if (rc) {
+	if (!copy) {
 		struct open_job here = *job;
 
-		free(copy);
-		finish_open(&here, rc, NULL, NULL, &err);
+		finish_open(&here, -ENOMEM, NULL, NULL, &err);
+		return;
 	}
+	*copy = *job;
+	if (snap_defer(job->fs->config.snap, run_open, copy))
+		run_open(copy);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -325,7 +331,7 @@ static void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		reply_error(req, ESTALE);
 		return;
 	}
-	rc = handle_open(&h, fs->config.snap, &fs->nodes, job.node, false, &moved, &err);
+	rc = handle_open(&h, &fs->handles, job.node, false, &moved, &err);
 	if (rc == HANDLE_WOULD_WAIT)
 		open_later(&job);
 	else
@@ -358,7 +364,7 @@ static void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, st
 static void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	(void)id;
-	handle_close(handle_of(fi), &fs_of(req)->nodes);
+	handle_close(handle_of(fi), &fs_of(req)->handles);
 	fuse_reply_err(req, 0);
 }
 
@@ -370,7 +376,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	struct node *node = node_get(&fs->nodes, id);
 	struct handle *h = NULL;
 	struct snap_err err = {{0}};
-	int rc = node ? handle_open_folder(&h, fs->config.snap, &fs->nodes, node, &err) : -ESTALE;
+	int rc = node ? handle_open_folder(&h, &fs->handles, node, &err) : -ESTALE;
 
 	if (rc && node && err.text[0])
 		log_warn("folder \"%s\": %s", node->name, err.text);
@@ -381,7 +387,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	}
 	fi->fh = (uintptr_t)h;
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_close(h, &fs->nodes);
+		handle_close(h, &fs->handles);
 }
 
 /* Entry I of a folder: ".", "..", then the list's. False past the end. */

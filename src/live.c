@@ -340,6 +340,19 @@ static bool scan_shm(struct live *live, struct proclocks_seen *seen)
 	       proclocks_scan(st.st_dev, st.st_ino, getpid(), seen) == 0;
 }
 
+void live_observe_gap(struct live *live)
+{
+	struct proclocks_seen seen;
+	pid_t writer;
+
+	if (!scan_shm(live, &seen))
+		return;
+	writer = proclocks_writer(&seen, PROCLOCKS_WAL_CKPT);
+	lock_scope(&live->lock);
+	if (live->pins == 0 && writer != 0 && writer != getpid())
+		live->gap_since = monotonic_ns();
+}
+
 bool live_observe(struct live *live)
 {
 	struct proclocks_seen seen;

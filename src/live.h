@@ -47,7 +47,7 @@ struct live {
 	pthread_mutex_t lock;
 	struct conn *idle; /* owned; not pinned */
 	int pins;
-	int64_t gap_since;  /* CLOCK_MONOTONIC when pins went to 0 */
+	int64_t gap_since;  /* CLOCK_MONOTONIC when pins went to 0, or a checkpoint was seen in the gap */
 	bool has_base;	    /* a pin was taken since the last gap that let the WAL start over */
 	bool has_base_salt; /* false: the WAL was empty then, and gets its salt with its first frame */
 	uint8_t base_salt[8];
@@ -94,7 +94,8 @@ bool conn_intact(struct conn *conn, uint32_t max_frame, const uint8_t salt[8]);
 /* Bytes of WAL that were added since the last gap and that our pins may be holding back. 0 without pins. */
 uint64_t live_held_back(struct live *live);
 
-/* Whether LIMIT bytes are held back: pins should end, and new ones wait until the WAL has had its gap. */
+/* Whether LIMIT bytes are held back: pins should end, and new ones wait until the WAL has had its gap. That
+ * is over when the WAL starts over, or after a second in which nobody was copying it to the database. */
 bool live_is_full(struct live *live, uint64_t limit);
 /* Gives up waiting for the gap: LIMIT bytes more may be held back until there is one. */
 void live_allow(struct live *live, uint64_t limit);
@@ -102,5 +103,7 @@ void live_allow(struct live *live, uint64_t limit);
 /* Looks at who else is connected, for the close that is to come; true when another process waits for readers
  * to go. Costs a read of /proc/locks. */
 bool live_observe(struct live *live);
+/* Looks whether another process runs a checkpoint, which makes the gap last. Costs the same. */
+void live_observe_gap(struct live *live);
 
 #endif

@@ -347,7 +347,8 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 		core_shed(&snap->core);
 		rc = tree_look(snap->tree, path, &found, err);
 		if (rc == -EMFILE || rc == -ENFILE)
-			err_set(err, rc, "%s (what is open needs them all; raise the limit of open files)", strerror(-rc));
+			err_set(err, rc, "%s (what is open needs them all; raise the limit of open files)",
+				strerror(-rc));
 	}
 	if (tree_take_notice(snap->tree, &notice))
 		core_event(&snap->core, SNAP_INFO, "%s", notice.text);

@@ -414,13 +414,11 @@ bool source_is_unused(struct source *s)
 void source_shutdown(struct source *s)
 {
 	struct snap_gen *current;
-	struct list images;
 
 	pthread_mutex_lock(&s->lock);
 	s->ending = true;
 	current = steal_ptr(&s->current);
 	pthread_mutex_unlock(&s->lock);
-	(void)images;
 	source_tend(s, INT64_MAX);
 	source_disconnect(s);
 	snap_gen_unref(current);

@@ -46,7 +46,7 @@ struct source {
 	bool ending;
 	int64_t no_spool_until; /* CLOCK_MONOTONIC; spooling failed: not again before that */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
-	uint64_t told_stale;	  /* the generation that stale() was last called for */
+	uint64_t told_stale;   /* the generation that stale() was last called for */
 	struct snap_gen *current; /* a reference; what LOOKUP answered last */
 	struct list gens;	  /* generations with an image, in the order of their binding */
 	int64_t idle_since;	  /* CLOCK_MONOTONIC; gens is empty since */

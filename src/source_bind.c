@@ -14,7 +14,9 @@
 #include "clock.h"
 
 #define TRIES 4
-#define GAP_POLL_NS (2 * NS_PER_MS) /* nobody tells us when an application starts its WAL over */
+#define GAP_POLL_NS (2 * NS_PER_MS)  /* nobody tells us when an application starts its WAL over */
+#define GAP_LOOK_NS (20 * NS_PER_MS) /* between two looks at /proc/locks */
+#define GAP_MAX_NS (10 * NS_PER_S)
 
 /* Bytes for a version, on their way to a generation. */
 struct binding {
@@ -71,7 +73,7 @@ static int connect_later(struct source *s, const struct stat *st)
 
 	if (job) {
 		*job = (struct connect_job){.source = source_ref(s), .st = *st};
-		rc = work_submit(s->core->work, run_connect, job);
+		rc = work_submit_urgent(s->core->work, run_connect, job);
 		if (rc)
 			source_unref(s);
 	}
@@ -296,32 +298,52 @@ static int bind_once(struct source *s, struct binding *b, int64_t deadline, stru
 	return rc;
 }
 
-/* Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and it started
- * over, two seconds at most. Where spooling fails, waiting does not help. */
+/* Whether a new pin has to wait. Lock held. */
+static bool is_full(struct source *s, int64_t now)
+{
+	if (s->draining)
+		return true;
+	/* Where spooling fails, waiting does not help. */
+	return s->live && now >= s->no_spool_until && live_is_full(s->live, s->core->config.wal_limit);
+}
+
+/*
+ * Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and the WAL has
+ * started over: ten seconds at most, for that takes as long as the application copies its WAL to the
+ * database. A pin in the middle of that would keep the WAL from starting over once more, and it would grow
+ * without bound.
+ */
 static void wait_for_gap(struct source *s)
 {
-	uint64_t limit = s->core->config.wal_limit;
-	int64_t now = monotonic_ns(), deadline = now + SOURCE_WAIT_NS;
+	int64_t now = monotonic_ns(), began = now, observed = now;
+	bool full;
 
 	pthread_mutex_lock(&s->lock);
-	while (s->draining || (s->live && now >= s->no_spool_until && live_is_full(s->live, limit))) {
-		now = monotonic_ns();
-		if (now >= deadline) {
-			if (s->live)
-				live_allow(s->live, limit);
-			break;
+	while ((full = is_full(s, now)) && now - began < GAP_MAX_NS) {
+		struct live *live = s->live && now - observed >= GAP_LOOK_NS ? live_ref(s->live) : NULL;
+
+		if (live) {
+			pthread_mutex_unlock(&s->lock);
+			live_observe_gap(live);
+			live_unref(live);
+			observed = now;
+			pthread_mutex_lock(&s->lock);
 		}
 		wait_change(s, now + GAP_POLL_NS);
+		now = monotonic_ns();
 	}
+	if (full && s->live)
+		live_allow(s->live, s->core->config.wal_limit);
 	pthread_mutex_unlock(&s->lock);
 }
 
 static int bind_slow(struct source *s, struct binding *b, struct snap_err *err)
 {
-	int64_t deadline = monotonic_ns() + SOURCE_WAIT_NS;
+	int64_t deadline;
 	int rc = -EAGAIN;
 
 	wait_for_gap(s);
+	deadline = monotonic_ns() + SOURCE_WAIT_NS;
 	for (int i = 0; i < TRIES && (rc == -EAGAIN || rc == -ESTALE); i++) {
 		rc = bind_once(s, b, deadline, err);
 		if (i == 0 && (rc == -EMFILE || rc == -ENFILE)) {

@@ -129,7 +129,7 @@ static void start_drain(struct source *s, int64_t older_than, bool clone_only)
 	}
 	*job = (struct drain_job){
 		.source = source_ref(s), .older_than = older_than, .clone_only = clone_only};
-	if (work_submit(s->core->work, run_drain, job)) {
+	if (work_submit_urgent(s->core->work, run_drain, job)) {
 		pthread_mutex_lock(&s->lock);
 		s->draining = false;
 		pthread_cond_broadcast(&s->changed);
@@ -243,8 +243,8 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		start_drain(s, now - SOURCE_OLD_PIN_NS, !small);
 }
 
-/* Tells of a current generation that is closed and was left behind by a commit: freeing what the kernel cached of it takes
- * time in proportion to its size, which the next open() need not spend. */
+/* Tells of a current generation that is closed and was left behind by a commit: freeing what the kernel
+ * cached of it takes time in proportion to its size, which the next open() need not spend. */
 static void tell_stale(struct source *s, struct live *live)
 {
 	struct wal_header now;
@@ -291,7 +291,8 @@ bool source_tend(struct source *s, int64_t now)
 	} while (n == IMAGES_AT_ONCE);
 	pthread_mutex_lock(&s->lock);
 	live = s->live ? live_ref(s->live) : NULL;
-	idle = list_empty(&s->gens) && now - s->idle_since >= SOURCE_LINGER_NS && !s->connecting;
+	idle = s->ending ||
+	       (list_empty(&s->gens) && now - s->idle_since >= SOURCE_LINGER_NS && !s->connecting);
 	pthread_mutex_unlock(&s->lock);
 	if (live && live_is_lost(live))
 		source_lose(s, live);

@@ -52,8 +52,8 @@ struct snap_config {
 	/* Reports what happens behind any call (an image lost, a source drained); never called under a lock.
 	 */
 	void (*event)(void *arg, enum snap_level level, const char *text);
-	/* Says that nobody has the generation GEN_ID open and that the database has moved on: whatever is cached of it will not be
-	 * asked for again. From a thread of the library's own, under no lock. */
+	/* Says that nobody has the generation GEN_ID open and that the database has moved on: whatever is
+	 * cached of it will not be asked for again. From a thread of the library's own, under no lock. */
 	void (*stale)(void *arg, uint64_t gen_id);
 	void *event_arg; /* of both */
 };

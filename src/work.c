@@ -134,7 +134,7 @@ static int start_thread(struct work *w)
 	return rc;
 }
 
-int work_submit(struct work *w, void (*fn)(void *arg), void *arg)
+static int submit(struct work *w, int limit, void (*fn)(void *arg), void *arg)
 {
 	autofree struct call *c = calloc(1, sizeof(*c));
 	int rc;
@@ -145,9 +145,9 @@ int work_submit(struct work *w, void (*fn)(void *arg), void *arg)
 	c->arg = arg;
 	list_init(&c->link);
 	lock_scope(&w->lock);
+	if (w->busy >= limit || w->ending)
+		return -EAGAIN;
 	if (w->busy == w->threads) {
-		if (w->threads == WORK_THREADS || w->ending)
-			return -EAGAIN;
 		rc = start_thread(w);
 		if (rc)
 			return rc;
@@ -157,4 +157,14 @@ int work_submit(struct work *w, void (*fn)(void *arg), void *arg)
 	list_append(&w->queue, &steal_ptr(&c)->link);
 	pthread_cond_signal(&w->changed);
 	return 0;
+}
+
+int work_submit(struct work *w, void (*fn)(void *arg), void *arg)
+{
+	return submit(w, WORK_THREADS, fn, arg);
+}
+
+int work_submit_urgent(struct work *w, void (*fn)(void *arg), void *arg)
+{
+	return submit(w, WORK_THREADS + WORK_URGENT, fn, arg);
 }

@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #define WORK_THREADS 64
+#define WORK_URGENT 16
 
 /* Starts a thread in which every signal is blocked that does not come from its own doing: SIGBUS must reach
  * shmguard.h. ATTR may be NULL. -errno */
@@ -22,5 +23,7 @@ void work_destroy(struct work *work);
 
 /* Runs fn(arg) on a thread. -EAGAIN: WORK_THREADS calls are under way already; -ENOMEM. */
 int work_submit(struct work *work, void (*fn)(void *arg), void *arg);
+/* The same for what those calls may be waiting for: WORK_URGENT threads more. */
+int work_submit_urgent(struct work *work, void (*fn)(void *arg), void *arg);
 
 #endif
