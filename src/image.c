@@ -439,13 +439,33 @@ static int finish(struct image *im, uint32_t max_frame, struct move *m, struct s
 	return rc;
 }
 
+struct images {
+	struct image *const *image;
+	size_t count;
+};
+
+/* Whether anybody but the caller of image_spool() holds one of the images. */
+static bool somebody_reads(void *arg)
+{
+	const struct images *images = arg;
+
+	for (size_t i = 0; i < images->count; i++) {
+		lock_scope(&images->image[i]->lock);
+		if (images->image[i]->refs > 1)
+			return true;
+	}
+	return false;
+}
+
 int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size,
 		bool clone_only, struct snap_err *err)
 {
 	autofree struct move *moves = calloc(n, sizeof(*moves));
 	struct shared_spool *shared = calloc(1, sizeof(*shared));
+	struct images all = {images, n};
+	struct spool_order order = {
+		.size = size, .clone_only = clone_only, .wanted = somebody_reads, .arg = &all};
 	struct conn *conn = NULL;
-	uint32_t last = 0, page_size = 0;
 	int rc = 0;
 
 	if (!moves || !shared) {
@@ -462,11 +482,11 @@ int image_spool(struct image *const *images, const uint32_t *max_frames, size_t 
 		if (!moves[i].mapped)
 			continue;
 		conn = moves[i].from->conn;
-		page_size = images[i]->page_size;
-		last = max_frames[i] > last ? max_frames[i] : last;
+		order.page_size = images[i]->page_size;
+		order.max_frame = max_frames[i] > order.max_frame ? max_frames[i] : order.max_frame;
 	}
-	int copied = conn ? spool_pinned(&shared->spool, conn, page_size, last, size, clone_only, err) : 0;
-	if (copied)
+	int copied = conn ? spool_pinned(&shared->spool, conn, &order, err) : 0;
+	if (copied && copied != -ECANCELED)
 		rc = copied;
 	for (size_t i = 0; i < n; i++) {
 		int one = finish(images[i], max_frames[i], &moves[i], copied ? NULL : shared, err);

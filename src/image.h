@@ -47,7 +47,8 @@ bool image_accepts(struct image *image, const struct wal_header *now, uint64_t l
  * Copies what N images pinned on one incarnation need, image I up to MAX_FRAMES[I] and all of them SIZE bytes
  * at most, to one spool and swaps it in: their pins hold still one database file and one WAL. A reader waits
  * for nothing. 0 also when there is nothing to do; on failure the images are as they were, but for those that
- * turned out to be lost. CLONE_ONLY: -EOPNOTSUPP unless the file system can clone the database file.
+ * turned out to be lost. CLONE_ONLY: -EOPNOTSUPP unless the file system can clone the database file. The
+ * caller holds one reference to each image; once nobody else does, the copying ends early, with 0 too.
  */
 int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size,
 		bool clone_only, struct snap_err *err);

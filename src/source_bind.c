@@ -335,6 +335,9 @@ static void wait_for_gap(struct source *s)
 	if (full && s->live)
 		live_allow(s->live, s->core->config.wal_limit);
 	pthread_mutex_unlock(&s->lock);
+	if (now - began > NS_PER_MS)
+		core_event(s->core, SNAP_DEBUG, "\"%s\": an open waited %lld ms for the WAL%s", s->place.name,
+			   (long long)((now - began) / NS_PER_MS), full ? ", in vain" : "");
 }
 
 static int bind_slow(struct source *s, struct binding *b, struct snap_err *err)

@@ -90,6 +90,7 @@ static void run_drain(void *arg)
 	struct pinned images[IMAGES_AT_ONCE];
 	size_t n = collect(s, images, IMAGES_AT_ONCE);
 	struct snap_err err = {{0}};
+	int64_t began = monotonic_ns();
 	int rc = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -101,6 +102,9 @@ static void run_drain(void *arg)
 		rc = one ? one : rc;
 	}
 	release(images, n);
+	if (rc == 0)
+		core_event(s->core, SNAP_DEBUG, "\"%s\": %zu pins given up for a spool after %lld ms",
+			   s->place.name, n, (long long)((monotonic_ns() - began) / NS_PER_MS));
 	if (rc && rc != -EOPNOTSUPP)
 		core_event(s->core, SNAP_WARNING, "\"%s\": a slow reader's snapshot cannot be spooled: %s",
 			   s->place.name, err.text);

@@ -83,17 +83,35 @@ int spool_write(int fd, const void *buf, size_t size, uint64_t offset, struct sn
 
 typedef ssize_t (*read_fn)(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
 
-/* Copies [*DONE, END) until the file ends or UNTIL (CLOCK_MONOTONIC) has passed; *DONE moves. */
-static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint64_t end, int64_t until,
-		struct snap_err *err)
+/* How long one call of copy() goes on. */
+struct pace {
+	int64_t until;			 /* CLOCK_MONOTONIC */
+	const struct spool_order *order; /* NULL: always wanted */
+};
+
+static bool goes_on(const struct pace *pace)
+{
+	return monotonic_ns() < pace->until;
+}
+
+static bool is_wanted(const struct pace *pace)
+{
+	return !pace->order || !pace->order->wanted || pace->order->wanted(pace->order->arg);
+}
+
+/* Copies [*DONE, END) until the file ends or PACE does; *DONE moves. -ECANCELED: nobody wants it. */
+static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint64_t end,
+		const struct pace *pace, struct snap_err *err)
 {
 	autofree uint8_t *buf = malloc(CHUNK);
 
 	if (!buf)
 		return err_set(err, -ENOMEM, "out of memory");
-	while (*done < end && monotonic_ns() < until) {
+	while (*done < end && goes_on(pace)) {
 		size_t fill = 0;
 
+		if (!is_wanted(pace))
+			return -ECANCELED;
 		while (fill < CHUNK && *done + fill < end) {
 			uint64_t left = end - *done - fill;
 			size_t room = CHUNK - fill < READ_AT_ONCE ? CHUNK - fill : READ_AT_ONCE;
@@ -133,36 +151,35 @@ static int clone_db(struct live *live)
 	return steal_fd(&fd);
 }
 
-int spool_pinned(struct spool *out, struct conn *conn, uint32_t page_size, uint32_t max_frame, uint64_t size,
-		 bool clone_only, struct snap_err *err)
+int spool_pinned(struct spool *out, struct conn *conn, const struct spool_order *order, struct snap_err *err)
 {
-	struct live *live = conn->live;
+	struct store *store = conn->live->core->store;
 	struct vfs *vfs = conn->db.vfs;
 	struct spool s = SPOOL_INIT;
-	uint64_t wal_bytes = max_frame ? wal_frame_offset(max_frame + 1, page_size) : 0;
-	uint64_t db_bytes = size;
-	uint64_t file_size, done = 0;
-	int rc = vfs_db_size(vfs, &file_size);
+	struct pace pace = {.until = INT64_MAX, .order = order};
+	uint64_t wal_bytes = order->max_frame ? wal_frame_offset(order->max_frame + 1, order->page_size) : 0;
+	uint64_t db_bytes, done = 0;
+	int rc = vfs_db_size(vfs, &db_bytes);
 
 	*out = s;
 	if (rc)
 		return err_set(err, rc, "cannot examine the database: %s", strerror(-rc));
-	if (db_bytes > file_size)
-		db_bytes = file_size;
-	s.db_fd = clone_db(live);
-	if (s.db_fd < 0 && clone_only)
+	if (db_bytes > order->size)
+		db_bytes = order->size;
+	s.db_fd = clone_db(conn->live);
+	if (s.db_fd < 0 && order->clone_only)
 		return -EOPNOTSUPP;
 	if (s.db_fd < 0) {
-		s.db_fd = store_spool(live->core->store, db_bytes + wal_bytes, err);
+		s.db_fd = store_spool(store, db_bytes + wal_bytes, err);
 		if (s.db_fd < 0)
 			return s.db_fd;
-		rc = copy(vfs_read_db, vfs, s.db_fd, &done, db_bytes, INT64_MAX, err);
+		rc = copy(vfs_read_db, vfs, s.db_fd, &done, db_bytes, &pace, err);
 	}
 	if (!rc && wal_bytes) {
 		done = 0;
-		s.wal_fd = store_spool(live->core->store, wal_bytes, err);
+		s.wal_fd = store_spool(store, wal_bytes, err);
 		rc = s.wal_fd < 0 ? s.wal_fd
-				  : copy(vfs_read_wal, vfs, s.wal_fd, &done, wal_bytes, INT64_MAX, err);
+				  : copy(vfs_read_wal, vfs, s.wal_fd, &done, wal_bytes, &pace, err);
 	}
 	if (rc)
 		spool_finish(&s);
@@ -232,7 +249,9 @@ static int copy_in_steps(struct spool_flat *out, struct conn **conn, int64_t ste
 	if (fd < 0)
 		return fd;
 	for (;;) {
-		rc = copy(vfs_read_db, (*conn)->db.vfs, fd, &done, out->size, monotonic_ns() + step, err);
+		struct pace pace = {.until = monotonic_ns() + step};
+
+		rc = copy(vfs_read_db, (*conn)->db.vfs, fd, &done, out->size, &pace, err);
 		if (rc)
 			return rc;
 		if (done >= out->size) {

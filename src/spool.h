@@ -26,13 +26,20 @@ ssize_t spool_read_db(const struct spool *spool, void *buf, size_t size, uint64_
 int spool_db_size(const struct spool *spool, uint64_t *size);
 ssize_t spool_read_wal(const struct spool *spool, void *buf, size_t size, uint64_t offset);
 
-/*
- * Copies what CONN's pin holds still: the first SIZE bytes of the database file and the first MAX_FRAME
- * frames. The caller checks conn_intact() afterwards. CLONE_ONLY: -EOPNOTSUPP where the database file cannot
- * be cloned. -ENOSPC and others with words; *out is then SPOOL_INIT.
- */
-int spool_pinned(struct spool *out, struct conn *conn, uint32_t page_size, uint32_t max_frame, uint64_t size,
-		 bool clone_only, struct snap_err *err);
+/* What is to be copied of what a pin holds still. */
+struct spool_order {
+	uint32_t page_size;	   /* bytes */
+	uint32_t max_frame;	   /* frames of the WAL */
+	uint64_t size;		   /* bytes of the database file, at most */
+	bool clone_only;	   /* -EOPNOTSUPP where the database file cannot be cloned */
+	bool (*wanted)(void *arg); /* asked between two steps: false ends the copying with -ECANCELED. NULL:
+				      always */
+	void *arg;
+};
+
+/* Copies it. The caller checks conn_intact() afterwards. -ENOSPC and others with words; *out is then
+ * SPOOL_INIT. */
+int spool_pinned(struct spool *out, struct conn *conn, const struct spool_order *order, struct snap_err *err);
 
 /* A whole database in one file, and what was known of the live one while its content was this. */
 struct spool_flat {
