@@ -6,7 +6,9 @@
 #include <string.h>
 #include <time.h>
 
-#define LEAD_NS 1000000000ll  /* a retried open takes microseconds; a stopped process is not waited for */
+#define LEAD_NS         \
+	(SNAP_HOLD_MS * \
+	 1000000ll)	      /* a retried open takes microseconds; a stopped process is not waited for */
 #define SHARED_NS 100000000ll /* for callers that cannot be told apart */
 
 static int64_t now_ns(void)

@@ -14,8 +14,8 @@ struct slot {
 	uint64_t dev, ino;
 	unsigned under_way; /* begun and not ended */
 	bool used;
-	struct timespec mtime, ctime;	      /* to be shown */
-	struct timespec our_mtime, our_ctime; /* as we left it: shown instead of these */
+	struct timespec mtime, ctime; /* to be shown */
+	struct timespec our_ctime;    /* as we left it: shown instead of ctime up to this */
 };
 
 struct foldertimes {
@@ -42,9 +42,9 @@ void foldertimes_destroy(struct foldertimes *t)
 	free(t);
 }
 
-static bool same(struct timespec a, struct timespec b)
+static bool before(struct timespec a, struct timespec b)
 {
-	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+	return a.tv_sec < b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec < b.tv_nsec);
 }
 
 static struct slot *slot_of(struct foldertimes *t, uint64_t dev, uint64_t ino)
@@ -55,6 +55,12 @@ static struct slot *slot_of(struct foldertimes *t, uint64_t dev, uint64_t ino)
 static bool is_for(const struct slot *s, uint64_t dev, uint64_t ino)
 {
 	return s->used && s->dev == dev && s->ino == ino;
+}
+
+/* Whoever took CTIME may have done so in the middle of a change that has ended by now. */
+static bool left_by_us(const struct slot *s, struct timespec ctime)
+{
+	return !before(ctime, s->ctime) && !before(s->our_ctime, ctime);
 }
 
 void foldertimes_begin(struct foldertimes *t, int dirfd)
@@ -72,10 +78,9 @@ void foldertimes_begin(struct foldertimes *t, int dirfd)
 	if (!ours)
 		*s = (struct slot){.dev = st.st_dev, .ino = st.st_ino, .used = true};
 	/* What stands there now is to be shown, unless we left it so. */
-	if (s->under_way++ == 0 &&
-	    !(ours && same(st.st_mtim, s->our_mtime) && same(st.st_ctim, s->our_ctime))) {
+	if (s->under_way++ == 0 && !(ours && left_by_us(s, st.st_ctim))) {
 		s->mtime = st.st_mtim;
-		s->ctime = st.st_ctim;
+		s->ctime = s->our_ctime = st.st_ctim;
 	}
 }
 
@@ -91,8 +96,8 @@ void foldertimes_end(struct foldertimes *t, int dirfd)
 	if (!is_for(s, st.st_dev, st.st_ino) || s->under_way == 0)
 		return;
 	s->under_way--;
-	s->our_mtime = st.st_mtim;
-	s->our_ctime = st.st_ctim;
+	if (before(s->our_ctime, st.st_ctim))
+		s->our_ctime = st.st_ctim;
 }
 
 void foldertimes_show(struct foldertimes *t, struct snap_attr *attr)
@@ -102,7 +107,7 @@ void foldertimes_show(struct foldertimes *t, struct snap_attr *attr)
 
 	if (!is_for(s, attr->key_dev, attr->key_ino))
 		return;
-	if (s->under_way == 0 && !(same(attr->mtime, s->our_mtime) && same(attr->ctime, s->our_ctime)))
+	if (s->under_way == 0 && !left_by_us(s, attr->ctime))
 		return; /* somebody changed it since */
 	attr->mtime = s->mtime;
 	attr->ctime = s->ctime;

@@ -44,6 +44,7 @@ struct source {
 	bool awaited;	 /* at the last round another process was waiting for readers to go */
 	bool draining;	 /* pins are being spooled: no new ones */
 	bool ending;
+	bool no_clone;		/* the file system cannot clone: learned by trying */
 	int64_t no_spool_until; /* CLOCK_MONOTONIC; spooling failed: not again before that */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
 	uint64_t told_stale;   /* the generation that stale() was last called for */

@@ -14,7 +14,7 @@
 #include "clock.h"
 
 #define TRIES 4
-#define GAP_POLL_NS (2 * NS_PER_MS)  /* nobody tells us when an application starts its WAL over */
+#define GAP_POLL_NS (5 * NS_PER_MS)  /* nobody tells us when an application starts its WAL over */
 #define GAP_LOOK_NS (20 * NS_PER_MS) /* between two looks at /proc/locks */
 #define GAP_MAX_NS (10 * NS_PER_S)
 

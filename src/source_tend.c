@@ -110,7 +110,10 @@ static void run_drain(void *arg)
 			   s->place.name, err.text);
 	pthread_mutex_lock(&s->lock);
 	s->draining = false;
-	s->no_spool_until = rc ? monotonic_ns() + SOURCE_WAIT_NS : 0;
+	if (rc == -EOPNOTSUPP)
+		s->no_clone = true;
+	else
+		s->no_spool_until = rc ? monotonic_ns() + SOURCE_WAIT_NS : 0;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 	source_unref(s);
@@ -220,7 +223,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 {
 	uint64_t held = live_held_back(live);
 	bool awaiting = live_observe(live), awaited;
-	bool draining, may_spool, small;
+	bool draining, may_spool, small, cheap;
 	int64_t since = now;
 
 	pthread_mutex_lock(&s->lock);
@@ -230,6 +233,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 	draining = s->draining;
 	may_spool = now >= s->no_spool_until;
 	small = s->current && s->current->size + held < SOURCE_SMALL;
+	cheap = small || !s->no_clone;
 	list_each (e, &s->gens) {
 		if (image_is_pinned(list_entry(e, struct snap_gen, link)->image, &since))
 			break;
@@ -243,7 +247,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		return;
 	else if (live_is_full(live, s->core->config.wal_limit) || awaited)
 		start_drain(s, now, false);
-	else if (now - since > SOURCE_OLD_PIN_NS)
+	else if (cheap && now - since > SOURCE_OLD_PIN_NS)
 		start_drain(s, now - SOURCE_OLD_PIN_NS, !small);
 }
 

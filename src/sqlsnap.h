@@ -189,7 +189,7 @@ enum snap_open {
  * the database exclusively; -EIO: it is damaged; -ENOSPC, -EMFILE, -ENOMEM: what this process ran out of.
  */
 int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err);
-#define SNAP_HOLD_MS 2000
+#define SNAP_HOLD_MS 5000
 
 /*
  * Reads from an opened generation: the number of bytes, less than SIZE only at its end. -EIO when the bytes
