@@ -180,10 +180,15 @@ static struct image *pin_image(struct fixture *f, uint32_t *max_frame, struct co
 	return image;
 }
 
-/* image_spool() of one image. */
+/* image_spool() of one image that somebody else holds too. */
 static int spool(struct image *image, uint32_t max_frame, uint64_t size, bool clone_only, struct snap_err *err)
 {
-	return image_spool(&image, &max_frame, 1, size, clone_only, err);
+	int rc;
+
+	image_ref(image);
+	rc = image_spool(&image, &max_frame, 1, size, clone_only, err);
+	image_unref(image);
+	return rc;
 }
 
 static bool app_can_truncate(struct fixture *f)
@@ -1115,6 +1120,65 @@ static void test_spool_fails(void **state)
 	sqlite3_free(copy.bytes);
 }
 
+/* Somebody who goes away after some reads. */
+struct leaver {
+	struct image *image; /* a reference; NULL: gone */
+	int reads_left;
+};
+
+static int leave_at_read(void *arg, enum vfs_call call)
+{
+	struct leaver *leaver = arg;
+
+	if (call == VFS_READ && leaver->image && leaver->reads_left-- == 0) {
+		image_unref(leaver->image);
+		leaver->image = NULL;
+	}
+	return SQLITE_OK;
+}
+
+/* What nobody reads any more is not copied to the end: 3 MiB of file and 2 of WAL, at 16 reads each. */
+static void test_spool_unwanted(void **state)
+{
+	struct fixture *f = *state;
+	struct leaver leaver = {.image = NULL};
+	struct image *image = NULL;
+	struct conn *conn;
+	struct copy copy;
+	uint32_t max_frame;
+	int fds, ended_early = 0;
+
+	make_database(f, 4096, 700, 3500);
+	assert_true(app_can_truncate(f));
+	app_do(&f->app, "UPDATE t SET b=randomblob(3500) WHERE a<500");
+	connect_live(f);
+	conn = pin(f);
+	copy = copy_of(conn);
+	max_frame = conn->start.max_frame;
+	vfs_set_fault(conn->db.vfs, leave_at_read, &leaver);
+	assert_int_equal(image_create_pinned(&image, conn, 4096), 0);
+	assert_int_equal(image_spool(&image, &max_frame, 1, copy.size, false, &f->err), 0);
+	fds = count_fds();
+	assert_as_it_was(image, max_frame, &copy, fds);
+	for (int n = 0;; n += 8) {
+		int64_t since;
+
+		leaver = (struct leaver){.image = image_ref(image), .reads_left = n};
+		assert_int_equal(image_spool(&image, &max_frame, 1, copy.size, false, &f->err), 0);
+		if (leaver.image)
+			image_unref(leaver.image);
+		leaver.image = NULL;
+		if (!image_is_pinned(image, &since))
+			break;
+		assert_as_it_was(image, max_frame, &copy, fds);
+		ended_early++;
+	}
+	assert_in_range(ended_early, 3, 12);
+	assert_reads_all(image, max_frame, &copy);
+	image_unref(image);
+	sqlite3_free(copy.bytes);
+}
+
 #define SEVERAL 5
 
 /* Pins on one WAL at SEVERAL moments. */
@@ -1151,7 +1215,9 @@ static void test_spool_of_several(void **state)
 	for (int i = 0; i < SEVERAL; i++)
 		assert_ptr_equal(image_live(images[i]), f->live);
 	fds = count_fds();
+	image_ref(images[SEVERAL]); /* anybody's reader keeps it going */
 	assert_int_equal(image_spool(images, max_frames, SEVERAL + 2, size, false, &f->err), 0);
+	image_unref(images[SEVERAL]);
 	/* One spool for all, and connections that nobody needs any more. */
 	assert_true(count_fds() <= fds + 2);
 	assert_true(app_can_truncate(f));
@@ -1195,7 +1261,9 @@ static void test_spool_of_several_one_lost(void **state)
 		fail = true;
 		assert_int_equal(db_exec(&conn->db, "SELECT sum(length(b)) FROM t"), SQLITE_IOERR_READ);
 		fail = false;
+		image_ref(images[0]);
 		assert_int_equal(image_spool(images, max_frames, 3, copies[0].size, false, &f->err), -EIO);
+		image_unref(images[0]);
 		assert_non_null(strstr(f->err.text, "lock"));
 		for (int i = 0, k = 0; i < 3; i++) {
 			assert_int_equal(image_is_dead(images[i]), i == lost);
@@ -1237,6 +1305,7 @@ int main(void)
 		test(test_transaction_lost),
 		test(test_locks_lost),
 		test(test_spool_fails),
+		test(test_spool_unwanted),
 		test(test_spool_of_several),
 		test(test_spool_of_several_one_lost),
 	};
