@@ -15,6 +15,7 @@ struct slot {
 	unsigned under_way; /* begun and not ended */
 	bool used;
 	struct timespec mtime, ctime; /* to be shown */
+	uint64_t size;		      /* to be shown: on tmpfs, btrfs and xfs it counts the names */
 	struct timespec our_ctime;    /* as we left it: shown instead of ctime up to this */
 };
 
@@ -81,6 +82,7 @@ void foldertimes_begin(struct foldertimes *t, int dirfd)
 	if (s->under_way++ == 0 && !(ours && left_by_us(s, st.st_ctim))) {
 		s->mtime = st.st_mtim;
 		s->ctime = s->our_ctime = st.st_ctim;
+		s->size = (uint64_t)st.st_size;
 	}
 }
 
@@ -111,4 +113,5 @@ void foldertimes_show(struct foldertimes *t, struct snap_attr *attr)
 		return; /* somebody changed it since */
 	attr->mtime = s->mtime;
 	attr->ctime = s->ctime;
+	attr->size = s->size;
 }

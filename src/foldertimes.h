@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * foldertimes.h - times of folders as if our sidecars had never come and gone. Connecting to an idle WAL
- * database makes a -wal and a -shm beside it, and closing removes them: both change the times of the folder,
- * and tar(1) says of it "file changed as we read it".
+ * foldertimes.h - times and sizes of folders as if our sidecars had never come and gone. Connecting to an
+ * idle WAL database makes a -wal and a -shm beside it, and closing removes them: both change the times of the
+ * folder, and tar(1) says of it "file changed as we read it".
  *
  * A change that somebody else makes in the same instant is hidden with ours until the next one. A table of
  * fixed size; a folder that finds no room in it shows its own times.
@@ -21,7 +21,7 @@ void foldertimes_destroy(struct foldertimes *times);
 void foldertimes_begin(struct foldertimes *times, int dirfd);
 void foldertimes_end(struct foldertimes *times, int dirfd);
 
-/* Puts into ATTR, a folder's, the times from before ours. */
+/* Puts into ATTR, a folder's, the times and the size from before ours. */
 void foldertimes_show(struct foldertimes *times, struct snap_attr *attr);
 
 #endif

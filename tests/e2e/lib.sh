@@ -104,7 +104,7 @@ is_mounted() { grep -qF " $1 fuse" /proc/self/mounts; }
 not_mounted() { ! is_mounted "$1"; }
 answers() { is_mounted "$1" && [ -d "$1/." ]; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
-gone_or_zombie() { gone "$1" || grep -q '^State:[[:space:]]*Z' "/proc/$1/status"; }
+gone_or_zombie() { gone "$1" || ! grep -qs '^State:[[:space:]]*[^Z]' "/proc/$1/status"; } # the shell may reap it in between
 
 # mount_at MOUNTPOINT ARGS...: a daemon with -f in the background; returns when the mount answers.
 mount_at() {

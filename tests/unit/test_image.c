@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_image.c - what an image reads, compared with sqlite3_backup of the same moment: under a pin, while the application
- * goes on, from a spool, across the swap from one to the other, and when the lock is lost.
+ * test_image.c - what an image reads, compared with sqlite3_backup of the same moment: under a pin, while the
+ * application goes on, from a spool, across the swap from one to the other, and when the lock is lost.
  */
 #include <stdbool.h>
 
@@ -83,7 +83,8 @@ static int own_mounts(void **state)
 	return unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
 }
 
-/* ---- the database -------------------------------------------------------------------------------------------------- */
+/* ---- the database
+ * -------------------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static void app_run(struct fixture *f, const char *format, ...)
 {
@@ -112,7 +113,8 @@ static void connect_live(struct fixture *f)
 	struct stat st;
 
 	assert_int_equal(place_stat(&f->place, "", &st), 0);
-	assert_int_equal(live_create(&f->live, &f->core, &f->place, &st, monotonic_ns() + 5 * NS_PER_S, &f->err), 0);
+	assert_int_equal(
+		live_create(&f->live, &f->core, &f->place, &st, monotonic_ns() + 5 * NS_PER_S, &f->err), 0);
 }
 
 static void mask(unsigned char *bytes, size_t size, uint64_t offset)
@@ -181,7 +183,8 @@ static struct image *pin_image(struct fixture *f, uint32_t *max_frame, struct co
 }
 
 /* image_spool() of one image that somebody else holds too. */
-static int spool(struct image *image, uint32_t max_frame, uint64_t size, bool clone_only, struct snap_err *err)
+static int spool(struct image *image, uint32_t max_frame, uint64_t size, bool clone_only,
+		 struct snap_err *err)
 {
 	int rc;
 
@@ -196,11 +199,12 @@ static bool app_can_truncate(struct fixture *f)
 	return app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)") == 0;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
+/* ---- reading
+ * ------------------------------------------------------------------------------------------------------- */
 
 /* 0 when the bytes are right, 1 when they are not, -errno. BUF has room for SIZE + 2. */
-static int read_and_compare(struct image *image, uint32_t max_frame, const struct copy *copy, unsigned char *buf,
-			    size_t size, uint64_t offset)
+static int read_and_compare(struct image *image, uint32_t max_frame, const struct copy *copy,
+			    unsigned char *buf, size_t size, uint64_t offset)
 {
 	int rc;
 
@@ -213,7 +217,8 @@ static int read_and_compare(struct image *image, uint32_t max_frame, const struc
 	return memcmp(buf + 1, copy->bytes + offset, size) != 0 || buf[0] != 0x5a || buf[size + 1] != 0x5a;
 }
 
-static void assert_read(struct image *image, uint32_t max_frame, const struct copy *copy, size_t size, uint64_t offset)
+static void assert_read(struct image *image, uint32_t max_frame, const struct copy *copy, size_t size,
+			uint64_t offset)
 {
 	unsigned char *buf = malloc(size + 2);
 	int rc;
@@ -239,12 +244,31 @@ static uint32_t next_random(uint32_t *random)
 #define BIG 50000 /* bytes */
 
 /* Pieces of any size at any place, and the ones where mistakes would be made. */
-static void assert_reads_pieces(struct image *image, uint32_t max_frame, const struct copy *copy, uint32_t page_size)
+static void assert_reads_pieces(struct image *image, uint32_t max_frame, const struct copy *copy,
+				uint32_t page_size)
 {
-	const uint64_t edges[] = {0, 23, 99, page_size, 2ull * page_size, 255ull * page_size, 256ull * page_size,
-				  257ull * page_size, 512ull * page_size, copy->size};
-	const size_t sizes[] = {1, 2, 24, 511, page_size - 1, page_size, page_size + 1, 3ull * page_size, 131072,
-				256ull * page_size - 1, 256ull * page_size, 256ull * page_size + 1};
+	const uint64_t edges[] = {0,
+				  23,
+				  99,
+				  page_size,
+				  2ull * page_size,
+				  255ull * page_size,
+				  256ull * page_size,
+				  257ull * page_size,
+				  512ull * page_size,
+				  copy->size};
+	const size_t sizes[] = {1,
+				2,
+				24,
+				511,
+				page_size - 1,
+				page_size,
+				page_size + 1,
+				3ull * page_size,
+				131072,
+				256ull * page_size - 1,
+				256ull * page_size,
+				256ull * page_size + 1};
 	uint32_t random = page_size;
 
 	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]) * 3; i++) {
@@ -284,7 +308,8 @@ static const struct shape shapes[] = {
 	 {"UPDATE t SET b=randomblob(length(b)) WHERE a%7=0", "PRAGMA wal_checkpoint(PASSIVE)",
 	  "UPDATE t SET b=randomblob(length(b)) WHERE a%3=0"}},
 	{"several versions of a page",
-	 {"UPDATE t SET b=randomblob(length(b)) WHERE a%2=0", "UPDATE t SET b=randomblob(length(b)) WHERE a%3=0",
+	 {"UPDATE t SET b=randomblob(length(b)) WHERE a%2=0",
+	  "UPDATE t SET b=randomblob(length(b)) WHERE a%3=0",
 	  "UPDATE t SET b=randomblob(length(b)) WHERE a%5=0"}},
 	{"shrunk", {"DELETE FROM t WHERE a%2=0", "VACUUM", NULL}},
 	{"grown over a smaller file",
@@ -328,8 +353,9 @@ static void check_shape(struct fixture *f, const struct shape *shape, uint32_t p
 	go_on(f);
 	assert_false(app_can_truncate(f));
 
-	assert_int_equal(spool(image, later_frame, copy.size > later.size ? copy.size : later.size, false, &f->err),
-			 0);
+	assert_int_equal(
+		spool(image, later_frame, copy.size > later.size ? copy.size : later.size, false, &f->err),
+		0);
 	assert_true(app_can_truncate(f));
 	go_on(f);
 	assert_reads_all(image, max_frame, &copy);
@@ -380,7 +406,8 @@ static void test_every_offset(void **state)
 	connect_live(f);
 	image = pin_image(f, &max_frame, &copy);
 	for (uint64_t offset = 4 * 512; offset <= 6 * 512; offset++) {
-		for (size_t size = 1; size <= 1100; size += size < 20 || size % 512 > 500 || size % 512 < 10 ? 1 : 37)
+		for (size_t size = 1; size <= 1100;
+		     size += size < 20 || size % 512 > 500 || size % 512 < 10 ? 1 : 37)
 			assert_read(image, max_frame, &copy, size, offset);
 	}
 	image_unref(image);
@@ -408,7 +435,8 @@ static void test_past_the_end(void **state)
 			f->err.text[0] = '\0';
 			assert_int_equal(image_read(image, max_frame, &byte, 1, copy.size, &f->err), -EIO);
 			assert_true(strlen(f->err.text) > 0);
-			assert_int_equal(image_read(image, max_frame, &byte, 1, copy.size + 100 * 512, NULL), -EIO);
+			assert_int_equal(image_read(image, max_frame, &byte, 1, copy.size + 100 * 512, NULL),
+					 -EIO);
 			assert_false(image_is_dead(image));
 			assert_reads_all(image, max_frame, &copy);
 			assert_int_equal(spool(image, max_frame, copy.size, false, &f->err), 0);
@@ -451,7 +479,8 @@ static void test_fresh_wal(void **state)
 	sqlite3_free(later.bytes);
 }
 
-/* ---- flat images --------------------------------------------------------------------------------------------------- */
+/* ---- flat images
+ * --------------------------------------------------------------------------------------------------- */
 
 /* A file of SIZE bytes that tell their place, and the same in memory. */
 static int make_flat(struct fixture *f, struct copy *copy, size_t size)
@@ -549,7 +578,8 @@ static void test_lock_byte_page(void **state)
 		uint32_t page_size = page_sizes[i];
 		struct image *image;
 		char byte;
-		int fd = open(folder_file(&f->folder, "big", path), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		int fd = open(folder_file(&f->folder, "big", path), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
+			      0600);
 
 		assert_int_equal(ftruncate(fd, 1 << 30), 0);
 		assert_int_equal(pwrite(fd, "x", 1, (1 << 30) - 1), 1);
@@ -576,7 +606,8 @@ static void test_flat_of_nothing(void **state)
 	image_unref(NULL);
 }
 
-/* ---- what a pin accepts -------------------------------------------------------------------------------------------- */
+/* ---- what a pin accepts
+ * -------------------------------------------------------------------------------------------- */
 
 static void test_accepts(void **state)
 {
@@ -646,7 +677,8 @@ static void test_spool_has_an_end(void **state)
 	sqlite3_free(copy.bytes);
 }
 
-/* ---- readers beside everything ------------------------------------------------------------------------------------- */
+/* ---- readers beside everything
+ * ------------------------------------------------------------------------------------- */
 
 #define READERS 3
 
@@ -746,8 +778,8 @@ static void test_swap_below_readers(void **state)
 		await_reads(readers, 10);
 		go_on(f);
 		assert_int_equal(spool(like.image, like.max_frames[1],
-					     copies[0].size > copies[1].size ? copies[0].size : copies[1].size, false,
-					     &f->err),
+				       copies[0].size > copies[1].size ? copies[0].size : copies[1].size,
+				       false, &f->err),
 				 0);
 		go_on(f);
 		await_reads(readers, 20);
@@ -800,7 +832,8 @@ static void test_accept_below_readers(void **state)
 	sqlite3_free(copies[1].bytes);
 }
 
-/* ---- the end of an image ------------------------------------------------------------------------------------------- */
+/* ---- the end of an image
+ * ------------------------------------------------------------------------------------------- */
 
 static void assert_dead(struct fixture *f, struct image *image, uint32_t max_frame)
 {
@@ -867,7 +900,8 @@ static void test_kill_below_readers(void **state)
 		start_readers(readers, &like);
 		await_reads(readers, 5);
 		if (round % 2)
-			assert_int_equal(spool(like.image, like.max_frames[1], copies[1].size, false, &f->err), 0);
+			assert_int_equal(
+				spool(like.image, like.max_frames[1], copies[1].size, false, &f->err), 0);
 		image_kill(like.image);
 		join_readers(readers);
 		for (int i = 0; i < READERS; i++)
@@ -880,7 +914,8 @@ static void test_kill_below_readers(void **state)
 	}
 }
 
-/* ---- a lost lock --------------------------------------------------------------------------------------------------- */
+/* ---- a lost lock
+ * --------------------------------------------------------------------------------------------------- */
 
 static int fail_reads(void *arg, enum vfs_call call)
 {
@@ -929,7 +964,8 @@ static void test_disk_error(void **state)
 	sqlite3_free(copy.bytes);
 }
 
-/* SQLite rolls back by itself when a statement meets an I/O error, and drops the lock. Whoever looks first finds it. */
+/* SQLite rolls back by itself when a statement meets an I/O error, and drops the lock. Whoever looks first
+ * finds it. */
 static void test_transaction_lost(void **state)
 {
 	struct fixture *f = *state;
@@ -980,7 +1016,9 @@ static const struct {
 	{{"PRAGMA wal_checkpoint(TRUNCATE)", "UPDATE t SET b=randomblob(700)"}, true},
 	{{"PRAGMA wal_checkpoint(RESTART)", "UPDATE t SET b=randomblob(700)"}, true},
 	{{"UPDATE t SET b=randomblob(700)", "PRAGMA wal_checkpoint(TRUNCATE)"}, true},
-	{{"UPDATE t SET b=randomblob(700)", "PRAGMA wal_checkpoint(TRUNCATE)", "UPDATE t SET b=randomblob(700)"}, true},
+	{{"UPDATE t SET b=randomblob(700)", "PRAGMA wal_checkpoint(TRUNCATE)",
+	  "UPDATE t SET b=randomblob(700)"},
+	 true},
 };
 
 /* Each page is right, or cannot be had. */
@@ -1024,7 +1062,8 @@ static void test_locks_lost(void **state)
 	}
 }
 
-/* ---- spools that cannot be made, and shared ones ------------------------------------------------------------------- */
+/* ---- spools that cannot be made, and shared ones
+ * ------------------------------------------------------------------- */
 
 static int count_fds(void)
 {

@@ -109,7 +109,8 @@ static void assert_path(uint64_t id, const char *name, const char *expected)
 	node_put(&nodes, n);
 }
 
-/* ---- identity ------------------------------------------------------------------------------------------------------ */
+/* ---- identity
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void test_root(void **state)
 {
@@ -136,12 +137,12 @@ static void test_same_look_same_node(void **state)
 	(void)state;
 	folder = enter_folder(NODE_ROOT, "d", 1);
 	ids[0] = enter(NODE_ROOT, "a", 5);
-	ids[1] = enter(NODE_ROOT, "b", 5);			/* another name */
-	ids[2] = enter(folder, "a", 5);				/* another folder */
-	ids[3] = enter(NODE_ROOT, "a", 6);			/* another inode */
-	ids[4] = enter_kind(NODE_ROOT, "a", SNAP_SYMLINK, 5);	/* another kind */
+	ids[1] = enter(NODE_ROOT, "b", 5);		      /* another name */
+	ids[2] = enter(folder, "a", 5);			      /* another folder */
+	ids[3] = enter(NODE_ROOT, "a", 6);		      /* another inode */
+	ids[4] = enter_kind(NODE_ROOT, "a", SNAP_SYMLINK, 5); /* another kind */
 	ids[5] = enter_database(NODE_ROOT, "a", one);
-	ids[6] = enter_database(NODE_ROOT, "a", two);		/* another generation */
+	ids[6] = enter_database(NODE_ROOT, "a", two); /* another generation */
 	ids[7] = enter_database(NODE_ROOT, "b", one);
 	ids[8] = folder;
 	for (int i = 0; i < 9; i++) {
@@ -197,7 +198,8 @@ static void test_ids_are_never_used_again(void **state)
 	}
 }
 
-/* ---- counts -------------------------------------------------------------------------------------------------------- */
+/* ---- counts
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void test_forget_counts(void **state)
 {
@@ -330,7 +332,37 @@ static void test_finish_drops_everything(void **state)
 	assert_int_equal(gen->refs, 1);
 }
 
-/* ---- paths --------------------------------------------------------------------------------------------------------- */
+/* One generation under several names, as a symlink or a second mount of its folder makes it. */
+static void test_nodes_of_gen(void **state)
+{
+	uint64_t ids[NODE_NAMES_MAX + 2], found[NODE_NAMES_MAX];
+	char name[2] = "a";
+
+	(void)state;
+	assert_int_equal(nodes_of_gen(&nodes, 11, found, NODE_NAMES_MAX), 0);
+	enter(NODE_ROOT, "plain", 11); /* an inode of that number is something else */
+	enter_database(NODE_ROOT, "other", &gens[1]);
+	assert_int_equal(nodes_of_gen(&nodes, 11, found, NODE_NAMES_MAX), 0);
+	for (size_t n = 1; n <= NODE_NAMES_MAX + 2; n++, name[0]++) {
+		size_t expected = n < NODE_NAMES_MAX ? n : NODE_NAMES_MAX;
+
+		ids[n - 1] = enter_database(NODE_ROOT, name, &gens[0]);
+		assert_int_equal(nodes_of_gen(&nodes, 11, found, NODE_NAMES_MAX), expected);
+		assert_int_equal(nodes_of_gen(&nodes, 11, found, 1), 1);
+		assert_int_equal(nodes_of_gen(&nodes, 11, found, 0), 0);
+	}
+	for (size_t n = NODE_NAMES_MAX + 2; n > 2; n--)
+		node_forget(&nodes, ids[n - 1], 1);
+	assert_int_equal(nodes_of_gen(&nodes, 11, found, NODE_NAMES_MAX), 2);
+	assert_true((found[0] == ids[0] && found[1] == ids[1]) || (found[0] == ids[1] && found[1] == ids[0]));
+	node_forget(&nodes, ids[0], 1);
+	node_forget(&nodes, ids[1], 1);
+	assert_int_equal(nodes_of_gen(&nodes, 11, found, NODE_NAMES_MAX), 0);
+}
+
+/* ---- paths
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static void test_paths(void **state)
 {
@@ -352,8 +384,8 @@ static void test_path_sizes(void **state)
 	static const struct {
 		const char *folder, *sub, *name, *path;
 	} cases[] = {
-		{NULL, NULL, NULL, ""},	    {NULL, NULL, "x", "x"},	   {NULL, NULL, "name", "name"},
-		{"ab", NULL, NULL, "ab"},   {"ab", NULL, "cd", "ab/cd"},   {"ab", "c", NULL, "ab/c"},
+		{NULL, NULL, NULL, ""},	    {NULL, NULL, "x", "x"},	    {NULL, NULL, "name", "name"},
+		{"ab", NULL, NULL, "ab"},   {"ab", NULL, "cd", "ab/cd"},    {"ab", "c", NULL, "ab/c"},
 		{"ab", "c", "d", "ab/c/d"}, {"a", "bc", "def", "a/bc/def"},
 	};
 
@@ -407,7 +439,8 @@ static void test_longest_path(void **state)
 	node_put(&nodes, n);
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------------------- */
+/* ---- threads
+ * ------------------------------------------------------------------------------------------------------- */
 
 #define THREADS 4
 #define NAMES 5
@@ -493,6 +526,7 @@ int main(void)
 		test(test_parents_are_kept),
 		test(test_many),
 		test(test_finish_drops_everything),
+		test(test_nodes_of_gen),
 		test(test_paths),
 		test(test_path_sizes),
 		test(test_longest_path),

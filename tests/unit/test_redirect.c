@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_redirect.c - who is led where, and for how long. Generations are stand-ins here that count their references. */
+/* test_redirect.c - who is led where, and for how long. Generations are stand-ins here that count their
+ * references. */
 #include "../../fs/redirect.h"
 
 #include <setjmp.h>
@@ -145,7 +146,9 @@ static void test_unknown_threads_share(void **state)
 	assert_null(find(7, 1, "db"));
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------------------- */
+/* ---- time
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void test_durations(void **state)
 {
@@ -192,7 +195,8 @@ static void test_added_again_lasts_again(void **state)
 	assert_ptr_equal(find(7, 1, "db"), &gens[1]);
 }
 
-/* ---- a full table -------------------------------------------------------------------------------------------------- */
+/* ---- a full table
+ * -------------------------------------------------------------------------------------------------- */
 
 static void fill(int from, int n)
 {
@@ -235,7 +239,8 @@ static void test_full_but_not_over(void **state)
 	assert_ptr_equal(find(1, 1, "db"), &gens[REDIRECT_MAX + 1]);
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------------------- */
+/* ---- threads
+ * ------------------------------------------------------------------------------------------------------- */
 
 #define THREADS 4
 #define ROUNDS 20000

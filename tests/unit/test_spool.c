@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_spool.c - copies of a database that is in use: whether they are what it was at one moment, and whether it notices.
- * Compared with what sqlite3_backup gives, and with the file where nobody writes to it.
+ * test_spool.c - copies of a database that is in use: whether they are what it was at one moment, and whether
+ * it notices. Compared with what sqlite3_backup gives, and with the file where nobody writes to it.
  */
 #include <stdbool.h>
 
@@ -44,7 +44,8 @@ struct copy {
 	size_t size;
 };
 
-/* ---- file systems -------------------------------------------------------------------------------------------------- */
+/* ---- file systems
+ * -------------------------------------------------------------------------------------------------- */
 
 /* Mounts are seen by this process and its children alone, and end with it. */
 static int own_mounts(void **state)
@@ -75,15 +76,17 @@ static void unmount(struct folder *folder)
 	assert_true(folder->fd >= 0);
 }
 
-/* A file system that clones, in a file of the store's folder. False: its tools or its module are not there. */
+/* A file system that clones, in a file of the store's folder. False: its tools or its module are not there.
+ */
 static bool mount_cloning(struct fixture *f, const char *kind)
 {
 	char command[600], image[80];
 
 	snprintf(image, sizeof(image), "%s/image", f->store.path);
 	snprintf(command, sizeof(command),
-		 "command -v mkfs.%s >/dev/null && truncate -s 512M %s && mkfs.%s -q %s >/dev/null && mount -o loop %s %s", kind,
-		 image, kind, image, image, f->folder.path);
+		 "command -v mkfs.%s >/dev/null && truncate -s 512M %s && mkfs.%s -q %s >/dev/null && mount "
+		 "-o loop %s %s",
+		 kind, image, kind, image, image, f->folder.path);
 	if (system(command) != 0) {
 		print_message("no %s can be made here\n", kind);
 		return false;
@@ -169,7 +172,8 @@ static int count_entries(const struct folder *folder)
 	return n;
 }
 
-/* ---- the database -------------------------------------------------------------------------------------------------- */
+/* ---- the database
+ * -------------------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static void app_run(struct fixture *f, const char *format, ...)
 {
@@ -183,7 +187,8 @@ __attribute__((format(printf, 2, 3))) static void app_run(struct fixture *f, con
 }
 
 /* ROWS rows of BYTES bytes; the sum of n is never changed. */
-static void make_database(struct fixture *f, const char *journal_mode, uint32_t page_size, unsigned rows, unsigned bytes)
+static void make_database(struct fixture *f, const char *journal_mode, uint32_t page_size, unsigned rows,
+			  unsigned bytes)
 {
 	app_run(f, "PRAGMA page_size=%u; PRAGMA journal_mode=%s", page_size, journal_mode);
 	app_do(&f->app, "PRAGMA wal_autocheckpoint=0; CREATE TABLE t(a INTEGER PRIMARY KEY, n, b)");
@@ -198,7 +203,8 @@ static void connect_live(struct fixture *f)
 	struct stat st;
 
 	assert_int_equal(place_stat(&f->place, "", &st), 0);
-	assert_int_equal(live_create(&f->live, &f->core, &f->place, &st, monotonic_ns() + 5 * NS_PER_S, &f->err), 0);
+	assert_int_equal(
+		live_create(&f->live, &f->core, &f->place, &st, monotonic_ns() + 5 * NS_PER_S, &f->err), 0);
 }
 
 static struct conn *pin(struct fixture *f, int answer)
@@ -292,14 +298,17 @@ static void assert_consistent(struct copy copy, int64_t sum)
 
 	copy.bytes[18] = copy.bytes[19] = 1; /* memory has no WAL */
 	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
-	assert_int_equal(sqlite3_deserialize(db, "main", copy.bytes, size, size, SQLITE_DESERIALIZE_FREEONCLOSE),
-			 SQLITE_OK);
+	assert_int_equal(
+		sqlite3_deserialize(db, "main", copy.bytes, size, size, SQLITE_DESERIALIZE_FREEONCLOSE),
+		SQLITE_OK);
 	assert_int_equal(ask(db, "SELECT sum(n) FROM t"), sum);
-	assert_int_equal(ask(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
+	assert_int_equal(ask(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
+			 0);
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
-/* ---- a writer that never stops ------------------------------------------------------------------------------------- */
+/* ---- a writer that never stops
+ * ------------------------------------------------------------------------------------- */
 
 static void write_without_end(const char *path, int go, atomic_int *commits)
 {
@@ -321,7 +330,8 @@ static void write_without_end(const char *path, int go, atomic_int *commits)
 	for (unsigned i = 0;; i++) {
 		char sql[200];
 
-		snprintf(sql, sizeof(sql), "BEGIN; UPDATE t SET n=n-7 WHERE a=%u; UPDATE t SET n=n+7 WHERE a=%u; COMMIT",
+		snprintf(sql, sizeof(sql),
+			 "BEGIN; UPDATE t SET n=n-7 WHERE a=%u; UPDATE t SET n=n+7 WHERE a=%u; COMMIT",
 			 i % 50 + 1, i % 37 + 60);
 		if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
 			_exit(2);
@@ -341,8 +351,8 @@ static void prepare_writer(struct fixture *f)
 	int ends[2];
 
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	f->writer.commits = mmap(NULL, sizeof(*f->writer.commits), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-				 -1, 0);
+	f->writer.commits = mmap(NULL, sizeof(*f->writer.commits), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(f->writer.commits != MAP_FAILED);
 	atomic_init(f->writer.commits, 0);
 	f->writer.pid = fork();
@@ -370,7 +380,8 @@ static void await_commits(struct fixture *f, int n)
 	}
 }
 
-/* ---- spools of a pin ----------------------------------------------------------------------------------------------- */
+/* ---- spools of a pin
+ * ----------------------------------------------------------------------------------------------- */
 
 /* The image as the format describes it: the latest frame of a page, else the database file. */
 static struct copy compose(const struct spool *s, uint32_t page_size, uint32_t max_frame, size_t size)
@@ -389,7 +400,8 @@ static struct copy compose(const struct spool *s, uint32_t page_size, uint32_t m
 		uint64_t page;
 
 		assert_int_equal(spool_read_wal(s, header, sizeof(header), at), sizeof(header));
-		page = (uint64_t)header[0] << 24 | (uint64_t)header[1] << 16 | (uint64_t)header[2] << 8 | header[3];
+		page = (uint64_t)header[0] << 24 | (uint64_t)header[1] << 16 | (uint64_t)header[2] << 8 |
+		       header[3];
 		assert_true(page > 0);
 		if (page * page_size <= size)
 			assert_int_equal(spool_read_wal(s, copy.bytes + (page - 1) * page_size, page_size,
@@ -403,7 +415,8 @@ static struct copy compose(const struct spool *s, uint32_t page_size, uint32_t m
 	return copy;
 }
 
-static void assert_spool(const struct spool *s, struct conn *conn, uint32_t page_size, const struct copy *expected)
+static void assert_spool(const struct spool *s, struct conn *conn, uint32_t page_size,
+			 const struct copy *expected)
 {
 	struct copy got = compose(s, page_size, conn->start.max_frame, expected->size);
 
@@ -608,9 +621,14 @@ static void test_image_size(void **state)
 		uint32_t page_size, page_count;
 		uint64_t file_size, expected;
 	} cases[] = {
-		{4096, 3, 12288, 12288},      {4096, 3, 99999, 12288}, {4096, 5, 12288, 20480},
-		{4096, 0, 12288, 12288},      {4096, 0, 12289, 16384}, {4096, 0, 100, 4096},
-		{512, 0, 0, 0},		      {512, 1, 0, 512},
+		{4096, 3, 12288, 12288},
+		{4096, 3, 99999, 12288},
+		{4096, 5, 12288, 20480},
+		{4096, 0, 12288, 12288},
+		{4096, 0, 12289, 16384},
+		{4096, 0, 100, 4096},
+		{512, 0, 0, 0},
+		{512, 1, 0, 512},
 		{65536, 4294967294u, 1, 65536ull * 4294967294u},
 		{65536, 0, (1ull << 47) + 1, (1ull << 47) + 65536},
 	};
@@ -623,7 +641,8 @@ static void test_image_size(void **state)
 	}
 }
 
-/* ---- clones -------------------------------------------------------------------------------------------------------- */
+/* ---- clones
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* Beside a writer, and without room in the store for a copy. */
 static void test_clone_pinned(void **state)
@@ -680,7 +699,8 @@ static void test_clone_needs_no_room(void **state)
 	sqlite3_free(expected.bytes);
 }
 
-/* ---- rollback mode ------------------------------------------------------------------------------------------------- */
+/* ---- rollback mode
+ * ------------------------------------------------------------------------------------------------- */
 
 /* The copy is EXPECTED and says what it is; it is closed. */
 static void assert_flat(struct fixture *f, struct spool_flat *flat, const struct copy *expected)
@@ -723,7 +743,7 @@ static void test_rollback(void **state)
 		uint32_t page_size;
 		unsigned rows, bytes;
 	} cases[] = {
-		{"DELETE", 512, 1, 10},		{"DELETE", 512, 500, 300},    {"PERSIST", 1024, 3000, 900},
+		{"DELETE", 512, 1, 10},		{"DELETE", 512, 500, 300},     {"PERSIST", 1024, 3000, 900},
 		{"TRUNCATE", 4096, 1000, 3000}, {"MEMORY", 65536, 100, 60000},
 	};
 
@@ -936,7 +956,8 @@ static void test_rollback_fails(void **state)
 	}
 }
 
-/* ---- hot journals -------------------------------------------------------------------------------------------------- */
+/* ---- hot journals
+ * -------------------------------------------------------------------------------------------------- */
 
 static const char *const hot_transactions[] = {
 	"UPDATE t SET b=randomblob(300)",
@@ -1009,7 +1030,8 @@ static void test_hot_fails(void **state)
 	int fds;
 
 	make_database(f, "DELETE", 4096, 3000, 300);
-	assert_int_equal(spool_hot(&flat, &f->core, &f->place, &f->err), -EAGAIN); /* somebody rolled it back */
+	assert_int_equal(spool_hot(&flat, &f->core, &f->place, &f->err),
+			 -EAGAIN); /* somebody rolled it back */
 	die_in_transaction(f, hot_transactions[0]);
 	db = file_look(&f->folder, NAME);
 	journal = file_look(&f->folder, NAME "-journal");
@@ -1045,7 +1067,8 @@ static pid_t start_toucher(struct fixture *f, const char *file)
 	return pid;
 }
 
-/* Until FN finds that FILE was changed while it was copied; it never says anything else but that all is well. */
+/* Until FN finds that FILE was changed while it was copied; it never says anything else but that all is well.
+ */
 static void assert_notices(struct fixture *f, const char *file,
 			   int (*fn)(struct spool_flat *out, struct core *core, const struct place *place,
 				     struct snap_err *err))
@@ -1080,7 +1103,8 @@ static void test_hot_changed(void **state)
 	assert_notices(f, NAME "-journal", spool_hot);
 }
 
-/* ---- files that nobody writes -------------------------------------------------------------------------------------- */
+/* ---- files that nobody writes
+ * -------------------------------------------------------------------------------------- */
 
 static void test_raw(void **state)
 {
@@ -1165,7 +1189,8 @@ static void test_raw_changed(void **state)
 	assert_notices(f, NAME, spool_raw);
 }
 
-/* ---- through SQLite ------------------------------------------------------------------------------------------------ */
+/* ---- through SQLite
+ * ------------------------------------------------------------------------------------------------ */
 
 static void test_backup(void **state)
 {
@@ -1218,7 +1243,9 @@ static void test_backup_fails(void **state)
 			assert_int_equal(mount(NULL, f->store.path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
 		vfs_set_fault(conn->db.vfs, fail_reads, &fail);
 		f->err.text[0] = '\0';
-		assert_int_equal(spool_backup(&flat, conn, &f->err), i == 0 ? -ENOSPC : i == 1 ? -EROFS : -EIO);
+		assert_int_equal(spool_backup(&flat, conn, &f->err), i == 0   ? -ENOSPC
+								     : i == 1 ? -EROFS
+									      : -EIO);
 		fail = false;
 		assert_true(strlen(f->err.text) > 0);
 		assert_int_equal(flat.fd, 1000);
@@ -1233,7 +1260,8 @@ static void test_backup_fails(void **state)
 	assert_int_equal(count_fds(), fds);
 }
 
-/* Copies a database whose -shm is read-only and has no writer, as a user who may not change that, to "out". */
+/* Copies a database whose -shm is read-only and has no writer, as a user who may not change that, to "out".
+ */
 static int backup_as_nobody(void *arg)
 {
 	struct fixture *f = arg;

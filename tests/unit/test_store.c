@@ -79,7 +79,9 @@ static void assert_words(const char *expected)
 		fail_msg("\"%s\" does not say \"%s\"", err.text, expected);
 }
 
-/* ---- where --------------------------------------------------------------------------------------------------------- */
+/* ---- where
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static void set_variable(const char *name, const char *value)
 {
@@ -227,7 +229,8 @@ static void test_cannot_be_made(void **state)
 	assert_all_fail(-EACCES);
 }
 
-/* ---- spools -------------------------------------------------------------------------------------------------------- */
+/* ---- spools
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* 0 when FD is what was promised. */
 static int check_spool(int fd)
@@ -274,7 +277,8 @@ static int forget_tmpfile(void)
 	};
 	struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
 
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
 }
 
 static int spool_without_tmpfile(void)
@@ -351,7 +355,8 @@ static void test_spool_needs_room(void **state)
 	close(fd);
 }
 
-/* ---- folders ------------------------------------------------------------------------------------------------------- */
+/* ---- folders
+ * ------------------------------------------------------------------------------------------------------- */
 
 static int make_work_folder(char name[32])
 {
@@ -414,7 +419,8 @@ static void test_drop_follows_no_link(void **state)
 	assert_true(exists("precious/file"));
 }
 
-/* ---- what was shown last ------------------------------------------------------------------------------------------- */
+/* ---- what was shown last
+ * ------------------------------------------------------------------------------------------- */
 
 /* Any one; N tells them apart. */
 static struct store_seen make_seen(int64_t n)
@@ -550,7 +556,8 @@ static void test_seen_garbage(void **state)
 	assert_seen("/db", 2);
 }
 
-/* ---- a save that fails: the old one stays, and nothing else does --------------------------------------------------- */
+/* ---- a save that fails: the old one stays, and nothing else does
+ * --------------------------------------------------- */
 
 static void test_save_read_only(void **state)
 {
@@ -620,7 +627,8 @@ static void test_save_cut_short(void **state)
 	assert_int_equal(count_beside_seen(), 1);
 }
 
-/* ---- several at once ----------------------------------------------------------------------------------------------- */
+/* ---- several at once
+ * ----------------------------------------------------------------------------------------------- */
 
 #define SAVERS 3
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_work.c - calls on threads. A call that waits behind another one would hang here for ever: the alarm ends the
- * program then.
+ * test_work.c - calls on threads. A call that waits behind another one would hang here for ever: the alarm
+ * ends the program then.
  */
 #include "../../src/work.h"
 
@@ -130,7 +130,8 @@ static void test_destroys_what_did_nothing(void **state)
 	work_destroy(create());
 }
 
-/* ---- a thread that cannot be started; first, for a fork of a process with threads is another matter --------------- */
+/* ---- a thread that cannot be started; first, for a fork of a process with threads is another matter
+ * --------------- */
 
 static void add_one(void *arg)
 {
@@ -178,7 +179,8 @@ static void test_no_thread_to_be_had(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* ---- no call waits behind another --------------------------------------------------------------------------------- */
+/* ---- no call waits behind another
+ * --------------------------------------------------------------------------------- */
 
 static void meet(void *arg)
 {
@@ -302,7 +304,8 @@ static void test_each_call_runs_once(void **state)
 	free(ran);
 }
 
-/* ---- signals -------------------------------------------------------------------------------------------------------- */
+/* ---- signals
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void read_mask(void *arg)
 {
@@ -340,7 +343,8 @@ static void test_signals_are_blocked(void **state)
 	}
 }
 
-/* ---- the end -------------------------------------------------------------------------------------------------------- */
+/* ---- the end
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void *open_soon(void *arg)
 {
@@ -433,16 +437,11 @@ static void test_idle_threads_end(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_destroys_what_did_nothing),
-		cmocka_unit_test(test_no_thread_to_be_had),
-		cmocka_unit_test(test_all_wait_for_each_other),
-		cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_passes_stuck_calls),
-		cmocka_unit_test(test_each_call_runs_once),
-		cmocka_unit_test(test_signals_are_blocked),
-		cmocka_unit_test(test_destroy_waits),
-		cmocka_unit_test(test_submits_while_it_ends),
-		cmocka_unit_test(test_idle_threads_end),
+		cmocka_unit_test(test_destroys_what_did_nothing), cmocka_unit_test(test_no_thread_to_be_had),
+		cmocka_unit_test(test_all_wait_for_each_other),	  cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_passes_stuck_calls),	  cmocka_unit_test(test_each_call_runs_once),
+		cmocka_unit_test(test_signals_are_blocked),	  cmocka_unit_test(test_destroy_waits),
+		cmocka_unit_test(test_submits_while_it_ends),	  cmocka_unit_test(test_idle_threads_end),
 	};
 
 	alarm(ALARM_SECONDS);
