@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -269,8 +270,8 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 	} else if (rc) {
 		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc),
 			  err->text[0] ? ": " : "", err->text);
-	} else if (node->gen) {
-		redirect_drop(&fs->redirects, job->tid, node->gen);
+	} else if (node->gen && redirect_drop(&fs->redirects, job->tid, node->gen)) {
+		snap_gen_arrived(node->gen);
 	}
 	node_put(&fs->nodes, node);
 	if (rc) {
@@ -296,21 +297,26 @@ static void run_open(void *arg)
 	free(job);
 }
 
-/* Hands an OPEN to a thread that may wait; here, if there is none to be had. */
+/* Hands an OPEN to a thread that may wait. */
 static void open_later(const struct open_job *job)
 {
 	struct open_job *copy = malloc(sizeof(*copy));
+	struct open_job here = *job;
 	struct snap_err err = {{0}};
+	int rc = -ENOMEM;
 
-	if (!copy) {
-		struct open_job here = *job;
-
-		finish_open(&here, -ENOMEM, NULL, NULL, &err);
-		return;
+	if (copy) {
+		*copy = *job;
+		rc = snap_defer(job->fs->config.snap, run_open, copy);
 	}
-	*copy = *job;
-	if (snap_defer(job->fs->config.snap, run_open, copy))
-		run_open(copy);
+	if (!rc)
+		return;
+	free(copy);
+	if (rc == -EAGAIN) {
+		rc = -EBUSY;
+		snprintf(err.text, sizeof(err.text), "too many others wait to be opened");
+	}
+	finish_open(&here, rc, NULL, NULL, &err);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)

@@ -108,7 +108,7 @@ struct snap_gen *redirect_find(struct redirects *r, pid_t tid, uint64_t parent, 
 	return gen;
 }
 
-void redirect_drop(struct redirects *r, pid_t tid, const struct snap_gen *gen)
+bool redirect_drop(struct redirects *r, pid_t tid, const struct snap_gen *gen)
 {
 	struct snap_gen *old = NULL;
 
@@ -121,4 +121,5 @@ void redirect_drop(struct redirects *r, pid_t tid, const struct snap_gen *gen)
 	}
 	pthread_mutex_unlock(&r->lock);
 	snap_gen_unref(old);
+	return old != NULL;
 }

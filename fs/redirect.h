@@ -37,7 +37,7 @@ void redirects_finish(struct redirects *r);
 void redirect_add(struct redirects *r, pid_t tid, uint64_t parent, const char *name, struct snap_gen *gen);
 /* A reference to the generation, NULL when there is none. */
 struct snap_gen *redirect_find(struct redirects *r, pid_t tid, uint64_t parent, const char *name);
-/* TID has opened GEN, or failed to. */
-void redirect_drop(struct redirects *r, pid_t tid, const struct snap_gen *gen);
+/* TID has opened GEN: whether it had been led there. */
+bool redirect_drop(struct redirects *r, pid_t tid, const struct snap_gen *gen);
 
 #endif

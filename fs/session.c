@@ -354,6 +354,7 @@ int session_run(const struct session_config *config, struct snap_err *err)
 		rc = serve(&session, err);
 	close_session(&session); /* ends the greeter's question too */
 	command_finish(&session.greeter);
+	snap_stop(config->snap); /* opens that wait still answer through the session */
 	fs_set_session(config->fs, NULL);
 	if (session.fuse)
 		fuse_session_destroy(session.fuse);

@@ -197,6 +197,12 @@ const void *image_live(struct image *im)
 	return im->dead || !im->backing->conn ? NULL : im->backing->conn->live;
 }
 
+bool image_covers(struct image *im, uint32_t max_frame)
+{
+	lock_scope(&im->lock);
+	return !im->dead && (im->backing->conn || im->map.upto >= max_frame);
+}
+
 bool image_is_dead(struct image *im)
 {
 	lock_scope(&im->lock);

@@ -36,6 +36,8 @@ int image_read(struct image *image, uint32_t max_frame, void *buf, size_t size, 
 /* Still read under its pin, and since when (CLOCK_MONOTONIC). */
 bool image_is_pinned(struct image *image, int64_t *since);
 bool image_is_dead(struct image *image);
+/* Whether bytes as of MAX_FRAME can be had: under the pin, or in what was spooled. */
+bool image_covers(struct image *image, uint32_t max_frame);
 
 /*
  * Whether a generation of the live header NOW may be bound to this image: its pin holds, and fewer than LIMIT

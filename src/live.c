@@ -58,7 +58,8 @@ static bool should_close_for_app(struct live *live)
 	struct wal_header now;
 	struct stat st;
 
-	if (!live->was_wal || vfs_lost(live->hub->db.vfs) || !same_inode(live, &st) || st.st_size == 0)
+	if (!atomic_load(&live->was_wal) || vfs_lost(live->hub->db.vfs) || !same_inode(live, &st) ||
+	    st.st_size == 0)
 		return false;
 	if (geteuid() != 0 && st.st_uid != geteuid())
 		return false;
@@ -127,9 +128,10 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 	rc = pin_begin(&live->hub->db, deadline, err);
 	if (rc < 0 || rc == PIN_HOT_JOURNAL)
 		return rc;
-	live->was_wal = rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0;
+	atomic_store(&live->was_wal, rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0);
 	pin_end(&live->hub->db);
-	announce_shm(live);
+	if (atomic_load(&live->was_wal))
+		announce_shm(live);
 	return 0;
 }
 
@@ -216,9 +218,43 @@ static void account_pin(struct live *live, const struct wal_header *start, int64
 	live->pins++;
 }
 
+/* An unpinned connection: kept if it is the hub, or no other is idle. */
+static void give_back(struct live *live, struct conn *c)
+{
+	bool keep;
+
+	pthread_mutex_lock(&live->lock);
+	keep = c == live->hub || !live->idle;
+	if (keep) {
+		c->next = live->idle;
+		live->idle = c;
+	}
+	pthread_mutex_unlock(&live->lock);
+	if (!keep)
+		conn_close(c);
+}
+
+/* The database turned to WAL mode while we were connected. */
+static void note_wal(struct live *live, const struct wal_header *start)
+{
+	bool first;
+
+	pthread_mutex_lock(&live->lock);
+	first = !atomic_load(&live->was_wal);
+	if (first) {
+		live->first = *start;
+		atomic_store(&live->had_others, true); /* who turned it */
+		atomic_store(&live->was_wal, true);
+	}
+	pthread_mutex_unlock(&live->lock);
+	if (first)
+		announce_shm(live);
+}
+
 int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err)
 {
 	struct conn *c;
+	struct stat st;
 	int rc = 0;
 
 	pthread_mutex_lock(&live->lock);
@@ -230,6 +266,12 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 		c = conn_open(live, &rc, err);
 	if (!c)
 		return rc;
+	if (!same_inode(live, &st)) {
+		/* It may have been opened by name just now: bytes of two files must never meet in one image.
+		 */
+		give_back(live, c);
+		return err_set(err, -ESTALE, "replaced while it was being opened");
+	}
 	rc = pin_begin(&c->db, deadline, err);
 	if (rc == 0) {
 		/* Sampled after the statement, so it is not older than the slot's mark. */
@@ -240,13 +282,13 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 				     rc == WAL_TORN ? "being recovered" : "damaged");
 		}
 	}
-	pthread_mutex_lock(&live->lock);
 	if (rc < 0 || rc == PIN_HOT_JOURNAL) {
-		c->next = live->idle;
-		live->idle = c;
-		pthread_mutex_unlock(&live->lock);
+		give_back(live, c);
 		return rc;
 	}
+	if (rc == 0)
+		note_wal(live, &c->start);
+	pthread_mutex_lock(&live->lock);
 	c->since = monotonic_ns();
 	if (rc == 0)
 		account_pin(live, &c->start, c->since);
@@ -261,20 +303,13 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 void live_unpin(struct conn *c)
 {
 	struct live *live = c->live;
-	bool keep;
 
 	pin_end(&c->db);
 	pthread_mutex_lock(&live->lock);
 	if (--live->pins == 0)
 		live->gap_since = monotonic_ns();
-	keep = c == live->hub || !live->idle;
-	if (keep) {
-		c->next = live->idle;
-		live->idle = c;
-	}
 	pthread_mutex_unlock(&live->lock);
-	if (!keep)
-		conn_close(c);
+	give_back(live, c);
 	live_unref(live);
 }
 
@@ -357,7 +392,7 @@ bool live_observe(struct live *live)
 {
 	struct proclocks_seen seen;
 
-	if (!live->was_wal || !scan_shm(live, &seen))
+	if (!atomic_load(&live->was_wal) || !scan_shm(live, &seen))
 		return false;
 	if (proclocks_others_in_shm(&seen))
 		atomic_store(&live->had_others, true);

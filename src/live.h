@@ -41,7 +41,7 @@ struct live {
 			       mapped */
 	bool sidecars_ours; /* -wal absent or empty when we came, so closing may remove them */
 	atomic_bool had_others; /* another process was connected at some time while we were */
-	bool was_wal;
+	atomic_bool was_wal;
 	struct wal_header first; /* was_wal: as we came */
 
 	pthread_mutex_t lock;

@@ -22,6 +22,7 @@
 
 #define BUCKETS 1024u
 #define TEND_MS 100
+#define BATCH 64u	   /* sources of a bucket that one round looks at */
 #define FORGET_ROUNDS 6000 /* rounds between two looks for sources that nobody refers to any more */
 
 struct snap {
@@ -121,26 +122,46 @@ static int get_source(struct snap *snap, const struct place *place, struct sourc
 	return 0;
 }
 
-/* One round over all sources; true when another is due. */
-static bool tend_bucket(struct snap *snap, struct list *in, bool forget)
+/* Takes the sources out that nobody refers to any more. */
+static void forget_unused(struct snap *snap, struct list *in)
 {
-	struct source *batch[64];
+	struct list unused;
+
+	list_init(&unused);
+	pthread_mutex_lock(&snap->lock);
+	list_each (e, in) {
+		if (source_is_unused(list_entry(e, struct source, link))) {
+			list_remove(e);
+			list_append(&unused, e);
+		}
+	}
+	pthread_mutex_unlock(&snap->lock);
+	while (!list_empty(&unused)) {
+		struct source *s = list_entry(unused.next, struct source, link);
+
+		list_remove(&s->link);
+		source_shutdown(s);
+		source_unref(s);
+	}
+}
+
+/* One round over a bucket, or over its next BATCH sources; true when another is due. */
+static bool tend_bucket(struct snap *snap, struct list *in)
+{
+	struct source *batch[BATCH];
 	size_t n = 0;
 	bool more = false;
 
 	pthread_mutex_lock(&snap->lock);
 	list_each (e, in) {
-		struct source *s = list_entry(e, struct source, link);
-
-		if (forget && source_is_unused(s)) {
-			list_remove(&s->link);
-			pthread_mutex_unlock(&snap->lock);
-			source_shutdown(s);
-			source_unref(s);
-			return true; /* the rest next time */
-		}
-		if (n < sizeof(batch) / sizeof(batch[0]))
-			batch[n++] = source_ref(s);
+		if (n == BATCH)
+			break;
+		batch[n++] = source_ref(list_entry(e, struct source, link));
+	}
+	for (size_t i = 0; n == BATCH && i < n; i++) {
+		list_remove(&batch[i]->link); /* to the end: the others are next */
+		list_append(in, &batch[i]->link);
+		more = true;
 	}
 	pthread_mutex_unlock(&snap->lock);
 	for (size_t i = 0; i < n; i++) {
@@ -165,7 +186,9 @@ static void *run_janitor(void *arg)
 		pthread_mutex_unlock(&core->lock);
 		bool more = false;
 		for (unsigned i = 0; i < BUCKETS; i++)
-			more |= tend_bucket(snap, &snap->sources[i], round % FORGET_ROUNDS == 0);
+			more |= tend_bucket(snap, &snap->sources[i]);
+		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < BUCKETS; i++)
+			forget_unused(snap, &snap->sources[i]);
 		pthread_mutex_lock(&core->lock);
 		core->awake |= more;
 		while (!core->ending &&
@@ -181,12 +204,12 @@ void core_shed(struct core *core)
 	struct snap *snap = (struct snap *)(void *)((char *)core - offsetof(struct snap, core));
 
 	for (unsigned i = 0; i < BUCKETS; i++) {
-		struct source *batch[64];
+		struct source *batch[BATCH];
 		size_t n = 0;
 
 		pthread_mutex_lock(&snap->lock);
 		list_each (e, &snap->sources[i]) {
-			if (n < sizeof(batch) / sizeof(batch[0]))
+			if (n < BATCH)
 				batch[n++] = source_ref(list_entry(e, struct source, link));
 		}
 		pthread_mutex_unlock(&snap->lock);
@@ -286,17 +309,23 @@ int snap_start(struct snap *snap, struct snap_err *err)
 	return 0;
 }
 
-void snap_destroy(struct snap *snap)
+void snap_stop(struct snap *snap)
 {
-	if (!snap)
-		return;
 	pthread_mutex_lock(&snap->core.lock);
 	snap->core.ending = true;
 	pthread_cond_signal(&snap->core.changed);
 	pthread_mutex_unlock(&snap->core.lock);
 	if (snap->has_janitor)
 		pthread_join(snap->janitor, NULL);
-	work_destroy(snap->core.work);
+	snap->has_janitor = false;
+	work_stop(snap->core.work);
+}
+
+void snap_destroy(struct snap *snap)
+{
+	if (!snap)
+		return;
+	snap_stop(snap);
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		while (!list_empty(&snap->sources[i])) {
 			struct source *s = list_entry(snap->sources[i].next, struct source, link);
@@ -306,6 +335,7 @@ void snap_destroy(struct snap *snap)
 			source_unref(s);
 		}
 	}
+	work_destroy(snap->core.work);
 	tree_destroy(snap->tree);
 	store_destroy(snap->core.store);
 	rawfd_table_destroy(snap->core.raw);

@@ -349,10 +349,18 @@ struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t 
 		return NULL;
 	}
 	gen->hold_until = 0;
+	gen->expected = 0;
 	list_remove(&gen->link);
 	if (list_empty(&s->gens))
 		s->idle_since = now;
 	return steal_ptr(&gen->image);
+}
+
+void snap_gen_arrived(struct snap_gen *gen)
+{
+	lock_scope(&gen->source->lock);
+	if (gen->expected > 0 && --gen->expected == 0)
+		gen->hold_until = 0;
 }
 
 void snap_gen_close(struct snap_gen *gen)
@@ -398,7 +406,8 @@ void source_disconnect(struct source *s)
 	struct live *live;
 
 	pthread_mutex_lock(&s->lock);
-	live = steal_ptr(&s->live);
+	/* Only without pins, taken or under way: they would be bounded by nothing. */
+	live = s->ending || (list_empty(&s->gens) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
 	pthread_mutex_unlock(&s->lock);
 	live_unref(live);
 }

@@ -41,6 +41,7 @@ struct source {
 	int refused; /* constant; -EREMOTE: its file system does not share locks, for REFUSAL's reason */
 	struct snap_err refusal;
 	bool connecting; /* somebody is at it, outside the lock */
+	int binding;	 /* opens between their first look and the generation that has their image */
 	bool awaited;	 /* at the last round another process was waiting for readers to go */
 	bool draining;	 /* pins are being spooled: no new ones */
 	bool ending;
@@ -67,6 +68,7 @@ struct snap_gen {
 	struct version version; /* of the content; unbound: of the last look */
 	int64_t mtime_ns;
 	int opens;
+	int expected;	     /* callers that were led here and have not come yet */
 	int64_t hold_until;  /* CLOCK_MONOTONIC; keeps the image without opens */
 	struct image *image; /* a reference; NULL: no bytes at hand */
 	uint32_t max_frame;

@@ -147,12 +147,12 @@ static bool bind_quick(struct source *s, struct live *live, struct binding *b)
 	struct wal_header now;
 	struct snap_gen *last;
 
-	if (live_sample(live, &now) || now.page_count == 0)
-		return false;
 	pthread_mutex_lock(&s->lock);
 	if (!s->draining && !list_empty(&s->gens)) {
 		last = list_entry(s->gens.prev, struct snap_gen, link);
-		if (image_accepts(last->image, &now, s->core->config.wal_limit / 4))
+		/* Sampled while the image is known to be there: its pin is older than the sample. */
+		if (image_live(last->image) == live && live_sample(live, &now) == 0 && now.page_count > 0 &&
+		    image_accepts(last->image, &now, s->core->config.wal_limit / 4))
 			b->image = image_ref(last->image);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -209,11 +209,11 @@ static int bind_pinned(struct live *live, struct conn *conn, struct binding *b, 
 }
 
 /* Pins LIVE and takes the bytes from there. */
-static int bind_pin(struct live *live, struct binding *b, struct snap_err *err)
+static int bind_pin(struct live *live, struct binding *b, int64_t deadline, struct snap_err *err)
 {
 	struct spool_flat flat = SPOOL_FLAT_INIT;
 	struct conn *conn;
-	int answer = live_pin(live, monotonic_ns() + SOURCE_WAIT_NS, &conn, err);
+	int answer = live_pin(live, deadline, &conn, err);
 	int rc;
 
 	switch (answer) {
@@ -279,7 +279,7 @@ static int bind_once(struct source *s, struct binding *b, int64_t deadline, stru
 	if (rc == 0 && !live)
 		rc = err_set(err, -EBUSY, "another process holds it exclusively");
 	if (rc == 0)
-		rc = bind_quick(s, live, b) ? 0 : bind_pin(live, b, err);
+		rc = bind_quick(s, live, b) ? 0 : bind_pin(live, b, deadline, err);
 	if (rc < 0 && live && live_is_lost(live)) {
 		source_lose(s, live);
 		rc = -ESTALE;
@@ -416,6 +416,12 @@ static int adopt(struct source *s, struct snap_gen *gen, struct binding *b, stru
 	struct image *drop = b->image;
 
 	pthread_mutex_lock(&s->lock);
+	if (!image_covers(b->image, b->max_frame)) {
+		/* It was spooled, or lost, since the binding was made. */
+		pthread_mutex_unlock(&s->lock);
+		image_unref(drop);
+		return -EAGAIN;
+	}
 	target = find_gen(s, gen, b);
 	if (target) {
 		drop = attach(s, target, b);
@@ -427,8 +433,8 @@ static int adopt(struct source *s, struct snap_gen *gen, struct binding *b, stru
 		}
 		if (target == gen) {
 			gen->opens++;
-			gen->hold_until = 0;
 		} else {
+			target->expected++;
 			target->hold_until = monotonic_ns() + SNAP_HOLD_MS * NS_PER_MS;
 		}
 	}
@@ -453,36 +459,57 @@ static bool open_held(struct source *s, struct snap_gen *gen)
 	if (!gen->bound || !gen->image || image_is_dead(gen->image))
 		return false;
 	gen->opens++;
-	gen->hold_until = 0;
 	return true;
+}
+
+/* The quick way alone. */
+static int open_quick(struct source *s, struct snap_gen *gen, struct snap_gen **moved, struct snap_err *err)
+{
+	struct binding b = {.image = NULL};
+	struct live *live;
+	struct stat st;
+	bool quick;
+	int rc = sample_stat(s, &b.sample, &st, err);
+
+	if (rc)
+		return rc;
+	live = source_live(s, st.st_dev, st.st_ino);
+	quick = live && bind_quick(s, live, &b);
+	live_unref(live);
+	rc = quick ? adopt(s, gen, &b, moved) : -EAGAIN;
+	return rc == -EAGAIN ? SNAP_WOULD_WAIT : rc;
+}
+
+static int open_slow(struct source *s, struct snap_gen *gen, struct snap_gen **moved, struct snap_err *err)
+{
+	int rc = -EAGAIN;
+
+	for (int i = 0; i < TRIES && rc == -EAGAIN; i++) {
+		struct binding b = {.image = NULL};
+
+		rc = bind_slow(s, &b, err);
+		if (rc)
+			return rc;
+		rc = adopt(s, gen, &b, moved);
+	}
+	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
 int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err)
 {
 	struct source *s = gen->source;
-	struct binding b = {.image = NULL};
-	struct live *live;
-	struct stat st;
-	int rc = 0;
+	int rc;
 
 	if (open_held(s, gen))
 		return 0;
 	if (s->refused)
 		return err_set(err, s->refused, "%s", s->refusal.text);
-	if (flags & SNAP_NOWAIT) {
-		rc = sample_stat(s, &b.sample, &st, err);
-		if (rc)
-			return rc;
-		live = source_live(s, st.st_dev, st.st_ino);
-		bool quick = live && bind_quick(s, live, &b);
-
-		live_unref(live);
-		if (!quick)
-			return SNAP_WOULD_WAIT;
-	} else {
-		rc = bind_slow(s, &b, err);
-		if (rc)
-			return rc;
-	}
-	return adopt(s, gen, &b, moved);
+	pthread_mutex_lock(&s->lock);
+	s->binding++;
+	pthread_mutex_unlock(&s->lock);
+	rc = flags & SNAP_NOWAIT ? open_quick(s, gen, moved, err) : open_slow(s, gen, moved, err);
+	pthread_mutex_lock(&s->lock);
+	s->binding--;
+	pthread_mutex_unlock(&s->lock);
+	return rc;
 }

@@ -196,6 +196,8 @@ static int examine(struct conn *conn, struct spool_flat *flat, struct snap_err *
 	flat->seen_ns = realtime_ns();
 	if (got < 0 || fstatat(conn->live->dirfd, conn->live->name, &flat->st, AT_SYMLINK_NOFOLLOW))
 		return err_set(err, -EIO, "cannot examine the database");
+	if ((uint64_t)flat->st.st_dev != conn->live->dev || (uint64_t)flat->st.st_ino != conn->live->ino)
+		return err_set(err, -ESTALE, "replaced while it was being opened");
 	if (header_decode(&flat->header, bytes, (size_t)got))
 		return err_set(err, -EIO, "not a database, or damaged");
 	flat->size = spool_image_size(&flat->header, (uint64_t)flat->st.st_size);

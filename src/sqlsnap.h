@@ -113,6 +113,11 @@ int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *er
  * for from then on the tree must know its own mount. */
 int snap_start(struct snap *snap, struct snap_err *err);
 
+/* Ends the threads: when it returns no call of this context's is under way and none of its functions is
+ * called back any more. Before what they call back into is destroyed. May take as long as an open may wait.
+ */
+void snap_stop(struct snap *snap);
+
 /* Ends the threads, closes every source as an application would, frees. Accepts NULL. All generations and
  * files must have been closed. May take seconds. */
 void snap_destroy(struct snap *snap);
@@ -190,6 +195,9 @@ enum snap_open {
  */
 int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err);
 #define SNAP_HOLD_MS 5000
+
+/* Whoever was led to GEN by SNAP_MOVED has opened it: it need not be kept for him any more. */
+void snap_gen_arrived(struct snap_gen *gen);
 
 /*
  * Reads from an opened generation: the number of bytes, less than SIZE only at its end. -EIO when the bytes

@@ -50,7 +50,7 @@ int work_create(struct work **out)
 	return 0;
 }
 
-void work_destroy(struct work *w)
+void work_stop(struct work *w)
 {
 	if (!w)
 		return;
@@ -60,6 +60,13 @@ void work_destroy(struct work *w)
 	while (w->threads > 0)
 		pthread_cond_wait(&w->changed, &w->lock);
 	pthread_mutex_unlock(&w->lock);
+}
+
+void work_destroy(struct work *w)
+{
+	if (!w)
+		return;
+	work_stop(w);
 	pthread_cond_destroy(&w->changed);
 	pthread_mutex_destroy(&w->lock);
 	free(w);

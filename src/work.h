@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-#define WORK_THREADS 64
+#define WORK_THREADS 128
 #define WORK_URGENT 16
 
 /* Starts a thread in which every signal is blocked that does not come from its own doing: SIGBUS must reach
@@ -18,7 +18,9 @@ int work_start_thread(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)
 struct work;
 
 int work_create(struct work **out);
-/* Waits for everything that was submitted. Accepts NULL. */
+/* Waits for everything that was submitted; from then on nothing is accepted (-EAGAIN). Accepts NULL. */
+void work_stop(struct work *work);
+/* The same, and frees. Accepts NULL. */
 void work_destroy(struct work *work);
 
 /* Runs fn(arg) on a thread. -EAGAIN: WORK_THREADS calls are under way already; -ENOMEM. */

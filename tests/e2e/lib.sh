@@ -104,7 +104,7 @@ is_mounted() { grep -qF " $1 fuse" /proc/self/mounts; }
 not_mounted() { ! is_mounted "$1"; }
 answers() { is_mounted "$1" && [ -d "$1/." ]; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
-gone_or_zombie() { gone "$1" || ! grep -qs '^State:[[:space:]]*[^Z]' "/proc/$1/status"; } # the shell may reap it in between
+gone_or_zombie() { gone "$1" || ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status"; } # the shell may reap it in between
 
 # mount_at MOUNTPOINT ARGS...: a daemon with -f in the background; returns when the mount answers.
 mount_at() {
@@ -117,7 +117,8 @@ mount_at() {
 	wait_for 15 answers_or_ended "$mnt" "$!" || die "the mount at $mnt does not answer"
 	answers "$mnt" || die "the daemon of $mnt ended: $(cat "$LOG")"
 }
-answers_or_ended() { gone_or_zombie "$2" || answers "$1"; }
+# What it says comes last: what it has itself asked the mount is over, and the mount is no dead one from before.
+answers_or_ended() { gone_or_zombie "$2" || { answers "$1" && grep -qF " on $1: " "$LOG"; }; }
 
 # mount_fs ARGS...: the ordinary case: mount_fs "$SRC", or with options before it.
 mount_fs() { mount_at "$MNT" "$@"; }

@@ -71,8 +71,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---- what the kernel does
- * ------------------------------------------------------------------------------------------ */
+/* ---- what the kernel does --------------------------------------------------------------------------- */
 
 /* LOOKUP: the node of NAME in PARENT, with a lookup and no reference. */
 static uint64_t look_in(struct fixture *f, uint64_t parent_id, const char *name)
@@ -148,8 +147,7 @@ static bool outlives_forget(struct fixture *f, uint64_t id)
 	return is_there(f, id);
 }
 
-/* ---- databases
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- databases -------------------------------------------------------------------------------------- */
 
 static unsigned char *read_all(struct fixture *f, struct handle *h, size_t *size)
 {
@@ -265,8 +263,7 @@ static void test_broken_database(void **state)
 	assert_false(outlives_forget(f, id));
 }
 
-/* ---- everything else
- * ----------------------------------------------------------------------------------------------- */
+/* ---- everything else -------------------------------------------------------------------------------- */
 
 static void test_plain(void **state)
 {
@@ -427,8 +424,7 @@ static void test_path_too_long(void **state)
 	node_put(&f->nodes, n);
 }
 
-/* ---- all that is open
- * ---------------------------------------------------------------------------------------------- */
+/* ---- all that is open ------------------------------------------------------------------------------- */
 
 #define OPEN 7
 
@@ -508,8 +504,7 @@ static void test_finish_closes_the_rest(void **state)
 	assert_int_equal(count_rows(f, open_id(f, look(f, "db"))), 500);
 }
 
-/* ---- threads
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- threads ---------------------------------------------------------------------------------------- */
 
 #define THREADS 4
 #define ROUNDS 300

@@ -83,8 +83,7 @@ static int own_mounts(void **state)
 	return unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
 }
 
-/* ---- the database
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the database ----------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static void app_run(struct fixture *f, const char *format, ...)
 {
@@ -199,8 +198,7 @@ static bool app_can_truncate(struct fixture *f)
 	return app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)") == 0;
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------------- */
 
 /* 0 when the bytes are right, 1 when they are not, -errno. BUF has room for SIZE + 2. */
 static int read_and_compare(struct image *image, uint32_t max_frame, const struct copy *copy,
@@ -479,8 +477,7 @@ static void test_fresh_wal(void **state)
 	sqlite3_free(later.bytes);
 }
 
-/* ---- flat images
- * --------------------------------------------------------------------------------------------------- */
+/* ---- flat images ------------------------------------------------------------------------------------ */
 
 /* A file of SIZE bytes that tell their place, and the same in memory. */
 static int make_flat(struct fixture *f, struct copy *copy, size_t size)
@@ -606,8 +603,7 @@ static void test_flat_of_nothing(void **state)
 	image_unref(NULL);
 }
 
-/* ---- what a pin accepts
- * -------------------------------------------------------------------------------------------- */
+/* ---- what a pin accepts ----------------------------------------------------------------------------- */
 
 static void test_accepts(void **state)
 {
@@ -677,8 +673,7 @@ static void test_spool_has_an_end(void **state)
 	sqlite3_free(copy.bytes);
 }
 
-/* ---- readers beside everything
- * ------------------------------------------------------------------------------------- */
+/* ---- readers beside everything ---------------------------------------------------------------------- */
 
 #define READERS 3
 
@@ -832,8 +827,7 @@ static void test_accept_below_readers(void **state)
 	sqlite3_free(copies[1].bytes);
 }
 
-/* ---- the end of an image
- * ------------------------------------------------------------------------------------------- */
+/* ---- the end of an image ---------------------------------------------------------------------------- */
 
 static void assert_dead(struct fixture *f, struct image *image, uint32_t max_frame)
 {
@@ -914,8 +908,7 @@ static void test_kill_below_readers(void **state)
 	}
 }
 
-/* ---- a lost lock
- * --------------------------------------------------------------------------------------------------- */
+/* ---- a lost lock ------------------------------------------------------------------------------------ */
 
 static int fail_reads(void *arg, enum vfs_call call)
 {
@@ -1062,8 +1055,7 @@ static void test_locks_lost(void **state)
 	}
 }
 
-/* ---- spools that cannot be made, and shared ones
- * ------------------------------------------------------------------- */
+/* ---- spools that cannot be made, and shared ones ---------------------------------------------------- */
 
 static int count_fds(void)
 {
@@ -1233,6 +1225,20 @@ static void pin_several(struct fixture *f, struct image *images[SEVERAL], uint32
 	}
 }
 
+static void exchange(struct image **images, uint32_t *max_frames, struct copy *copies, int a, int b)
+{
+	struct image *image = images[a];
+	uint32_t max_frame = max_frames[a];
+	struct copy copy = copies[a];
+
+	images[a] = images[b];
+	max_frames[a] = max_frames[b];
+	copies[a] = copies[b];
+	images[b] = image;
+	max_frames[b] = max_frame;
+	copies[b] = copy;
+}
+
 static void test_spool_of_several(void **state)
 {
 	struct fixture *f = *state;
@@ -1251,6 +1257,9 @@ static void test_spool_of_several(void **state)
 	assert_int_equal(image_create_flat(&images[SEVERAL], -1, 1024), 0);
 	assert_int_equal(image_create_flat(&images[SEVERAL + 1], -1, 1024), 0);
 	image_kill(images[SEVERAL + 1]);
+	/* In no order of time. */
+	exchange(images, max_frames, copies, 0, SEVERAL - 1);
+	exchange(images, max_frames, copies, 1, 2);
 	for (int i = 0; i < SEVERAL; i++)
 		assert_ptr_equal(image_live(images[i]), f->live);
 	fds = count_fds();

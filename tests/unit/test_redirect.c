@@ -195,8 +195,7 @@ static void test_added_again_lasts_again(void **state)
 	assert_ptr_equal(find(7, 1, "db"), &gens[1]);
 }
 
-/* ---- a full table
- * -------------------------------------------------------------------------------------------------- */
+/* ---- a full table ----------------------------------------------------------------------------------- */
 
 static void fill(int from, int n)
 {
@@ -239,8 +238,7 @@ static void test_full_but_not_over(void **state)
 	assert_ptr_equal(find(1, 1, "db"), &gens[REDIRECT_MAX + 1]);
 }
 
-/* ---- threads
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- threads ---------------------------------------------------------------------------------------- */
 
 #define THREADS 4
 #define ROUNDS 20000

@@ -44,8 +44,7 @@ struct copy {
 	size_t size;
 };
 
-/* ---- file systems
- * -------------------------------------------------------------------------------------------------- */
+/* ---- file systems ----------------------------------------------------------------------------------- */
 
 /* Mounts are seen by this process and its children alone, and end with it. */
 static int own_mounts(void **state)
@@ -172,8 +171,7 @@ static int count_entries(const struct folder *folder)
 	return n;
 }
 
-/* ---- the database
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the database ----------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static void app_run(struct fixture *f, const char *format, ...)
 {
@@ -307,8 +305,7 @@ static void assert_consistent(struct copy copy, int64_t sum)
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
-/* ---- a writer that never stops
- * ------------------------------------------------------------------------------------- */
+/* ---- a writer that never stops ---------------------------------------------------------------------- */
 
 static void write_without_end(const char *path, int go, atomic_int *commits)
 {
@@ -380,8 +377,7 @@ static void await_commits(struct fixture *f, int n)
 	}
 }
 
-/* ---- spools of a pin
- * ----------------------------------------------------------------------------------------------- */
+/* ---- spools of a pin -------------------------------------------------------------------------------- */
 
 /* The image as the format describes it: the latest frame of a page, else the database file. */
 static struct copy compose(const struct spool *s, uint32_t page_size, uint32_t max_frame, size_t size)
@@ -641,8 +637,7 @@ static void test_image_size(void **state)
 	}
 }
 
-/* ---- clones
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- clones ----------------------------------------------------------------------------------------- */
 
 /* Beside a writer, and without room in the store for a copy. */
 static void test_clone_pinned(void **state)
@@ -699,8 +694,7 @@ static void test_clone_needs_no_room(void **state)
 	sqlite3_free(expected.bytes);
 }
 
-/* ---- rollback mode
- * ------------------------------------------------------------------------------------------------- */
+/* ---- rollback mode ---------------------------------------------------------------------------------- */
 
 /* The copy is EXPECTED and says what it is; it is closed. */
 static void assert_flat(struct fixture *f, struct spool_flat *flat, const struct copy *expected)
@@ -956,8 +950,7 @@ static void test_rollback_fails(void **state)
 	}
 }
 
-/* ---- hot journals
- * -------------------------------------------------------------------------------------------------- */
+/* ---- hot journals ----------------------------------------------------------------------------------- */
 
 static const char *const hot_transactions[] = {
 	"UPDATE t SET b=randomblob(300)",
@@ -1103,8 +1096,7 @@ static void test_hot_changed(void **state)
 	assert_notices(f, NAME "-journal", spool_hot);
 }
 
-/* ---- files that nobody writes
- * -------------------------------------------------------------------------------------- */
+/* ---- files that nobody writes ----------------------------------------------------------------------- */
 
 static void test_raw(void **state)
 {
@@ -1189,8 +1181,7 @@ static void test_raw_changed(void **state)
 	assert_notices(f, NAME, spool_raw);
 }
 
-/* ---- through SQLite
- * ------------------------------------------------------------------------------------------------ */
+/* ---- through SQLite --------------------------------------------------------------------------------- */
 
 static void test_backup(void **state)
 {

@@ -229,8 +229,7 @@ static void test_cannot_be_made(void **state)
 	assert_all_fail(-EACCES);
 }
 
-/* ---- spools
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- spools ----------------------------------------------------------------------------------------- */
 
 /* 0 when FD is what was promised. */
 static int check_spool(int fd)
@@ -355,8 +354,7 @@ static void test_spool_needs_room(void **state)
 	close(fd);
 }
 
-/* ---- folders
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- folders ---------------------------------------------------------------------------------------- */
 
 static int make_work_folder(char name[32])
 {
@@ -419,8 +417,7 @@ static void test_drop_follows_no_link(void **state)
 	assert_true(exists("precious/file"));
 }
 
-/* ---- what was shown last
- * ------------------------------------------------------------------------------------------- */
+/* ---- what was shown last ---------------------------------------------------------------------------- */
 
 /* Any one; N tells them apart. */
 static struct store_seen make_seen(int64_t n)
@@ -556,8 +553,7 @@ static void test_seen_garbage(void **state)
 	assert_seen("/db", 2);
 }
 
-/* ---- a save that fails: the old one stays, and nothing else does
- * --------------------------------------------------- */
+/* ---- a save that fails: the old one stays, and nothing else does ------------------------------------ */
 
 static void test_save_read_only(void **state)
 {
@@ -627,8 +623,7 @@ static void test_save_cut_short(void **state)
 	assert_int_equal(count_beside_seen(), 1);
 }
 
-/* ---- several at once
- * ----------------------------------------------------------------------------------------------- */
+/* ---- several at once -------------------------------------------------------------------------------- */
 
 #define SAVERS 3
 

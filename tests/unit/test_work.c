@@ -123,6 +123,15 @@ static void submit_patiently(struct work *work, void (*fn)(void *arg), void *arg
 	assert_int_equal(rc, 0);
 }
 
+static void submit_urgently(struct work *work, void (*fn)(void *arg), void *arg)
+{
+	int rc;
+
+	while ((rc = work_submit_urgent(work, fn, arg)) == -EAGAIN)
+		sched_yield();
+	assert_int_equal(rc, 0);
+}
+
 static void test_destroys_what_did_nothing(void **state)
 {
 	(void)state;
@@ -130,8 +139,7 @@ static void test_destroys_what_did_nothing(void **state)
 	work_destroy(create());
 }
 
-/* ---- a thread that cannot be started; first, for a fork of a process with threads is another matter
- * --------------- */
+/* ---- a thread that cannot be started; first, for a fork of a process with threads is another matter - */
 
 static void add_one(void *arg)
 {
@@ -179,8 +187,7 @@ static void test_no_thread_to_be_had(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* ---- no call waits behind another
- * --------------------------------------------------------------------------------- */
+/* ---- no call waits behind another ------------------------------------------------------------------- */
 
 static void meet(void *arg)
 {
@@ -230,6 +237,37 @@ static void test_limit(void **state)
 	work_destroy(work);
 	for (int round = 0; round < 3; round++)
 		gate_finish(&gates[round]);
+}
+
+/* What calls may be waiting for has threads of its own: no number of them can keep it from running. */
+static void test_urgent(void **state)
+{
+	struct work *work = create();
+	struct gate waiting, urgent;
+
+	(void)state;
+	gate_init(&waiting);
+	gate_init(&urgent);
+	for (int i = 0; i < WORK_THREADS; i++)
+		assert_int_equal(work_submit(work, wait_at_gate, &waiting), 0);
+	assert_int_equal(work_submit(work, wait_at_gate, &urgent), -EAGAIN);
+	for (int i = 0; i < WORK_URGENT; i++) {
+		assert_int_equal(work_submit_urgent(work, wait_at_gate, &urgent), 0);
+		assert_int_equal(work_submit(work, wait_at_gate, &urgent), -EAGAIN);
+	}
+	await_arrived(&waiting, WORK_THREADS);
+	await_arrived(&urgent, WORK_URGENT);
+	assert_int_equal(work_submit_urgent(work, wait_at_gate, &urgent), -EAGAIN);
+	gate_open(&urgent);
+	/* Their end makes room for others of their kind. */
+	submit_urgently(work, wait_at_gate, &urgent);
+	await_arrived(&urgent, WORK_URGENT + 1);
+	gate_open(&waiting);
+	work_destroy(work);
+	assert_int_equal(waiting.left, WORK_THREADS);
+	assert_int_equal(urgent.left, WORK_URGENT + 1);
+	gate_finish(&waiting);
+	gate_finish(&urgent);
 }
 
 /* A call that goes through threads which are idle, and new ones, beside calls that never end. */
@@ -304,8 +342,7 @@ static void test_each_call_runs_once(void **state)
 	free(ran);
 }
 
-/* ---- signals
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- signals ---------------------------------------------------------------------------------------- */
 
 static void read_mask(void *arg)
 {
@@ -324,15 +361,27 @@ static bool must_pass(int sig)
 	return sig == SIGBUS || sig == SIGSEGV || sig == SIGFPE || sig == SIGILL;
 }
 
-static void test_signals_are_blocked(void **state)
+static void *read_mask_of_thread(void *arg)
+{
+	read_mask(arg);
+	return NULL;
+}
+
+/* Of the threads of both kinds, and of the one that starts them. */
+static void check_masks(bool own_thread)
 {
 	struct work *work = create();
 	sigset_t before, after, inside;
+	pthread_t thread;
 
-	(void)state;
 	sigemptyset(&inside);
 	pthread_sigmask(SIG_BLOCK, NULL, &before);
-	assert_int_equal(work_submit(work, read_mask, &inside), 0);
+	if (own_thread) {
+		assert_int_equal(work_start_thread(&thread, NULL, read_mask_of_thread, &inside), 0);
+		assert_int_equal(pthread_join(thread, NULL), 0);
+	} else {
+		assert_int_equal(work_submit(work, read_mask, &inside), 0);
+	}
 	pthread_sigmask(SIG_BLOCK, NULL, &after);
 	work_destroy(work);
 	for (int sig = 1; sig <= SIGRTMAX; sig++) {
@@ -343,8 +392,14 @@ static void test_signals_are_blocked(void **state)
 	}
 }
 
-/* ---- the end
- * -------------------------------------------------------------------------------------------------------- */
+static void test_signals_are_blocked(void **state)
+{
+	(void)state;
+	check_masks(false);
+	check_masks(true);
+}
+
+/* ---- the end ---------------------------------------------------------------------------------------- */
 
 static void *open_soon(void *arg)
 {
@@ -437,11 +492,17 @@ static void test_idle_threads_end(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_destroys_what_did_nothing), cmocka_unit_test(test_no_thread_to_be_had),
-		cmocka_unit_test(test_all_wait_for_each_other),	  cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_passes_stuck_calls),	  cmocka_unit_test(test_each_call_runs_once),
-		cmocka_unit_test(test_signals_are_blocked),	  cmocka_unit_test(test_destroy_waits),
-		cmocka_unit_test(test_submits_while_it_ends),	  cmocka_unit_test(test_idle_threads_end),
+		cmocka_unit_test(test_destroys_what_did_nothing),
+		cmocka_unit_test(test_no_thread_to_be_had),
+		cmocka_unit_test(test_all_wait_for_each_other),
+		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_urgent),
+		cmocka_unit_test(test_passes_stuck_calls),
+		cmocka_unit_test(test_each_call_runs_once),
+		cmocka_unit_test(test_signals_are_blocked),
+		cmocka_unit_test(test_destroy_waits),
+		cmocka_unit_test(test_submits_while_it_ends),
+		cmocka_unit_test(test_idle_threads_end),
 	};
 
 	alarm(ALARM_SECONDS);
