@@ -139,7 +139,7 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 		int64_t deadline, struct snap_err *err)
 {
 	struct live *live = calloc(1, sizeof(*live));
-	struct stat wal;
+	struct stat wal, shm;
 	int rc;
 
 	if (!live)
@@ -148,6 +148,13 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	live->dev = st->st_dev;
 	live->ino = st->st_ino;
 	live->clone = RAWFD_INIT;
+	/* SQLite knows a -shm by its database's inode: opened for two databases at once, closing it for one
+	 * would drop the locks that are held for the other. */
+	if (place_stat(place, "-shm", &shm) == 0 && rawfd_connected(core->raw, shm.st_dev, shm.st_ino) &&
+	    !rawfd_connected(core->raw, live->dev, live->ino)) {
+		free(live);
+		return err_set(err, -EDEADLK, "its -shm is still open for the file that it replaced");
+	}
 	live->name = strdup(place->name);
 	live->dirfd = live->name ? place_open_dir(place) : -ENOMEM;
 	rc = live->dirfd < 0 ? live->dirfd : rawfd_connect(core->raw, live->dev, live->ino);

@@ -126,6 +126,8 @@ struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen);
 struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t now);
 
 void source_disconnect(struct source *s); /* lets the incarnation go */
+/* Kills every image that is pinned: on a file that was replaced, and whose -shm is in the way. */
+void source_kill_pinned(struct source *s);
 /* The same if nobody reads: images that only linger are dropped. */
 void source_shed(struct source *s);
 /* The same for one that was lost, with every image that is pinned there: they hold the connections that must

@@ -271,7 +271,7 @@ static int bind_once(struct source *s, struct binding *b, int64_t deadline, stru
 		return rc;
 	if (st.st_size == 0)
 		return image_create_flat(&b->image, -1, 512);
-	if (must_not_connect(s, &st)) {
+	if (must_not_connect(s, &st) && spool_is_wal(s->core, &s->place)) {
 		rc = spool_raw(&flat, s->core, &s->place, err);
 		return rc ? rc : bind_flat(b, &flat, err);
 	}
@@ -280,6 +280,10 @@ static int bind_once(struct source *s, struct binding *b, int64_t deadline, stru
 		rc = err_set(err, -EBUSY, "another process holds it exclusively");
 	if (rc == 0)
 		rc = bind_quick(s, live, b) ? 0 : bind_pin(live, b, deadline, err);
+	if (rc == -EDEADLK) {
+		source_kill_pinned(s);
+		rc = -ESTALE;
+	}
 	if (rc < 0 && live && live_is_lost(live)) {
 		source_lose(s, live);
 		rc = -ESTALE;
@@ -347,7 +351,9 @@ static int bind_slow(struct source *s, struct binding *b, struct snap_err *err)
 
 	wait_for_gap(s);
 	deadline = monotonic_ns() + SOURCE_WAIT_NS;
-	for (int i = 0; i < TRIES && (rc == -EAGAIN || rc == -ESTALE); i++) {
+	for (int i = 0; (rc == -EAGAIN || rc == -ESTALE) && (i < TRIES || monotonic_ns() < deadline); i++) {
+		if (i > 0)
+			nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
 		rc = bind_once(s, b, deadline, err);
 		if (i == 0 && (rc == -EMFILE || rc == -ENFILE)) {
 			core_shed(s->core);

@@ -193,11 +193,22 @@ void source_shed(struct source *s)
 		source_disconnect(s);
 }
 
-void source_lose(struct source *s, struct live *live)
+void source_kill_pinned(struct source *s)
 {
 	struct pinned images[IMAGES_AT_ONCE];
-	bool same;
 	size_t n;
+
+	do {
+		n = collect(s, images, IMAGES_AT_ONCE);
+		for (size_t i = 0; i < n; i++)
+			image_kill(images[i].image);
+		release(images, n);
+	} while (n > 0);
+}
+
+void source_lose(struct source *s, struct live *live)
+{
+	bool same;
 
 	pthread_mutex_lock(&s->lock);
 	same = s->live == live;
@@ -206,12 +217,7 @@ void source_lose(struct source *s, struct live *live)
 	pthread_mutex_unlock(&s->lock);
 	if (!same)
 		return;
-	do {
-		n = collect(s, images, IMAGES_AT_ONCE);
-		for (size_t i = 0; i < n; i++)
-			image_kill(images[i].image);
-		release(images, n);
-	} while (n > 0);
+	source_kill_pinned(s);
 	core_event(s->core, SNAP_ERROR,
 		   "\"%s\": its locks were lost (was its -shm truncated?); open readers get EIO",
 		   s->place.name);
@@ -285,6 +291,27 @@ static void save_seen(struct source *s)
 		store_save_seen(s->core->store, s->path, &seen, NULL);
 }
 
+static void run_disconnect(void *arg)
+{
+	struct source *s = arg;
+
+	source_disconnect(s);
+	source_unref(s);
+}
+
+/* The close that the application would have made may copy a whole WAL: the janitor has others to look after.
+ */
+static void disconnect_later(struct source *s)
+{
+	bool connected;
+
+	pthread_mutex_lock(&s->lock);
+	connected = s->live != NULL;
+	pthread_mutex_unlock(&s->lock);
+	if (connected && work_submit_urgent(s->core->work, run_disconnect, source_ref(s)))
+		run_disconnect(s);
+}
+
 bool source_tend(struct source *s, int64_t now)
 {
 	struct image *images[IMAGES_AT_ONCE];
@@ -310,7 +337,7 @@ bool source_tend(struct source *s, int64_t now)
 		tend_wal(s, live, now);
 	live_unref(live);
 	if (idle)
-		source_disconnect(s);
+		disconnect_later(s);
 	save_seen(s);
 	pthread_mutex_lock(&s->lock);
 	more = s->live || !list_empty(&s->gens) || s->connecting;

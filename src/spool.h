@@ -67,9 +67,13 @@ int spool_backup(struct spool_flat *out, struct conn *conn, struct snap_err *err
  * -EAGAIN: somebody changed them meanwhile. */
 int spool_hot(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err);
 
-/* Of a database that nobody writes: no -wal, -shm or -journal, and size and times the same before and after.
- * -EAGAIN when that does not hold. */
+/* Of a WAL database that nobody has open, or one on read-only media: SQLite's SHARED is held by a lock of the
+ * descriptor's, there is no -wal, -shm or journal before or after, and size and times are the same. -EAGAIN
+ * when that does not hold. */
 int spool_raw(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err);
+
+/* Whether the file says WAL mode; false also when it cannot be read. */
+bool spool_is_wal(struct core *core, const struct place *place);
 
 /* Size of the image of a database whose file is FILE_SIZE bytes long: as SQLite counts its pages (lockBtree
  * in btree.c). */

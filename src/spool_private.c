@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -18,6 +19,10 @@
 #include "spool.h"
 
 #define CHUNK (1u << 20)
+/* PENDING_BYTE and what follows it in os.h. */
+#define LOCK_PENDING 0x40000000
+#define LOCK_SHARED (LOCK_PENDING + 2)
+#define LOCK_SHARED_SIZE 510
 #define COPY_NAME "db"
 #define COPY_JOURNAL "db-journal"
 
@@ -35,33 +40,78 @@ static bool same_stat(const struct stat *a, const struct stat *b)
 	       timespec_ns(a->st_ctim) == timespec_ns(b->st_ctim);
 }
 
-/* Copies NAME + SUFFIX of PLACE to FD and fills ST as it was before. */
-static int copy_raw(struct core *core, const struct place *place, const char *suffix, int fd, struct stat *st,
-		    struct snap_err *err)
+/* Opens NAME + SUFFIX of PLACE. */
+static int open_raw(struct core *core, const struct place *place, const char *suffix, struct rawfd *raw,
+		    struct stat *st, struct snap_err *err)
 {
-	struct rawfd raw = RAWFD_INIT;
-	autofree uint8_t *buf = malloc(CHUNK);
-	autofree char *name = NULL;
+	char name[NAME_MAX + 16];
 	autoclose int dir = place_open_dir(place);
-	uint64_t done = 0;
-	ssize_t got = 1;
 	int rc;
 
-	if (!buf || asprintf(&name, "%s%s", place->name, suffix) < 0)
+	snprintf(name, sizeof(name), "%s%s", place->name, suffix);
+	rc = dir < 0 ? dir : rawfd_open(core->raw, dir, name, RESOLVE_NO_SYMLINKS, raw, st);
+	return rc ? err_set(err, rc, "cannot open %s: %s", name, strerror(-rc)) : 0;
+}
+
+/* Copies the first SIZE bytes of RAW to FD: what is appended meanwhile shows in stat(2). */
+static int copy_raw(const struct rawfd *raw, int fd, uint64_t size, struct snap_err *err)
+{
+	autofree uint8_t *buf = malloc(CHUNK);
+	uint64_t done = 0;
+
+	if (!buf)
 		return err_set(err, -ENOMEM, "out of memory");
-	rc = dir < 0 ? dir : rawfd_open(core->raw, dir, name, RESOLVE_NO_SYMLINKS, &raw, st);
-	if (rc)
-		return err_set(err, rc, "cannot open %s: %s", name, strerror(-rc));
-	while (got > 0 && !rc) {
-		got = pread(raw.fd, buf, CHUNK, (off_t)done);
+	while (done < size) {
+		size_t part = size - done < CHUNK ? (size_t)(size - done) : CHUNK;
+		ssize_t got = pread(raw->fd, buf, part, (off_t)done);
+		int rc;
+
 		if (got < 0)
-			rc = err_errno(err, "cannot read %s", name);
-		else
-			rc = spool_write(fd, buf, (size_t)got, done, err);
-		done += got > 0 ? (uint64_t)got : 0;
+			return err_errno(err, "cannot read it");
+		if (got == 0)
+			break;
+		rc = spool_write(fd, buf, (size_t)got, done, err);
+		if (rc)
+			return rc;
+		done += (uint64_t)got;
 	}
-	rawfd_close(core->raw, &raw);
+	return 0;
+}
+
+static int set_lock(int fd, short type, off_t start, off_t length)
+{
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+
+	return fcntl(fd, F_OFD_SETLK, &lock) ? -errno : 0;
+}
+
+/* SQLite's SHARED, as unixLock() takes it: past the PENDING byte, so that a writer who waits for readers is
+ * not starved. */
+static int lock_shared(int fd)
+{
+	int rc = set_lock(fd, F_RDLCK, LOCK_PENDING, 1);
+
+	if (rc)
+		return rc;
+	rc = set_lock(fd, F_RDLCK, LOCK_SHARED, LOCK_SHARED_SIZE);
+	set_lock(fd, F_UNLCK, LOCK_PENDING, 1);
 	return rc;
+}
+
+bool spool_is_wal(struct core *core, const struct place *place)
+{
+	struct rawfd raw = RAWFD_INIT;
+	struct header header;
+	uint8_t bytes[HEADER_SIZE];
+	struct stat st;
+	bool wal;
+
+	if (open_raw(core, place, "", &raw, &st, NULL))
+		return false;
+	wal = pread(raw.fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes) &&
+	      header_decode(&header, bytes, sizeof(bytes)) == 0 && header_is_wal(&header);
+	rawfd_close(core->raw, &raw);
+	return wal;
 }
 
 /* Reads the header of the copy FD. */
@@ -79,33 +129,58 @@ static int examine_copy(struct spool_flat *flat, struct snap_err *err)
 	return 0;
 }
 
+static bool nobody_has_it_open(const struct place *place)
+{
+	return absent(place, "-wal") && absent(place, "-shm") && absent(place, "-journal");
+}
+
+/* The copying of spool_raw(), with SHARED held. */
+static int copy_locked(struct spool_flat *flat, struct core *core, const struct place *place,
+		       const struct rawfd *raw, struct snap_err *err)
+{
+	struct stat after;
+	int rc;
+
+	if (!nobody_has_it_open(place))
+		return err_set(err, -EAGAIN, "an application has it open");
+	autoclose int fd = store_spool(core->store, (uint64_t)flat->st.st_size, err);
+	if (fd < 0)
+		return fd;
+	rc = copy_raw(raw, fd, (uint64_t)flat->st.st_size, err);
+	if (rc)
+		return rc;
+	if (place_stat(place, "", &after) || !same_stat(&flat->st, &after) || !nobody_has_it_open(place))
+		return err_set(err, -EAGAIN, "it was changed while it was copied");
+	flat->fd = fd;
+	rc = examine_copy(flat, err);
+	if (!rc)
+		steal_fd(&fd);
+	return rc;
+}
+
 int spool_raw(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err)
 {
 	struct spool_flat flat = SPOOL_FLAT_INIT;
-	struct stat before, after;
-	int rc = place_stat(place, "", &before);
+	struct rawfd raw = RAWFD_INIT;
+	struct stat st;
+	int rc = open_raw(core, place, "", &raw, &st, err);
 
+	if (rc)
+		return rc;
+	rc = lock_shared(raw.fd);
+	if (rc)
+		rc = err_set(err, -EAGAIN, "an application is writing it");
 	flat.seen_ns = realtime_ns();
-	if (rc)
-		return err_set(err, rc, "cannot examine it: %s", strerror(-rc));
-	if (!absent(place, "-wal") || !absent(place, "-shm") || !absent(place, "-journal"))
-		return err_set(err, -EAGAIN, "an application has it open");
-	autoclose int fd = store_spool(core->store, (uint64_t)before.st_size, err);
-	if (fd < 0)
-		return fd;
-	rc = copy_raw(core, place, "", fd, &flat.st, err);
-	if (rc)
-		return rc;
-	if (place_stat(place, "", &after) || !same_stat(&before, &after) || !same_stat(&before, &flat.st) ||
-	    !absent(place, "-wal") || !absent(place, "-shm") || !absent(place, "-journal"))
-		return err_set(err, -EAGAIN, "it was changed while it was copied");
-	flat.fd = fd;
-	rc = examine_copy(&flat, err);
-	if (rc)
-		return rc;
-	steal_fd(&fd);
-	*out = flat;
-	return 0;
+	if (!rc && fstat(raw.fd, &flat.st))
+		rc = err_errno(err, "cannot examine it");
+	if (!rc)
+		rc = copy_locked(&flat, core, place, &raw, err);
+	/* The close may be put off, and the lock with it. */
+	set_lock(raw.fd, F_UNLCK, LOCK_SHARED, LOCK_SHARED_SIZE);
+	rawfd_close(core->raw, &raw);
+	if (!rc)
+		*out = flat;
+	return rc;
 }
 
 /* Opens the finished copy and forgets its name with its folder. */
@@ -122,7 +197,27 @@ static int take_copy(struct spool_flat *flat, int folder, struct snap_err *err)
 	return rc;
 }
 
-/* Copies both files into FOLDER. -EAGAIN: they were changed meanwhile. */
+/* Opens and copies one of two files; ST is as it was before. */
+static int copy_one(struct core *core, const struct place *place, const char *suffix, int fd, struct stat *st,
+		    struct snap_err *err)
+{
+	struct rawfd raw = RAWFD_INIT;
+	int rc = open_raw(core, place, suffix, &raw, st, err);
+
+	if (rc)
+		return rc == -ENOENT ? -EAGAIN : rc;
+	rc = copy_raw(&raw, fd, (uint64_t)st->st_size, err);
+	rawfd_close(core->raw, &raw);
+	return rc;
+}
+
+/* Whether a change since SEEN_NS must show in the times of ST. */
+static bool is_settled(const struct stat *st, int64_t seen_ns)
+{
+	return seen_ns - timespec_ns(st->st_ctim) > VERSION_RACY_NS;
+}
+
+/* Copies both files into FOLDER. -EAGAIN: they were changed meanwhile, or may have been. */
 static int copy_pair(struct spool_flat *flat, struct core *core, const struct place *place, int folder,
 		     struct snap_err *err)
 {
@@ -134,12 +229,13 @@ static int copy_pair(struct spool_flat *flat, struct core *core, const struct pl
 	if (db < 0 || journal < 0)
 		return err_errno(err, "cannot make a copy in the store");
 	flat->seen_ns = realtime_ns();
-	rc = copy_raw(core, place, "-journal", journal, &journal_st, err);
+	rc = copy_one(core, place, "-journal", journal, &journal_st, err);
 	if (!rc)
-		rc = copy_raw(core, place, "", db, &flat->st, err);
+		rc = copy_one(core, place, "", db, &flat->st, err);
 	if (rc)
-		return rc == -ENOENT ? -EAGAIN : rc;
-	if (place_stat(place, "", &now) || !same_stat(&flat->st, &now) ||
+		return rc;
+	if (!is_settled(&flat->st, flat->seen_ns) || !is_settled(&journal_st, flat->seen_ns) ||
+	    place_stat(place, "", &now) || !same_stat(&flat->st, &now) ||
 	    place_stat(place, "-journal", &now) || !same_stat(&journal_st, &now))
 		return err_set(err, -EAGAIN, "it was changed while it was copied");
 	return 0;

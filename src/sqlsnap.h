@@ -190,7 +190,8 @@ enum snap_open {
  * Opens a generation for reading and binds it if that has not happened yet. 0: opened, to be closed with
  * snap_gen_close(). SNAP_MOVED: *moved receives a reference to a bound generation that holds what the
  * database is now and that stays openable for SNAP_HOLD_MS. Without SNAP_NOWAIT it waits for the live
- * database for two seconds at most (rollback-journal databases: while it is copied). -EBUSY: somebody holds
+ * database for two seconds at most (longer while a rollback-journal
+ * database is copied; ten for a WAL that is over its limit). -EBUSY: somebody holds
  * the database exclusively; -EIO: it is damaged; -ENOSPC, -EMFILE, -ENOMEM: what this process ran out of.
  */
 int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err);

@@ -23,6 +23,7 @@
 #include "vfs_private.h"
 
 /* Lock offsets (wal.c, WAL_READ_LOCK) and word offsets in region 0 (struct WalCkptInfo). */
+#define LOCK_WRITE 0
 #define LOCK_READ0 3
 #define READ_SLOTS 5
 #define WORD_MAX_FRAME 4u
@@ -180,6 +181,19 @@ static void note_slot(struct vfs *vfs, int slot, bool locked)
 		atomic_store(&vfs->slot_lost, true);
 }
 
+/*
+ * A reader that meets the header in the middle of a commit asks for WRITE, to recover what a dead writer
+ * left; the writer is done by then, nothing needs recovering, and for a moment the next BEGIN IMMEDIATE of an
+ * application without a busy timeout is "database is locked". So the header is looked at first, and SQLite
+ * told to try again when it is whole.
+ */
+static bool refuses_write(struct vfs *vfs)
+{
+	struct wal_header header;
+
+	return vfs->policy == VFS_READER && vfs_wal_header(vfs, &header) == 0;
+}
+
 int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
 {
 	struct vfs_file *file = (struct vfs_file *)base;
@@ -195,6 +209,8 @@ int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
 		if (any_region_is_lost(vfs))
 			return SQLITE_IOERR_SHMLOCK;
 		if (shared && offset == LOCK_READ0 && refuses_slot0(vfs))
+			return SQLITE_BUSY;
+		if (!shared && offset == LOCK_WRITE && refuses_write(vfs))
 			return SQLITE_BUSY;
 	}
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmLock)

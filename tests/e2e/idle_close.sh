@@ -38,6 +38,7 @@ read_it
 note 'the last close, while we are connected: what the application would have left'
 writer_do app close
 wait_for 8 no_sidecars "$db" || die "sidecars stay after the last close: $(ls -l "$SRC")"
+wait_for 8 no_descriptors "$db" || die "descriptors stay open"
 equal 'commits in the file itself' "$(sqlite3 "file:$db?immutable=1" 'SELECT commits FROM meta')" 100
 [ "$(acked app)" = 100 ] || die "the writer counts otherwise"
 

@@ -512,6 +512,8 @@ static void test_flat(void **state)
 	}
 	assert_false(image_is_pinned(image, &since));
 	assert_null(image_live(image));
+	assert_true(image_covers(image, 0));
+	assert_false(image_covers(image, 1));
 	assert_int_equal(spool(image, 0, copy.size, false, &f->err), 0);
 	assert_int_equal(spool(image, 0, copy.size, true, &f->err), 0);
 	assert_reads_all(image, 0, &copy);
@@ -664,7 +666,10 @@ static void test_spool_has_an_end(void **state)
 	image = pin_image(f, &max_frame, &copy);
 	app_do(&f->app, "UPDATE t SET b=randomblob(3000)");
 	assert_int_equal(live_sample(f->live, &now), 0);
+	assert_true(image_covers(image, max_frame) && image_covers(image, now.max_frame));
 	assert_int_equal(spool(image, max_frame, copy.size, false, &f->err), 0);
+	assert_true(image_covers(image, 0) && image_covers(image, max_frame));
+	assert_false(image_covers(image, max_frame + 1) || image_covers(image, now.max_frame));
 	assert_int_equal(image_read(image, now.max_frame, &byte, 1, 0, &f->err), -EIO);
 	assert_true(strlen(f->err.text) > 0);
 	assert_false(image_is_dead(image));
@@ -836,6 +841,7 @@ static void assert_dead(struct fixture *f, struct image *image, uint32_t max_fra
 	char byte = 'x';
 
 	assert_true(image_is_dead(image));
+	assert_false(image_covers(image, max_frame) || image_covers(image, 0));
 	for (int i = 0; i < 2; i++) {
 		f->err.text[0] = '\0';
 		assert_int_equal(image_read(image, max_frame, &byte, 1, 0, &f->err), -EIO);

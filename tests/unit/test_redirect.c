@@ -96,9 +96,10 @@ static void test_leads(void **state)
 	assert_null(find(7, 1, "d"));
 	assert_null(find(7, 1, "db2"));
 	assert_null(find(7, 1, ""));
-	redirect_drop(&r, 7, &gens[0]);
+	assert_true(redirect_drop(&r, 7, &gens[0]));
 	assert_null(find(7, 1, "db"));
 	assert_int_equal(gens[0].refs, 1);
+	assert_false(redirect_drop(&r, 7, &gens[0]));
 }
 
 static void test_later_one_counts(void **state)
@@ -126,9 +127,9 @@ static void test_each_thread_its_own(void **state)
 	assert_ptr_equal(find(1, 2, "db"), &gens[9]);
 	assert_ptr_equal(find(1, 1, "db2"), &gens[10]);
 	/* Another's, or another generation, is not dropped. */
-	redirect_drop(&r, 2, &gens[1]);
-	redirect_drop(&r, 1, &gens[2]);
-	redirect_drop(&r, 1, &gens[20]);
+	assert_false(redirect_drop(&r, 2, &gens[1]));
+	assert_false(redirect_drop(&r, 1, &gens[2]));
+	assert_false(redirect_drop(&r, 1, &gens[20]));
 	for (pid_t tid = 1; tid <= 8; tid++)
 		assert_ptr_equal(find(tid, 1, "db"), &gens[tid]);
 	redirect_drop(&r, 1, &gens[1]);
@@ -141,7 +142,7 @@ static void test_unknown_threads_share(void **state)
 {
 	(void)state;
 	redirect_add(&r, 0, 1, "db", &gens[0]);
-	redirect_drop(&r, 0, &gens[0]);
+	assert_false(redirect_drop(&r, 0, &gens[0]));
 	assert_ptr_equal(find(0, 1, "db"), &gens[0]);
 	assert_null(find(7, 1, "db"));
 }

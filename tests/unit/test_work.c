@@ -429,6 +429,32 @@ static void test_destroy_waits(void **state)
 	gate_finish(&g);
 }
 
+/* What comes too late is refused; what was under way is not lost. */
+static void test_stop(void **state)
+{
+	struct work *work = create();
+	pthread_t opener;
+	struct gate g;
+
+	(void)state;
+	work_stop(NULL);
+	gate_init(&g);
+	for (int i = 0; i < WORK_THREADS; i++)
+		assert_int_equal(work_submit(work, wait_at_gate, &g), 0);
+	assert_int_equal(pthread_create(&opener, NULL, open_soon, &g), 0);
+	work_stop(work);
+	assert_int_equal(count_left(&g), WORK_THREADS);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(work_submit(work, wait_at_gate, &g), -EAGAIN);
+		assert_int_equal(work_submit_urgent(work, wait_at_gate, &g), -EAGAIN);
+		work_stop(work);
+	}
+	work_destroy(work);
+	assert_int_equal(g.arrived, WORK_THREADS);
+	assert_int_equal(pthread_join(opener, NULL), 0);
+	gate_finish(&g);
+}
+
 struct chain {
 	struct work *work;
 	atomic_int submitted, ran;
@@ -501,6 +527,7 @@ int main(void)
 		cmocka_unit_test(test_each_call_runs_once),
 		cmocka_unit_test(test_signals_are_blocked),
 		cmocka_unit_test(test_destroy_waits),
+		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_submits_while_it_ends),
 		cmocka_unit_test(test_idle_threads_end),
 	};
