@@ -21,6 +21,7 @@ struct core {
 	atomic_int connected; /* incarnations with an open connection */
 	_Atomic uint64_t ids; /* the last generation number given out */
 	_Atomic uint64_t incarnations;
+	atomic_bool hurry; /* some WAL is near its limit: the janitor's next round comes sooner */
 
 	pthread_mutex_t lock; /* guards the two below */
 	pthread_cond_t changed;

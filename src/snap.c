@@ -22,6 +22,7 @@
 
 #define BUCKETS 1024u
 #define TEND_MS 100
+#define HURRY_MS 20
 #define BATCH 64u	   /* sources of a bucket that one round looks at */
 #define FORGET_ROUNDS 6000 /* rounds between two looks for sources that nobody refers to any more */
 
@@ -181,7 +182,8 @@ static void *run_janitor(void *arg)
 	for (unsigned round = 1; !core->ending; round++) {
 		while (!core->awake && !core->ending)
 			pthread_cond_wait(&core->changed, &core->lock);
-		until = ns_timespec(monotonic_ns() + TEND_MS * NS_PER_MS);
+		until = ns_timespec(monotonic_ns() +
+				    (atomic_exchange(&core->hurry, false) ? HURRY_MS : TEND_MS) * NS_PER_MS);
 		core->awake = false;
 		pthread_mutex_unlock(&core->lock);
 		bool more = false;

@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "clock.h"
 
+#define DRAIN_ROUNDS 8
 #define IMAGES_AT_ONCE 16 /* pins that one drain looks at; marks, and so pins, are few */
 
 /* An image under a pin, with what its generations need of it. */
@@ -59,6 +60,7 @@ static void release(struct pinned *images, size_t n)
 
 struct drain_job {
 	struct source *source; /* a reference */
+	bool all;	       /* and what is pinned meanwhile: the WAL is to have a gap */
 	int64_t older_than;    /* CLOCK_MONOTONIC: pins that began before */
 	bool clone_only;
 };
@@ -82,29 +84,44 @@ static int drain_live(const struct pinned *images, size_t n, const void *live, c
 	return count ? image_spool(some, max_frames, count, size, job->clone_only, err) : 0;
 }
 
-/* Spools each pinned image and so ends its pin. */
-static void run_drain(void *arg)
+/* Spools what is pinned and old enough; the number of pins that it saw, and -errno in *RC. */
+static size_t drain_once(struct source *s, const struct drain_job *job, int *rc, struct snap_err *err)
 {
-	autofree struct drain_job *job = arg;
-	struct source *s = job->source;
 	struct pinned images[IMAGES_AT_ONCE];
 	size_t n = collect(s, images, IMAGES_AT_ONCE);
-	struct snap_err err = {{0}};
-	int64_t began = monotonic_ns();
-	int rc = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		size_t before = 0;
 
 		while (images[before].live != images[i].live)
 			before++;
-		int one = before == i ? drain_live(images, n, images[i].live, job, &err) : 0;
-		rc = one ? one : rc;
+		int one = before == i ? drain_live(images, n, images[i].live, job, err) : 0;
+		*rc = one ? one : *rc;
 	}
 	release(images, n);
+	return n;
+}
+
+/* Spools each pinned image and so ends its pin. */
+static void run_drain(void *arg)
+{
+	autofree struct drain_job *job = arg;
+	struct source *s = job->source;
+	struct snap_err err = {{0}};
+	int64_t began = monotonic_ns();
+	int rc = 0;
+	size_t pins = drain_once(s, job, &rc, &err);
+
+	/* An open that was under way when draining began has pinned since: the WAL has no gap before that is
+	 * gone, too. */
+	for (int i = 0; job->all && rc == 0 && i < DRAIN_ROUNDS; i++) {
+		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+		if (drain_once(s, job, &rc, &err) == 0)
+			break;
+	}
 	if (rc == 0)
 		core_event(s->core, SNAP_DEBUG, "\"%s\": %zu pins given up for a spool after %lld ms",
-			   s->place.name, n, (long long)((monotonic_ns() - began) / NS_PER_MS));
+			   s->place.name, pins, (long long)((monotonic_ns() - began) / NS_PER_MS));
 	if (rc && rc != -EOPNOTSUPP)
 		core_event(s->core, SNAP_WARNING, "\"%s\": a slow reader's snapshot cannot be spooled: %s",
 			   s->place.name, err.text);
@@ -119,7 +136,7 @@ static void run_drain(void *arg)
 	source_unref(s);
 }
 
-static void start_drain(struct source *s, int64_t older_than, bool clone_only)
+static void start_drain(struct source *s, int64_t older_than, bool all, bool clone_only)
 {
 	struct drain_job *job = malloc(sizeof(*job));
 	bool mine;
@@ -135,7 +152,7 @@ static void start_drain(struct source *s, int64_t older_than, bool clone_only)
 		return;
 	}
 	*job = (struct drain_job){
-		.source = source_ref(s), .older_than = older_than, .clone_only = clone_only};
+		.source = source_ref(s), .older_than = older_than, .all = all, .clone_only = clone_only};
 	if (work_submit_urgent(s->core->work, run_drain, job)) {
 		pthread_mutex_lock(&s->lock);
 		s->draining = false;
@@ -247,14 +264,16 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 	pthread_mutex_unlock(&s->lock);
 	if (since == now)
 		return;
+	if (held >= s->core->config.wal_limit / 2)
+		atomic_store(&s->core->hurry, true);
 	if (held >= s->core->config.wal_max)
 		kill_oldest(s, held);
 	else if (draining || !may_spool)
 		return;
 	else if (live_is_full(live, s->core->config.wal_limit) || awaited)
-		start_drain(s, now, false);
+		start_drain(s, INT64_MAX, true, false);
 	else if (cheap && now - since > SOURCE_OLD_PIN_NS)
-		start_drain(s, now - SOURCE_OLD_PIN_NS, !small);
+		start_drain(s, now - SOURCE_OLD_PIN_NS, false, !small);
 }
 
 /* Tells of a current generation that is closed and was left behind by a commit: freeing what the kernel
