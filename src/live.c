@@ -323,15 +323,20 @@ void live_unpin(struct conn *c)
 bool conn_intact(struct conn *c, uint32_t max_frame, const uint8_t salt[8])
 {
 	struct wal_header now;
+	uint32_t copied;
 	int rc;
 
-	if (vfs_lost(c->db.vfs))
+	/* Below the lock no checkpoint copies frames that came after the pin began. */
+	if (vfs_lost(c->db.vfs) || vfs_wal_backfill(c->db.vfs, &copied) || copied > c->start.max_frame)
 		return false;
-	if (max_frame == 0)
-		return true; /* the lock alone keeps the database file still; a WAL may begin meanwhile */
 	rc = vfs_wal_header(c->db.vfs, &now);
 	if (rc == WAL_TORN)
 		return true; /* a writer is at it; the lock that we hold says the rest */
+	/* Without frames there is no salt to compare: a WAL may have begun meanwhile, but not started over.
+	 */
+	if (max_frame == 0)
+		return rc == 0 &&
+		       (now.max_frame > 0 || memcmp(now.salt, c->start.salt, sizeof(now.salt)) == 0);
 	return rc == 0 && memcmp(now.salt, salt, sizeof(now.salt)) == 0 && now.max_frame >= max_frame;
 }
 

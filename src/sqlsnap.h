@@ -122,7 +122,7 @@ void snap_stop(struct snap *snap);
  * files must have been closed. May take seconds. */
 void snap_destroy(struct snap *snap);
 
-/* Runs fn(arg) on one of the library's threads; -EAGAIN when more than 64 such calls are under way. */
+/* Runs fn(arg) on one of the library's threads; -EAGAIN when too many such calls are under way. */
 int snap_defer(struct snap *snap, void (*fn)(void *arg), void *arg);
 
 /* Databases found in the tree, for the line that the program prints at start. Reads the whole folder. */
