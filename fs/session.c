@@ -313,7 +313,9 @@ static int run_loop(struct session *session)
 		return -ENOMEM;
 	rc = fuse_session_loop_mt(session->fuse, loop);
 	fuse_loop_cfg_destroy(loop);
-	return rc < 0 ? rc : 0;
+	/* An unmount in the middle of a request reads as an aborted connection instead of a missing device.
+	 */
+	return rc < 0 && rc != -ECONNABORTED ? rc : 0;
 }
 
 static int serve(struct session *session, struct snap_err *err)
