@@ -16,11 +16,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "buffers.h"
 #include "handle.h"
 #include "log.h"
 #include "redirect.h"
+
+#define READ_NICE 10 /* added to the daemon's own */
 
 struct fs {
 	struct fs_config config;
@@ -344,6 +347,21 @@ static void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		finish_open(&job, rc, h, moved, &err);
 }
 
+/*
+ * The thread that copies bytes out yields the processor to the applications: a backup may take longer, a
+ * commit may not. On Linux a nice value is a thread's own, and libfuse's threads wait for or hold none of the
+ * locks that SQLite knows for longer than it takes to drop one.
+ */
+static void yield_to_applications(void)
+{
+	static _Thread_local bool yields;
+
+	if (!yields && nice(READ_NICE) == -1) {
+		/* A thread may always be nicer than it is; -1 is a nice value too. */
+	}
+	yields = true;
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -353,6 +371,7 @@ static void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, st
 	ssize_t n = -ENOMEM;
 
 	(void)id;
+	yield_to_applications();
 	if (size > BUFFER_SIZE)
 		size = BUFFER_SIZE;
 	if (buffer)
