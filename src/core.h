@@ -14,10 +14,11 @@
 
 struct core {
 	struct snap_config config; /* STORE is not used: see the field below */
-	struct rawfd_table *raw;   /* owned, as the next three */
+	struct rawfd_table *raw;   /* owned, as the next four */
 	struct foldertimes *folders;
 	struct work *work;
 	struct store *store;
+	struct sources *sources;
 	atomic_int connected; /* incarnations with an open connection */
 	_Atomic uint64_t ids; /* the last generation number given out */
 	_Atomic uint64_t incarnations;

@@ -6,46 +6,19 @@
  * backing is let go only when nobody reads from it; the image's lock is never held over I/O (building the
  * page map copies from shared memory).
  */
-#include "image.h"
+#include "image_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
-#include "spool.h"
 
 #define PAGES_AT_ONCE 256     /* pages whose frames are looked up at a time: 1 KiB of stack */
 #define LOCK_BYTE 0x40000000u /* PENDING_BYTE in os.h: its page is never used */
 #define READ_AT_ONCE 65536    /* SQLite's unix VFS reads at most 128 KiB less one byte at a time */
 
-/* A spool that several images read: what pins on one incarnation hold still at one moment is one file and one
- * WAL. */
-struct shared_spool {
-	atomic_int refs;
-	struct spool spool; /* owned */
-};
-
-/* Where bytes are: under a pin, or in a spool. Reference-counted, for readers outlive a swap. */
-struct backing {
-	int refs;		     /* guarded by image->lock */
-	struct conn *conn;	     /* owned; NULL: the spool */
-	struct shared_spool *shared; /* a reference; NULL: the pin */
-};
-
-struct image {
-	pthread_mutex_t lock;
-	int refs; /* guarded by lock, as all below */
-	struct backing *backing;
-	struct pagemap map;
-	bool dead;
-	bool has_salt; /* false: the WAL was empty; its salt comes with its first frame, and then stays below
-			  a pin */
-	uint8_t salt[8];
-	uint32_t page_size; /* constant */
-};
-
-static void shared_put(struct shared_spool *shared)
+void shared_spool_put(struct shared_spool *shared)
 {
 	if (!shared || atomic_fetch_sub(&shared->refs, 1) != 1)
 		return;
@@ -53,18 +26,17 @@ static void shared_put(struct shared_spool *shared)
 	free(shared);
 }
 
-static void backing_destroy(struct backing *b)
+void backing_destroy(struct backing *b)
 {
 	if (!b)
 		return;
 	if (b->conn)
 		live_unpin(b->conn);
-	shared_put(b->shared);
+	shared_spool_put(b->shared);
 	free(b);
 }
 
-/* A backing with one reference; takes over CONN and SHARED, not on failure. */
-static struct backing *backing_create(struct conn *conn, struct shared_spool *shared)
+struct backing *backing_create(struct conn *conn, struct shared_spool *shared)
 {
 	struct backing *b = calloc(1, sizeof(*b));
 
@@ -73,7 +45,7 @@ static struct backing *backing_create(struct conn *conn, struct shared_spool *sh
 	return b;
 }
 
-static struct backing *backing_get(struct image *im)
+struct backing *backing_get(struct image *im)
 {
 	lock_scope(&im->lock);
 	if (im->dead)
@@ -82,7 +54,7 @@ static struct backing *backing_get(struct image *im)
 	return im->backing;
 }
 
-static void backing_put(struct image *im, struct backing *b)
+void backing_put(struct image *im, struct backing *b)
 {
 	bool last;
 
@@ -95,8 +67,7 @@ static void backing_put(struct image *im, struct backing *b)
 		backing_destroy(b);
 }
 
-/* Makes NEXT (NULL: nothing) the backing; the old one goes when its readers are done. */
-static void backing_swap(struct image *im, struct backing *next)
+void backing_swap(struct image *im, struct backing *next)
 {
 	struct backing *old;
 
@@ -236,9 +207,7 @@ bool image_accepts(struct image *im, const struct wal_header *now, uint64_t limi
 	return true;
 }
 
-/* Takes the frames up to MAX_FRAME into the page map. B is pinned. Image lock held: this copies memory, it
- * does no I/O. */
-static int extend_map(struct image *im, struct backing *b, uint32_t max_frame)
+int image_extend_map(struct image *im, struct backing *b, uint32_t max_frame)
 {
 	autofree uint32_t *pgnos = NULL;
 	uint32_t n = max_frame - im->map.upto;
@@ -259,7 +228,7 @@ static int find_frames(struct image *im, struct backing *b, uint32_t max_frame, 
 
 	lock_scope(&im->lock);
 	if (im->map.upto < max_frame)
-		rc = b->conn ? extend_map(im, b, max_frame) : -EIO;
+		rc = b->conn ? image_extend_map(im, b, max_frame) : -EIO;
 	if (!rc)
 		pagemap_find(&im->map, first, n, max_frame, frames);
 	return rc;
@@ -397,108 +366,5 @@ int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uin
 		err_set(err, rc, "reading failed: %s", strerror(-rc));
 	}
 	backing_put(im, b);
-	return rc;
-}
-
-/* An image on its way from pin to spool. */
-struct move {
-	struct backing *from; /* a reference; NULL: nothing to do */
-	struct backing *to;   /* owned; without its spool yet */
-	bool mapped;	      /* the page map covers what the image's generations need */
-};
-
-/* Gets IM ready to be moved. */
-static int prepare(struct image *im, uint32_t max_frame, struct move *m)
-{
-	int rc = 0;
-
-	m->from = backing_get(im);
-	if (!m->from || !m->from->conn)
-		return 0;
-	m->to = backing_create(NULL, NULL);
-	if (!m->to)
-		return -ENOMEM;
-	pthread_mutex_lock(&im->lock);
-	if (im->map.upto < max_frame)
-		rc = extend_map(im, m->from, max_frame);
-	pthread_mutex_unlock(&im->lock);
-	m->mapped = rc == 0;
-	return rc;
-}
-
-/* Moves IM to SHARED (NULL: copying failed) if its pin held to the end. */
-static int finish(struct image *im, uint32_t max_frame, struct move *m, struct shared_spool *shared,
-		  struct snap_err *err)
-{
-	int rc = 0;
-
-	if (m->mapped && !conn_intact(m->from->conn, max_frame, im->salt)) {
-		image_kill(im);
-		rc = err_set(err, -EIO, "the read lock on the database was lost");
-	} else if (m->mapped && shared) {
-		atomic_fetch_add(&shared->refs, 1);
-		m->to->shared = shared;
-		backing_swap(im, steal_ptr(&m->to));
-	}
-	backing_destroy(m->to);
-	backing_put(im, m->from);
-	return rc;
-}
-
-struct images {
-	struct image *const *image;
-	size_t count;
-};
-
-/* Whether anybody but the caller of image_spool() holds one of the images. */
-static bool somebody_reads(void *arg)
-{
-	const struct images *images = arg;
-
-	for (size_t i = 0; i < images->count; i++) {
-		lock_scope(&images->image[i]->lock);
-		if (images->image[i]->refs > 1)
-			return true;
-	}
-	return false;
-}
-
-int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size,
-		bool clone_only, struct snap_err *err)
-{
-	autofree struct move *moves = calloc(n, sizeof(*moves));
-	struct shared_spool *shared = calloc(1, sizeof(*shared));
-	struct images all = {images, n};
-	struct spool_order order = {
-		.size = size, .clone_only = clone_only, .wanted = somebody_reads, .arg = &all};
-	struct conn *conn = NULL;
-	int rc = 0;
-
-	if (!moves || !shared) {
-		free(shared);
-		return err_set(err, -ENOMEM, "out of memory");
-	}
-	atomic_init(&shared->refs, 1);
-	shared->spool = SPOOL_INIT;
-	for (size_t i = 0; i < n; i++) {
-		int one = prepare(images[i], max_frames[i], &moves[i]);
-
-		if (one)
-			rc = err_set(err, one, "its wal-index cannot be read: %s", strerror(-one));
-		if (!moves[i].mapped)
-			continue;
-		conn = moves[i].from->conn;
-		order.page_size = images[i]->page_size;
-		order.max_frame = max_frames[i] > order.max_frame ? max_frames[i] : order.max_frame;
-	}
-	int copied = conn ? spool_pinned(&shared->spool, conn, &order, err) : 0;
-	if (copied && copied != -ECANCELED)
-		rc = copied;
-	for (size_t i = 0; i < n; i++) {
-		int one = finish(images[i], max_frames[i], &moves[i], copied ? NULL : shared, err);
-
-		rc = one ? one : rc;
-	}
-	shared_put(shared);
 	return rc;
 }

@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * snap.c - the context of sqlsnap.h: tree, sources and threads put together.
- *
- * What must stay true: a source stays in the table as long as anything refers to it, so that all readers of a
- * database share its pins; the janitor sleeps while no source is connected.
- */
+/* snap.c - the context of sqlsnap.h: tree, sources and threads put together. */
 #include "sqlsnap.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,23 +11,13 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "shmguard.h"
-#include "source.h"
+#include "sources.h"
 #include "tree.h"
-
-#define BUCKETS 1024u
-#define TEND_MS 100
-#define HURRY_MS 20
-#define BATCH 64u	   /* sources of a bucket that one round looks at */
-#define FORGET_ROUNDS 6000 /* rounds between two looks for sources that nobody refers to any more */
 
 struct snap {
 	struct core core;
 	struct tree *tree;
-	bool has_mountpoint, has_janitor;
-	pthread_t janitor;
-
-	pthread_mutex_t lock;
-	struct list sources[BUCKETS]; /* references; guarded by lock */
+	bool has_mountpoint;
 };
 
 struct snap_file {
@@ -58,184 +42,17 @@ void core_event(const struct core *core, enum snap_level level, const char *form
 	core->config.event(core->config.event_arg, level, text);
 }
 
-void core_wake(struct core *core)
-{
-	lock_scope(&core->lock);
-	if (!core->awake) {
-		core->awake = true;
-		pthread_cond_signal(&core->changed);
-	}
-}
-
-/* ---- sources ------------------------------------------------------------------------------------------- */
-
-static struct list *bucket(struct snap *snap, const struct place *place)
-{
-	uint32_t h = 2166136261u ^ (uint32_t)place->root;
-
-	for (const char *p = place->dir; *p; p++)
-		h = (h ^ (unsigned char)*p) * 16777619u;
-	h = (h ^ '/') * 16777619u;
-	for (const char *p = place->name; *p; p++)
-		h = (h ^ (unsigned char)*p) * 16777619u;
-	return &snap->sources[h % BUCKETS];
-}
-
-static struct source *find_source(struct list *in, const struct place *place)
-{
-	list_each (e, in) {
-		struct source *s = list_entry(e, struct source, link);
-
-		if (place_same(&s->place, place))
-			return source_ref(s);
-	}
-	return NULL;
-}
-
-/* The source at PLACE: a reference. */
-static int get_source(struct snap *snap, const struct place *place, struct source **out)
-{
-	struct list *in = bucket(snap, place);
-	struct source *s, *made;
-	int rc;
-
-	pthread_mutex_lock(&snap->lock);
-	s = find_source(in, place);
-	pthread_mutex_unlock(&snap->lock);
-	if (s) {
-		*out = s;
-		return 0;
-	}
-	rc = source_create(&made, &snap->core, place);
-	if (rc)
-		return rc;
-	pthread_mutex_lock(&snap->lock);
-	s = find_source(in, place);
-	if (!s) {
-		s = source_ref(made);
-		list_append(in, &made->link); /* the table's is the reference it was made with */
-		made = NULL;
-	}
-	pthread_mutex_unlock(&snap->lock);
-	if (made)
-		source_unref(made);
-	*out = s;
-	return 0;
-}
-
-/* Takes the sources out that nobody refers to any more. */
-static void forget_unused(struct snap *snap, struct list *in)
-{
-	struct list unused;
-
-	list_init(&unused);
-	pthread_mutex_lock(&snap->lock);
-	list_each (e, in) {
-		if (source_is_unused(list_entry(e, struct source, link))) {
-			list_remove(e);
-			list_append(&unused, e);
-		}
-	}
-	pthread_mutex_unlock(&snap->lock);
-	while (!list_empty(&unused)) {
-		struct source *s = list_entry(unused.next, struct source, link);
-
-		list_remove(&s->link);
-		source_shutdown(s);
-		source_unref(s);
-	}
-}
-
-/* One round over a bucket, or over its next BATCH sources; true when another is due. */
-static bool tend_bucket(struct snap *snap, struct list *in)
-{
-	struct source *batch[BATCH];
-	size_t n = 0;
-	bool more = false;
-
-	pthread_mutex_lock(&snap->lock);
-	list_each (e, in) {
-		if (n == BATCH)
-			break;
-		batch[n++] = source_ref(list_entry(e, struct source, link));
-	}
-	for (size_t i = 0; n == BATCH && i < n; i++) {
-		list_remove(&batch[i]->link); /* to the end: the others are next */
-		list_append(in, &batch[i]->link);
-		more = true;
-	}
-	pthread_mutex_unlock(&snap->lock);
-	for (size_t i = 0; i < n; i++) {
-		more |= source_tend(batch[i], monotonic_ns());
-		source_unref(batch[i]);
-	}
-	return more;
-}
-
-static void *run_janitor(void *arg)
-{
-	struct snap *snap = arg;
-	struct core *core = &snap->core;
-	struct timespec until;
-
-	pthread_mutex_lock(&core->lock);
-	for (unsigned round = 1; !core->ending; round++) {
-		while (!core->awake && !core->ending)
-			pthread_cond_wait(&core->changed, &core->lock);
-		until = ns_timespec(monotonic_ns() +
-				    (atomic_exchange(&core->hurry, false) ? HURRY_MS : TEND_MS) * NS_PER_MS);
-		core->awake = false;
-		pthread_mutex_unlock(&core->lock);
-		bool more = false;
-		for (unsigned i = 0; i < BUCKETS; i++)
-			more |= tend_bucket(snap, &snap->sources[i]);
-		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < BUCKETS; i++)
-			forget_unused(snap, &snap->sources[i]);
-		pthread_mutex_lock(&core->lock);
-		core->awake |= more;
-		while (!core->ending &&
-		       pthread_cond_timedwait(&core->changed, &core->lock, &until) != ETIMEDOUT)
-			;
-	}
-	pthread_mutex_unlock(&core->lock);
-	return NULL;
-}
-
-void core_shed(struct core *core)
-{
-	struct snap *snap = (struct snap *)(void *)((char *)core - offsetof(struct snap, core));
-
-	for (unsigned i = 0; i < BUCKETS; i++) {
-		struct source *batch[BATCH];
-		size_t n = 0;
-
-		pthread_mutex_lock(&snap->lock);
-		list_each (e, &snap->sources[i]) {
-			if (n < BATCH)
-				batch[n++] = source_ref(list_entry(e, struct source, link));
-		}
-		pthread_mutex_unlock(&snap->lock);
-		for (size_t k = 0; k < n; k++) {
-			source_shed(batch[k]);
-			source_unref(batch[k]);
-		}
-	}
-}
-
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
-static void init_locks(struct snap *snap)
+static void init_locks(struct core *core)
 {
 	pthread_condattr_t attr;
 
-	pthread_mutex_init(&snap->lock, NULL);
-	pthread_mutex_init(&snap->core.lock, NULL);
+	pthread_mutex_init(&core->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&snap->core.changed, &attr);
+	pthread_cond_init(&core->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	for (unsigned i = 0; i < BUCKETS; i++)
-		list_init(&snap->sources[i]);
 }
 
 int snap_create(struct snap **out, const struct snap_config *config, struct snap_err *err)
@@ -245,7 +62,7 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 
 	if (!snap)
 		return err_set(err, -ENOMEM, "out of memory");
-	init_locks(snap);
+	init_locks(&snap->core);
 	snap->core.config = *config;
 	snap->core.config.store = NULL;
 	rc = rawfd_table_create(&snap->core.raw);
@@ -253,6 +70,8 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 		rc = work_create(&snap->core.work);
 	if (!rc)
 		rc = foldertimes_create(&snap->core.folders);
+	if (!rc)
+		rc = sources_create(&snap->core.sources, &snap->core);
 	if (!rc)
 		rc = tree_create(&snap->tree, snap->core.raw, config->databases_only);
 	if (rc)
@@ -304,22 +123,13 @@ int snap_start(struct snap *snap, struct snap_err *err)
 	rc = snap->has_mountpoint ? tree_note_mounted(snap->tree) : 0;
 	if (rc)
 		return err_set(err, rc, "cannot examine the mount: %s", strerror(-rc));
-	rc = work_start_thread(&snap->janitor, NULL, run_janitor, snap);
-	if (rc)
-		return err_set(err, rc, "cannot start a thread: %s", strerror(-rc));
-	snap->has_janitor = true;
-	return 0;
+	rc = sources_start(snap->core.sources);
+	return rc ? err_set(err, rc, "cannot start a thread: %s", strerror(-rc)) : 0;
 }
 
 void snap_stop(struct snap *snap)
 {
-	pthread_mutex_lock(&snap->core.lock);
-	snap->core.ending = true;
-	pthread_cond_signal(&snap->core.changed);
-	pthread_mutex_unlock(&snap->core.lock);
-	if (snap->has_janitor)
-		pthread_join(snap->janitor, NULL);
-	snap->has_janitor = false;
+	sources_stop(snap->core.sources);
 	work_stop(snap->core.work);
 }
 
@@ -328,15 +138,7 @@ void snap_destroy(struct snap *snap)
 	if (!snap)
 		return;
 	snap_stop(snap);
-	for (unsigned i = 0; i < BUCKETS; i++) {
-		while (!list_empty(&snap->sources[i])) {
-			struct source *s = list_entry(snap->sources[i].next, struct source, link);
-
-			list_remove(&s->link);
-			source_shutdown(s);
-			source_unref(s);
-		}
-	}
+	sources_destroy(snap->core.sources);
 	work_destroy(snap->core.work);
 	tree_destroy(snap->tree);
 	store_destroy(snap->core.store);
@@ -344,7 +146,6 @@ void snap_destroy(struct snap *snap)
 	foldertimes_destroy(snap->core.folders);
 	pthread_cond_destroy(&snap->core.changed);
 	pthread_mutex_destroy(&snap->core.lock);
-	pthread_mutex_destroy(&snap->lock);
 	free(snap);
 }
 
@@ -391,7 +192,7 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 	} else if (!rc && found.missing) {
 		rc = -ENOENT;
 	} else if (!rc) {
-		rc = get_source(snap, &found.place, &source);
+		rc = sources_get(snap->core.sources, &found.place, &source);
 		if (!rc) {
 			rc = source_look(source, &found, seen, &got, attr);
 			source_unref(source);

@@ -2,9 +2,10 @@
 /*
  * source.h - one live database: its identity, its versions, and the generations that are bound to them.
  *
- * source.c       life, looking (LOOKUP), closing
- * source_bind.c  opening: binding a generation to bytes
- * source_tend.c  what must be done in time: bounds of the WAL, holds, closing what is idle
+ * source.c          life, looking (LOOKUP), closing
+ * source_bind.c     opening: binding a generation to bytes
+ * source_connect.c  what opening waits for: a connection, and the gap of the WAL
+ * source_tend.c     what must be done in time: bounds of the WAL, holds, closing what is idle
  *
  * What must stay true:
  *  - a generation's size never changes; its version and bytes never change once it is bound.
@@ -98,7 +99,7 @@ bool source_is_unused(struct source *source);
 /* Lets go of everything: no generation is open any more, no job under way. */
 void source_shutdown(struct source *source);
 
-/* ---- between the three files; the lock is held where it says so ---- */
+/* ---- between the four files; the lock is held where it says so ---- */
 
 /* A reference to the incarnation if it is on inode DEV, INO; another one is let go. */
 struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
@@ -106,6 +107,14 @@ struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
  * does it. 0 with *OUT (NULL when time ran out), PIN_HOT_JOURNAL, -errno. */
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
 		   struct snap_err *err);
+
+/*
+ * Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and the WAL has
+ * started over: ten seconds at most, for that takes as long as the application copies its WAL to the
+ * database. A pin in the middle of that would keep the WAL from starting over once more, and it would grow
+ * without bound.
+ */
+void source_wait_gap(struct source *s);
 
 /* Fills SAMPLE from the live header that LIVE has mapped (or, in rollback mode, from the file's); stat fields
  * are set already. 0, WAL_TORN, -errno. */

@@ -14,9 +14,6 @@
 #include "clock.h"
 
 #define TRIES 4
-#define GAP_POLL_NS (5 * NS_PER_MS)  /* nobody tells us when an application starts its WAL over */
-#define GAP_LOOK_NS (20 * NS_PER_MS) /* between two looks at /proc/locks */
-#define GAP_MAX_NS (10 * NS_PER_S)
 
 /* Bytes for a version, on their way to a generation. */
 struct binding {
@@ -24,98 +21,6 @@ struct binding {
 	struct image *image; /* a reference */
 	uint32_t max_frame;
 };
-
-/* ---- connecting ---------------------------------------------------------------------------------------- */
-
-/* Waits for connecting or draining to end. Lock held. False: DEADLINE has passed. */
-static bool wait_change(struct source *s, int64_t deadline)
-{
-	struct timespec until = ns_timespec(deadline);
-
-	return pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT;
-}
-
-/* Connects, while s->connecting is this thread's. */
-static int connect_now(struct source *s, const struct stat *st, int64_t deadline, struct snap_err *err)
-{
-	struct live *live = NULL;
-	int rc = live_create(&live, s->core, &s->place, st, deadline, err);
-
-	pthread_mutex_lock(&s->lock);
-	s->live = live;
-	s->refused_until = rc == 0 ? 0 : monotonic_ns() + SOURCE_WAIT_NS;
-	s->connecting = false;
-	s->idle_since = monotonic_ns();
-	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
-	core_wake(s->core);
-	return rc;
-}
-
-struct connect_job {
-	struct source *source; /* a reference */
-	struct stat st;
-};
-
-static void run_connect(void *arg)
-{
-	autofree struct connect_job *job = arg;
-
-	connect_now(job->source, &job->st, monotonic_ns() + SOURCE_WAIT_NS, NULL);
-	source_unref(job->source);
-}
-
-/* Has a thread connect; s->connecting is set already and is unset when that fails. */
-static int connect_later(struct source *s, const struct stat *st)
-{
-	struct connect_job *job = malloc(sizeof(*job));
-	int rc = -ENOMEM;
-
-	if (job) {
-		*job = (struct connect_job){.source = source_ref(s), .st = *st};
-		rc = work_submit_urgent(s->core->work, run_connect, job);
-		if (rc)
-			source_unref(s);
-	}
-	if (rc) {
-		free(job);
-		pthread_mutex_lock(&s->lock);
-		s->connecting = false;
-		pthread_cond_broadcast(&s->changed);
-		pthread_mutex_unlock(&s->lock);
-	}
-	return rc;
-}
-
-int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
-		   struct snap_err *err)
-{
-	struct live *gone = NULL;
-	bool mine = false;
-	int rc = 0;
-
-	*out = NULL;
-	pthread_mutex_lock(&s->lock);
-	while (s->connecting && wait_change(s, deadline))
-		;
-	if (s->live && (s->live->dev != (uint64_t)st->st_dev || s->live->ino != (uint64_t)st->st_ino))
-		gone = steal_ptr(&s->live);
-	if (!s->live && !s->connecting && !s->ending)
-		s->connecting = mine = true;
-	pthread_mutex_unlock(&s->lock);
-	live_unref(gone);
-	if (mine)
-		rc = inline_ ? connect_now(s, st, deadline, err) : connect_later(s, st);
-	if (rc)
-		return rc;
-	pthread_mutex_lock(&s->lock);
-	while (s->connecting && wait_change(s, deadline))
-		;
-	if (s->live)
-		*out = live_ref(s->live);
-	pthread_mutex_unlock(&s->lock);
-	return 0;
-}
 
 /* ---- where bytes come from ----------------------------------------------------------------------------- */
 
@@ -302,54 +207,12 @@ static int bind_once(struct source *s, struct binding *b, int64_t deadline, stru
 	return rc;
 }
 
-/* Whether a new pin has to wait. Lock held. */
-static bool is_full(struct source *s, int64_t now)
-{
-	if (s->draining)
-		return true;
-	/* Where spooling fails, waiting does not help. */
-	return s->live && now >= s->no_spool_until && live_is_full(s->live, s->core->config.wal_limit);
-}
-
-/*
- * Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and the WAL has
- * started over: ten seconds at most, for that takes as long as the application copies its WAL to the
- * database. A pin in the middle of that would keep the WAL from starting over once more, and it would grow
- * without bound.
- */
-static void wait_for_gap(struct source *s)
-{
-	int64_t now = monotonic_ns(), began = now, observed = now;
-	bool full;
-
-	pthread_mutex_lock(&s->lock);
-	while ((full = is_full(s, now)) && now - began < GAP_MAX_NS) {
-		struct live *live = s->live && now - observed >= GAP_LOOK_NS ? live_ref(s->live) : NULL;
-
-		if (live) {
-			pthread_mutex_unlock(&s->lock);
-			live_observe_gap(live);
-			live_unref(live);
-			observed = now;
-			pthread_mutex_lock(&s->lock);
-		}
-		wait_change(s, now + GAP_POLL_NS);
-		now = monotonic_ns();
-	}
-	if (full && s->live)
-		live_allow(s->live, s->core->config.wal_limit);
-	pthread_mutex_unlock(&s->lock);
-	if (now - began > NS_PER_MS)
-		core_event(s->core, SNAP_DEBUG, "\"%s\": an open waited %lld ms for the WAL%s", s->place.name,
-			   (long long)((now - began) / NS_PER_MS), full ? ", in vain" : "");
-}
-
 static int bind_slow(struct source *s, struct binding *b, struct snap_err *err)
 {
 	int64_t deadline;
 	int rc = -EAGAIN;
 
-	wait_for_gap(s);
+	source_wait_gap(s);
 	deadline = monotonic_ns() + SOURCE_WAIT_NS;
 	for (int i = 0; (rc == -EAGAIN || rc == -ESTALE) && (i < TRIES || monotonic_ns() < deadline); i++) {
 		if (i > 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * source_tend.c - see source.h: what must be done in time. Called every TEND_MS by the janitor (snap.c) for
- * each source that is connected or holds an image; copies run on threads of their own.
+ * source_tend.c - see source.h: what must be done in time. Called every TEND_MS by the janitor (sources.c)
+ * for each source that is connected or holds an image; copies run on threads of their own.
  */
 #include "source.h"
 

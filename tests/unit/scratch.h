@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #define NOBODY 65534u
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 struct scratch {
 	char path[32];	     /* absolute and resolved; mode 0755 */

@@ -15,8 +15,6 @@
 #include "../../src/opath.h"
 #include "scratch.h"
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 /* ---- places -------------------------------------------------------------------------------------------- */
 
 static struct place a_place(int root, const char *dir, const char *name)
@@ -119,146 +117,82 @@ static void test_stat_is_of_the_name(void **state)
 
 /* ---- ACLs ---------------------------------------------------------------------------------------------- */
 
-struct ace {
-	uint16_t tag, perm;
-	uint32_t id;
-};
+static uint16_t tag_of(char letter, bool named)
+{
+	switch (letter) {
+	case 'u':
+		return named ? ACL_USER : ACL_USER_OBJ;
+	case 'g':
+		return named ? ACL_GROUP : ACL_GROUP_OBJ;
+	case 'm':
+		return ACL_MASK;
+	case 'o':
+		return ACL_OTHER;
+	default:
+		return 0x40; /* none that is known */
+	}
+}
 
-/* Puts the entries up to the first of tag 0 in the form of the attribute; the number of bytes. */
-static size_t encode_acl(uint8_t *out, const struct ace *entries, size_t max)
+/* Puts "u::6,u:99:4,g::4,m::4,o::0" (tag, user or group, permissions) in the form of the attribute; its size
+ * in bytes. */
+static size_t encode_acl(uint8_t out[256], const char *text)
 {
 	struct posix_acl_xattr_header header = {.a_version = htole32(POSIX_ACL_XATTR_VERSION)};
 	size_t size = sizeof(header);
 
 	memcpy(out, &header, sizeof(header));
-	for (size_t i = 0; i < max && entries[i].tag; i++) {
-		struct posix_acl_xattr_entry e = {.e_tag = htole16(entries[i].tag),
-						  .e_perm = htole16(entries[i].perm),
-						  .e_id = htole32(entries[i].id)};
+	while (*text) {
+		struct posix_acl_xattr_entry e = {.e_id = htole32((uint32_t)ACL_UNDEFINED_ID)};
+		char *after;
+		uint32_t id = (uint32_t)strtoul(text + 2, &after, 10);
+		bool named = after != text + 2;
 
+		if (named)
+			e.e_id = htole32(id);
+		e.e_tag = htole16(tag_of(*text, named));
+		e.e_perm = htole16((uint16_t)strtoul(after + 1, &after, 8));
 		memcpy(out + size, &e, sizeof(e));
 		size += sizeof(e);
+		text = after + (*after == ',');
 	}
 	return size;
 }
-
-#define NONE ((uint32_t)ACL_UNDEFINED_ID)
 
 static void test_acl_bits(void **state)
 {
 	/* The file is of user 10 and group 20. */
 	static const struct {
-		const char *what;
-		struct ace entries[8];
+		const char *what, *acl;
 		mode_t mode;
 		uid_t uid;
 		gid_t gid;
 		mode_t bits;
 	} cases[] = {
-		{"no ACL, its own", {{0}}, 0754, 10, 20, 0754},
-		{"another owner may be anybody", {{0}}, 0754, 11, 20, 0454},
-		{"another group may be anybody", {{0}}, 0754, 10, 21, 0744},
-		{"the owner may be in the group", {{0}}, 0077, 11, 21, 0700},
-		{"the rest may be in the group", {{0}}, 0705, 10, 21, 0700},
-		{"mask cuts the group",
-		 {{ACL_USER_OBJ, 6, NONE},
-		  {ACL_GROUP_OBJ, 6, NONE},
-		  {ACL_MASK, 4, NONE},
-		  {ACL_OTHER, 0, NONE}},
-		 0640,
-		 10,
-		 20,
+		{"no ACL, its own", NULL, 0754, 10, 20, 0754},
+		{"another owner may be anybody", NULL, 0754, 11, 20, 0454},
+		{"another group may be anybody", NULL, 0754, 10, 21, 0744},
+		{"the owner may be in the group", NULL, 0077, 11, 21, 0700},
+		{"the rest may be in the group", NULL, 0705, 10, 21, 0700},
+		{"mask cuts the group", "u::6,g::6,m::4,o::0", 0640, 10, 20, 0640},
+		{"the mode's group bits are the mask", "u::6,u:99:4,g::0,m::4,o::0", 0640, 10, 20, 0600},
+		{"a user who is denied may be among the group and the rest", "u::6,u:99:0,g::4,m::4,o::4",
+		 0644, 10, 20, 0600},
+		{"a group that is denied may be among the rest", "u::6,g::4,g:99:0,m::4,o::4", 0644, 10, 20,
 		 0640},
-		{"the mode's group bits are the mask",
-		 {{ACL_USER_OBJ, 6, NONE},
-		  {ACL_USER, 4, 99},
-		  {ACL_GROUP_OBJ, 0, NONE},
-		  {ACL_MASK, 4, NONE},
-		  {ACL_OTHER, 0, NONE}},
-		 0640,
-		 10,
-		 20,
-		 0600},
-		{"a user who is denied may be among the group and the rest",
-		 {{ACL_USER_OBJ, 6, NONE},
-		  {ACL_USER, 0, 99},
-		  {ACL_GROUP_OBJ, 4, NONE},
-		  {ACL_MASK, 4, NONE},
-		  {ACL_OTHER, 4, NONE}},
-		 0644,
-		 10,
-		 20,
-		 0600},
-		{"a group that is denied may be among the rest",
-		 {{ACL_USER_OBJ, 6, NONE},
-		  {ACL_GROUP_OBJ, 4, NONE},
-		  {ACL_GROUP, 0, 99},
-		  {ACL_MASK, 4, NONE},
-		  {ACL_OTHER, 4, NONE}},
-		 0644,
-		 10,
-		 20,
-		 0640},
-		{"the mask cuts named users",
-		 {{ACL_USER_OBJ, 7, NONE},
-		  {ACL_USER, 7, 99},
-		  {ACL_GROUP_OBJ, 7, NONE},
-		  {ACL_MASK, 5, NONE},
-		  {ACL_OTHER, 7, NONE}},
-		 0757,
-		 10,
-		 20,
-		 0755},
-		{"entries of the owner and of root take nothing",
-		 {{ACL_USER_OBJ, 6, NONE},
-		  {ACL_USER, 0, 0},
-		  {ACL_USER, 0, 10},
-		  {ACL_GROUP_OBJ, 4, NONE},
-		  {ACL_MASK, 4, NONE},
-		  {ACL_OTHER, 4, NONE}},
-		 0644,
-		 10,
-		 20,
-		 0644},
-		{"a named user of ours",
-		 {{ACL_USER_OBJ, 7, NONE},
-		  {ACL_USER, 5, 11},
-		  {ACL_GROUP_OBJ, 0, NONE},
-		  {ACL_MASK, 5, NONE},
-		  {ACL_OTHER, 0, NONE}},
-		 0750,
-		 11,
-		 20,
-		 0500},
-		{"a named group of ours",
-		 {{ACL_USER_OBJ, 7, NONE},
-		  {ACL_GROUP_OBJ, 0, NONE},
-		  {ACL_GROUP, 5, 21},
-		  {ACL_MASK, 7, NONE},
-		  {ACL_OTHER, 0, NONE}},
-		 0770,
-		 10,
-		 21,
-		 0750},
-		{"no entry for others",
-		 {{ACL_USER_OBJ, 7, NONE}, {ACL_GROUP_OBJ, 7, NONE}},
-		 0777,
-		 10,
-		 20,
-		 0700},
-		{"an unknown tag",
-		 {{ACL_USER_OBJ, 7, NONE}, {ACL_GROUP_OBJ, 7, NONE}, {ACL_OTHER, 7, NONE}, {0x40, 7, NONE}},
-		 0777,
-		 10,
-		 20,
-		 0700},
+		{"the mask cuts named users", "u::7,u:99:7,g::7,m::5,o::7", 0757, 10, 20, 0755},
+		{"entries of the owner and of root take nothing", "u::6,u:0:0,u:10:0,g::4,m::4,o::4", 0644,
+		 10, 20, 0644},
+		{"a named user of ours", "u::7,u:11:5,g::0,m::5,o::0", 0750, 11, 20, 0500},
+		{"a named group of ours", "u::7,g::0,g:21:5,m::7,o::0", 0770, 10, 21, 0750},
+		{"no entry for others", "u::7,g::7", 0777, 10, 20, 0700},
+		{"an unknown tag", "u::7,g::7,o::7,?::7", 0777, 10, 20, 0700},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct stat st = {.st_mode = S_IFREG | cases[i].mode, .st_uid = 10, .st_gid = 20};
 		uint8_t acl[256];
-		size_t size = cases[i].entries[0].tag ? encode_acl(acl, cases[i].entries, 8) : 0;
+		size_t size = cases[i].acl ? encode_acl(acl, cases[i].acl) : 0;
 		mode_t bits = acl_bits(&st, acl, (ssize_t)size, cases[i].uid, cases[i].gid);
 
 		if (bits != cases[i].bits)
@@ -269,11 +203,9 @@ static void test_acl_bits(void **state)
 /* Cut anywhere, or of another version, it says nothing of the group and of others. */
 static void test_acl_malformed(void **state)
 {
-	static const struct ace entries[] = {
-		{ACL_USER_OBJ, 7, NONE}, {ACL_GROUP_OBJ, 7, NONE}, {ACL_OTHER, 7, NONE}, {0}};
 	struct stat st = {.st_mode = S_IFREG | 0777, .st_uid = 10, .st_gid = 20};
 	uint8_t acl[256];
-	ssize_t size = (ssize_t)encode_acl(acl, entries, 4);
+	ssize_t size = (ssize_t)encode_acl(acl, "u::7,g::7,o::7");
 
 	(void)state;
 	assert_int_equal(acl_bits(&st, acl, size, 10, 20), 0777);
@@ -285,10 +217,10 @@ static void test_acl_malformed(void **state)
 	assert_int_equal(acl_bits(&st, acl, size, 10, 20), 0700);
 }
 
-static void set_acl(const char *name, const struct ace *entries, size_t count)
+static void set_acl(const char *name, const char *text)
 {
 	uint8_t acl[256];
-	size_t size = encode_acl(acl, entries, count);
+	size_t size = encode_acl(acl, text);
 
 	assert_int_equal(setxattr(at("%s", name), "system.posix_acl_access", acl, size, 0), 0);
 }
@@ -340,11 +272,6 @@ static void test_mask(void **state)
 
 static void test_mask_edges(void **state)
 {
-	static const struct ace denied[] = {{ACL_USER_OBJ, 7, NONE},
-					    {ACL_USER, 0, 99},
-					    {ACL_GROUP_OBJ, 5, NONE},
-					    {ACL_MASK, 5, NONE},
-					    {ACL_OTHER, 5, NONE}};
 	struct stat a_st;
 	int b;
 
@@ -365,7 +292,7 @@ static void test_mask_edges(void **state)
 	assert_int_equal(place_mask_at(b, NULL, 0, 10, 20), 0);
 	assert_int_equal(place_mask_at(b, &a_st, 0, 10, 20), 0777); /* A does not count */
 	assert_int_equal(chmod(at("a"), 0755), 0);
-	set_acl("a/b", denied, COUNT(denied));
+	set_acl("a/b", "u::7,u:99:0,g::5,m::5,o::5");
 	assert_int_equal(place_mask_at(b, &a_st, 0, 10, 20),
 			 0700); /* user 99 is not 10, but may be any of the rest */
 	assert_int_equal(place_mask_at(b, &a_st, 0, 99, 20), 0077);
@@ -479,6 +406,21 @@ static void check_shared(const char *path, int expected, const char *words)
 
 static void test_overlay(void **state)
 {
+	static const struct {
+		const char *path;
+		int code;
+		const char *words;
+	} cases[] = {
+		{"base/merged", 0, NULL},
+		{"base/merged/sub/db", 0, NULL},
+		{"base/db", 0, NULL},
+		{"base/upper/sub/db", -EREMOTE, "upperdir"},
+		{"base/upper", -EREMOTE, "upperdir"},
+		{"link/sub", -EREMOTE, "upperdir"},
+		{"bound/sub", -EREMOTE, "upperdir"},
+		{"base/lower one", -EREMOTE, "lowerdir"},
+		{"base/lower2/inner", -EREMOTE, "lowerdir"},
+	};
 	char options[1024];
 
 	(void)state;
@@ -499,18 +441,10 @@ static void test_overlay(void **state)
 		 at("base/lower2"), at("base/upper"), at("base/work"));
 	assert_int_equal(mount("overlay", at("base/merged"), "overlay", 0, options), 0);
 	mounted(at("base/merged"));
-
-	check_shared(at("base/merged"), 0, NULL);
-	check_shared(at("base/merged/sub/db"), 0, NULL);
-	check_shared(at("base/db"), 0, NULL);
-	check_shared(at("base/upper/sub/db"), -EREMOTE, "upperdir");
-	check_shared(at("base/upper"), -EREMOTE, "upperdir");
-	check_shared(at("link/sub"), -EREMOTE, "upperdir");
-	check_shared(at("base/lower one"), -EREMOTE, "lowerdir");
-	check_shared(at("base/lower2/inner"), -EREMOTE, "lowerdir");
 	make_folder("bound", 0755);
 	mount_bind("base/upper", "bound");
-	check_shared(at("bound/sub"), -EREMOTE, "upperdir");
+	for (size_t i = 0; i < COUNT(cases); i++)
+		check_shared(at("%s", cases[i].path), cases[i].code, cases[i].words);
 	mount_tmpfs("base/lower2/inner"); /* a mount below a layer is not in the overlay */
 	check_shared(at("base/lower2/inner"), 0, NULL);
 }

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* image_private.h - what the files image*.c share; nobody else includes it. */
+#ifndef SQLSNAP_IMAGE_PRIVATE_H
+#define SQLSNAP_IMAGE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "image.h"
+#include "spool.h"
+
+/* A spool that several images read: what pins on one incarnation hold still at one moment is one file and one
+ * WAL. */
+struct shared_spool {
+	atomic_int refs;
+	struct spool spool; /* owned */
+};
+
+/* Where bytes are: under a pin, or in a spool. Reference-counted, for readers outlive a swap. */
+struct backing {
+	int refs;		     /* guarded by image->lock */
+	struct conn *conn;	     /* owned; NULL: the spool */
+	struct shared_spool *shared; /* a reference; NULL: the pin */
+};
+
+struct image {
+	pthread_mutex_t lock;
+	int refs; /* guarded by lock, as all below */
+	struct backing *backing;
+	struct pagemap map;
+	bool dead;
+	bool has_salt; /* false: the WAL was empty; its salt comes with its first frame, and then stays below
+			  a pin */
+	uint8_t salt[8];
+	uint32_t page_size; /* constant */
+};
+
+/* Drops a reference; the last one closes the spool. Accepts NULL. */
+void shared_spool_put(struct shared_spool *shared);
+
+/* A backing with one reference; takes over CONN and SHARED, not on failure. NULL: no memory. */
+struct backing *backing_create(struct conn *conn, struct shared_spool *shared);
+void backing_destroy(struct backing *b); /* of one that no image has; ends its pin. Accepts NULL. */
+/* A reference to what IM's bytes are read from; NULL: it is dead. */
+struct backing *backing_get(struct image *im);
+void backing_put(struct image *im, struct backing *b); /* may end a pin: under no lock. Accepts NULL. */
+/* Makes NEXT (NULL: nothing) the backing; the old one goes when its readers are done. */
+void backing_swap(struct image *im, struct backing *next);
+
+/* Takes the frames up to MAX_FRAME into the page map: 0 or -errno. B is pinned. Image lock held: this copies
+ * memory, it does no I/O. */
+int image_extend_map(struct image *im, struct backing *b, uint32_t max_frame);
+
+#endif

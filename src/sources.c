@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* sources.c - see sources.h. */
+#include "sources.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "clock.h"
+
+#define BUCKETS 1024u
+#define TEND_MS 100
+#define HURRY_MS 20
+#define BATCH 64u	   /* sources of a bucket that one round looks at */
+#define FORGET_ROUNDS 6000 /* rounds between two looks for sources that nobody refers to any more */
+
+struct sources {
+	struct core *core; /* borrowed */
+	bool has_janitor;
+	pthread_t janitor;
+
+	pthread_mutex_t lock;
+	struct list table[BUCKETS]; /* references; guarded by lock */
+};
+
+/* ---- the table ----------------------------------------------------------------------------------------- */
+
+static struct list *bucket(struct sources *sources, const struct place *place)
+{
+	uint32_t h = 2166136261u ^ (uint32_t)place->root;
+
+	for (const char *p = place->dir; *p; p++)
+		h = (h ^ (unsigned char)*p) * 16777619u;
+	h = (h ^ '/') * 16777619u;
+	for (const char *p = place->name; *p; p++)
+		h = (h ^ (unsigned char)*p) * 16777619u;
+	return &sources->table[h % BUCKETS];
+}
+
+static struct source *find_source(struct list *in, const struct place *place)
+{
+	list_each (e, in) {
+		struct source *s = list_entry(e, struct source, link);
+
+		if (place_same(&s->place, place))
+			return source_ref(s);
+	}
+	return NULL;
+}
+
+int sources_get(struct sources *sources, const struct place *place, struct source **out)
+{
+	struct list *in = bucket(sources, place);
+	struct source *s, *made;
+	int rc;
+
+	pthread_mutex_lock(&sources->lock);
+	s = find_source(in, place);
+	pthread_mutex_unlock(&sources->lock);
+	if (s) {
+		*out = s;
+		return 0;
+	}
+	rc = source_create(&made, sources->core, place);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&sources->lock);
+	s = find_source(in, place);
+	if (!s) {
+		s = source_ref(made);
+		list_append(in, &made->link); /* the table's is the reference it was made with */
+		made = NULL;
+	}
+	pthread_mutex_unlock(&sources->lock);
+	if (made)
+		source_unref(made);
+	*out = s;
+	return 0;
+}
+
+/* Closes the sources of a list and lets go of the list's references. */
+static void close_all(struct list *in)
+{
+	while (!list_empty(in)) {
+		struct source *s = list_entry(in->next, struct source, link);
+
+		list_remove(&s->link);
+		source_shutdown(s);
+		source_unref(s);
+	}
+}
+
+/* Takes the sources out that nobody refers to any more. */
+static void forget_unused(struct sources *sources, struct list *in)
+{
+	struct list unused;
+
+	list_init(&unused);
+	pthread_mutex_lock(&sources->lock);
+	list_each (e, in) {
+		if (source_is_unused(list_entry(e, struct source, link))) {
+			list_remove(e);
+			list_append(&unused, e);
+		}
+	}
+	pthread_mutex_unlock(&sources->lock);
+	close_all(&unused);
+}
+
+/* ---- the janitor --------------------------------------------------------------------------------------- */
+
+/* One round over a bucket, or over its next BATCH sources; true when another is due. */
+static bool tend_bucket(struct sources *sources, struct list *in)
+{
+	struct source *batch[BATCH];
+	size_t n = 0;
+	bool more = false;
+
+	pthread_mutex_lock(&sources->lock);
+	list_each (e, in) {
+		if (n == BATCH)
+			break;
+		batch[n++] = source_ref(list_entry(e, struct source, link));
+	}
+	for (size_t i = 0; n == BATCH && i < n; i++) {
+		list_remove(&batch[i]->link); /* to the end: the others are next */
+		list_append(in, &batch[i]->link);
+		more = true;
+	}
+	pthread_mutex_unlock(&sources->lock);
+	for (size_t i = 0; i < n; i++) {
+		more |= source_tend(batch[i], monotonic_ns());
+		source_unref(batch[i]);
+	}
+	return more;
+}
+
+static void *run_janitor(void *arg)
+{
+	struct sources *sources = arg;
+	struct core *core = sources->core;
+	struct timespec until;
+
+	pthread_mutex_lock(&core->lock);
+	for (unsigned round = 1; !core->ending; round++) {
+		while (!core->awake && !core->ending)
+			pthread_cond_wait(&core->changed, &core->lock);
+		until = ns_timespec(monotonic_ns() +
+				    (atomic_exchange(&core->hurry, false) ? HURRY_MS : TEND_MS) * NS_PER_MS);
+		core->awake = false;
+		pthread_mutex_unlock(&core->lock);
+		bool more = false;
+		for (unsigned i = 0; i < BUCKETS; i++)
+			more |= tend_bucket(sources, &sources->table[i]);
+		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < BUCKETS; i++)
+			forget_unused(sources, &sources->table[i]);
+		pthread_mutex_lock(&core->lock);
+		core->awake |= more;
+		while (!core->ending &&
+		       pthread_cond_timedwait(&core->changed, &core->lock, &until) != ETIMEDOUT)
+			;
+	}
+	pthread_mutex_unlock(&core->lock);
+	return NULL;
+}
+
+void core_wake(struct core *core)
+{
+	lock_scope(&core->lock);
+	if (!core->awake) {
+		core->awake = true;
+		pthread_cond_signal(&core->changed);
+	}
+}
+
+void core_shed(struct core *core)
+{
+	struct sources *sources = core->sources;
+
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		struct source *batch[BATCH];
+		size_t n = 0;
+
+		pthread_mutex_lock(&sources->lock);
+		list_each (e, &sources->table[i]) {
+			if (n < BATCH)
+				batch[n++] = source_ref(list_entry(e, struct source, link));
+		}
+		pthread_mutex_unlock(&sources->lock);
+		for (size_t k = 0; k < n; k++) {
+			source_shed(batch[k]);
+			source_unref(batch[k]);
+		}
+	}
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+
+int sources_create(struct sources **out, struct core *core)
+{
+	struct sources *sources = calloc(1, sizeof(*sources));
+
+	if (!sources)
+		return -ENOMEM;
+	sources->core = core;
+	pthread_mutex_init(&sources->lock, NULL);
+	for (unsigned i = 0; i < BUCKETS; i++)
+		list_init(&sources->table[i]);
+	*out = sources;
+	return 0;
+}
+
+void sources_destroy(struct sources *sources)
+{
+	if (!sources)
+		return;
+	for (unsigned i = 0; i < BUCKETS; i++)
+		close_all(&sources->table[i]);
+	pthread_mutex_destroy(&sources->lock);
+	free(sources);
+}
+
+int sources_start(struct sources *sources)
+{
+	int rc = work_start_thread(&sources->janitor, NULL, run_janitor, sources);
+
+	sources->has_janitor = rc == 0;
+	return rc;
+}
+
+void sources_stop(struct sources *sources)
+{
+	struct core *core;
+
+	if (!sources)
+		return;
+	core = sources->core;
+	pthread_mutex_lock(&core->lock);
+	core->ending = true;
+	pthread_cond_signal(&core->changed);
+	pthread_mutex_unlock(&core->lock);
+	if (sources->has_janitor)
+		pthread_join(sources->janitor, NULL);
+	sources->has_janitor = false;
+}

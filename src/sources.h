@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sources.h - the sources of one mount, by their places, and the janitor: the thread that has each of them do
+ * what must be done in time.
+ *
+ * What must stay true: a source stays in the table as long as anything refers to it, so that all readers of a
+ * database share its pins; the janitor sleeps while no source is connected.
+ */
+#ifndef SQLSNAP_SOURCES_H
+#define SQLSNAP_SOURCES_H
+
+#include "source.h"
+
+struct sources;
+
+/* An empty table for the sources of CORE, which must outlive it; no thread yet. 0 or -ENOMEM. */
+int sources_create(struct sources **out, struct core *core);
+/* Lets go of every source as source_shutdown() does. The janitor has ended. Accepts NULL. */
+void sources_destroy(struct sources *sources);
+
+/* Starts the janitor: 0 or -errno. */
+int sources_start(struct sources *sources);
+/* Ends it, for good; returns when it has. Accepts NULL. */
+void sources_stop(struct sources *sources);
+
+/* The source at PLACE, made when there is none: a reference. 0 or -errno. */
+int sources_get(struct sources *sources, const struct place *place, struct source **out);
+
+#endif

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_spool_files.c - copies of files that nobody has open: of a database with a hot journal, and of one
+ * without anything beside it; and whether it is noticed that somebody writes after all.
+ */
+#include "spools.h"
+
+/* Changes FILE all the time, as far as stat(2) tells, until it is killed. */
+static pid_t start_toucher(struct fixture *f, const char *file)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (utimensat(f->folder.fd, file, NULL, 0) == 0)
+			;
+		_exit(1);
+	}
+	return pid;
+}
+
+/* Until FN finds that FILE was changed while it was copied; it never says anything else but that all is well.
+ */
+static void assert_notices(struct fixture *f, const char *file,
+			   int (*fn)(struct spool_flat *out, struct core *core, const struct place *place,
+				     struct snap_err *err))
+{
+	pid_t pid = start_toucher(f, file);
+	int64_t began = monotonic_ns();
+	int fds = count_fds(), rc;
+
+	do {
+		struct spool_flat flat = SPOOL_FLAT_INIT;
+
+		rc = fn(&flat, &f->core, &f->place, &f->err);
+		assert_true(rc == 0 || rc == -EAGAIN);
+		assert_int_equal(flat.fd >= 0, rc == 0);
+		if (flat.fd >= 0)
+			close(flat.fd);
+	} while (rc == 0 && monotonic_ns() - began < 20 * NS_PER_S);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(rc, -EAGAIN);
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(count_entries(&f->store), 0);
+}
+
+/* ---- hot journals -------------------------------------------------------------------------------------- */
+
+static const char *const hot_transactions[] = {
+	"UPDATE t SET b=randomblob(300)",
+	"INSERT INTO t(n, b) SELECT n, b FROM t; INSERT INTO t(n, b) SELECT n, b FROM t",
+	"DELETE FROM t WHERE a%2=0; CREATE TABLE u AS SELECT * FROM t",
+};
+
+/* The application is killed in a transaction that had spilled its cache. */
+static void die_in_transaction(struct fixture *f, const char *sql)
+{
+	app_run(f, "PRAGMA cache_size=10; PRAGMA cache_spill=1; BEGIN; %s", sql);
+	app_kill(&f->app);
+	f->app.pid = 0;
+}
+
+/* Files as young as these prove nothing by their times; the caller tries again, as an open does. */
+static int hot_when_settled(struct fixture *f, struct spool_flat *flat)
+{
+	int rc = -EAGAIN;
+
+	for (int i = 0; i < 200 && rc == -EAGAIN; i++) {
+		rc = spool_hot(flat, &f->core, &f->place, &f->err);
+		if (rc == -EAGAIN)
+			nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+	}
+	return rc;
+}
+
+static void test_hot(void **state)
+{
+	static const char *const modes[] = {"DELETE", "TRUNCATE", "PERSIST"};
+	static const uint32_t page_sizes[] = {512, 4096};
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 18; i++) {
+		struct spool_flat flat = SPOOL_FLAT_INIT;
+		struct file_look db, journal;
+		struct copy before;
+		int fds;
+
+		make_database(f, modes[i % 3], page_sizes[i / 3 % 2], 2000, 300);
+		app_run(f, "PRAGMA synchronous=%s", i % 2 ? "OFF" : "FULL");
+		before = read_file(f, NAME);
+		die_in_transaction(f, hot_transactions[i / 6]);
+		db = file_look(&f->folder, NAME);
+		journal = file_look(&f->folder, NAME "-journal");
+		assert_true(journal.size > 512);
+		fds = count_fds();
+		assert_int_equal(hot_when_settled(f, &flat), 0);
+		assert_stat(f, &flat.st);
+		assert_flat(&flat, &before);
+		assert_same_file(db, file_look(&f->folder, NAME));
+		assert_same_file(journal, file_look(&f->folder, NAME "-journal"));
+		assert_int_equal(count_entries(&f->store), 0);
+		assert_int_equal(count_fds(), fds);
+		sqlite3_free(before.bytes);
+		assert_int_equal(unlinkat(f->folder.fd, NAME, 0), 0);
+		assert_int_equal(unlinkat(f->folder.fd, NAME "-journal", 0), 0);
+		app_start(&f->app, &f->folder, NAME);
+	}
+}
+
+/* It is what a pin asks for. */
+static void test_hot_as_pinned(void **state)
+{
+	struct fixture *f = *state;
+	struct snap_err err;
+	struct live *live;
+	struct stat st;
+
+	make_database(f, "DELETE", 4096, 2000, 300);
+	die_in_transaction(f, hot_transactions[0]);
+	assert_int_equal(place_stat(&f->place, "", &st), 0);
+	assert_int_equal(live_create(&live, &f->core, &f->place, &st, monotonic_ns() + NS_PER_S, &err),
+			 PIN_HOT_JOURNAL);
+}
+
+static void test_hot_fails(void **state)
+{
+	struct fixture *f = *state;
+	struct spool_flat flat = {.fd = 1000};
+	struct file_look db, journal;
+	int fds;
+
+	make_database(f, "DELETE", 4096, 3000, 300);
+	assert_int_equal(hot_when_settled(f, &flat), -EAGAIN); /* somebody rolled it back */
+	die_in_transaction(f, hot_transactions[0]);
+	db = file_look(&f->folder, NAME);
+	journal = file_look(&f->folder, NAME "-journal");
+	fds = count_fds();
+	for (int i = 0; i < 2; i++) {
+		mount_tmpfs(&f->store, "size=1m");
+		if (i)
+			assert_int_equal(mount(NULL, f->store.path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+		f->err.text[0] = '\0';
+		assert_int_equal(hot_when_settled(f, &flat), i ? -EROFS : -ENOSPC);
+		assert_true(strlen(f->err.text) > 0);
+		assert_int_equal(count_entries(&f->store), 0);
+		unmount(&f->store);
+	}
+	assert_int_equal(flat.fd, 1000);
+	assert_int_equal(count_fds(), fds);
+	assert_same_file(db, file_look(&f->folder, NAME));
+	assert_same_file(journal, file_look(&f->folder, NAME "-journal"));
+}
+
+static void test_hot_changed(void **state)
+{
+	struct fixture *f = *state;
+
+	make_database(f, "DELETE", 4096, 10000, 3000);
+	die_in_transaction(f, hot_transactions[0]);
+	assert_notices(f, NAME, spool_hot);
+	assert_notices(f, NAME "-journal", spool_hot);
+}
+
+/* ---- files that nobody writes -------------------------------------------------------------------------- */
+
+static void test_raw(void **state)
+{
+	static const char *const modes[] = {"DELETE", "WAL"};
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 2; i++) {
+		struct spool_flat flat = SPOOL_FLAT_INIT;
+		struct copy expected;
+		int fds;
+
+		make_database(f, modes[i], 4096, 600, 3000);
+		app_stop(&f->app);
+		f->app.pid = 0;
+		assert_int_equal(count_entries(&f->folder), 1);
+		expected = read_file(f, NAME);
+		fds = count_fds();
+		assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), 0);
+		assert_stat(f, &flat.st);
+		assert_int_equal(header_is_wal(&flat.header), i == 1);
+		assert_flat(&flat, &expected);
+		assert_int_equal(count_entries(&f->folder), 1);
+		assert_int_equal(count_entries(&f->store), 0);
+		assert_int_equal(count_fds(), fds);
+		sqlite3_free(expected.bytes);
+		assert_int_equal(unlinkat(f->folder.fd, NAME, 0), 0);
+		app_start(&f->app, &f->folder, NAME);
+	}
+}
+
+static void put(struct fixture *f, const char *name, const char *bytes, size_t size)
+{
+	int fd = openat(f->folder.fd, name, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+
+	assert_int_equal(write(fd, bytes, size), size);
+	close(fd);
+}
+
+static void test_raw_refused(void **state)
+{
+	static const char *const sidecars[] = {NAME "-wal", NAME "-shm", NAME "-journal"};
+	static char garbage[8192] = "SQLite format 2";
+	struct fixture *f = *state;
+	struct spool_flat flat = {.fd = 1000};
+	int fds;
+
+	make_database(f, "DELETE", 4096, 1000, 3000);
+	app_stop(&f->app);
+	f->app.pid = 0;
+	fds = count_fds();
+	/* An empty one too: it says that somebody has it open. */
+	for (int i = 0; i < 3; i++) {
+		put(f, sidecars[i], "x", i == 0 ? 0 : 1);
+		assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), -EAGAIN);
+		assert_true(strlen(f->err.text) > 0);
+		assert_int_equal(unlinkat(f->folder.fd, sidecars[i], 0), 0);
+	}
+	mount_tmpfs(&f->store, "size=18m");
+	assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), -ENOSPC);
+	assert_int_equal(mount(NULL, f->store.path, NULL, MS_REMOUNT | MS_RDONLY, "size=64m"), 0);
+	assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), -EROFS);
+	assert_int_equal(mount(NULL, f->store.path, NULL, MS_REMOUNT, "size=64m"), 0);
+	put(f, NAME, garbage, sizeof(garbage));
+	assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), -EIO);
+	assert_true(strlen(f->err.text) > 0);
+	put(f, NAME, "", 0);
+	assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), -EIO);
+	assert_int_equal(unlinkat(f->folder.fd, NAME, 0), 0);
+	assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), -ENOENT);
+	assert_int_equal(flat.fd, 1000);
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(count_entries(&f->store), 0);
+}
+
+static void test_raw_changed(void **state)
+{
+	struct fixture *f = *state;
+
+	make_database(f, "DELETE", 4096, 10000, 3000);
+	app_stop(&f->app);
+	f->app.pid = 0;
+	assert_notices(f, NAME, spool_raw);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		test(test_hot), test(test_hot_as_pinned), test(test_hot_fails),	  test(test_hot_changed),
+		test(test_raw), test(test_raw_refused),	  test(test_raw_changed),
+	};
+
+	return cmocka_run_group_tests(tests, own_mounts, NULL);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* test_tree_list.c - lists of folders, of any size and depth. */
+#include "mirror.h"
+
+static void test_databases_only(void **state)
+{
+	static const struct expected cases[] = {
+		{"db", SNAP_DATABASE},	  {"link", SNAP_DATABASE},   {"folder", SNAP_FOLDER},
+		{"db-wal", SNAP_SIDECAR}, {"plain", -ENOENT},	     {"to-plain", -ENOENT},
+		{"fifo", -ENOENT},	  {"folder/plain", -ENOENT},
+	};
+
+	(void)state;
+	put_database("src/db");
+	put_file("src/db-wal");
+	put_file("src/plain");
+	put_file("src/plain-wal");
+	make_folder("src/folder", 0755);
+	put_file("src/folder/plain");
+	make_link("db", "src/link");
+	make_link("plain", "src/to-plain");
+	assert_int_equal(mkfifo(at("src/fifo"), 0600), 0);
+	mirror(true);
+	check_looks(cases, COUNT(cases));
+	check_list("", "db/100 folder/40 link/100");
+	check_list("folder", "");
+}
+
+static void test_list(void **state)
+{
+	struct tree_list list;
+	struct stat st;
+
+	(void)state;
+	put_file("src/b");
+	put_file("src/a");
+	put_file("src/\xff");
+	assert_int_equal(mkfifo(at("src/fifo"), 0600), 0);
+	put_socket("src/sock");
+	make_folder("src/folder", 0755);
+	mirror(false);
+	check_list("", "a/100 b/100 fifo/10 folder/40 sock/140 \xff/100");
+	check_list("folder", "");
+	assert_int_equal(tree_list(tree, "none", &list, NULL), -ENOENT);
+	assert_int_equal(tree_list(tree, "a", &list, NULL), -ENOTDIR);
+	assert_int_equal(tree_list(tree, "..", &list, NULL), -EINVAL);
+	assert_int_equal(tree_list(tree, "", &list, NULL), 0);
+	assert_int_equal(stat(at("src/a"), &st), 0);
+	assert_int_equal(list.names[0].ino, st.st_ino);
+	tree_list_finish(&list);
+}
+
+static void test_large_folder(void **state)
+{
+	struct timespec start, end;
+	struct tree_list list;
+	char name[32];
+	int before = count_fds();
+
+	(void)state;
+	for (int i = 0; i < 10000; i++) {
+		snprintf(name, sizeof(name), i % 2 ? "src/%d-wal" : "src/%d", i - i % 2);
+		if (i % 4 == 0)
+			put_database(name);
+		else
+			put_file(name);
+	}
+	mirror(false);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	assert_int_equal(tree_list(tree, "", &list, NULL), 0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	assert_int_equal(list.count, 7500);
+	tree_list_finish(&list);
+	assert_in_range(end.tv_sec - start.tv_sec, 0, 1);
+	assert_int_equal(count(100000), 2500);
+	assert_int_equal(count(7), 7);
+	assert_int_equal(count_fds(), before + 1); /* the root's */
+}
+
+static void test_deep_tree(void **state)
+{
+	char path[PATH_MAX];
+	int dir = open(at("src"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	size_t len = 0;
+
+	(void)state;
+	mirror(false);
+	for (int i = 0; i < 1000; i++) {
+		int next;
+
+		assert_int_equal(mkdirat(dir, "d", 0755), 0);
+		next = openat(dir, "d", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		close(dir);
+		dir = next;
+		len += (size_t)snprintf(path + len, sizeof(path) - len, "%sd", i ? "/" : "");
+	}
+	close(dir);
+	assert_int_equal(look(path).kind, SNAP_FOLDER);
+	assert_int_equal(count(100), 0);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		test(test_databases_only),
+		test(test_list),
+		test(test_large_folder),
+		test(test_deep_tree),
+	};
+
+	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
+}
