@@ -8,11 +8,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Uploads are not taken in this version, whatever is asked for. */
 bool fuseopts_read_only(const struct options *options)
 {
-	(void)options;
-	return true;
+	return options->read_only || options->frozen;
 }
 
 /* Commas of VALUE are escaped. */

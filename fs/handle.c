@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "fault.h"
 
 void handles_init(struct handles *handles, struct snap *snap, struct nodes *nodes)
 {
@@ -61,6 +64,25 @@ static void leave(struct handles *handles, struct handle *h)
 	pthread_mutex_unlock(&handles->lock);
 }
 
+/* Passes RC on, with words for what comes without any. */
+static int explain(int rc, struct snap_err *err)
+{
+	if (rc >= 0 || !err || err->text[0])
+		return rc;
+	switch (rc) {
+	case -ENOMEM:
+		return fault_memory(err);
+	case -ENAMETOOLONG:
+		return fault(err, rc, "its path is longer than %d bytes", PATH_MAX - 1);
+	case -EXDEV:
+		return fault(err, rc, "another mount covers it, or it is no file");
+	case -EBUSY:
+		return fault(err, rc, "it changed at every try");
+	default:
+		return fault(err, rc, "%s", strerror(-rc));
+	}
+}
+
 static int open_file(struct handle *h, struct snap *snap, struct snap_err *err)
 {
 	char path[PATH_MAX];
@@ -86,7 +108,7 @@ int handle_open(struct handle **out, struct handles *handles, struct node *node,
 	int rc = -EXDEV; /* another mount's file; what is neither file nor folder the kernel opens itself */
 
 	if (!h)
-		return -ENOMEM;
+		return explain(-ENOMEM, err);
 	switch (node->kind) {
 	case SNAP_DATABASE:
 		h->kind = HANDLE_GENERATION;
@@ -107,8 +129,38 @@ int handle_open(struct handle **out, struct handles *handles, struct node *node,
 	}
 	if (rc) {
 		unmake(handles, h);
-		return rc;
+		return explain(rc, err);
 	}
+	enter(handles, h);
+	*out = h;
+	return 0;
+}
+
+int handle_open_upload(struct handle **out, struct handles *handles, struct node *node,
+		       const struct actor *who, struct snap_err *err)
+{
+	struct handle *h = make(handles, node, HANDLE_UPLOAD);
+
+	if (!h)
+		return fault_memory(err);
+	h->upload = node->upload;
+	h->who = *who;
+	upload_opened(h->upload);
+	enter(handles, h);
+	*out = h;
+	return 0;
+}
+
+int handle_open_text(struct handle **out, struct handles *handles, struct node *node, char *text,
+		     struct snap_err *err)
+{
+	struct handle *h = text ? make(handles, node, HANDLE_TEXT) : NULL;
+
+	if (!h) {
+		free(text);
+		return fault_memory(err);
+	}
+	h->text = text;
 	enter(handles, h);
 	*out = h;
 	return 0;
@@ -121,17 +173,29 @@ int handle_open_folder(struct handle **out, struct handles *handles, struct node
 	int rc;
 
 	if (!h)
-		return -ENOMEM;
+		return explain(-ENOMEM, err);
 	rc = node_path(node, NULL, path, sizeof(path));
 	if (!rc)
 		rc = snap_list_create(handles->snap, path, &h->list, err);
 	if (rc) {
 		unmake(handles, h);
-		return rc;
+		return explain(rc, err);
 	}
 	enter(handles, h);
 	*out = h;
 	return 0;
+}
+
+static ssize_t read_text(const char *text, void *buf, size_t size, uint64_t offset)
+{
+	size_t length = strlen(text);
+
+	if (offset >= length)
+		return 0;
+	if (size > length - offset)
+		size = (size_t)(length - offset);
+	memcpy(buf, text + offset, size);
+	return (ssize_t)size;
 }
 
 ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err)
@@ -141,6 +205,10 @@ ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, s
 		return snap_gen_read(h->gen, buf, size, offset, err);
 	case HANDLE_FILE:
 		return snap_file_read(h->file, buf, size, offset);
+	case HANDLE_UPLOAD:
+		return upload_read(h->upload, buf, size, offset, err);
+	case HANDLE_TEXT:
+		return read_text(h->text, buf, size, offset);
 	case HANDLE_EMPTY:
 		return 0;
 	case HANDLE_FOLDER:
@@ -161,6 +229,12 @@ void handle_close(struct handle *h, struct handles *handles)
 		break;
 	case HANDLE_FOLDER:
 		snap_list_destroy(h->list);
+		break;
+	case HANDLE_UPLOAD:
+		upload_closed(h->upload, &h->who);
+		break;
+	case HANDLE_TEXT:
+		free(h->text);
 		break;
 	case HANDLE_EMPTY:
 		break;

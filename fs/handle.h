@@ -11,11 +11,14 @@
 #include <stdatomic.h>
 
 #include "node.h"
+#include "upload.h"
 
 enum handle_kind {
 	HANDLE_GENERATION, /* a database */
 	HANDLE_FILE,	   /* a plain file */
 	HANDLE_EMPTY,	   /* a database's -wal or -shm */
+	HANDLE_UPLOAD,	   /* a file that is being written, or was */
+	HANDLE_TEXT,	   /* .sqlsnapfs/log as it was at open() */
 	HANDLE_FOLDER,
 };
 
@@ -27,7 +30,10 @@ struct handle {
 		struct snap_gen *gen;	/* opened; the reference is the node's */
 		struct snap_file *file; /* owned */
 		struct snap_list *list; /* owned */
+		struct upload *upload;	/* opened */
+		char *text;		/* owned */
 	};
+	struct actor who;   /* of an upload: who opened it */
 	atomic_bool failed; /* a read failed and was logged */
 };
 
@@ -49,10 +55,18 @@ enum handle_answer {
 
 /*
  * Opens what NODE is for reading. 0 and *OUT, owned by the caller; with MAY_WAIT false HANDLE_WOULD_WAIT
- * instead of waiting; HANDLE_MOVED with a reference in *MOVED. -errno with words in ERR.
+ * instead of waiting; HANDLE_MOVED with a reference in *MOVED. -errno with words in ERR, which is empty
+ * before, or NULL.
  */
 int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err);
+/* Opens NODE's upload, for WHO. */
+int handle_open_upload(struct handle **out, struct handles *handles, struct node *node,
+		       const struct actor *who, struct snap_err *err);
+/* A descriptor of TEXT, which is taken over, also on failure. */
+int handle_open_text(struct handle **out, struct handles *handles, struct node *node, char *text,
+		     struct snap_err *err);
+/* The same of a folder, whose entries are those of this moment. */
 int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err);
 ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 void handle_close(struct handle *h, struct handles *handles);

@@ -13,6 +13,8 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "log_ring.h"
+
 #define LINE_MAX_BYTES 2048
 
 static _Atomic int log_level = SNAP_INFO;
@@ -126,6 +128,7 @@ void log_line(enum snap_level level, const char *module, const char *format, ...
 	vsnprintf(raw, sizeof(raw), format, ap);
 	va_end(ap);
 	log_escape(text, sizeof(text), raw);
+	log_ring_add(level_word(level), module, text);
 	if (log_sink == LOG_TO_SYSLOG)
 		syslog(level_priority(level), "%s%s: %s", level_word(level), module, text);
 	else

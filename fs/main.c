@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "command.h"
 #include "daemon.h"
 #include "fault.h"
@@ -118,6 +119,9 @@ static int build(struct life *life, struct snap_err *err)
 		.wal_limit = options->wal_limit,
 		.wal_max = options->wal_max,
 		.busy_timeout_ms = (int)options->busy_timeout,
+		.check_full = options->check == CHECK_FULL,
+		.force = options->force,
+		.keep = (unsigned)options->keep,
 		.store = life->plan.store,
 		.shared_locks = options->shared_locks,
 		.databases_only = options->databases_only,
@@ -126,7 +130,7 @@ static int build(struct life *life, struct snap_err *err)
 		.event_arg = life,
 	};
 	struct fs_config fs = {
-		.read_only = fuseopts_read_only(options),
+		.read_only = fuseopts_read_only(options) || options->norestore,
 		.max_read = (unsigned)options->max_read,
 	};
 	int rc = snap_create(&life->snap, &config, err);
@@ -224,6 +228,8 @@ static int run(struct life *life, int argc, char **argv)
 			version_print(stdout);
 		return fflush(stdout) ? EXIT_FAILED : 0;
 	}
+	if (life->options.check_file)
+		return check_print(life->options.check_file, life->options.check == CHECK_FULL);
 	set_log_level(&life->options);
 	if (life->options.auto_unmount)
 		log_warn("auto_unmount: a mount is always taken down with the program, ignoring");
@@ -240,6 +246,8 @@ int main(int argc, char **argv)
 	struct life life = {.plan = {.mountpoint = MOUNTPOINT_INIT}, .command = COMMAND_INIT, .report = -1};
 	int status;
 
+	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
+		return snap_validate_child(argc, argv);
 	signal(SIGCHLD, SIG_DFL); /* a caller that ignores it would hide our children's ends from us */
 	daemon_hold_stdio();
 	options_init(&life.options);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "upload.h"
+
 static unsigned hash_id(uint64_t id)
 {
 	return (unsigned)(id % NODE_BUCKETS);
@@ -56,6 +58,7 @@ static void take_out(struct nodes *nodes, struct node *n)
 static void free_node(struct node *n)
 {
 	snap_gen_unref(n->gen);
+	upload_unref(n->upload);
 	free(n->name);
 	free(n);
 }
@@ -169,8 +172,8 @@ static struct node *make(struct node *parent, const char *name, enum snap_kind k
 	return n;
 }
 
-int node_enter(struct nodes *nodes, struct node *parent, const char *name, const struct snap_attr *attr,
-	       struct snap_gen *gen, uint64_t *id)
+static int enter(struct nodes *nodes, struct node *parent, const char *name, const struct snap_attr *attr,
+		 struct snap_gen *gen, struct upload *upload, uint64_t *id)
 {
 	uint64_t key[2] = {gen ? snap_gen_id(gen) : attr->key_dev, gen ? 0 : attr->key_ino};
 	struct node *n, *fresh;
@@ -179,6 +182,7 @@ int node_enter(struct nodes *nodes, struct node *parent, const char *name, const
 	fresh = make(parent, name, attr->kind, key, gen);
 	if (!fresh)
 		return -ENOMEM;
+	fresh->upload = upload ? upload_ref(upload) : NULL;
 	pthread_mutex_lock(&nodes->lock);
 	n = nodes->by_name[hash_name(parent, name)];
 	while (n && (n->parent != parent || n->kind != attr->kind || n->key[0] != key[0] ||
@@ -197,6 +201,18 @@ int node_enter(struct nodes *nodes, struct node *parent, const char *name, const
 	if (fresh)
 		free_node(fresh);
 	return 0;
+}
+
+int node_enter(struct nodes *nodes, struct node *parent, const char *name, const struct snap_attr *attr,
+	       struct snap_gen *gen, uint64_t *id)
+{
+	return enter(nodes, parent, name, attr, gen, NULL, id);
+}
+
+int node_enter_upload(struct nodes *nodes, struct node *parent, const char *name,
+		      const struct snap_attr *attr, struct upload *upload, uint64_t *id)
+{
+	return enter(nodes, parent, name, attr, NULL, upload, id);
 }
 
 void node_forget(struct nodes *nodes, uint64_t id, uint64_t count)

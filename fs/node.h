@@ -14,6 +14,8 @@
 
 #include "../src/sqlsnap.h"
 
+struct upload;
+
 #define NODE_ROOT 1 /* FUSE_ROOT_ID */
 #define NODE_BUCKETS 4096u
 
@@ -22,7 +24,8 @@ struct node {
 	struct node *parent; /* a reference; NULL: the root */
 	char *name;	     /* owned */
 	enum snap_kind kind;
-	struct snap_gen *gen; /* a reference; SNAP_DATABASE only */
+	struct snap_gen *gen;  /* a reference; SNAP_DATABASE only */
+	struct upload *upload; /* a reference; what is being written under this nodeid, else NULL */
 	uint64_t key[2]; /* what makes it this node and no other: the generation's id, or st_dev and st_ino */
 	/* guarded by nodes->lock */
 	uint64_t lookups; /* that the kernel has not forgotten */
@@ -52,6 +55,9 @@ void node_put(struct nodes *nodes, struct node *node); /* Accepts NULL. */
  */
 int node_enter(struct nodes *nodes, struct node *parent, const char *name, const struct snap_attr *attr,
 	       struct snap_gen *gen, uint64_t *id);
+/* The same for a file that is being written; ATTR as upload_stat() gives it. */
+int node_enter_upload(struct nodes *nodes, struct node *parent, const char *name,
+		      const struct snap_attr *attr, struct upload *upload, uint64_t *id);
 /* The kernel forgets N lookups. */
 void node_forget(struct nodes *nodes, uint64_t id, uint64_t n);
 

@@ -8,33 +8,18 @@
  * timeout of 0, for the only thing that the kernel may believe without asking is the page cache of a nodeid.
  */
 #define LOG_MODULE "ops"
-#include "fs.h"
+#include "ops_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
-#include "buffers.h"
-#include "handle.h"
 #include "log.h"
-#include "redirect.h"
+#include "log_ring.h"
 
-#define READ_NICE 10 /* added to the daemon's own */
-
-struct fs {
-	struct fs_config config;
-	struct nodes nodes;
-	struct handles handles;
-	struct redirects redirects;
-	struct buffers buffers;
-	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays
-					 until then */
-	struct fuse_session *session; /* borrowed; guarded by session_lock */
-};
+#define TEND_NS 1000000000ll
 
 int fs_create(struct fs **out, const struct fs_config *config)
 {
@@ -51,6 +36,8 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	}
 	handles_init(&fs->handles, config->snap, &fs->nodes);
 	redirects_init(&fs->redirects);
+	uploads_init(&fs->uploads, config->snap);
+	tombs_init(&fs->tombs);
 	buffers_init(&fs->buffers);
 	pthread_mutex_init(&fs->session_lock, NULL);
 	*out = fs;
@@ -61,12 +48,27 @@ void fs_destroy(struct fs *fs)
 {
 	if (!fs)
 		return;
+	uploads_abandon(&fs->uploads);
 	handles_finish(&fs->handles);
 	redirects_finish(&fs->redirects);
 	nodes_finish(&fs->nodes);
+	uploads_finish(&fs->uploads);
+	tombs_finish(&fs->tombs);
 	buffers_finish(&fs->buffers);
 	pthread_mutex_destroy(&fs->session_lock);
 	free(fs);
+}
+
+int check_writable(const struct fs *fs)
+{
+	return fs->config.read_only ? -EROFS : 0;
+}
+
+int run_later(struct fs *fs, void (*fn)(void *arg), void *arg)
+{
+	int rc = snap_defer(fs->config.snap, fn, arg);
+
+	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
 void fs_set_session(struct fs *fs, struct fuse_session *session)
@@ -87,23 +89,7 @@ void fs_drop_pages(struct fs *fs, uint64_t gen_id)
 	pthread_mutex_unlock(&fs->session_lock);
 }
 
-static struct fs *fs_of(fuse_req_t req)
-{
-	return fuse_req_userdata(req);
-}
-
-static struct handle *handle_of(const struct fuse_file_info *fi)
-{
-	return (struct handle *)(uintptr_t)fi->fh;
-}
-
-/* libfuse counts errno upwards. */
-static void reply_error(fuse_req_t req, int rc)
-{
-	fuse_reply_err(req, rc < 0 ? -rc : rc);
-}
-
-static struct stat to_stat(const struct snap_attr *a)
+struct stat attr_to_stat(const struct snap_attr *a)
 {
 	return (struct stat){.st_ino = a->ino,
 			     .st_mode = a->mode,
@@ -139,9 +125,65 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 /* ---- names --------------------------------------------------------------------------------------------- */
 
-/* What NAME in PARENT is now, with a reference to its generation if it is a database. */
-static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name, struct snap_attr *attr,
-		struct snap_gen **gen, struct snap_err *err)
+struct actor actor_of(fuse_req_t req)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	return (struct actor){.uid = ctx->uid, .gid = ctx->gid, .tid = ctx->pid};
+}
+
+/* What a name leads to: with a reference to a generation if it is a database, to an upload if it is being
+ * written. */
+struct looked {
+	struct snap_attr attr;
+	struct snap_gen *gen;
+	struct upload *upload;
+};
+
+static bool is_log(const char *path)
+{
+	return strcmp(path, CONTROL_LOG) == 0;
+}
+
+/* .sqlsnapfs/log: what the last lines of the log are now. */
+static int stat_log(struct fs *fs, struct snap_attr *attr)
+{
+	int rc = snap_lookup(fs->config.snap, CONTROL_FOLDER, attr, NULL, NULL);
+	char *text = rc ? NULL : log_recent();
+
+	if (rc)
+		return rc;
+	attr->kind = SNAP_PLAIN;
+	attr->key_dev = CONTROL_KEY;
+	attr->key_ino = attr->ino = CONTROL_KEY + 1;
+	attr->mode = S_IFREG | 0400;
+	attr->nlink = 1;
+	attr->size = text ? strlen(text) : 0;
+	attr->blocks = (attr->size + 511) / 512;
+	free(text);
+	return 0;
+}
+
+/* What the caller himself is writing under the name, or somebody under a temporary one. */
+static struct upload *find_upload(struct fs *fs, pid_t tid, uint64_t parent, const char *name)
+{
+	struct upload *u = upload_led(&fs->uploads, tid, parent, name);
+
+	return u ? u : upload_scratch(&fs->uploads, parent, name);
+}
+
+/* The caller's unfinished upload under a name that leads nowhere else. */
+static struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, const char *name)
+{
+	struct caller caller;
+
+	if (!upload_any_pending(&fs->uploads) || !caller_look(&caller, tid))
+		return NULL;
+	return upload_pending(&fs->uploads, caller.tgid, parent, name);
+}
+
+static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name, struct looked *out,
+		struct snap_err *err)
 {
 	char path[PATH_MAX];
 	int rc;
@@ -149,10 +191,42 @@ static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name,
 	rc = node_path(parent, name, path, sizeof(path));
 	if (rc)
 		return rc;
-	*gen = redirect_find(&fs->redirects, tid, parent->id, name);
-	if (*gen)
-		return snap_gen_stat_at(fs->config.snap, path, *gen, attr);
-	return snap_lookup(fs->config.snap, path, attr, gen, err);
+	if (is_log(path))
+		return stat_log(fs, &out->attr);
+	out->upload = find_upload(fs, tid, parent->id, name);
+	if (!out->upload && tomb_hides(&fs->tombs, tid, parent->id, name))
+		rc = -ENOENT;
+	if (!out->upload && rc == 0) {
+		out->gen = redirect_find(&fs->redirects, tid, parent->id, name);
+		rc = out->gen ? snap_gen_stat_at(fs->config.snap, path, out->gen, &out->attr)
+			      : snap_lookup(fs->config.snap, path, &out->attr, &out->gen, err);
+	}
+	if (rc == -ENOENT)
+		out->upload = find_pending(fs, tid, parent->id, name);
+	if (!out->upload)
+		return rc;
+	upload_stat(out->upload, &out->attr);
+	return 0;
+}
+
+static int enter(struct fs *fs, struct node *parent, const char *name, const struct looked *found,
+		 uint64_t *id)
+{
+	if (found->upload)
+		return node_enter_upload(&fs->nodes, parent, name, &found->attr, found->upload, id);
+	return node_enter(&fs->nodes, parent, name, &found->attr, found->gen, id);
+}
+
+/* Throws away uploads of which nothing is heard any more; whoever could miss the room comes by here. */
+static void tend(struct fs *fs)
+{
+	struct timespec ts;
+	int64_t now, due = atomic_load(&fs->tend_at);
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = (int64_t)ts.tv_sec * 1000000000ll + ts.tv_nsec;
+	if (now >= due && atomic_compare_exchange_strong(&fs->tend_at, &due, now + TEND_NS))
+		uploads_tend(&fs->uploads, now);
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
@@ -160,17 +234,18 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 	struct fs *fs = fs_of(req);
 	struct node *parent = node_get(&fs->nodes, parent_id);
 	struct fuse_entry_param e = {.generation = 1};
-	struct snap_gen *gen = NULL;
+	struct looked found = {.gen = NULL};
 	struct snap_err err = {{0}};
-	struct snap_attr attr;
 	uint64_t id;
 	int rc = -ESTALE;
 
+	tend(fs);
 	if (parent)
-		rc = look(fs, fuse_req_ctx(req)->pid, parent, name, &attr, &gen, &err);
+		rc = look(fs, fuse_req_ctx(req)->pid, parent, name, &found, &err);
 	if (!rc)
-		rc = node_enter(&fs->nodes, parent, name, &attr, gen, &id);
-	snap_gen_unref(gen);
+		rc = enter(fs, parent, name, &found, &id);
+	snap_gen_unref(found.gen);
+	upload_unref(found.upload);
 	node_put(&fs->nodes, parent);
 	if (rc) {
 		if (rc != -ENOENT && err.text[0])
@@ -179,7 +254,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 		return;
 	}
 	e.ino = id;
-	e.attr = to_stat(&attr);
+	e.attr = attr_to_stat(&found.attr);
 	if (fuse_reply_entry(req, &e) == -ENOENT)
 		node_forget(&fs->nodes, id, 1); /* interrupted: the kernel never learned of it */
 }
@@ -197,13 +272,18 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
-/* Attributes of NODE; of what its name leads to now unless that is something else. */
-static int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
+int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 {
 	char path[PATH_MAX];
 	int rc;
 
+	if (node->upload) {
+		upload_stat(node->upload, attr);
+		return 0;
+	}
 	rc = node_path(node, NULL, path, sizeof(path));
+	if (!rc && node->key[0] == CONTROL_KEY)
+		return stat_log(fs, attr);
 	if (node->kind == SNAP_DATABASE && !rc)
 		return snap_gen_stat_at(fs->config.snap, path, node->gen, attr);
 	if (!rc)
@@ -227,7 +307,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		reply_error(req, rc);
 		return;
 	}
-	struct stat st = to_stat(&attr);
+	struct stat st = attr_to_stat(&attr);
 
 	fuse_reply_attr(req, &st, 0);
 }
@@ -246,214 +326,6 @@ static void op_readlink(fuse_req_t req, fuse_ino_t id)
 		reply_error(req, rc);
 	else
 		fuse_reply_readlink(req, target);
-}
-
-/* ---- files --------------------------------------------------------------------------------------------- */
-
-/* An OPEN under way, perhaps on a thread that may wait. */
-struct open_job {
-	struct fs *fs;
-	fuse_req_t req;
-	struct node *node; /* a reference */
-	struct fuse_file_info fi;
-	pid_t tid;
-};
-
-/* Ends an OPEN that did not have to wait, or has waited. */
-static void finish_open(struct open_job *job, int rc, struct handle *h, struct snap_gen *moved,
-			const struct snap_err *err)
-{
-	struct fs *fs = job->fs;
-	struct node *node = job->node;
-
-	if (rc == HANDLE_MOVED) {
-		redirect_add(&fs->redirects, job->tid, node->parent->id, node->name, moved);
-		snap_gen_unref(moved);
-		rc = -ESTALE;
-	} else if (rc) {
-		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc),
-			  err->text[0] ? ": " : "", err->text);
-	} else if (node->gen && redirect_drop(&fs->redirects, job->tid, node->gen)) {
-		snap_gen_arrived(node->gen);
-	}
-	node_put(&fs->nodes, node);
-	if (rc) {
-		reply_error(job->req, rc);
-		return;
-	}
-	job->fi.fh = (uintptr_t)h;
-	job->fi.keep_cache = h->kind == HANDLE_GENERATION;
-	job->fi.noflush = 1;
-	if (fuse_reply_open(job->req, &job->fi) == -ENOENT)
-		handle_close(h, &fs->handles); /* interrupted: no RELEASE will come */
-}
-
-static void run_open(void *arg)
-{
-	struct open_job *job = arg;
-	struct snap_gen *moved = NULL;
-	struct handle *h = NULL;
-	struct snap_err err = {{0}};
-	int rc = handle_open(&h, &job->fs->handles, job->node, true, &moved, &err);
-
-	finish_open(job, rc, h, moved, &err);
-	free(job);
-}
-
-/* Hands an OPEN to a thread that may wait. */
-static void open_later(const struct open_job *job)
-{
-	struct open_job *copy = malloc(sizeof(*copy));
-	struct open_job here = *job;
-	struct snap_err err = {{0}};
-	int rc = -ENOMEM;
-
-	if (copy) {
-		*copy = *job;
-		rc = snap_defer(job->fs->config.snap, run_open, copy);
-	}
-	if (!rc)
-		return;
-	free(copy);
-	if (rc == -EAGAIN) {
-		rc = -EBUSY;
-		snprintf(err.text, sizeof(err.text), "too many others wait to be opened");
-	}
-	finish_open(&here, rc, NULL, NULL, &err);
-}
-
-static void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
-{
-	struct fs *fs = fs_of(req);
-	struct open_job job = {.fs = fs, .req = req, .fi = *fi, .tid = fuse_req_ctx(req)->pid};
-	struct snap_gen *moved = NULL;
-	struct handle *h = NULL;
-	struct snap_err err = {{0}};
-	int rc;
-
-	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC)) {
-		reply_error(req, EROFS);
-		return;
-	}
-	job.node = node_get(&fs->nodes, id);
-	if (!job.node) {
-		reply_error(req, ESTALE);
-		return;
-	}
-	rc = handle_open(&h, &fs->handles, job.node, false, &moved, &err);
-	if (rc == HANDLE_WOULD_WAIT)
-		open_later(&job);
-	else
-		finish_open(&job, rc, h, moved, &err);
-}
-
-/*
- * The thread that copies bytes out yields the processor to the applications: a backup may take longer, a
- * commit may not. On Linux a nice value is a thread's own, and libfuse's threads wait for or hold none of the
- * locks that SQLite knows for longer than it takes to drop one.
- */
-static void yield_to_applications(void)
-{
-	static _Thread_local bool yields;
-
-	if (!yields && nice(READ_NICE) == -1) {
-		/* A thread may always be nicer than it is; -1 is a nice value too. */
-	}
-	yields = true;
-}
-
-static void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
-{
-	struct fs *fs = fs_of(req);
-	struct handle *h = handle_of(fi);
-	void *buffer = buffer_get(&fs->buffers);
-	struct snap_err err = {{0}};
-	ssize_t n = -ENOMEM;
-
-	(void)id;
-	yield_to_applications();
-	if (size > BUFFER_SIZE)
-		size = BUFFER_SIZE;
-	if (buffer)
-		n = handle_read(h, buffer, size, (uint64_t)offset, &err);
-	if (n < 0 && !atomic_exchange(&h->failed, true))
-		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror((int)-n),
-			  err.text[0] ? ": " : "", err.text);
-	if (n < 0)
-		reply_error(req, (int)n);
-	else
-		fuse_reply_buf(req, buffer, (size_t)n);
-	buffer_put(&fs->buffers, buffer);
-}
-
-static void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
-{
-	(void)id;
-	handle_close(handle_of(fi), &fs_of(req)->handles);
-	fuse_reply_err(req, 0);
-}
-
-/* ---- folders ------------------------------------------------------------------------------------------- */
-
-static void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
-{
-	struct fs *fs = fs_of(req);
-	struct node *node = node_get(&fs->nodes, id);
-	struct handle *h = NULL;
-	struct snap_err err = {{0}};
-	int rc = node ? handle_open_folder(&h, &fs->handles, node, &err) : -ESTALE;
-
-	if (rc && node && err.text[0])
-		log_warn("folder \"%s\": %s", node->name, err.text);
-	node_put(&fs->nodes, node);
-	if (rc) {
-		reply_error(req, rc);
-		return;
-	}
-	fi->fh = (uintptr_t)h;
-	if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_close(h, &fs->handles);
-}
-
-/* Entry I of a folder: ".", "..", then the list's. False past the end. */
-static bool entry_at(const struct handle *h, size_t i, const char **name, struct stat *st)
-{
-	uint64_t ino = 0;
-	mode_t type = S_IFDIR;
-
-	if (i < 2)
-		*name = i == 0 ? "." : "..";
-	else if (!snap_list_get(h->list, i - 2, name, &ino, &type))
-		return false;
-	*st = (struct stat){.st_ino = ino ? ino : FUSE_ROOT_ID, .st_mode = type};
-	return true;
-}
-
-static void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
-{
-	struct fs *fs = fs_of(req);
-	const struct handle *h = handle_of(fi);
-	char *buffer = buffer_get(&fs->buffers);
-	const char *name;
-	struct stat st;
-	size_t used = 0;
-
-	(void)id;
-	if (!buffer) {
-		reply_error(req, ENOMEM);
-		return;
-	}
-	if (size > BUFFER_SIZE)
-		size = BUFFER_SIZE;
-	for (size_t i = (size_t)offset; entry_at(h, i, &name, &st); i++) {
-		size_t n = fuse_add_direntry(req, buffer + used, size - used, name, &st, (off_t)i + 1);
-
-		if (n > size - used)
-			break;
-		used += n;
-	}
-	fuse_reply_buf(req, buffer, used);
-	buffer_put(&fs->buffers, buffer);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t id)
@@ -482,4 +354,17 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.readdir = op_readdir,
 	.releasedir = op_release,
 	.statfs = op_statfs,
+	.create = op_create,
+	.write = op_write,
+	.setattr = op_setattr,
+	.fallocate = op_fallocate,
+	.flush = op_flush,
+	.fsync = op_fsync,
+	.unlink = op_unlink,
+	.rename = op_rename,
+	.mkdir = op_mkdir,
+	.rmdir = op_rmdir,
+	.symlink = op_symlink,
+	.link = op_link,
+	.mknod = op_mknod,
 };

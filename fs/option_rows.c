@@ -16,6 +16,10 @@
 	{                                                                                             \
 		.name = n, .alias = a, .kind = OPTION_SWITCH, .offset = AT(f), .set = true, .help = h \
 	}
+#define ARGUMENT(n, v, f, h)                                                               \
+	{                                                                                  \
+		.name = n, .value = v, .kind = OPTION_ARGUMENT, .offset = AT(f), .help = h \
+	}
 #define FLAG(n, f, h)                                                                   \
 	{                                                                               \
 		.name = n, .kind = OPTION_FLAG, .offset = AT(f), .set = true, .help = h \
@@ -53,6 +57,7 @@ const struct option_row option_rows[] = {
 	SWITCH("-d", NULL, debug, "the same, with every request in the log"),
 	SWITCH("-h", "--help", help, "print this"),
 	SWITCH("-V", "--version", version, "print the versions"),
+	ARGUMENT("--check", "FILE", check_file, "say whether FILE could be restored, and why not"),
 
 	STRING("store", "DIR", store, "folder for what a slow reader needs kept, and for kept snapshots"),
 	NUMBER("wal_limit", "SIZE", OPTION_SIZE, wal_limit, 64 * KIB, TIB,

@@ -35,6 +35,7 @@ void options_finish(struct options *options)
 	}
 	free(options->sources);
 	free(options->mountpoint);
+	free(options->check_file);
 	free(options->store);
 	free(options->fsname);
 	free(options->fuse);
@@ -173,7 +174,7 @@ static bool row_matches(const struct option_row *row, const char *word, size_t l
 {
 	size_t own = strlen(row->name);
 
-	if (row->kind == OPTION_SWITCH)
+	if (row->kind == OPTION_SWITCH || row->kind == OPTION_ARGUMENT)
 		return false;
 	if (row->kind == OPTION_IGNORED && row->name[own - 1] == '*')
 		return strncmp(row->name, word, own - 1) == 0;
@@ -200,6 +201,7 @@ static int row_apply(const struct option_row *row, struct options *options, cons
 	case OPTION_WORD:
 		return set_word(row, field, value, err);
 	case OPTION_STRING:
+	case OPTION_ARGUMENT:
 		return set_string(field, value, err);
 	case OPTION_FUSE:
 		return fuse_opt_add_opt_escaped(&options->fuse, word) ? fault_memory(err) : 0;
@@ -273,7 +275,7 @@ static int parse_list(struct options *options, const char *list, struct snap_err
 static const struct option_row *find_switch(const char *name, size_t length)
 {
 	for (const struct option_row *row = option_rows; row->name; row++) {
-		if (row->kind != OPTION_SWITCH)
+		if (row->kind != OPTION_SWITCH && row->kind != OPTION_ARGUMENT)
 			continue;
 		if (strlen(row->name) == length && strncmp(row->name, name, length) == 0)
 			return row;
@@ -283,18 +285,32 @@ static const struct option_row *find_switch(const char *name, size_t length)
 	return NULL;
 }
 
+/* "--help", "--check FILE", "--check=FILE". Moves *I over a value of its own. */
+static int parse_long(struct options *options, char **argv, int *i, struct snap_err *err)
+{
+	const char *arg = argv[*i];
+	size_t length = strcspn(arg, "=");
+	const struct option_row *row = find_switch(arg, length);
+	const char *value;
+
+	if (!row || (row->kind == OPTION_SWITCH && arg[length]))
+		return fault(err, -EINVAL, "unknown option: %s", arg);
+	if (row->kind == OPTION_SWITCH)
+		return row_apply(row, options, arg, NULL, err);
+	value = arg[length] ? arg + length + 1 : argv[++*i];
+	if (!value || !*value)
+		return fault(err, -EINVAL, "%s needs a %s", row->name, row->value);
+	return row_apply(row, options, arg, value, err);
+}
+
 /* An argument that begins with a dash: "-f", "-fd", "--help", "-fo LIST", "-oLIST". Moves *I over a LIST of
  * its own. */
 static int parse_dashed(struct options *options, char **argv, int *i, struct snap_err *err)
 {
 	const char *arg = argv[*i];
 
-	if (arg[1] == '-') {
-		const struct option_row *row = find_switch(arg, strlen(arg));
-
-		return row ? row_apply(row, options, arg, NULL, err)
-			   : fault(err, -EINVAL, "unknown option: %s", arg);
-	}
+	if (arg[1] == '-')
+		return parse_long(options, argv, i, err);
 	for (const char *c = arg + 1; *c; c++) {
 		const char name[] = {'-', *c, '\0'};
 		const struct option_row *row = find_switch(name, 2);
@@ -390,6 +406,9 @@ static int parse_args(struct options *options, int argc, char **argv, char **pos
 	}
 	if (rc < 0 || options->help || options->version)
 		return rc;
+	if (options->check_file)
+		return count || options->command ? fault(err, -EINVAL, "--check takes one FILE and no mount")
+						 : 0;
 	rc = take_positionals(options, positionals, count, err);
 	if (rc < 0)
 		return rc;

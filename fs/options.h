@@ -32,6 +32,7 @@ struct options {
 	size_t source_count;
 	char *mountpoint; /* owned; as it was given */
 	char **command;	  /* borrowed from argv, NULL-terminated; NULL: none */
+	char *check_file; /* owned; --check: nothing else is set then but CHECK; NULL: none */
 
 	char *store;	       /* owned; NULL: the default */
 	uint64_t wal_limit;    /* bytes */
@@ -53,6 +54,7 @@ struct options {
 
 enum option_kind {
 	OPTION_SWITCH,	/* -x: sets a bool */
+	OPTION_ARGUMENT, /* --x VALUE or --x=VALUE: a string */
 	OPTION_FLAG,	/* sets a bool to SET */
 	OPTION_SIZE,	/* bytes, with K, M, G or T behind it */
 	OPTION_SECONDS, /* decimal; stored in milliseconds */

@@ -145,6 +145,7 @@ static int resolve_sources(struct plan *plan, const struct options *options, str
 	int rc = 0;
 
 	plan->implied = !options->source_count;
+	plan->restores = !options->read_only && !options->frozen && !options->norestore;
 	plan->sources = calloc(count, sizeof(*plan->sources));
 	if (!plan->sources)
 		return fault_memory(err);
@@ -299,16 +300,17 @@ int plan_make(struct plan *plan, const struct options *options, struct snap_err 
 
 void plan_describe(const struct plan *plan, size_t databases, char *out, size_t size)
 {
+	const char *mode = plan->restores ? "restore by writing is on" : "reading only";
 	char number[48] = "";
 
 	if (databases != PLAN_UNCOUNTED)
 		snprintf(number, sizeof(number), "%zu database%s, ", databases, databases == 1 ? "" : "s");
 	if (plan->count == 1)
-		snprintf(out, size, "%s on %s: %sreading only", plan->sources[0].path, plan->mountpoint.path,
-			 number);
+		snprintf(out, size, "%s on %s: %s%s", plan->sources[0].path, plan->mountpoint.path, number,
+			 mode);
 	else
-		snprintf(out, size, "%zu sources on %s: %sreading only", plan->count, plan->mountpoint.path,
-			 number);
+		snprintf(out, size, "%zu sources on %s: %s%s", plan->count, plan->mountpoint.path, number,
+			 mode);
 }
 
 const char *plan_fsname(const struct plan *plan, const struct options *options)

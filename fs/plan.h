@@ -21,8 +21,9 @@ struct plan {
 	struct plan_source *sources; /* owned; databases, or one folder */
 	size_t count;
 	bool folder;
-	bool implied; /* the current directory, named by nobody */
-	char *store;  /* owned; absolute; NULL: the default */
+	bool implied;  /* the current directory, named by nobody */
+	bool restores; /* uploads are taken */
+	char *store;   /* owned; absolute; NULL: the default */
 	struct mountpoint mountpoint;
 };
 
@@ -31,7 +32,7 @@ int plan_make(struct plan *plan, const struct options *options, struct snap_err 
 void plan_finish(struct plan *plan);
 
 #define PLAN_UNCOUNTED SIZE_MAX
-/* "/srv/app on /mnt/snap: 2 databases, reading only", cut to SIZE bytes. */
+/* "/srv/app on /mnt/snap: 2 databases, restore by writing is on", cut to SIZE bytes. */
 void plan_describe(const struct plan *plan, size_t databases, char *out, size_t size);
 
 /* What the table of mounts shows as the source; borrowed. */

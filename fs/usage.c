@@ -14,6 +14,8 @@ static void print_row(FILE *to, const struct option_row *row)
 	if (row->kind == OPTION_SWITCH)
 		snprintf(left, sizeof(left), "%s%s%s", row->name, row->alias ? ", " : "",
 			 row->alias ? row->alias : "");
+	else if (row->kind == OPTION_ARGUMENT)
+		snprintf(left, sizeof(left), "%s %s", row->name, row->value);
 	else
 		snprintf(left, sizeof(left), "-o %s%s%s", row->name, row->value ? "=" : "",
 			 row->value ? row->value : "");
@@ -23,6 +25,7 @@ static void print_row(FILE *to, const struct option_row *row)
 void usage_print(FILE *to)
 {
 	fputs("usage: sqlsnapfs [options] [SOURCE...] MOUNTPOINT [-- COMMAND...]\n"
+	      "       sqlsnapfs [-o check=full] --check FILE\n"
 	      "\n"
 	      "Shows SQLite databases so that each file that is opened is one committed point in time.\n"
 	      "SOURCE is a database, NAME=PATH for a database under another name, or one folder; without "

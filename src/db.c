@@ -54,6 +54,8 @@ static int open_handle(struct db *db, const char *path, enum db_kind kind, struc
 	static const int modes[] = {
 		[DB_READER] = SQLITE_OPEN_READONLY,
 		[DB_CLOSER] = SQLITE_OPEN_READWRITE,
+		[DB_RESTORER] = SQLITE_OPEN_READWRITE,
+		[DB_STAGED] = SQLITE_OPEN_READONLY,
 		[DB_PRIVATE] = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
 	};
 	int flags = modes[kind] | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
@@ -68,6 +70,13 @@ static int open_handle(struct db *db, const char *path, enum db_kind kind, struc
 	return 0;
 }
 
+static const enum vfs_policy policies[] = {
+	[DB_READER] = VFS_READER,
+	[DB_CLOSER] = VFS_CLOSER,
+	[DB_RESTORER] = VFS_RESTORER,
+	[DB_STAGED] = VFS_STAGED,
+};
+
 int db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struct snap_err *err)
 {
 	autofree char *path = NULL;
@@ -81,7 +90,7 @@ int db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struc
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	if (kind != DB_PRIVATE) {
-		rc = vfs_create(&opened.vfs, kind == DB_CLOSER ? VFS_CLOSER : VFS_READER);
+		rc = vfs_create(&opened.vfs, policies[kind]);
 		if (rc < 0)
 			return err_set(err, rc, "no SQLite VFS: %s", strerror(-rc));
 	}

@@ -217,7 +217,7 @@ static void account_pin(struct live *live, const struct wal_header *start, int64
 	    (live->has_base_salt ? memcmp(live->base_salt, start->salt, sizeof(start->salt)) != 0
 				 : live->pins == 0)) {
 		live->has_base = true;
-		live->allowance = 0;
+		live->allowance = live->forgiven = 0;
 		live->has_base_salt = start->max_frame > 0;
 		live->base_frame = start->max_frame;
 		memcpy(live->base_salt, start->salt, sizeof(live->base_salt));
@@ -262,6 +262,7 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 {
 	struct conn *c;
 	struct stat st;
+	bool opened;
 	int rc = 0;
 
 	pthread_mutex_lock(&live->lock);
@@ -269,14 +270,18 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 	if (c)
 		live->idle = c->next;
 	pthread_mutex_unlock(&live->lock);
-	if (!c)
+	opened = !c;
+	if (opened)
 		c = conn_open(live, &rc, err);
 	if (!c)
 		return rc;
 	if (!same_inode(live, &st)) {
-		/* It may have been opened by name just now: bytes of two files must never meet in one image.
-		 */
-		give_back(live, c);
+		/* If it was opened by name just now it is another file's, and may not be kept for a time when
+		 * the name leads back: bytes of two files must never meet in one image. */
+		if (opened)
+			conn_close(c);
+		else
+			give_back(live, c);
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	}
 	rc = pin_begin(&c->db, deadline, err);
@@ -374,6 +379,18 @@ void live_allow(struct live *live, uint64_t limit)
 	lock_scope(&live->lock);
 	while (live->allowance + limit <= held)
 		live->allowance += limit;
+}
+
+void live_forgive(struct live *live, uint64_t bytes)
+{
+	lock_scope(&live->lock);
+	live->forgiven += bytes;
+}
+
+uint64_t live_forgiven(struct live *live)
+{
+	lock_scope(&live->lock);
+	return live->forgiven;
 }
 
 /* Who holds what on the -shm; false when that cannot be told. */

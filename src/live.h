@@ -53,6 +53,7 @@ struct live {
 	uint8_t base_salt[8];
 	uint32_t base_frame; /* max_frame when that pin began */
 	uint64_t allowance;  /* bytes beyond the limit, because a gap was waited for in vain */
+	uint64_t forgiven;   /* bytes that a restore wrote since then */
 
 	pthread_mutex_t clone_lock;
 	struct rawfd clone; /* a descriptor for FICLONE, opened once; guarded by clone_lock */
@@ -99,6 +100,10 @@ uint64_t live_held_back(struct live *live);
 bool live_is_full(struct live *live, uint64_t limit);
 /* Gives up waiting for the gap: LIMIT bytes more may be held back until there is one. */
 void live_allow(struct live *live, uint64_t limit);
+
+/* A restore is about to write BYTES of WAL: that much more is nobody's fault, as far as ending pins goes. */
+void live_forgive(struct live *live, uint64_t bytes);
+uint64_t live_forgiven(struct live *live);
 
 /* Looks at who else is connected, for the close that is to come; true when another process waits for readers
  * to go. Costs a read of /proc/locks. */

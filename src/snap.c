@@ -10,15 +10,9 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "keep.h"
 #include "shmguard.h"
-#include "sources.h"
-#include "tree.h"
-
-struct snap {
-	struct core core;
-	struct tree *tree;
-	bool has_mountpoint;
-};
+#include "snap_private.h"
 
 struct snap_file {
 	struct snap *snap;
@@ -78,6 +72,8 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 		err_set(err, rc, "out of memory");
 	else
 		rc = store_create(&snap->core.store, config->store, err);
+	if (!rc && kept_tree_create(&snap->kept, snap->core.store, snap->core.raw))
+		rc = err_set(err, -ENOMEM, "out of memory");
 	if (rc)
 		snap_destroy(snap);
 	else
@@ -89,7 +85,12 @@ int snap_add_folder(struct snap *snap, const char *path, struct snap_err *err)
 {
 	int rc = snap->core.config.shared_locks ? 0 : place_locks_shared(path, err);
 
-	return rc ? rc : tree_set_folder(snap->tree, path, err);
+	if (!rc)
+		rc = tree_set_folder(snap->tree, path, err);
+	if (rc)
+		return rc;
+	rc = kept_tree_set_folder(snap->kept, path);
+	return rc ? err_set(err, rc, "cannot open the folder \"%s\": %s", path, strerror(-rc)) : 0;
 }
 
 int snap_add_file(struct snap *snap, const char *name, const char *path, struct snap_err *err)
@@ -99,6 +100,11 @@ int snap_add_file(struct snap *snap, const char *name, const char *path, struct 
 
 	if (!rc && !snap->core.config.shared_locks)
 		rc = place_locks_shared(path, err);
+	if (!rc) {
+		rc = kept_tree_add_file(snap->kept, name, path);
+		if (rc)
+			err_set(err, rc, "\"%s\": %s", path, strerror(-rc));
+	}
 	if (!rc && tree_look(snap->tree, name, &found, NULL) == 0 && !found.has_header)
 		core_event(&snap->core, SNAP_WARNING, "\"%s\" is %s; it is mounted to be restored", path,
 			   found.attr.size ? "not an SQLite database" : "empty");
@@ -114,6 +120,16 @@ int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *er
 	return rc;
 }
 
+/* What daemons left in the store that were killed: nothing waits for it to be gone. */
+static void clean_store(void *arg)
+{
+	struct snap *snap = arg;
+	struct snap_err err;
+
+	if (keep_clean(snap->core.store, &err))
+		core_event(&snap->core, SNAP_WARNING, "%s", err.text);
+}
+
 int snap_start(struct snap *snap, struct snap_err *err)
 {
 	int rc = shmguard_install();
@@ -124,6 +140,8 @@ int snap_start(struct snap *snap, struct snap_err *err)
 	if (rc)
 		return err_set(err, rc, "cannot examine the mount: %s", strerror(-rc));
 	rc = sources_start(snap->core.sources);
+	if (!rc)
+		rc = work_submit(snap->core.work, clean_store, snap);
 	return rc ? err_set(err, rc, "cannot start a thread: %s", strerror(-rc)) : 0;
 }
 
@@ -141,6 +159,7 @@ void snap_destroy(struct snap *snap)
 	sources_destroy(snap->core.sources);
 	work_destroy(snap->core.work);
 	tree_destroy(snap->tree);
+	kept_tree_destroy(snap->kept);
 	store_destroy(snap->core.store);
 	rawfd_table_destroy(snap->core.raw);
 	foldertimes_destroy(snap->core.folders);
@@ -166,6 +185,17 @@ int snap_count_databases(struct snap *snap, size_t *databases, size_t limit)
 
 /* ---- the tree ------------------------------------------------------------------------------------------ */
 
+static int look_kept(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_err *err)
+{
+	int rc = kept_tree_look(snap->kept, path, attr);
+
+	if (rc == -EMFILE || rc == -ENFILE) {
+		core_shed(&snap->core);
+		rc = kept_tree_look(snap->kept, path, attr);
+	}
+	return rc ? err_set(err, rc, "%s", strerror(-rc)) : 0;
+}
+
 int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
 		struct snap_err *err)
 {
@@ -174,8 +204,11 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 	struct source *source;
 	struct snap_gen *got;
 	int64_t seen = realtime_ns();
-	int rc = tree_look(snap->tree, path, &found, err);
+	int rc;
 
+	if (kept_tree_has(path))
+		return look_kept(snap, path, attr, err);
+	rc = tree_look(snap->tree, path, &found, err);
 	if (rc == -EMFILE || rc == -ENFILE) {
 		core_shed(&snap->core);
 		rc = tree_look(snap->tree, path, &found, err);
@@ -222,6 +255,19 @@ int snap_gen_stat_at(struct snap *snap, const char *path, struct snap_gen *gen, 
 	return 0;
 }
 
+/* An entry of the source that our folder stands in front of. */
+static void hide_kept(struct tree_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (!kept_tree_has(list->names[i].name))
+			continue;
+		free(list->names[i].name);
+		memmove(&list->names[i], &list->names[i + 1], (list->count - i - 1) * sizeof(list->names[0]));
+		list->count--;
+		return;
+	}
+}
+
 int snap_list_create(struct snap *snap, const char *path, struct snap_list **out, struct snap_err *err)
 {
 	autofree struct snap_list *l = calloc(1, sizeof(*l));
@@ -229,7 +275,15 @@ int snap_list_create(struct snap *snap, const char *path, struct snap_list **out
 
 	if (!l)
 		return err_set(err, -ENOMEM, "out of memory");
-	rc = tree_list(snap->tree, path, &l->list, err);
+	if (kept_tree_has(path)) {
+		rc = kept_tree_list(snap->kept, path, &l->list);
+		if (rc)
+			err_set(err, rc, "%s", strerror(-rc));
+	} else {
+		rc = tree_list(snap->tree, path, &l->list, err);
+	}
+	if (!rc && !path[0])
+		hide_kept(&l->list);
 	if (!rc)
 		*out = steal_ptr(&l);
 	return rc;
@@ -255,7 +309,7 @@ bool snap_list_get(const struct snap_list *l, size_t i, const char **name, uint6
 
 int snap_readlink(struct snap *snap, const char *path, char *target, size_t size)
 {
-	return tree_readlink(snap->tree, path, target, size);
+	return kept_tree_has(path) ? -EINVAL : tree_readlink(snap->tree, path, target, size);
 }
 
 int snap_statvfs(struct snap *snap, struct statvfs *out)
@@ -272,7 +326,8 @@ int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64
 	if (!f)
 		return err_set(err, -ENOMEM, "out of memory");
 	f->snap = snap;
-	rc = tree_open_plain(snap->tree, path, key_dev, key_ino, &f->raw);
+	rc = kept_tree_has(path) ? kept_tree_open(snap->kept, path, key_dev, key_ino, &f->raw)
+				 : tree_open_plain(snap->tree, path, key_dev, key_ino, &f->raw);
 	if (rc)
 		return err_set(err, rc, "%s", strerror(-rc));
 	*out = steal_ptr(&f);
@@ -290,4 +345,9 @@ void snap_file_close(struct snap_file *f)
 {
 	rawfd_close(f->snap->core.raw, &f->raw);
 	free(f);
+}
+
+int snap_kept_drop(struct snap *snap, const char *name, struct snap_err *err)
+{
+	return kept_tree_drop(snap->kept, name, err);
 }

@@ -129,6 +129,11 @@ struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen)
 	if (old == gen)
 		return NULL;
 	s->current = snap_gen_ref(gen);
+	if (old && old->uploaded && old->image) {
+		/* From now on it goes the way of all others. */
+		list_append(&s->gens, &old->link);
+		core_wake(s->core);
+	}
 	return old;
 }
 
@@ -220,6 +225,13 @@ struct live *source_live(struct source *s, uint64_t dev, uint64_t ino)
 	return live;
 }
 
+bool source_shows(const struct snap_gen *gen, const struct sample *sample)
+{
+	if (gen->bound && !version_equal(&gen->version, &sample->version))
+		return false;
+	return gen->uploaded ? gen->image != NULL : gen->size == sample->size;
+}
+
 /* Ends a look: the generation that a reader who opens now may expect. */
 static int settle(struct source *s, const struct sample *sample, struct snap_gen **gen)
 {
@@ -228,8 +240,7 @@ static int settle(struct source *s, const struct sample *sample, struct snap_gen
 
 	pthread_mutex_lock(&s->lock);
 	cur = s->current;
-	if (!cur || cur->size != sample->size ||
-	    (cur->bound && !version_equal(&cur->version, &sample->version))) {
+	if (!cur || !source_shows(cur, sample)) {
 		cur = source_new_gen(s, sample);
 		if (cur) {
 			old = source_set_current(s, cur);
@@ -315,6 +326,7 @@ int source_look(struct source *s, const struct tree_found *found, int64_t seen_n
 
 	source_sample_stat(s, &sample, a->key_dev, a->key_ino, a->size, a->mtime, a->ctime, seen_ns);
 	sample_content(s, found, &sample);
+	source_await_commit(s, &sample.version, SOURCE_LOOK_NS);
 	rc = settle(s, &sample, gen);
 	if (rc)
 		return rc;
@@ -340,7 +352,7 @@ struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t 
 {
 	int64_t since;
 
-	if (!gen->image || gen->opens > 0 || gen->hold_until > now)
+	if (!gen->image || gen->opens > 0 || gen->hold_until > now || (gen->uploaded && s->current == gen))
 		return NULL;
 	/* A spool holds nothing back, and making it again would cost a copy: it lingers. */
 	if (gen->hold_until == 0 && !image_is_pinned(gen->image, &since) && !image_is_dead(gen->image) &&
@@ -417,7 +429,7 @@ bool source_is_unused(struct source *s)
 	lock_scope(&s->lock);
 	return !s->live && !s->seen_dirty && list_empty(&s->gens) &&
 	       atomic_load(&s->refs) == 1 + (s->current != NULL) &&
-	       (!s->current || atomic_load(&s->current->refs) == 1);
+	       (!s->current || (atomic_load(&s->current->refs) == 1 && !s->current->uploaded));
 }
 
 void source_shutdown(struct source *s)

@@ -6,6 +6,7 @@
  * source_bind.c     opening: binding a generation to bytes
  * source_connect.c  what opening waits for: a connection, and the gap of the WAL
  * source_tend.c     what must be done in time: bounds of the WAL, holds, closing what is idle
+ * source_restore.c  what a restore changes: the generation that shows the bytes that were uploaded
  *
  * What must stay true:
  *  - a generation's size never changes; its version and bytes never change once it is bound.
@@ -46,6 +47,9 @@ struct source {
 	bool awaited;	 /* at the last round another process was waiting for readers to go */
 	bool draining;	 /* pins are being spooled: no new ones */
 	bool ending;
+	bool restoring;	     /* a restore is under way: others wait for their turn */
+	bool committing;     /* it may have committed what no generation shows yet */
+	struct version base; /* committing: what was there before, as long as it has not */
 	bool no_clone;		/* the file system cannot clone: learned by trying */
 	int64_t no_spool_until; /* CLOCK_MONOTONIC; spooling failed: not again before that */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
@@ -66,6 +70,8 @@ struct snap_gen {
 	/* guarded by source->lock */
 	struct list link; /* source->gens */
 	bool bound;
+	bool uploaded; /* constant; its image is what was uploaded, not what the database file holds: no other
+			  will do, and it stays as long as this is the current generation */
 	struct version version; /* of the content; unbound: of the last look */
 	int64_t mtime_ns;
 	int opens;
@@ -133,6 +139,42 @@ struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen);
 /* Takes the generation's image away if nobody needs it; the caller drops it by image_unref() after unlocking.
  * Lock held. */
 struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t now);
+
+/* Whether GEN shows what was seen as SAMPLE. Lock held. */
+bool source_shows(const struct snap_gen *gen, const struct sample *sample);
+
+/* ---- restores: source_restore.c ---- */
+
+/* One at a time: waits for the others, asking CANCELLED (may be NULL) now and then. -ECANCELED. Keeps the
+ * source connected. */
+int source_restore_begin(struct source *s, bool (*cancelled)(void *arg), void *arg);
+void source_restore_end(struct source *s);
+
+/* stat(2) of database and -wal, and the live header by LIVE (NULL: not connected). 0, WAL_TORN, -errno. */
+int source_sample_now(struct source *s, struct live *live, struct sample *sample);
+
+/* From here to source_commit_over() looks and opens that see another version than BASE wait a moment. */
+void source_commit_expected(struct source *s, const struct version *base);
+void source_commit_over(struct source *s);
+/* The waiting, for WAIT_NS at most, of one who saw SEEN. Under no lock. */
+void source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns);
+
+/* A generation of the SIZE bytes of FD, which it takes over, also on failure; not to be seen yet. MTIME_NS 0:
+ * now. *OUT is a reference. -ENOMEM */
+int source_upload_create(struct source *s, int fd, uint64_t size, uint32_t page_size, int64_t mtime_ns,
+			 struct snap_gen **out);
+/* Makes GEN the current generation: what it shows is VERSION. */
+void source_upload_publish(struct source *s, struct snap_gen *gen, const struct version *version);
+/* A current generation that was uploaded and shows FROM, told by its wal-index header, shows TO from now on:
+ * the caller knows that nothing was committed in between, not even by another incarnation. */
+void source_upload_moved(struct source *s, const struct version *from, const struct version *to);
+/* Whether the current generation is one that was uploaded and shows VERSION. */
+bool source_upload_is(struct source *s, const struct version *version);
+/* Looks once more at a current generation that was uploaded: with later times its version is known again when
+ * the connection has gone. */
+void source_upload_refresh(struct source *s, struct live *live);
+/* Gives up the bytes that were uploaded, for their room; open readers keep them. */
+void source_upload_forget(struct source *s);
 
 void source_disconnect(struct source *s); /* lets the incarnation go */
 /* Kills every image that is pinned: on a file that was replaced, and whose -shm is in the way. */

@@ -260,10 +260,9 @@ static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const s
 {
 	struct snap_gen *cur = s->current;
 
-	if (cur && cur->bound && cur->size == b->sample.size &&
-	    version_equal(&cur->version, &b->sample.version))
+	if (cur && cur->bound && source_shows(cur, &b->sample))
 		return snap_gen_ref(cur);
-	if (gen->size == b->sample.size) {
+	if (gen->size == b->sample.size && !gen->uploaded) {
 		if (gen->bound && version_equal(&gen->version, &b->sample.version))
 			return snap_gen_ref(gen);
 		if (!gen->bound) {
@@ -284,6 +283,7 @@ static int adopt(struct source *s, struct snap_gen *gen, struct binding *b, stru
 	struct snap_gen *target, *old = NULL;
 	struct image *drop = b->image;
 
+	source_await_commit(s, &b->sample.version, SOURCE_WAIT_NS);
 	pthread_mutex_lock(&s->lock);
 	if (!image_covers(b->image, b->max_frame)) {
 		/* It was spooled, or lost, since the binding was made. */
@@ -295,7 +295,8 @@ static int adopt(struct source *s, struct snap_gen *gen, struct binding *b, stru
 	if (target) {
 		drop = attach(s, target, b);
 		old = source_set_current(s, target);
-		if (!s->has_seen || !version_equal(&s->seen.version, &target->version)) {
+		if (!target->uploaded &&
+		    (!s->has_seen || !version_equal(&s->seen.version, &target->version))) {
 			s->seen =
 				(struct store_seen){.version = target->version, .mtime_ns = target->mtime_ns};
 			s->has_seen = s->seen_dirty = true;

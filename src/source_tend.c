@@ -266,7 +266,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		return;
 	if (held >= s->core->config.wal_limit / 2)
 		atomic_store(&s->core->hurry, true);
-	if (held >= s->core->config.wal_max)
+	if (held >= s->core->config.wal_max + live_forgiven(live))
 		kill_oldest(s, held);
 	else if (draining || !may_spool)
 		return;
@@ -350,8 +350,10 @@ bool source_tend(struct source *s, int64_t now)
 	pthread_mutex_unlock(&s->lock);
 	if (live && live_is_lost(live))
 		source_lose(s, live);
-	else if (live)
+	else if (live) {
 		tell_stale(s, live);
+		source_upload_refresh(s, live);
+	}
 	if (live && !idle && !live_is_lost(live))
 		tend_wal(s, live, now);
 	live_unref(live);

@@ -133,22 +133,22 @@ static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint
 	return 0;
 }
 
-/* A clone of the whole database file in its own folder; -1 where that cannot be had. What a checkpoint is
- * writing at this moment does not matter to a pin: its frames cover those pages. */
-static int clone_db(struct live *live)
+bool spool_clone_into(struct live *live, int fd)
 {
-	autoclose int fd = -1;
-
 	lock_scope(&live->clone_lock);
 	if (live->clone.fd < 0 && rawfd_open(live->core->raw, live->dirfd, live->name, RESOLVE_NO_SYMLINKS,
 					     &live->clone, NULL) != 0)
-		return -1;
-	if (live->clone.dev != live->dev || live->clone.ino != live->ino)
-		return -1;
-	fd = openat(live->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0 || ioctl(fd, FICLONE, live->clone.fd))
-		return -1;
-	return steal_fd(&fd);
+		return false;
+	return live->clone.dev == live->dev && live->clone.ino == live->ino &&
+	       ioctl(fd, FICLONE, live->clone.fd) == 0;
+}
+
+/* A clone of the whole database file in its own folder; -1 where that cannot be had. */
+static int clone_db(struct live *live)
+{
+	autoclose int fd = openat(live->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	return fd >= 0 && spool_clone_into(live, fd) ? steal_fd(&fd) : -1;
 }
 
 int spool_pinned(struct spool *out, struct conn *conn, const struct spool_order *order, struct snap_err *err)

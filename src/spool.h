@@ -41,6 +41,10 @@ struct spool_order {
  * SPOOL_INIT. */
 int spool_pinned(struct spool *out, struct conn *conn, const struct spool_order *order, struct snap_err *err);
 
+/* Makes the empty file FD share the blocks of the whole database file; false where that cannot be had. What a
+ * checkpoint is writing at this moment does not matter to a pin: its frames cover those pages. */
+bool spool_clone_into(struct live *live, int fd);
+
 /* A whole database in one file, and what was known of the live one while its content was this. */
 struct spool_flat {
 	int fd;	       /* owned by the caller */

@@ -46,6 +46,9 @@ struct snap_config {
 	uint64_t wal_limit;  /* bytes of WAL that pins may hold back before a source drains */
 	uint64_t wal_max;    /* bytes of WAL at which the oldest generations end with EIO */
 	int busy_timeout_ms; /* how long a restore waits for the live database's lock */
+	bool check_full;     /* uploads pass integrity_check instead of quick_check */
+	bool force;	     /* restores that look like a mistake are accepted */
+	unsigned keep;	     /* snapshots of what restores replaced, for each database; 0: none is made */
 	const char *store;   /* folder for spools and remembered times; NULL: the default of store.h */
 	bool shared_locks;   /* accept file systems whose locks other machines do not see */
 	bool databases_only; /* a folder shows its databases and the folders above them, nothing else */
@@ -162,6 +165,18 @@ void snap_file_close(struct snap_file *file);
 /* Of the file system below the tree (a folder), or of the first database. */
 int snap_statvfs(struct snap *snap, struct statvfs *out);
 
+/* ---- kept snapshots ------------------------------------------------------------------------------------ */
+/*
+ * Below ".sqlsnapfs/snapshots" stand the kept snapshots of the tree's databases, each a folder by its name
+ * that holds them where they stand in the tree: plain files with the owner, mode and times of when they were
+ * kept. ".sqlsnapfs" is not listed, and hides an entry of the tree that has this name.
+ */
+
+/* Drops the snapshot NAME of every database of the tree; who has a file of it open goes on reading. -ENOENT:
+ * there is none. On failure some of its databases may be left. May take as long as removing large files does.
+ */
+int snap_kept_drop(struct snap *snap, const char *name, struct snap_err *err);
+
 /* ---- generations --------------------------------------------------------------------------------------- */
 
 /* A generation lives as long as somebody holds a reference; its bytes only while somebody has it open. */
@@ -207,5 +222,123 @@ void snap_gen_arrived(struct snap_gen *gen);
 ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 
 void snap_gen_close(struct snap_gen *gen);
+
+/* ---- writing ------------------------------------------------------------------------------------------- */
+/*
+ * An upload is a file that somebody writes. It becomes a restore when it is whole and is handed to
+ * snap_upload_restore(); before that nothing of it reaches a live database, and it leaves nothing behind.
+ */
+struct snap_upload;
+
+enum snap_name {
+	SNAP_NAME_DATABASE =
+		1,	   /* what is written there is a restore: a database stands there, or stood there */
+	SNAP_NAME_SCRATCH, /* a temporary name, as tools make them before they rename */
+	SNAP_NAME_SIDECAR, /* -wal, -shm or -journal of a database: never */
+	SNAP_NAME_TAKEN,   /* something else stands there, which is read-only here */
+	SNAP_NAME_OTHER,   /* nothing stands there and it is no database's name */
+};
+
+/* What writing to PATH would be: an enum snap_name; -errno. With SNAP_NAME_OTHER and SNAP_NAME_SIDECAR ERR
+ * says what can be written instead. */
+int snap_name_kind(struct snap *snap, const char *path, struct snap_err *err);
+
+enum snap_upload_state {
+	SNAP_UPLOAD_UNTOUCHED,	/* neither written nor cut */
+	SNAP_UPLOAD_EMPTY,	/* 0 bytes */
+	SNAP_UPLOAD_INCOMPLETE, /* parts were never written, or its header says that it is longer */
+	SNAP_UPLOAD_PENDING,	/* its length was announced before its first byte, and there are gaps */
+	SNAP_UPLOAD_COMPLETE,
+};
+
+/* Empty; *out is owned by the caller. */
+int snap_upload_create(struct snap *snap, struct snap_upload **out, struct snap_err *err);
+void snap_upload_destroy(struct snap_upload *upload); /* accepts NULL */
+
+/* Throws away what it holds; it stays as an empty file that nothing was written to. */
+void snap_upload_discard(struct snap_upload *upload);
+
+/* What a file that is opened for writing and not cut begins with: the bytes of GEN, which is opened (and
+ * closed with the upload) when READABLE, and else only lends its size. May wait as snap_gen_open() does. */
+int snap_upload_begin_with(struct snap_upload *upload, struct snap_gen *gen, bool readable,
+			   struct snap_err *err);
+
+/* As read(2), write(2), ftruncate(2), fallocate(2), fdatasync(2) on a regular file. -ENOSPC with words. */
+ssize_t snap_upload_read(struct snap_upload *upload, void *buf, size_t size, uint64_t offset,
+			 struct snap_err *err);
+ssize_t snap_upload_write(struct snap_upload *upload, const void *buf, size_t size, uint64_t offset,
+			  struct snap_err *err);
+int snap_upload_truncate(struct snap_upload *upload, uint64_t size, struct snap_err *err);
+int snap_upload_allocate(struct snap_upload *upload, uint64_t offset, uint64_t size, bool keep_size,
+			 struct snap_err *err);
+int snap_upload_sync(struct snap_upload *upload, struct snap_err *err);
+uint64_t snap_upload_size(struct snap_upload *upload);
+/* Grows with each change: what a verdict was about. */
+uint64_t snap_upload_changes(struct snap_upload *upload);
+enum snap_upload_state snap_upload_state(struct snap_upload *upload);
+
+struct snap_restore {
+	const char *path;	      /* the database's, in the tree */
+	int64_t mtime_ns;	      /* that the restored database shows; 0: now */
+	bool (*cancelled)(void *arg); /* asked until the point of no return; NULL: never */
+	void *arg;
+};
+
+/* What became of a restore. */
+struct snap_restored {
+	bool unchanged;	   /* the live database was equal already: nothing was written */
+	char undo[64];	   /* the kept snapshot that holds what was replaced; "": none was made */
+	uint64_t size;	   /* bytes */
+	int64_t took_ns;   /* in all */
+	int64_t locked_ns; /* with the live database's write lock */
+	uint32_t old_user_version, new_user_version;
+};
+
+/*
+ * The gate: whether UPLOAD is a database that could be restored. 0; -EMEDIUMTYPE, -EIO, -EUCLEAN, -ETIMEDOUT
+ * as DESIGN's table of refusals; ERR says why. The verdict is remembered until the upload changes. May take
+ * minutes.
+ */
+int snap_upload_check(struct snap_upload *upload, const struct snap_restore *order, struct snap_err *err);
+
+/*
+ * Checks UPLOAD and replaces the live database at order->path by it, in one transaction. 0 with *DONE,
+ * durable; else a -errno of that table, and the live database is what it was. Afterwards the upload begins
+ * anew, with what it has just restored. May take minutes; several at once on one database take turns.
+ */
+int snap_upload_restore(struct snap_upload *upload, const struct snap_restore *order,
+			struct snap_restored *done, struct snap_err *err);
+
+/* The mtime that a restored database shows, as utimens(2) right after an upload sets it; 0 also when GEN is
+ * no restored one, and then nothing changes. */
+int snap_gen_set_mtime(struct snap_gen *gen, int64_t mtime_ns);
+
+/* ---- checking ------------------------------------------------------------------------------------------ */
+
+/* What a file is that has passed the gate. */
+struct snap_checked {
+	uint64_t size; /* bytes of the database; the file may be longer */
+	uint32_t page_size;
+	uint32_t pages;
+	uint32_t tables; /* without SQLite's own */
+	uint32_t user_version;
+	uint32_t application_id;
+	char note[200]; /* what could not be checked, and why; "": everything was */
+};
+
+/*
+ * The gate that an upload passes, for a file that is no mount's business; no struct snap is needed. FULL:
+ * integrity_check instead of quick_check. What stands beside the file, such as a -wal, is not looked at. 0;
+ * the refusals of snap_upload_check(); -EBUSY: the file was written to meanwhile; -EINVAL: no regular file;
+ * else why it cannot be read. ERR says why, without PATH. There is no time limit.
+ */
+int snap_check_file(const char *path, bool full, struct snap_checked *out, struct snap_err *err);
+
+/*
+ * SQLite looks at an upload in a process of its own, which is this program again with SNAP_CHILD_ARGUMENT as
+ * its first argument: main() then returns what this does, before it does anything else.
+ */
+#define SNAP_CHILD_ARGUMENT "--validate-child"
+int snap_validate_child(int argc, char **argv);
 
 #endif

@@ -1,35 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store.c - see store.h.
+ * store.c - see store.h: where the store is, spools, private folders. What it knows of each source is
+ * store_source.c's, the small change of all of them store_file.c's.
  *
- * What must stay true: a reader of the store finds a file whole or not at all; nothing here touches a live
- * database.
+ * What must stay true: nothing here touches a live database.
  */
-#include "store.h"
+#include "store_private.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 
-#define SEEN_MAGIC "sqlsnapfs seen 1\n"
-
-struct store {
-	char *dir; /* owned */
-};
-
-/* What the seen file holds: host byte order, for a store belongs to one machine. */
-struct seen_file {
-	char magic[sizeof(SEEN_MAGIC) - 1];
-	struct store_seen seen;
-};
+#define ATTEMPTS 8 /* at a name that nobody takes for leavings */
 
 /* NULL with ENOENT: there is none. */
 static char *default_dir(void)
@@ -90,6 +79,17 @@ const char *store_dir(const struct store *s)
 	return s->dir;
 }
 
+/* A folder that was made, and whose name is to be found after a power cut. */
+static void sync_above(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	autofree char *above = strndup(path, slash > path ? (size_t)(slash - path) : 1);
+	autoclose int fd = above ? open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd >= 0)
+		store_sync_folder(fd); /* one that may not be read is as good as it is */
+}
+
 /* Makes DIR and the folders above it. */
 static int make_path(const char *dir)
 {
@@ -104,7 +104,9 @@ static int make_path(const char *dir)
 			continue;
 		char saved = *p;
 		*p = '\0';
-		if (mkdir(path, 0700) && errno != EEXIST)
+		if (mkdir(path, 0700) == 0)
+			sync_above(path);
+		else if (errno != EEXIST)
 			return -errno;
 		*p = saved;
 		if (!saved)
@@ -112,11 +114,12 @@ static int make_path(const char *dir)
 	}
 }
 
-/* The store's folder, made if need be; owned by the caller. */
-static int open_dir(struct store *s, struct snap_err *err)
+int store_open(struct store *s, bool make, struct snap_err *err)
 {
 	int fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
+	if (fd < 0 && errno == ENOENT && !make)
+		return -ENOENT;
 	if (fd < 0 && errno == ENOENT) {
 		int rc = make_path(s->dir);
 
@@ -130,20 +133,9 @@ static int open_dir(struct store *s, struct snap_err *err)
 	return fd;
 }
 
-/* Eight random bytes in hex; O_TMPFILE's fallback and private folders are named by it. */
-static int random_name(char name[32], const char *prefix)
-{
-	uint64_t r;
-
-	if (getrandom(&r, sizeof(r), 0) != (ssize_t)sizeof(r))
-		return -EIO;
-	snprintf(name, 32, "%.12s%016llx", prefix, (unsigned long long)r);
-	return 0;
-}
-
 int store_spool(struct store *s, uint64_t bytes, struct snap_err *err)
 {
-	autoclose int dir = open_dir(s, err);
+	autoclose int dir = store_open(s, true, err);
 	struct statvfs vfs;
 	char name[32];
 	int fd;
@@ -160,118 +152,77 @@ int store_spool(struct store *s, uint64_t bytes, struct snap_err *err)
 			       (unsigned long long)(room >> 20));
 	fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
-		if (random_name(name, ".spool-"))
-			return err_set(err, -EIO, "no random numbers");
-		fd = openat(dir, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+		fd = store_make_file(dir, ".spool-", name);
 		if (fd >= 0)
 			unlinkat(dir, name, 0);
+		else
+			errno = -fd;
 	}
 	if (fd < 0)
 		return err_errno(err, "cannot make a spool in %s", s->dir);
 	return fd;
 }
 
-int store_make_folder(struct store *s, char name[32], struct snap_err *err)
+int store_make_folder(struct store *s, char name[STORE_NAME_SIZE], struct snap_err *err)
 {
-	autoclose int dir = open_dir(s, err);
-	int fd;
+	autoclose int dir = store_open(s, true, err);
+	int fd = -EAGAIN;
 
 	if (dir < 0)
 		return dir;
-	if (random_name(name, ".work-"))
-		return err_set(err, -EIO, "no random numbers");
-	if (mkdirat(dir, name, 0700))
-		return err_errno(err, "cannot make a folder in the store %s", s->dir);
-	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		int saved = errno;
-
-		unlinkat(dir, name, AT_REMOVEDIR);
-		errno = saved;
-		return err_errno(err, "cannot open a folder of the store %s", s->dir);
+	for (int i = 0; i < ATTEMPTS && (fd == -EEXIST || fd == -EAGAIN); i++) {
+		if (store_random_name(name, ".work-"))
+			return err_set(err, -EIO, "no random numbers");
+		fd = store_make_locked(dir, name);
 	}
+	if (fd < 0)
+		return err_set(err, fd, "cannot make a folder in the store %s: %s", s->dir, strerror(-fd));
 	return fd;
 }
 
 void store_drop_folder(struct store *s, const char *name)
 {
-	autoclose int dir = open_dir(s, NULL);
+	autoclose int dir = store_open(s, false, NULL);
 	autoclose int fd = dir < 0 ? -1 : openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
 
-	if (!d)
-		return;
-	while ((e = readdir(d)) != NULL) {
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			unlinkat(fd, e->d_name, 0);
-	}
-	unlinkat(dir, name, AT_REMOVEDIR);
-	fd = -1; /* closedir() closes it */
-	closedir(d);
+	if (fd >= 0)
+		store_remove(dir, name, fd);
 }
 
-/* FNV-1a, 64 bits: the subfolder's name need not withstand an adversary, the file in it names its source's
- * version. */
-static void source_name(const char *source, char out[24])
+/* ---- leavings ------------------------------------------------------------------------------------------ */
+
+static int clean_source(void *arg, int folder, const char *name)
 {
-	uint64_t h = 0xcbf29ce484222325ull;
-
-	for (const unsigned char *p = (const unsigned char *)source; *p; p++)
-		h = (h ^ *p) * 0x100000001b3ull;
-	snprintf(out, 24, "%016llx", (unsigned long long)h);
-}
-
-int store_load_seen(struct store *s, const char *source, struct store_seen *out)
-{
-	struct seen_file file;
-	char name[24];
-	autofree char *path = NULL;
-
-	source_name(source, name);
-	if (asprintf(&path, "%s/%s/seen", s->dir, name) < 0) {
-		path = NULL;
-		return -ENOMEM;
-	}
-	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return -errno;
-	if (read(fd, &file, sizeof(file)) != (ssize_t)sizeof(file) ||
-	    memcmp(file.magic, SEEN_MAGIC, sizeof(file.magic)) != 0)
-		return -ENOENT;
-	*out = file.seen;
-	out->version.incarnation = 0; /* another process's numbers */
+	(void)arg;
+	if (strncmp(name, ".seen-", 6) == 0 || strncmp(name, ".source-", 8) == 0)
+		store_remove_stale(folder, name);
 	return 0;
 }
 
-int store_save_seen(struct store *s, const char *source, const struct store_seen *seen, struct snap_err *err)
+static int clean_sources(void *arg, int folder, const char *source)
 {
-	struct seen_file file;
-	char name[24], tmp[32];
+	(void)source;
+	store_each_name(folder, clean_source, arg);
+	return 0;
+}
 
-	memset(&file, 0, sizeof(file)); /* padding included: it goes to disk */
-	memcpy(file.magic, SEEN_MAGIC, sizeof(file.magic));
-	file.seen = *seen;
-	source_name(source, name);
-	autoclose int dir = open_dir(s, err);
+static int clean_one(void *arg, int dir, const char *name)
+{
+	(void)arg;
+	if (strncmp(name, ".work-", 6) == 0 || strncmp(name, ".spool-", 7) == 0)
+		store_remove_stale(dir, name);
+	return 0;
+}
+
+int store_clean(struct store *s, struct snap_err *err)
+{
+	autoclose int dir = store_open(s, false, err);
+	int rc;
+
 	if (dir < 0)
-		return dir;
-	if (mkdirat(dir, name, 0700) && errno != EEXIST)
-		return err_errno(err, "cannot write to the store %s", s->dir);
-	autoclose int sub = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (sub < 0 || random_name(tmp, ".seen-"))
-		return err_errno(err, "cannot write to the store %s", s->dir);
-	autoclose int fd = openat(sub, tmp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_errno(err, "cannot write to the store %s", s->dir);
-	ssize_t written = write(fd, &file, sizeof(file));
-	if (written >= 0 && written != (ssize_t)sizeof(file))
-		errno = ENOSPC; /* cut short, which sets none */
-	if (written != (ssize_t)sizeof(file) || renameat(sub, tmp, sub, "seen")) {
-		int rc = err_errno(err, "cannot write to the store %s", s->dir);
-
-		unlinkat(sub, tmp, 0);
-		return rc;
-	}
-	return 0;
+		return dir == -ENOENT ? 0 : dir;
+	rc = store_each_name(dir, clean_one, NULL);
+	if (!rc)
+		rc = store_each(s, clean_sources, NULL);
+	return rc ? err_set(err, rc, "cannot look through the store %s: %s", s->dir, strerror(-rc)) : 0;
 }

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store.h - the folder for what must not stand beside the live database: spools (unlinked files) and, for
- * each source, what was shown last. One subfolder per source, named by a hash of its absolute path; several
- * daemons may share a store, for every file is written whole under another name and renamed.
+ * store.h - the folder for what must not stand beside the live database: spools (unlinked files), private
+ * folders and, for each source, what was shown last and what is kept (keep.h). Several daemons may share a
+ * store, for every file is written whole under another name and renamed, and whoever is at work on something
+ * that has a name of its own holds flock(2) on it.
+ *
+ *     .work-*, .spool-*   private folders, spools where O_TMPFILE is not known
+ *     <16 hex digits>/    of one source: a hash of its absolute path
+ *         source          that path and a newline, which tells two of one hash apart; missing in a folder of
+ *                         an older program, which is then taken to be of the first hash's source
+ *         seen            what was shown last
  *
  * Where: -o store=DIR, else $STATE_DIRECTORY, else /var/lib/sqlsnapfs for root, else
  * $XDG_STATE_HOME/sqlsnapfs or $HOME/.local/state/sqlsnapfs. Made with mode 0700 when first needed.
@@ -30,9 +37,30 @@ int store_spool(struct store *store, uint64_t bytes, struct snap_err *err);
 #define STORE_RESERVE (16ull << 20)
 
 /* A new private folder (0700) inside the store, O_DIRECTORY descriptor owned by the caller, and its name for
- * store_drop_folder(), which removes the folder and the files in it. */
+ * store_drop_folder(), which removes the folder and the files in it. It is in use for other daemons as long
+ * as the descriptor is open. */
 int store_make_folder(struct store *store, char name[32], struct snap_err *err);
 void store_drop_folder(struct store *store, const char *name);
+
+/* Removes what daemons left that were killed: private folders and files that nobody is at work on. 0 also
+ * when there is no store yet; -errno when it cannot be looked through. */
+int store_clean(struct store *store, struct snap_err *err);
+
+/* ---- sources ------------------------------------------------------------------------------------------- */
+/* SOURCE is the database's absolute path. */
+
+/* The folder of SOURCE, O_RDONLY and owned by the caller; MAKE: made if need be, its path with it. -ENOENT:
+ * there is none. */
+int store_open_source(struct store *store, const char *source, bool make, struct snap_err *err);
+/* Brings the way to FOLDER, which store_open_source() made, to the disk: its path file, itself, its name. */
+int store_sync_source(struct store *store, int folder, struct snap_err *err);
+
+/* Whether a mount ever opened SOURCE. */
+bool store_knows(struct store *store, const char *source);
+
+/* Calls FN with the folder (borrowed) of every source, until it answers something other than 0, which is
+ * returned. SOURCE is NULL where its path cannot be told. 0 also when there is no store yet. */
+int store_each(struct store *store, int (*fn)(void *arg, int folder, const char *source), void *arg);
 
 /* What the generation opened last showed. */
 struct store_seen {
@@ -40,8 +68,9 @@ struct store_seen {
 	int64_t mtime_ns;
 };
 
-/* SOURCE is the database's absolute path. -ENOENT: never seen. */
+/* -ENOENT: never seen. */
 int store_load_seen(struct store *store, const char *source, struct store_seen *out);
+/* Remembers the source's path too. */
 int store_save_seen(struct store *store, const char *source, const struct store_seen *seen,
 		    struct snap_err *err);
 

@@ -29,6 +29,8 @@ static bool may_open(const struct vfs *vfs, int kind, int flags)
 {
 	if (kind == SQLITE_OPEN_MAIN_DB)
 		return !(flags & SQLITE_OPEN_CREATE) && !atomic_load(&vfs->db);
+	if (kind == SQLITE_OPEN_MAIN_JOURNAL && vfs->policy == VFS_RESTORER)
+		return true;
 	if (kind & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL))
 		return flags & SQLITE_OPEN_READONLY;
 	return true;
@@ -63,17 +65,30 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	return SQLITE_OK;
 }
 
-/* The one deletion is that of the -wal by a last close; journals and what a 0-byte database has beside it
- * stay. */
+static bool ends_with(const char *path, const char *suffix)
+{
+	size_t len = strlen(path), n = strlen(suffix);
+
+	return len >= n && strcmp(path + len - n, suffix) == 0;
+}
+
+/* A last close deletes the -wal; a restore the journal that ends its transaction, and the -wal that stands
+ * beside a 0-byte database. All else stays. */
+static bool may_delete(const struct vfs *vfs, const char *path)
+{
+	if (ends_with(path, "-wal"))
+		return vfs_may_change(vfs, SQLITE_OPEN_WAL);
+	return vfs->policy == VFS_RESTORER && ends_with(path, "-journal");
+}
+
 static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 {
 	struct vfs *vfs = of_vfs(base);
-	size_t len = strlen(path);
 	int rc = vfs_ask_fault(vfs, VFS_DELETE);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	if (len < 4 || strcmp(path + len - 4, "-wal") != 0 || !vfs_may_change(vfs, SQLITE_OPEN_WAL))
+	if (!may_delete(vfs, path))
 		return SQLITE_IOERR_DELETE;
 	return vfs->real->xDelete(vfs->real, path, sync_dir);
 }

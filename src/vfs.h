@@ -9,6 +9,10 @@
  * WAL), and never takes an EXCLUSIVE lock on the database.
  *  - VFS_CLOSER may do what the last close of an application does (checkpoint, delete -wal and -shm), and
  * only once the EXCLUSIVE lock on the database has been granted to it. Neither rolls a journal back.
+ *  - VFS_RESTORER writes as an application does, in a transaction; its checkpoints copy nothing once the WAL
+ * has started over since they began (the guard against the WAL-reset bug).
+ *  - VFS_STAGED reads a file of the store that nobody else has open and that does not change: without locks
+ * and without sidecars.
  *  - xFullPathname is the identity: databases are opened as /proc/self/fd/DIRFD/NAME and must not be resolved
  * again.
  *  - Nothing here opens a descriptor of its own: closing one would drop SQLite's POSIX locks (research: the
@@ -31,6 +35,8 @@ struct vfs;
 enum vfs_policy {
 	VFS_READER,
 	VFS_CLOSER,
+	VFS_RESTORER,
+	VFS_STAGED,
 };
 
 /* The calls that a fault can be put on: what tests count. */
@@ -114,5 +120,25 @@ ssize_t vfs_read_wal(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
 /* Sizes in bytes; 0 for a -wal that is not open. -EIO; -ENXIO: no database is open. */
 int vfs_db_size(struct vfs *vfs, uint64_t *size);
 int vfs_wal_size(struct vfs *vfs, uint64_t *size);
+
+/* ---- the connection that writes: VFS_RESTORER, on its own thread --------------------------------------- */
+
+/*
+ * Told of the write lock (WAL mode: WRITE of the wal-index; else EXCLUSIVE on the database): right after it
+ * was granted, and right before it is given up, when the commit is published and nobody else can have made
+ * another one. Also of locks that a recovery, a rollback or a checkpoint takes.
+ */
+typedef void (*vfs_write_fn)(void *arg, bool held);
+void vfs_set_write_watch(struct vfs *vfs, vfs_write_fn fn, void *arg);
+bool vfs_write_is_held(const struct vfs *vfs);
+
+/* Cuts the -wal behind its last committed frame, while the write lock is held: what a failed transaction
+ * wrote there belongs to nobody. 0 also in rollback-journal mode; -EIO, -EBUSY: the lock is not held. */
+int vfs_cut_wal(struct vfs *vfs);
+/* Syncs the -wal. 0 also without one; -EIO. */
+int vfs_sync_wal(struct vfs *vfs);
+
+/* VFS_STAGED: what bytes 18 and 19 of the database are read as (1 rollback journal, 2 WAL; 0: as they are). */
+void vfs_set_journal_version(struct vfs *vfs, uint8_t version);
 
 #endif

@@ -31,6 +31,8 @@ bool vfs_may_change(const struct vfs *vfs, int kind)
 {
 	if (!is_live_file(kind))
 		return true;
+	if (vfs->policy == VFS_RESTORER)
+		return kind & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL);
 	return vfs->policy == VFS_CLOSER && atomic_load(&vfs->exclusive) &&
 	       (kind & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL));
 }
@@ -54,13 +56,27 @@ static int file_close(sqlite3_file *base)
 	return real->pMethods->xClose(real);
 }
 
+/* Bytes 18 and 19 of the first page say the journal mode. */
+static void set_journal_version(uint8_t *page, int n, sqlite3_int64 offset, uint8_t version)
+{
+	for (sqlite3_int64 at = 18; at <= 19; at++) {
+		if (at >= offset && at < offset + n)
+			page[at - offset] = version;
+	}
+}
+
 static int file_read(sqlite3_file *base, void *buf, int n, sqlite3_int64 offset)
 {
 	struct vfs_file *file = (struct vfs_file *)base;
 	sqlite3_file *real = vfs_real_file(file);
 	int rc = vfs_ask_fault(file->vfs, VFS_READ);
 
-	return rc != SQLITE_OK ? rc : real->pMethods->xRead(real, buf, n, offset);
+	if (rc != SQLITE_OK)
+		return rc;
+	rc = real->pMethods->xRead(real, buf, n, offset);
+	if (file->vfs->journal_version && file->kind == SQLITE_OPEN_MAIN_DB)
+		set_journal_version(buf, n, offset, file->vfs->journal_version);
+	return rc;
 }
 
 static int file_write(sqlite3_file *base, const void *buf, int n, sqlite3_int64 offset)
@@ -105,6 +121,12 @@ static int file_size(sqlite3_file *base, sqlite3_int64 *size)
 	return real->pMethods->xFileSize(real, size);
 }
 
+/* RESERVED begins a write transaction, which only a restore has. */
+static bool may_lock(const struct vfs *vfs, int level)
+{
+	return vfs->policy == VFS_RESTORER || (vfs->policy == VFS_CLOSER && level == SQLITE_LOCK_EXCLUSIVE);
+}
+
 static int file_lock(sqlite3_file *base, int level)
 {
 	struct vfs_file *file = (struct vfs_file *)base;
@@ -115,15 +137,17 @@ static int file_lock(sqlite3_file *base, int level)
 
 	if (rc != SQLITE_OK)
 		return rc;
-	/* RESERVED begins a write transaction, which neither policy has. */
-	if (db && level > SQLITE_LOCK_SHARED && (vfs->policy == VFS_READER || level != SQLITE_LOCK_EXCLUSIVE))
+	if (db && level > SQLITE_LOCK_SHARED && !may_lock(vfs, level))
 		return SQLITE_BUSY;
 	rc = real->pMethods->xLock(real, level);
 	if (db && level == SQLITE_LOCK_EXCLUSIVE) {
 		if (rc == SQLITE_OK)
 			atomic_store(&vfs->exclusive, true);
-		else /* PENDING stays behind and keeps new readers out; SQLite would drop it a little later.
-		      */
+		if (rc == SQLITE_OK && vfs->policy == VFS_RESTORER)
+			vfs_note_write(vfs, true);
+		/* PENDING stays behind and keeps new readers out; SQLite would drop it a little later. A
+		 * restore means to wait for the readers. */
+		if (rc != SQLITE_OK && vfs->policy == VFS_CLOSER)
 			real->pMethods->xUnlock(real, SQLITE_LOCK_SHARED);
 	}
 	return rc;
@@ -134,8 +158,11 @@ static int file_unlock(sqlite3_file *base, int level)
 	struct vfs_file *file = (struct vfs_file *)base;
 	sqlite3_file *real = vfs_real_file(file);
 
-	if (file->kind == SQLITE_OPEN_MAIN_DB)
+	if (file->kind == SQLITE_OPEN_MAIN_DB) {
+		if (file->vfs->policy == VFS_RESTORER && atomic_load(&file->vfs->exclusive))
+			vfs_note_write(file->vfs, false);
 		atomic_store(&file->vfs->exclusive, false);
+	}
 	return real->pMethods->xUnlock(real, level);
 }
 
@@ -176,9 +203,11 @@ static int file_sector_size(sqlite3_file *base)
 
 static int file_characteristics(sqlite3_file *base)
 {
-	sqlite3_file *real = vfs_real_file((struct vfs_file *)base);
+	struct vfs_file *file = (struct vfs_file *)base;
+	sqlite3_file *real = vfs_real_file(file);
+	int real_ones = real->pMethods->xDeviceCharacteristics(real);
 
-	return real->pMethods->xDeviceCharacteristics(real);
+	return file->vfs->policy == VFS_STAGED ? real_ones | SQLITE_IOCAP_IMMUTABLE : real_ones;
 }
 
 static int file_fetch(sqlite3_file *base, sqlite3_int64 offset, int n, void **out)

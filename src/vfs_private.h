@@ -32,6 +32,13 @@ struct vfs {
 	atomic_bool slot_lost;	 /* it was */
 	atomic_bool region_lost; /* a region was; never taken back */
 
+	/* VFS_RESTORER; all but write_held is its own thread's */
+	vfs_write_fn write_fn;
+	void *write_arg;
+	atomic_bool write_held;
+	uint32_t checkpoint_salt[2]; /* of the WAL when its checkpoint began */
+	uint8_t journal_version;     /* VFS_STAGED; set before its first read */
+
 	pthread_mutex_t lock; /* keeps the regions mapped while another thread reads them */
 	volatile uint32_t *
 		*regions;    /* guarded by lock; owned array of borrowed mappings, NULL where not seen */
@@ -66,6 +73,20 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags);
 void vfs_shm_barrier(sqlite3_file *base);
 int vfs_shm_unmap(sqlite3_file *base, int delete_flag);
+
+/* Copies N words from word FIRST of the wal-index's region 0. -ENXIO: it is not mapped, or lost. */
+int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);
+
+/* VFS_RESTORER: the write lock was granted, or is about to be given up. */
+void vfs_note_write(struct vfs *vfs, bool held);
+/* VFS_RESTORER: EXCLUSIVE was granted on N locks of the wal-index from OFFSET on. False: a checkpoint must
+ * not go on; the lock is to be given back and SQLITE_BUSY answered. */
+bool vfs_note_shm_exclusive(struct vfs *vfs, int offset, int n);
+
+/* Lock offsets of the wal-index (wal.c). */
+#define VFS_LOCK_WRITE 0
+#define VFS_LOCK_CKPT 1
+#define VFS_LOCK_READ0 3
 
 /* Forgets every region. Before SQLite unmaps them. */
 void vfs_shm_forget(struct vfs *vfs);

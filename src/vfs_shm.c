@@ -22,9 +22,7 @@
 #include "shmguard.h"
 #include "vfs_private.h"
 
-/* Lock offsets (wal.c, WAL_READ_LOCK) and word offsets in region 0 (struct WalCkptInfo). */
-#define LOCK_WRITE 0
-#define LOCK_READ0 3
+/* Word offsets in region 0 (struct WalCkptInfo). */
 #define READ_SLOTS 5
 #define WORD_MAX_FRAME 4u
 #define WORD_BACKFILL 24u
@@ -208,19 +206,27 @@ int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
 			return rc;
 		if (any_region_is_lost(vfs))
 			return SQLITE_IOERR_SHMLOCK;
-		if (shared && offset == LOCK_READ0 && refuses_slot0(vfs))
+		if (shared && offset == VFS_LOCK_READ0 && refuses_slot0(vfs))
 			return SQLITE_BUSY;
-		if (!shared && offset == LOCK_WRITE && refuses_write(vfs))
+		/* Of a read-only -shm SQLite asks for it SHARED, to see whether there is a writer. */
+		if (offset == VFS_LOCK_WRITE && refuses_write(vfs))
 			return SQLITE_BUSY;
 	}
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmLock)
 		return SQLITE_IOERR_SHMLOCK;
 	/* An unlock counts even if it fails: nobody can say then what is held. */
-	if (!lock && shared && offset >= LOCK_READ0)
-		note_slot(vfs, offset - LOCK_READ0, false);
+	if (!lock && shared && offset >= VFS_LOCK_READ0)
+		note_slot(vfs, offset - VFS_LOCK_READ0, false);
+	if (!lock && !shared && offset == VFS_LOCK_WRITE && vfs->policy == VFS_RESTORER)
+		vfs_note_write(vfs, false);
 	rc = real->pMethods->xShmLock(real, offset, n, flags);
-	if (rc == SQLITE_OK && lock && shared && offset >= LOCK_READ0)
-		note_slot(vfs, offset - LOCK_READ0, true);
+	if (rc == SQLITE_OK && lock && !shared && vfs->policy == VFS_RESTORER &&
+	    !vfs_note_shm_exclusive(vfs, offset, n)) {
+		real->pMethods->xShmLock(real, offset, n, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+		return SQLITE_BUSY;
+	}
+	if (rc == SQLITE_OK && lock && shared && offset >= VFS_LOCK_READ0)
+		note_slot(vfs, offset - VFS_LOCK_READ0, true);
 	return rc;
 }
 
@@ -277,8 +283,7 @@ bool vfs_lost(struct vfs *vfs)
 	return atomic_load(&vfs->slot_lost) || any_region_is_lost(vfs);
 }
 
-/* Copies N words from word FIRST of region 0. -ENXIO: it is not mapped, or lost. */
-static int copy_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n)
+int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n)
 {
 	const volatile uint32_t *index;
 	lock_scope(&vfs->lock);
@@ -297,7 +302,7 @@ int vfs_wal_header(struct vfs *vfs, struct wal_header *out)
 	uint32_t words[2 * HEADER_WORDS];
 
 	for (int i = 0; i < SAMPLE_TRIES; i++) {
-		int rc = copy_words(vfs, words, 0, 2 * HEADER_WORDS);
+		int rc = vfs_shm_words(vfs, words, 0, 2 * HEADER_WORDS);
 
 		if (rc != 0)
 			return rc;
@@ -312,7 +317,7 @@ int vfs_wal_header(struct vfs *vfs, struct wal_header *out)
 
 int vfs_wal_backfill(struct vfs *vfs, uint32_t *frames)
 {
-	return copy_words(vfs, frames, WORD_BACKFILL, 1);
+	return vfs_shm_words(vfs, frames, WORD_BACKFILL, 1);
 }
 
 /*

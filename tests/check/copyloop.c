@@ -8,7 +8,7 @@
  * a thread is older than the one before. Exit status 0 and one JSON line when all are; otherwise the first
  * reasons on stderr, and status 1. --min-distinct N also demands that N different commits were seen, so that
  * a loop beside a writer that stands still proves nothing by accident. --keep-bad FILE leaves the first
- * refused copy there.
+ * refused copy there. --until FILE goes on until that file is there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,10 +28,10 @@
 #define COMPLAINTS_MAX 10
 
 struct loop {
-	const char *path, *keep_bad;
+	const char *path, *keep_bad, *until;
 	struct workload_ack *ack; /* NULL: age is not judged */
 	unsigned copies, threads, slow_ms, min_distinct;
-	double seconds; /* 0: until COPIES are made */
+	double seconds; /* 0: until COPIES are made; not with UNTIL */
 	bool styles[COPY_N];
 	double started;
 	pthread_mutex_t mutex;
@@ -48,13 +48,22 @@ static double now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+static bool goes_on(const struct loop *loop)
+{
+	if (loop->until)
+		return access(loop->until, F_OK) != 0;
+	if (loop->seconds > 0)
+		return now() - loop->started < loop->seconds;
+	return loop->begun < loop->copies;
+}
+
 /* The number of the next copy, or -1: enough. */
 static int next_copy(struct loop *loop)
 {
 	int n = -1;
 
 	pthread_mutex_lock(&loop->mutex);
-	if (loop->seconds > 0 ? now() - loop->started < loop->seconds : loop->begun < loop->copies)
+	if (goes_on(loop))
 		n = (int)loop->begun++;
 	pthread_mutex_unlock(&loop->mutex);
 	return n;
@@ -184,9 +193,11 @@ static void take_styles(struct loop *loop, char *list)
 static void take_options(struct loop *loop, int argc, char **argv)
 {
 	static const struct option list[] = {
-		{"file", 1, NULL, 'f'},	   {"ack", 1, NULL, 'a'},	   {"copies", 1, NULL, 'n'},
-		{"threads", 1, NULL, 't'}, {"slow-ms", 1, NULL, 'm'},	   {"styles", 1, NULL, 's'},
-		{"seconds", 1, NULL, 'S'}, {"min-distinct", 1, NULL, 'd'}, {"keep-bad", 1, NULL, 'k'},
+		{"file", 1, NULL, 'f'},	    {"ack", 1, NULL, 'a'},
+		{"copies", 1, NULL, 'n'},   {"threads", 1, NULL, 't'},
+		{"slow-ms", 1, NULL, 'm'},  {"styles", 1, NULL, 's'},
+		{"seconds", 1, NULL, 'S'},  {"min-distinct", 1, NULL, 'd'},
+		{"keep-bad", 1, NULL, 'k'}, {"until", 1, NULL, 'u'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
@@ -221,6 +232,9 @@ static void take_options(struct loop *loop, int argc, char **argv)
 			break;
 		case 'k':
 			loop->keep_bad = optarg;
+			break;
+		case 'u':
+			loop->until = optarg;
 			break;
 		default:
 			exit(2);

@@ -11,7 +11,7 @@ ln -s plain.txt "$SRC/sub/link"
 chmod 666 "$SRC/db.sqlite3" "$SRC/sub/plain.txt"
 tree() { (cd "$SRC" && find . -printf '%p %s %m %U %T@ %y\n' | sort && sha256sum db.sqlite3 sub/plain.txt); }
 before=$(tree)
-mount_fs "$SRC"
+mount_fs -o ro "$SRC"
 
 python3 - "$MNT" <<'PY' || die "something could be written"
 import errno, os, sys

@@ -74,8 +74,16 @@ static inline int scratch_namespace(void **state)
 		return -1;
 	}
 	umask(022);
-	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+	if (unshare(CLONE_NEWNS) < 0) {
+		print_error("these tests need a mount namespace of their own: %s\n", strerror(errno));
 		return -1;
+	}
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+		print_error(
+			"these tests need mounts that nobody else sees, and / cannot be made private: %s%s\n",
+			strerror(errno), errno == EINVAL ? " (below a chroot, / must be a mount point)" : "");
+		return -1;
+	}
 	return 0;
 }
 

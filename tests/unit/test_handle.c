@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "../../fs/handle.h"
+#include "no_uploads.h"
 
 #define ROWS "PRAGMA journal_mode=WAL; CREATE TABLE t(a INTEGER PRIMARY KEY, b); " APP_ROWS(500)
 #define TEXT "plain text, of no interest to SQLite"
@@ -377,7 +378,8 @@ static void test_not_to_be_opened(void **state)
 	for (int i = 0; i < 3; i++) {
 		uint64_t id = look(f, names[i]);
 
-		assert_true(try_open(f, id, true, &h, &moved) < 0);
+		assert_int_equal(try_open(f, id, true, &h, &moved), -EXDEV);
+		assert_true(strlen(f->err.text) > 0);
 		assert_false(outlives_forget(f, id));
 	}
 }
@@ -418,10 +420,67 @@ static void test_path_too_long(void **state)
 		n = below;
 	}
 	assert_int_equal(handle_open_folder(&h, &f->handles, n, &f->err), -ENAMETOOLONG);
+	assert_true(strlen(f->err.text) > 0);
 	assert_int_equal(node_enter(&f->nodes, n, name, &plain, NULL, &id), 0);
 	assert_int_equal(try_open(f, id, true, &h, &moved), -ENAMETOOLONG);
+	assert_true(strlen(f->err.text) > 0);
 	assert_null(h);
 	node_put(&f->nodes, n);
+}
+
+/* ---- out of memory ---------------------------------------------------------------------------------- */
+
+static _Thread_local int calls_left; /* of calloc(3) by this thread until one fails; 0: none does */
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	if (calls_left > 0 && --calls_left == 0)
+		return NULL;
+	return __real_calloc(n, size);
+}
+
+/* Opens NAME with one allocation failing after the other: the number of those that failed. */
+static int open_without_memory(struct fixture *f, const char *name, bool folder)
+{
+	for (int n = 1;; n++) {
+		struct node *node = node_get(&f->nodes, look(f, name));
+		struct snap_gen *moved = NULL;
+		struct handle *h = NULL;
+		int rc;
+
+		f->err.text[0] = '\0';
+		calls_left = n;
+		rc = folder ? handle_open_folder(&h, &f->handles, node, &f->err)
+			    : handle_open(&h, &f->handles, node, true, &moved, &f->err);
+		calls_left = 0;
+		node_put(&f->nodes, node);
+		assert_null(moved);
+		if (rc == 0) {
+			handle_close(h, &f->handles);
+			return n - 1;
+		}
+		assert_null(h);
+		assert_int_equal(rc, -ENOMEM);
+		assert_true(strlen(f->err.text) > 0);
+		assert_null(f->handles.first);
+	}
+}
+
+static void test_out_of_memory(void **state)
+{
+	struct fixture *f = *state;
+	struct handle *h;
+
+	assert_in_range(open_without_memory(f, "plain", false), 1, 100);
+	assert_in_range(open_without_memory(f, "db-wal", false), 1, 100);
+	assert_in_range(open_without_memory(f, "sub", true), 1, 100);
+	assert_in_range(open_without_memory(f, "db", false), 1, 100);
+	h = open_id(f, look(f, "db"));
+	assert_int_equal(count_rows(f, h), 500);
+	handle_close(h, &f->handles);
 }
 
 /* ---- all that is open ------------------------------------------------------------------------------- */
@@ -604,6 +663,7 @@ int main(void)
 		test(test_not_to_be_opened),
 		test(test_inner),
 		test(test_path_too_long),
+		test(test_out_of_memory),
 		test(test_closed_in_any_order),
 		test(test_finish_closes_the_rest),
 		test(test_threads),

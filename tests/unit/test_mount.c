@@ -547,7 +547,7 @@ static void test_plan(void **state)
 	assert_false(exists("../new")); /* planning makes nothing */
 	assert_string_equal(plan_fsname(&plan, &options), "sqlsnapfs");
 	plan_describe(&plan, 2, text, sizeof(text));
-	expand(path, sizeof(path), "2 sources on @/new: 2 databases, reading only");
+	expand(path, sizeof(path), "2 sources on @/new: 2 databases, restore by writing is on");
 	assert_string_equal(text, path);
 	plan_finish(&plan);
 
@@ -563,8 +563,9 @@ static void test_plan(void **state)
 	assert_null(plan.store);
 	assert_string_equal(plan_fsname(&plan, &options), at("app"));
 	plan_describe(&plan, 1, text, sizeof(text));
-	expand(path, sizeof(path), "@/app on @/empty: 1 database, reading only");
+	expand(path, sizeof(path), "@/app on @/empty: 1 database, restore by writing is on");
 	assert_string_equal(text, path);
+	plan.restores = false;
 	plan_describe(&plan, PLAN_UNCOUNTED, text, sizeof(text));
 	expand(path, sizeof(path), "@/app on @/empty: reading only");
 	assert_string_equal(text, path);

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "no_uploads.h"
+
 struct snap_gen {
 	atomic_int refs;
 	uint64_t id;

@@ -195,7 +195,6 @@ static const struct parse_case bad_cases[] = {
 	{{"-s", "M"}, "unknown option: -s", true},
 	{{"--bogus", "M"}, "unknown option: --bogus", true},
 	{{"--helpme"}, "unknown option: --helpme", true},
-	{{"--check", "F"}, "unknown option: --check", true},
 	{{"M", "-o"}, "-o needs a list of options", true},
 	{{"M", "-o", "bogus"}, "unknown option: -o bogus", true},
 	{{"M", "-o", "force,bogus=1,worse"}, "unknown option: -o bogus=1", true},
@@ -301,7 +300,7 @@ static void test_rows(void **state)
 		struct snap_err err = {""};
 		size_t length = strlen(row->name);
 
-		if (row->kind == OPTION_SWITCH)
+		if (row->name[0] == '-') /* no word of -o */
 			continue;
 		snprintf(word, sizeof(word), "%.*s%s%s%s", (int)(length - (row->name[length - 1] == '*')),
 			 row->name, row->name[length - 1] == '*' ? "thing" : "", row->value ? "=" : "",

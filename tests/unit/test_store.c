@@ -568,12 +568,17 @@ static void test_save_read_only(void **state)
 	assert_seen("/db", 1);
 }
 
-static int count_beside_seen(void)
+/* In the folder of the one source stand its path and what was seen. */
+static void assert_nothing_else(void)
 {
+	char folder[64];
 	char *path = seen_file();
 
 	*strrchr(path, '/') = '\0';
-	return count_entries(path + strlen(scratch.path) + 1);
+	snprintf(folder, sizeof(folder), "%s", path + strlen(scratch.path) + 1);
+	assert_int_equal(count_entries(folder), 2);
+	assert_int_equal(access(at("%s/source", folder), F_OK), 0);
+	assert_int_equal(access(at("%s/seen", folder), F_OK), 0);
 }
 
 static void test_save_without_room(void **state)
@@ -594,7 +599,7 @@ static void test_save_without_room(void **state)
 	assert_words(strerror(ENOSPC));
 	assert_int_equal(unlink(at("store/fill")), 0);
 	assert_seen("/db", 1);
-	assert_int_equal(count_beside_seen(), 1);
+	assert_nothing_else();
 	save("/db", 2);
 	assert_seen("/db", 2);
 }
@@ -620,7 +625,7 @@ static void test_save_cut_short(void **state)
 	save("/db", 1);
 	assert_int_equal(in_child(save_cut_short), ENOSPC);
 	assert_seen("/db", 1);
-	assert_int_equal(count_beside_seen(), 1);
+	assert_nothing_else();
 }
 
 /* ---- several at once -------------------------------------------------------------------------------- */
@@ -679,7 +684,7 @@ static void test_whole_or_not_at_all(void **state)
 	for (int i = 0; i < SAVERS; i++)
 		assert_int_equal(pthread_join(savers[i], NULL), 0);
 	assert_int_equal(atomic_load(&failures), 0);
-	assert_int_equal(count_beside_seen(), 1);
+	assert_nothing_else();
 }
 
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

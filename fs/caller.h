@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * caller.h - who is behind a request, as far as /proc/TID/status tells it.
+ *
+ * Nothing else below /proc/TID may be read while a request of that thread waits for us: stat, fd, environ and
+ * others take a lock that exec(2) holds while it closes descriptors, and so waits for our answer to a FLUSH.
+ */
+#ifndef SQLSNAPFS_CALLER_H
+#define SQLSNAPFS_CALLER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define CALLER_GROUPS 64
+
+struct caller {
+	pid_t tgid;   /* the process; 0: unknown */
+	bool exiting; /* it has no memory any more: it ended without closing its files itself */
+	bool killed;  /* a signal ends it, or has: what it wrote is not what it meant to write */
+	gid_t groups[CALLER_GROUPS]; /* supplementary; more than that are not looked at */
+	size_t group_count;
+};
+
+/* Pure: TEXT is the content of a status file. */
+void caller_parse(struct caller *out, const char *text);
+
+/* Looks at thread TID. False (and *OUT empty) when there is none, or TID is 0: it lives in another pid
+ * namespace. */
+bool caller_look(struct caller *out, pid_t tid);
+
+/* Whether somebody with UID, GID and the caller's groups may write a file of OWNER, GROUP and MODE. */
+bool caller_may_write(const struct caller *caller, uid_t uid, gid_t gid, uid_t owner, gid_t group,
+		      mode_t mode);
+
+#endif

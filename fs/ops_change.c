@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ops_change.c - see ops_private.h: names that change. Live files never lose or change theirs through the
+ * mount; scratch files do, and a scratch file that is renamed over a database restores it.
+ */
+#define LOG_MODULE "ops"
+#include "ops_private.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+/* RENAME's own meanings of these would mislead: mv says "subdirectory of itself" of one, and unlinks its
+ * target and copies for the other. */
+static int rename_errno(int rc)
+{
+	return rc == -EINVAL || rc == -EXDEV ? -EBADMSG : rc;
+}
+
+/* ---- unlink -------------------------------------------------------------------------------------------- */
+
+static int remove_name(struct fs *fs, struct node *parent, const char *name, const struct actor *who)
+{
+	struct upload *u = upload_scratch(&fs->uploads, parent->id, name);
+	char path[PATH_MAX];
+	struct snap_attr attr;
+	struct caller caller;
+	int rc;
+
+	if (u) {
+		upload_unname(u);
+		upload_unref(u);
+		return 0;
+	}
+	rc = check_writable(fs);
+	if (rc == 0)
+		rc = node_path(parent, name, path, sizeof(path));
+	if (rc == 0)
+		rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
+	if (rc)
+		return rc;
+	if (attr.kind != SNAP_DATABASE)
+		return -EROFS;
+	if (!caller_look(&caller, who->tid))
+		return -EACCES; /* whom to hide it from cannot be told */
+	log_info("removing \"%s\" (uid %u, process %d) is ignored: live databases are not removed here", path,
+		 (unsigned)who->uid, (int)caller.tgid);
+	return tomb_add(&fs->tombs, caller.tgid, parent->id, name);
+}
+
+void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name)
+{
+	struct fs *fs = fs_of(req);
+	struct node *parent = node_get(&fs->nodes, parent_id);
+	struct actor who = actor_of(req);
+	int rc = parent ? remove_name(fs, parent, name, &who) : -ESTALE;
+
+	node_put(&fs->nodes, parent);
+	reply_error(req, rc);
+}
+
+/* ---- rename -------------------------------------------------------------------------------------------- */
+
+struct rename_job {
+	fuse_req_t req;
+	struct upload *upload; /* a reference */
+	struct upload_flush flush;
+	char path[PATH_MAX];
+};
+
+static bool is_interrupted(void *arg)
+{
+	return fuse_req_interrupted(arg);
+}
+
+static void run_rename(void *arg)
+{
+	struct rename_job *job = arg;
+	int rc = upload_become(job->upload, job->path, &job->flush);
+
+	upload_unref(job->upload);
+	reply_error(job->req, rename_errno(rc));
+	free(job);
+}
+
+/* Hands the restore of U over PATH to a thread that may wait. */
+static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const char *path)
+{
+	struct rename_job *job = malloc(sizeof(*job));
+	int rc;
+
+	if (!job)
+		return -ENOMEM;
+	*job = (struct rename_job){
+		.req = req,
+		.upload = upload_ref(u),
+		.flush = {.who = actor_of(req), .interrupted = is_interrupted, .arg = req},
+	};
+	memcpy(job->path, path, strlen(path) + 1);
+	rc = run_later(fs, run_rename, job);
+	if (rc) {
+		upload_unref(u);
+		free(job);
+	}
+	return rc;
+}
+
+enum { RENAME_LATER = 1 };
+
+/* 0, -errno, or RENAME_LATER: the answer comes from another thread. */
+static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struct node *parent,
+			  const char *name, unsigned flags)
+{
+	char path[PATH_MAX];
+	struct snap_attr attr;
+	struct snap_err err = {{0}};
+	struct upload *there;
+	int rc = node_path(parent, name, path, sizeof(path));
+	int kind = rc ? rc : snap_name_kind(fs->config.snap, path, &err);
+
+	if (err.text[0] && (kind == SNAP_NAME_OTHER || kind == SNAP_NAME_SIDECAR))
+		log_error("renaming to \"%s\": %s", path, err.text);
+	switch (kind) {
+	case SNAP_NAME_DATABASE:
+		if (flags & RENAME_NOREPLACE && snap_lookup(fs->config.snap, path, &attr, NULL, NULL) == 0)
+			return -EEXIST;
+		rc = become_later(fs, req, u, path);
+		return rc ? rc : RENAME_LATER;
+	case SNAP_NAME_SCRATCH:
+		there = flags & RENAME_NOREPLACE ? upload_scratch(&fs->uploads, parent->id, name) : NULL;
+		upload_unref(there);
+		return there ? -EEXIST : upload_rename(u, parent->id, name, path);
+	case SNAP_NAME_SIDECAR:
+		return -EACCES;
+	case SNAP_NAME_TAKEN:
+		return -EROFS;
+	case SNAP_NAME_OTHER:
+		return -EPERM;
+	default:
+		return kind;
+	}
+}
+
+/* Renaming what is no scratch file. */
+static int refuse_rename(struct fs *fs, struct node *parent, const char *name)
+{
+	char path[PATH_MAX];
+	struct snap_attr attr;
+	int rc = node_path(parent, name, path, sizeof(path));
+
+	if (rc == 0)
+		rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
+	if (rc)
+		return rc;
+	return attr.kind == SNAP_DATABASE ? -EPERM : -EROFS;
+}
+
+void op_rename(fuse_req_t req, fuse_ino_t parent_id, const char *name, fuse_ino_t new_parent_id,
+	       const char *new_name, unsigned flags)
+{
+	struct fs *fs = fs_of(req);
+	struct node *parent = node_get(&fs->nodes, parent_id);
+	struct node *new_parent = node_get(&fs->nodes, new_parent_id);
+	struct upload *u = parent ? upload_scratch(&fs->uploads, parent->id, name) : NULL;
+	int rc = check_writable(fs);
+
+	if (!parent || !new_parent)
+		rc = -ESTALE;
+	else if (flags & ~(unsigned)RENAME_NOREPLACE)
+		rc = -EINVAL;
+	else if (rc == 0)
+		rc = u ? rename_scratch(fs, req, u, new_parent, new_name, flags)
+		       : refuse_rename(fs, parent, name);
+	upload_unref(u);
+	node_put(&fs->nodes, parent);
+	node_put(&fs->nodes, new_parent);
+	if (rc != RENAME_LATER)
+		reply_error(req, rc);
+}
+
+/* ---- folders, and what there is none of ---------------------------------------------------------------- */
+
+static const char *snapshot_name(const char *path)
+{
+	static const char folder[] = CONTROL_FOLDER "/snapshots/";
+	const char *name = strncmp(path, folder, sizeof(folder) - 1) == 0 ? path + sizeof(folder) - 1 : NULL;
+
+	return name && !strchr(name, '/') ? name : NULL;
+}
+
+static int remove_folder(struct fs *fs, struct node *parent, const char *name, struct snap_err *err)
+{
+	char path[PATH_MAX];
+	const char *snapshot;
+	int rc = node_path(parent, name, path, sizeof(path));
+
+	if (rc)
+		return rc;
+	snapshot = snapshot_name(path);
+	return snapshot ? snap_kept_drop(fs->config.snap, snapshot, err) : -EPERM;
+}
+
+void op_rmdir(fuse_req_t req, fuse_ino_t parent_id, const char *name)
+{
+	struct fs *fs = fs_of(req);
+	struct node *parent = node_get(&fs->nodes, parent_id);
+	struct snap_err err = {{0}};
+	int rc = parent ? remove_folder(fs, parent, name, &err) : -ESTALE;
+
+	node_put(&fs->nodes, parent);
+	if (rc && err.text[0])
+		log_error("removing snapshot \"%s\": %s", name, err.text);
+	reply_error(req, rc);
+}
+
+void op_mkdir(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode)
+{
+	(void)parent_id;
+	(void)name;
+	(void)mode;
+	reply_error(req, EPERM);
+}
+
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_id, const char *name)
+{
+	(void)target;
+	(void)parent_id;
+	(void)name;
+	reply_error(req, EPERM);
+}
+
+void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent_id, const char *name)
+{
+	(void)id;
+	(void)parent_id;
+	(void)name;
+	reply_error(req, EPERM);
+}
+
+void op_mknod(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode, dev_t rdev)
+{
+	(void)parent_id;
+	(void)name;
+	(void)mode;
+	(void)rdev;
+	reply_error(req, EPERM);
+}

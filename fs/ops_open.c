@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_open.c - see ops_private.h: opening and reading files and folders. */
+#define LOG_MODULE "ops"
+#include "ops_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "log_ring.h"
+
+#define READ_NICE 10 /* added to the daemon's own */
+
+/* ---- files --------------------------------------------------------------------------------------------- */
+
+/* An OPEN under way, perhaps on a thread that may wait. */
+struct open_job {
+	struct fs *fs;
+	fuse_req_t req;
+	struct node *node; /* a reference */
+	struct fuse_file_info fi;
+	pid_t tid;
+};
+
+/* Ends an OPEN that did not have to wait, or has waited. */
+static void finish_open(struct open_job *job, int rc, struct handle *h, struct snap_gen *moved,
+			const struct snap_err *err)
+{
+	struct fs *fs = job->fs;
+	struct node *node = job->node;
+
+	if (rc == HANDLE_MOVED) {
+		redirect_add(&fs->redirects, job->tid, node->parent->id, node->name, moved);
+		snap_gen_unref(moved);
+		rc = -ESTALE;
+	} else if (rc) {
+		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc),
+			  err->text[0] ? ": " : "", err->text);
+	} else if (node->gen && redirect_drop(&fs->redirects, job->tid, node->gen)) {
+		snap_gen_arrived(node->gen);
+	}
+	node_put(&fs->nodes, node);
+	if (rc) {
+		reply_error(job->req, rc);
+		return;
+	}
+	job->fi.fh = (uintptr_t)h;
+	job->fi.keep_cache = h->kind == HANDLE_GENERATION;
+	job->fi.noflush = 1;
+	if (fuse_reply_open(job->req, &job->fi) == -ENOENT)
+		handle_close(h, &fs->handles); /* interrupted: no RELEASE will come */
+}
+
+static void run_open(void *arg)
+{
+	struct open_job *job = arg;
+	struct snap_gen *moved = NULL;
+	struct handle *h = NULL;
+	struct snap_err err = {{0}};
+	int rc = handle_open(&h, &job->fs->handles, job->node, true, &moved, &err);
+
+	finish_open(job, rc, h, moved, &err);
+	free(job);
+}
+
+/* Hands an OPEN to a thread that may wait. */
+static void open_later(const struct open_job *job)
+{
+	struct open_job *copy = malloc(sizeof(*copy));
+	struct open_job here = *job;
+	struct snap_err err = {{0}};
+	int rc = -ENOMEM;
+
+	if (copy) {
+		*copy = *job;
+		rc = run_later(job->fs, run_open, copy);
+	}
+	if (!rc)
+		return;
+	free(copy);
+	if (rc == -EBUSY) {
+		snprintf(err.text, sizeof(err.text), "too many others wait to be opened");
+	}
+	finish_open(&here, rc, NULL, NULL, &err);
+}
+
+/* An OPEN that needs neither a live database nor a wait. */
+static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct fuse_file_info out = *fi;
+	struct actor who = actor_of(req);
+	struct handle *h = NULL;
+	struct snap_err err = {{0}};
+	int rc = node->upload ? handle_open_upload(&h, &fs->handles, node, &who, &err)
+			      : handle_open_text(&h, &fs->handles, node, log_recent(), &err);
+
+	node_put(&fs->nodes, node);
+	if (rc) {
+		reply_error(req, rc);
+		return;
+	}
+	out.fh = (uintptr_t)h;
+	out.direct_io = 1; /* WRITE then says whose it is, and sizes are always those of this moment */
+	out.noflush = h->kind == HANDLE_TEXT;
+	if (fuse_reply_open(req, &out) == -ENOENT)
+		handle_close(h, &fs->handles);
+}
+
+void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct open_job job = {.fs = fs, .req = req, .fi = *fi, .tid = fuse_req_ctx(req)->pid};
+	struct snap_gen *moved = NULL;
+	struct handle *h = NULL;
+	struct snap_err err = {{0}};
+	bool writing = (fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC);
+	int rc;
+
+	job.node = node_get(&fs->nodes, id);
+	if (!job.node) {
+		reply_error(req, ESTALE);
+		return;
+	}
+	if (job.node->upload || (job.node->key[0] == CONTROL_KEY && !writing)) {
+		open_now(req, job.node, fi);
+		return;
+	}
+	if (writing) {
+		open_for_writing(req, job.node, fi);
+		return;
+	}
+	rc = handle_open(&h, &fs->handles, job.node, false, &moved, &err);
+	if (rc == HANDLE_WOULD_WAIT)
+		open_later(&job);
+	else
+		finish_open(&job, rc, h, moved, &err);
+}
+
+/*
+ * The thread that copies bytes out yields the processor to the applications: a backup may take longer, a
+ * commit may not. On Linux a nice value is a thread's own, and libfuse's threads wait for or hold none of the
+ * locks that SQLite knows for longer than it takes to drop one.
+ */
+static void yield_to_applications(void)
+{
+	static _Thread_local bool yields;
+
+	if (!yields && nice(READ_NICE) == -1) {
+		/* A thread may always be nicer than it is; -1 is a nice value too. */
+	}
+	yields = true;
+}
+
+void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct handle *h = handle_of(fi);
+	void *buffer = buffer_get(&fs->buffers);
+	struct snap_err err = {{0}};
+	ssize_t n = -ENOMEM;
+
+	(void)id;
+	yield_to_applications();
+	if (size > BUFFER_SIZE)
+		size = BUFFER_SIZE;
+	if (buffer)
+		n = handle_read(h, buffer, size, (uint64_t)offset, &err);
+	if (n < 0 && !atomic_exchange(&h->failed, true))
+		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror((int)-n),
+			  err.text[0] ? ": " : "", err.text);
+	if (n < 0)
+		reply_error(req, (int)n);
+	else
+		fuse_reply_buf(req, buffer, (size_t)n);
+	buffer_put(&fs->buffers, buffer);
+}
+
+struct release_job {
+	struct fs *fs;
+	fuse_req_t req;
+	struct handle *handle;
+};
+
+static void run_release(void *arg)
+{
+	struct release_job *job = arg;
+
+	handle_close(job->handle, &job->fs->handles);
+	fuse_reply_err(job->req, 0);
+	free(job);
+}
+
+void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct handle *h = handle_of(fi);
+	struct release_job *job = NULL;
+
+	(void)id;
+	if (h->kind == HANDLE_UPLOAD && !upload_closes_idle(h->upload))
+		job = malloc(sizeof(*job));
+	if (job) {
+		*job = (struct release_job){.fs = fs, .req = req, .handle = h};
+		if (run_later(fs, run_release, job) == 0)
+			return;
+		free(job);
+	}
+	handle_close(h, &fs->handles);
+	fuse_reply_err(req, 0);
+}
+
+/* ---- folders ------------------------------------------------------------------------------------------- */
+
+void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct node *node = node_get(&fs->nodes, id);
+	struct handle *h = NULL;
+	struct snap_err err = {{0}};
+	int rc = node ? handle_open_folder(&h, &fs->handles, node, &err) : -ESTALE;
+
+	if (rc && node && err.text[0])
+		log_warn("folder \"%s\": %s", node->name, err.text);
+	node_put(&fs->nodes, node);
+	if (rc) {
+		reply_error(req, rc);
+		return;
+	}
+	fi->fh = (uintptr_t)h;
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		handle_close(h, &fs->handles);
+}
+
+/* Entry I of a folder: ".", "..", then the list's. False past the end. */
+static bool entry_at(const struct handle *h, size_t i, const char **name, struct stat *st)
+{
+	uint64_t ino = 0;
+	mode_t type = S_IFDIR;
+
+	if (i < 2)
+		*name = i == 0 ? "." : "..";
+	else if (!snap_list_get(h->list, i - 2, name, &ino, &type))
+		return false;
+	*st = (struct stat){.st_ino = ino ? ino : FUSE_ROOT_ID, .st_mode = type};
+	return true;
+}
+
+void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	const struct handle *h = handle_of(fi);
+	char *buffer = buffer_get(&fs->buffers);
+	const char *name;
+	struct stat st;
+	size_t used = 0;
+
+	(void)id;
+	if (!buffer) {
+		reply_error(req, ENOMEM);
+		return;
+	}
+	if (size > BUFFER_SIZE)
+		size = BUFFER_SIZE;
+	for (size_t i = (size_t)offset; entry_at(h, i, &name, &st); i++) {
+		size_t n = fuse_add_direntry(req, buffer + used, size - used, name, &st, (off_t)i + 1);
+
+		if (n > size - used)
+			break;
+		used += n;
+	}
+	fuse_reply_buf(req, buffer, used);
+	buffer_put(&fs->buffers, buffer);
+}

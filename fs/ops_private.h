@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ops_private.h - what the operations share: ops.c (names), ops_open.c (reading), ops_write.c (content),
+ * ops_change.c (names that change).
+ */
+#ifndef SQLSNAPFS_OPS_PRIVATE_H
+#define SQLSNAPFS_OPS_PRIVATE_H
+
+#include <stdatomic.h>
+
+#include "buffers.h"
+#include "fs.h"
+#include "handle.h"
+#include "redirect.h"
+#include "tombs.h"
+
+/* What is not listed and always there. */
+#define CONTROL_FOLDER ".sqlsnapfs"
+#define CONTROL_LOG CONTROL_FOLDER "/log"
+#define CONTROL_KEY 0x636f6e74726f6c00ull /* "control": no live inode has this device */
+
+struct fs {
+	struct fs_config config;
+	struct nodes nodes;
+	struct handles handles;
+	struct redirects redirects;
+	struct uploads uploads;
+	struct tombs tombs;
+	struct buffers buffers;
+	_Atomic int64_t tend_at;      /* CLOCK_MONOTONIC: when uploads are looked through next */
+	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays
+					 until then */
+	struct fuse_session *session; /* borrowed; guarded by session_lock */
+};
+
+static inline struct fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+static inline struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+
+/* libfuse counts errno upwards. */
+static inline void reply_error(fuse_req_t req, int rc)
+{
+	fuse_reply_err(req, rc < 0 ? -rc : rc);
+}
+
+/* Who asks. */
+struct actor actor_of(fuse_req_t req);
+
+struct stat attr_to_stat(const struct snap_attr *attr);
+
+/* Attributes of NODE; of what its name leads to now unless that is something else: then -ESTALE. */
+int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr);
+
+/* Whether nothing may be restored: -EROFS, or 0. */
+int check_writable(const struct fs *fs);
+
+/* Runs FN(ARG) on a thread that may wait; -EBUSY when too many wait already. */
+int run_later(struct fs *fs, void (*fn)(void *arg), void *arg);
+
+/* An OPEN for writing of what is no upload yet. */
+void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_info *fi);
+
+void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi);
+void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi);
+
+void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode,
+	       struct fuse_file_info *fi);
+void op_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size, off_t offset,
+	      struct fuse_file_info *fi);
+void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *st, int to_set, struct fuse_file_info *fi);
+void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t offset, off_t length,
+		  struct fuse_file_info *fi);
+void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi);
+
+void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name);
+void op_rename(fuse_req_t req, fuse_ino_t parent_id, const char *name, fuse_ino_t new_parent_id,
+	       const char *new_name, unsigned flags);
+void op_mkdir(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode);
+void op_rmdir(fuse_req_t req, fuse_ino_t parent_id, const char *name);
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_id, const char *name);
+void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent_id, const char *name);
+void op_mknod(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode, dev_t rdev);
+
+#endif

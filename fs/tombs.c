@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* tombs.c - see tombs.h. */
+#include "tombs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "caller.h"
+
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000000ll + ts.tv_nsec;
+}
+
+void tombs_init(struct tombs *t)
+{
+	memset(t, 0, sizeof(*t));
+	pthread_mutex_init(&t->lock, NULL);
+}
+
+static void empty(struct tomb *e)
+{
+	free(e->name);
+	*e = (struct tomb){.tgid = 0};
+}
+
+void tombs_finish(struct tombs *t)
+{
+	for (size_t i = 0; i < TOMBS_MAX; i++)
+		empty(&t->entries[i]);
+	pthread_mutex_destroy(&t->lock);
+}
+
+static bool is_at(const struct tomb *e, uint64_t parent, const char *name, int64_t now)
+{
+	return e->tgid != 0 && e->until >= now && e->parent == parent && strcmp(e->name, name) == 0;
+}
+
+static struct tomb *find(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+{
+	int64_t now = now_ns();
+
+	for (size_t i = 0; i < TOMBS_MAX; i++) {
+		if (t->entries[i].tgid == tgid && is_at(&t->entries[i], parent, name, now))
+			return &t->entries[i];
+	}
+	return NULL;
+}
+
+int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+{
+	char *copy = strdup(name);
+	struct tomb *e;
+
+	if (!copy)
+		return -ENOMEM;
+	pthread_mutex_lock(&t->lock);
+	e = find(t, tgid, parent, name);
+	for (size_t i = 0; i < TOMBS_MAX && !e; i++) {
+		if (t->entries[i].tgid == 0 || t->entries[i].until < now_ns())
+			e = &t->entries[i];
+	}
+	if (!e) {
+		e = &t->entries[0];
+		for (size_t i = 1; i < TOMBS_MAX; i++)
+			e = t->entries[i].until < e->until ? &t->entries[i] : e;
+	}
+	empty(e);
+	*e = (struct tomb){.tgid = tgid, .parent = parent, .name = copy, .until = now_ns() + TOMB_NS};
+	pthread_mutex_unlock(&t->lock);
+	return 0;
+}
+
+bool tomb_remove(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+{
+	struct tomb *e;
+
+	pthread_mutex_lock(&t->lock);
+	e = find(t, tgid, parent, name);
+	if (e)
+		empty(e);
+	pthread_mutex_unlock(&t->lock);
+	return e != NULL;
+}
+
+bool tomb_hides(struct tombs *t, pid_t tid, uint64_t parent, const char *name)
+{
+	struct caller caller;
+	bool any = false, hides;
+	int64_t now = now_ns();
+
+	pthread_mutex_lock(&t->lock);
+	for (size_t i = 0; i < TOMBS_MAX && !any; i++)
+		any = is_at(&t->entries[i], parent, name, now);
+	pthread_mutex_unlock(&t->lock);
+	if (!any || !caller_look(&caller, tid))
+		return false;
+	pthread_mutex_lock(&t->lock);
+	hides = find(t, caller.tgid, parent, name) != NULL;
+	pthread_mutex_unlock(&t->lock);
+	return hides;
+}

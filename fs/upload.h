@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * upload.h - files that are being written: a database's name opened for writing, or a scratch file under a
+ * temporary name. No FUSE calls, so that it is tested without a mount.
+ *
+ * A database's name is never opened for writing on its generation's nodeid: that would harm whoever reads it.
+ * The first OPEN makes an upload that waits for the thread that asked, and answers ESTALE; the kernel's retry
+ * looks the name up again from the same thread and is led to the upload's own nodeid. Nobody else sees it.
+ * A scratch file has a name of its own that everybody who knows it can look up; it is not listed.
+ *
+ * When a close() restores is decided here (upload_flush()), whether the file is good in src/.
+ */
+#ifndef SQLSNAPFS_UPLOAD_H
+#define SQLSNAPFS_UPLOAD_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "../src/sqlsnap.h"
+#include "caller.h"
+
+#define UPLOAD_INTENT_NS 5000000000ll	  /* a retried open takes microseconds */
+#define UPLOAD_SILENCE_NS 60000000000ll	  /* a pending upload of which nothing is heard is thrown away */
+#define UPLOAD_SCRATCH_NS 3600000000000ll /* and a scratch file that nobody has open */
+
+enum upload_kind {
+	UPLOAD_DATABASE,
+	UPLOAD_SCRATCH,
+};
+
+/* Who does something: from the request. */
+struct actor {
+	uid_t uid;
+	gid_t gid;
+	pid_t tid;
+};
+
+struct upload {
+	struct uploads *all; /* borrowed */
+	uint64_t id;	     /* constant, as are kind and creator; never used again */
+	enum upload_kind kind;
+	pid_t creator; /* the process; 0: unknown */
+
+	/* guarded by uploads->lock */
+	struct upload *prev, *next;
+	int refs;
+	uint64_t parent;      /* the folder's nodeid */
+	char *name;	      /* owned */
+	char *path;	      /* owned; in the tree */
+	bool named;	      /* a scratch file that has not been removed or renamed over a database */
+	pid_t intent;	      /* the thread that is led here; 0: none */
+	int64_t intent_until; /* CLOCK_MONOTONIC, as the next */
+	int64_t touched;
+	int opens;
+
+	pthread_mutex_t lock;	  /* held while a verdict is made, and so over what takes long; never with
+				     uploads->lock inside */
+	struct snap_upload *data; /* owned; constant */
+	/* guarded by state_lock */
+	pthread_mutex_t state_lock;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	int64_t mtime_ns; /* set by utimens(2); 0: not */
+	int64_t written_ns;
+	uint64_t last_owner; /* lock_owner of the last WRITE */
+	bool has_owner;
+	bool in_place;	    /* opened to be read and changed, and not cut: it takes no writes */
+	bool spent;	    /* renamed over a database: it takes no more writes */
+	bool writer_killed; /* a FLUSH came from a killed writer after the last write */
+	uint64_t judged;    /* snap_upload_changes() at the last verdict */
+	int verdict;	    /* of then: 0, -errno */
+};
+
+struct uploads {
+	pthread_mutex_t lock;
+	struct upload *first;
+	uint64_t last_id;
+	struct snap *snap; /* borrowed */
+};
+
+void uploads_init(struct uploads *all, struct snap *snap);
+/* The session was ended by force: what is still open was not closed by its writer and restores nothing. */
+void uploads_abandon(struct uploads *all);
+void uploads_finish(struct uploads *all); /* throws away what is left; nobody refers to any */
+
+/* What a new upload is: ATTR's mode and owner are shown for it. */
+struct upload_order {
+	enum upload_kind kind;
+	uint64_t parent;
+	const char *name, *path;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	pid_t creator;
+};
+
+/* An upload with one reference for the caller. -ENOMEM, -ENOSPC... with words. */
+int upload_create(struct upload **out, struct uploads *all, const struct upload_order *order,
+		  struct snap_err *err);
+struct upload *upload_ref(struct upload *u);
+void upload_unref(struct upload *u); /* accepts NULL */
+
+/* TID's next look at the name leads to U. */
+void upload_lead(struct upload *u, pid_t tid);
+/* A reference to the upload that TID is led to under NAME in PARENT, NULL: none. */
+struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const char *name);
+/* A reference to the pending upload that process TGID has begun under that name, NULL: none. */
+struct upload *upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
+/* Whether there is any of these. */
+bool upload_any_pending(struct uploads *all);
+/* A reference to the scratch file of that name, NULL: none. */
+struct upload *upload_scratch(struct uploads *all, uint64_t parent, const char *name);
+/* Removes the name of a scratch file; open descriptors go on. */
+void upload_unname(struct upload *u);
+/* Gives a scratch file another one; what stood there before loses it. -ENOMEM */
+int upload_rename(struct upload *u, uint64_t parent, const char *name, const char *path);
+
+/* It is opened for reading and writing, and not cut yet. Databases are changed so, and files are not copied
+ * so: a write in place is refused, before SQLite takes it for a commit. */
+void upload_in_place(struct upload *u);
+void upload_opened(struct upload *u);
+/* Whether closing it cannot mean a restore: upload_closed() then does not wait. */
+bool upload_closes_idle(struct upload *u);
+/* RELEASE. A whole upload that no FLUSH has decided about is restored now, unless its writer was killed; what
+ * is left is thrown away, but for a pending one. */
+void upload_closed(struct upload *u, const struct actor *who);
+
+/* Attributes: size and times move with what is written. */
+void upload_stat(struct upload *u, struct snap_attr *attr);
+
+/* NULL, MTIME 0: stays. Owner and mode are a scratch file's own; those of a live database are not changed by
+ * what is written over it. */
+void upload_set(struct upload *u, const mode_t *mode, const uid_t *uid, const gid_t *gid, int64_t mtime_ns);
+ssize_t upload_read(struct upload *u, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+ssize_t upload_write(struct upload *u, const void *buf, size_t size, uint64_t offset, uint64_t owner,
+		     struct snap_err *err);
+int upload_truncate(struct upload *u, uint64_t size, struct snap_err *err);
+int upload_allocate(struct upload *u, uint64_t offset, uint64_t size, bool keep_size, struct snap_err *err);
+
+struct upload_flush {
+	struct actor who;
+	uint64_t owner;			/* lock_owner of the request */
+	bool (*interrupted)(void *arg); /* a signal came for whoever waits */
+	void *arg;
+};
+
+/* Whether a FLUSH has nothing to decide: its answer is in *RC. Never waits. */
+bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc);
+/* Decides, and restores: see DESIGN part 7. Takes as long as that takes. Logs its verdict. */
+int upload_flush(struct upload *u, const struct upload_flush *flush);
+
+/* Makes scratch file U the database at PATH. 0, -errno. Takes as long as a restore. Logs its verdict. */
+int upload_become(struct upload *u, const char *path, const struct upload_flush *flush);
+
+/* Throws away what has been silent for too long. NOW: CLOCK_MONOTONIC nanoseconds. */
+void uploads_tend(struct uploads *all, int64_t now);
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keep.c - see keep.h: making a kept snapshot. keep_read.c finds what is there, keep_tidy.c lets go of it,
+ * keep_meta.c knows the text beside the bytes.
+ *
+ * What must stay true: nothing has a name without a leading dot before all of it is on the disk, the way to
+ * it included; when keep_commit() has failed there is no such name.
+ */
+#include "keep.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "keep_private.h"
+#include "store_private.h"
+
+#define ATTEMPTS 8
+#define NUMBERS 1000 /* of one name */
+
+struct keep {
+	struct store *store; /* borrowed */
+	int source;	     /* owned, as all descriptors: the source's folder */
+	int kept;	     /* "kept" in it */
+	int folder;	     /* the partial one; the snapshot's own once it is committed */
+	int files[KEEP_PARTS];
+	bool insists, committed;
+	char partial[NAME_MAX + 1];
+	char name[KEEP_NAME_MAX + 16]; /* a number behind it included */
+};
+
+/* ---- names --------------------------------------------------------------------------------------------- */
+
+bool keep_name_valid(const char *name)
+{
+	return name[0] && name[0] != '.' && !strchr(name, '/') && strlen(name) <= KEEP_NAME_MAX;
+}
+
+#define PARTIAL_SUFFIX ".partial"
+
+int keep_partial_name(char out[NAME_MAX + 1], const char *name)
+{
+	char random[STORE_NAME_SIZE];
+
+	if (store_random_name(random, "-"))
+		return -EIO;
+	snprintf(out, NAME_MAX + 1, ".%.*s%s%s", KEEP_NAME_MAX + 15, name, random, PARTIAL_SUFFIX);
+	return 0;
+}
+
+bool keep_is_partial(const char *name)
+{
+	size_t len = strlen(name), end = strlen(PARTIAL_SUFFIX);
+
+	return name[0] == '.' && len > end && strcmp(name + len - end, PARTIAL_SUFFIX) == 0;
+}
+
+int keep_open_kept(int source_folder, bool make)
+{
+	int fd;
+
+	if (make && mkdirat(source_folder, "kept", 0700) && errno != EEXIST)
+		return -errno;
+	fd = openat(source_folder, "kept", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* ---- beginning ----------------------------------------------------------------------------------------- */
+
+static int fail(const struct keep *k, int rc, struct snap_err *err)
+{
+	return err_set(err, rc, "cannot keep \"%s\" in the store %s: %s", k->name, store_dir(k->store),
+		       strerror(-rc));
+}
+
+static int make_file(struct keep *k, enum keep_part part)
+{
+	int fd =
+		openat(k->folder, keep_files[part], O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return -errno;
+	k->files[part] = fd;
+	return fd;
+}
+
+static int make_partial(struct keep *k)
+{
+	int rc = -EAGAIN;
+
+	for (int i = 0; i < ATTEMPTS && (rc == -EEXIST || rc == -EAGAIN); i++) {
+		rc = keep_partial_name(k->partial, k->name);
+		if (!rc)
+			rc = store_make_locked(k->kept, k->partial);
+	}
+	if (rc < 0)
+		return rc;
+	k->folder = rc;
+	rc = make_file(k, KEEP_DB);
+	return rc < 0 ? rc : 0;
+}
+
+int keep_begin(struct keep **out, struct store *store, const char *source, const char *name,
+	       struct snap_err *err)
+{
+	struct keep *k;
+	int rc = 0;
+
+	if (!keep_name_valid(name))
+		return err_set(err, -EINVAL, "\"%s\" cannot be the name of a kept snapshot", name);
+	k = malloc(sizeof(*k));
+	if (!k)
+		return err_set(err, -ENOMEM, "out of memory");
+	*k = (struct keep){.store = store, .source = -1, .kept = -1, .folder = -1, .files = {-1, -1, -1}};
+	snprintf(k->name, sizeof(k->name), "%s", name);
+	k->source = store_open_source(store, source, true, err);
+	if (k->source < 0) {
+		rc = k->source;
+	} else {
+		k->kept = keep_open_kept(k->source, true);
+		rc = k->kept < 0 ? k->kept : make_partial(k);
+		if (rc)
+			fail(k, rc, err);
+	}
+	if (rc)
+		keep_destroy(k);
+	else
+		*out = k;
+	return rc;
+}
+
+int keep_fd(const struct keep *k)
+{
+	return k->files[KEEP_DB];
+}
+
+int keep_add_file(struct keep *k, const char *suffix)
+{
+	int part = keep_part(suffix);
+
+	if (part <= KEEP_DB)
+		return -EINVAL;
+	return k->files[part] >= 0 ? k->files[part] : make_file(k, (enum keep_part)part);
+}
+
+void keep_insist(struct keep *k)
+{
+	k->insists = true;
+}
+
+const char *keep_name(const struct keep *k)
+{
+	return k->name;
+}
+
+/* ---- ending -------------------------------------------------------------------------------------------- */
+
+static int write_meta(struct keep *k, const struct keep_meta *meta)
+{
+	struct keep_record record = {.meta = *meta};
+	char text[KEEP_RECORD_SIZE];
+	struct stat st;
+	ssize_t n;
+
+	for (int part = 0; part < KEEP_PARTS; part++) {
+		if (k->files[part] < 0)
+			continue;
+		if (fstat(k->files[part], &st))
+			return -errno;
+		record.has[part] = true;
+		record.sizes[part] = (uint64_t)st.st_size;
+	}
+	size_t size = keep_record_format(&record, text);
+	autoclose int fd =
+		openat(k->folder, "meta", O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	n = write(fd, text, size);
+	if (n >= 0 && n != (ssize_t)size)
+		return -ENOSPC; /* cut short, which sets no errno */
+	return n < 0 || fsync(fd) ? -errno : 0;
+}
+
+/* All but the name. */
+static int sync_content(struct keep *k)
+{
+	for (int part = 0; part < KEEP_PARTS; part++)
+		if (k->files[part] >= 0 && fsync(k->files[part]))
+			return -errno;
+	return store_sync_folder(k->folder);
+}
+
+/* Gives the folder its name, or the next that is free, and leaves that in k->name. Renaming a folder never
+ * replaces one that holds something. */
+static int give_name(struct keep *k)
+{
+	char asked[KEEP_NAME_MAX + 1];
+
+	snprintf(asked, sizeof(asked), "%.*s", KEEP_NAME_MAX, k->name);
+	for (int i = 1; i <= NUMBERS; i++) {
+		if (i > 1)
+			snprintf(k->name, sizeof(k->name), "%s-%d", asked, i);
+		if (!keep_name_valid(k->name))
+			break;
+		if (renameat(k->kept, k->partial, k->kept, k->name) == 0)
+			return 0;
+		if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR)
+			return -errno;
+		if (k->insists)
+			break;
+	}
+	snprintf(k->name, sizeof(k->name), "%s", asked);
+	return -EEXIST;
+}
+
+int keep_commit(struct keep *k, const struct keep_meta *meta, struct snap_err *err)
+{
+	int rc = write_meta(k, meta);
+
+	if (!rc)
+		rc = sync_content(k);
+	if (rc)
+		return fail(k, rc, err);
+	rc = store_sync_source(k->store, k->source, err);
+	if (rc)
+		return rc;
+	rc = give_name(k);
+	if (rc)
+		return fail(k, rc, err);
+	rc = store_sync_folder(k->kept);
+	if (rc) {
+		renameat(k->kept, k->name, k->kept, k->partial);
+		return fail(k, rc, err);
+	}
+	k->committed = true;
+	flock(k->folder, LOCK_UN);
+	return 0;
+}
+
+void keep_destroy(struct keep *k)
+{
+	if (!k)
+		return;
+	if (!k->committed && k->folder >= 0)
+		store_remove(k->kept, k->partial, k->folder);
+	for (int part = 0; part < KEEP_PARTS; part++)
+		if (k->files[part] >= 0)
+			close(k->files[part]);
+	if (k->folder >= 0)
+		close(k->folder);
+	if (k->kept >= 0)
+		close(k->kept);
+	if (k->source >= 0)
+		close(k->source);
+	free(k);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keep.h - kept snapshots: whole states of one database, by name, in the store.
+ *
+ * STORE/<hash of the source's path>/
+ *     source               the path (store.h)
+ *     kept/NAME/db         the bytes
+ *     kept/NAME/meta       what they were: keep_meta.c has the format
+ *     kept/NAME/wal, journal   only of a raw state: a live file that SQLite could not open, as it stood
+ *     kept/.NAME-<random>.partial/   being written, or being removed
+ *
+ * A snapshot of several databases is one of each under the same name.
+ *
+ * What must stay true: a folder without a leading dot is whole, for it is synced before it gets its name and
+ * loses its name before the first of its files goes; whoever writes or removes a partial one holds flock(2)
+ * on it, so that a daemon that was killed leaves what the next one can tell and clean. Nothing here waits for
+ * a lock.
+ *
+ * SOURCE is always the database's absolute path as store.h takes it. Functions without an ERR answer -errno.
+ */
+#ifndef SQLSNAP_KEEP_H
+#define SQLSNAP_KEEP_H
+
+#include <sys/types.h>
+
+#include "store.h"
+
+#define KEEP_NAME_MAX 200	    /* bytes, with a number behind it */
+#define KEEP_UNDO "before-restore-" /* what the names begin with that keep_prune() may drop */
+#define KEEP_DAY_NS (86400ll * 1000000000ll)
+
+/* Neither empty nor too long, no slash, no leading dot. */
+bool keep_name_valid(const char *name);
+
+/* What was kept, besides the bytes. */
+struct keep_meta {
+	int64_t mtime_ns; /* as it was shown; CLOCK_REALTIME, as the next */
+	int64_t made_ns;  /* when it was kept */
+	mode_t mode;	  /* permission bits, others are dropped */
+	uid_t uid;
+	gid_t gid;
+	uint64_t size;	    /* bytes of db; keep_commit() takes the file's own */
+	uint32_t page_size; /* bytes; 0: unknown, as of a raw state */
+	char why[64];	    /* in words, one line: for people */
+};
+
+/* ---- writing ------------------------------------------------------------------------------------------- */
+
+struct keep; /* one being written; for one thread at a time */
+
+/*
+ * Begins one: db is there and empty. The name may be taken already, also by one that another daemon is
+ * writing: what it becomes is known at keep_commit(). *OUT is owned by the caller. -EINVAL: not a name.
+ */
+int keep_begin(struct keep **out, struct store *store, const char *source, const char *name,
+	       struct snap_err *err);
+int keep_fd(const struct keep *keep); /* of db: O_RDWR; borrowed */
+/* Adds the empty file of SUFFIX, "-wal" or "-journal", which makes it a raw state: its descriptor, O_RDWR,
+ * borrowed; the same again for the same suffix. -EINVAL: another suffix. -errno */
+int keep_add_file(struct keep *keep, const char *suffix);
+/* From now on keep_commit() answers -EEXIST when the name is taken, instead of adding a number to it. */
+void keep_insist(struct keep *keep);
+/*
+ * Makes it a kept snapshot under its name, with "-2", "-3" and so on behind it when that is taken. When it
+ * returns 0 bytes, meta and name are on the disk. On failure no snapshot was made; what remains is
+ * keep_destroy()'s. Called once.
+ */
+int keep_commit(struct keep *keep, const struct keep_meta *meta, struct snap_err *err);
+/* As it became, or as it was asked for while it is not committed; borrowed, as long as KEEP lives. */
+const char *keep_name(const struct keep *keep);
+/* Removes one that is not committed. Accepts NULL. */
+void keep_destroy(struct keep *keep);
+
+/* ---- reading ------------------------------------------------------------------------------------------- */
+
+struct keep_entry {
+	char *name; /* owned by the list */
+	struct keep_meta meta;
+	uint64_t dev, ino;	   /* of db */
+	bool has_wal, has_journal; /* a raw state has one of them, or both */
+};
+
+/* The kept snapshots of SOURCE, in the order in which they were made; such as are damaged (no meta that can
+ * be read, or a file of another size) are left out. None: 0 with *COUNT 0. */
+int keep_list(struct store *store, const char *source, struct keep_entry **out, size_t *count);
+void keep_list_free(struct keep_entry *entries, size_t count); /* accepts NULL, 0 */
+
+/* One of them: ENTRY->name is NULL. -ENOENT: there is none, or it is damaged. */
+int keep_find(struct store *store, const char *source, const char *name, struct keep_entry *entry);
+
+/* The file of SUFFIX ("", "-wal", "-journal") without opening it: an O_PATH descriptor owned by the caller.
+ * ENTRY as keep_find() fills it. -ENOENT as above. */
+int keep_reach(struct store *store, const char *source, const char *name, const char *suffix,
+	       struct keep_entry *entry);
+
+/* Opens the file of SUFFIX ("", "-wal", "-journal") for reading: a descriptor owned by the caller, whose
+ * bytes stay what they are even when the snapshot is dropped. META may be NULL. -ENOENT as above. */
+int keep_open(struct store *store, const char *source, const char *name, const char *suffix,
+	      struct keep_meta *meta);
+
+/* ---- letting go ---------------------------------------------------------------------------------------- */
+
+/* -ENOENT: there is none (another daemon may have been faster). A damaged one can be dropped. */
+int keep_drop(struct store *store, const char *source, const char *name, struct snap_err *err);
+
+/*
+ * Drops the oldest of those whose name begins with KEEP_UNDO, so that the newest KEEP stay. The oldest that
+ * is younger than a day at NOW_NS (CLOCK_REALTIME) stays as well, for it is the state before the trouble.
+ */
+int keep_prune(struct store *store, const char *source, unsigned keep, int64_t now_ns, struct snap_err *err);
+
+/* Removes what daemons left that were killed: partial snapshots, and the store's own (store_clean()). What
+ * somebody is at work on stays. For the start; may take as long as removing large files takes. */
+int keep_clean(struct store *store, struct snap_err *err);
+
+/* ---- sources ------------------------------------------------------------------------------------------- */
+
+/* Calls FN for every source that the store knows, until it answers something other than 0, which is returned.
+ * 0 also when there is no store yet. For one source: store_knows(). */
+int keep_sources(struct store *store, int (*fn)(void *arg, const char *source), void *arg);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keep_tidy.c - see keep.h: letting go of what is kept, and of what a killed daemon has left.
+ *
+ * What must stay true: a snapshot loses its name, on the disk as well, before the first of its files goes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "keep_private.h"
+#include "store_private.h"
+
+/* Takes the name away from FOLDER and then the files. */
+static int drop_locked(int kept, const char *name, int folder)
+{
+	char partial[NAME_MAX + 1];
+	int rc = keep_partial_name(partial, name);
+
+	if (rc)
+		return rc;
+	if (renameat(kept, name, kept, partial))
+		return -errno;
+	/* What cannot be synced must be removable all the same: a full disk may be the reason for both. */
+	store_sync_folder(kept);
+	return store_remove(kept, partial, folder);
+}
+
+static int drop(int kept, const char *name)
+{
+	autoclose int folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (folder < 0)
+		return errno == ENOTDIR || errno == ELOOP ? -ENOENT : -errno;
+	if (store_lock(folder) == -EWOULDBLOCK)
+		return -EBUSY;
+	return store_is(kept, name, folder) ? drop_locked(kept, name, folder) : -ENOENT;
+}
+
+int keep_drop(struct store *store, const char *source, const char *name, struct snap_err *err)
+{
+	autoclose int folder = -1, kept = -1;
+	int rc;
+
+	if (!keep_name_valid(name))
+		return err_set(err, -EINVAL, "\"%s\" cannot be the name of a kept snapshot", name);
+	folder = store_open_source(store, source, false, NULL);
+	kept = folder < 0 ? folder : keep_open_kept(folder, false);
+	rc = kept < 0 ? kept : drop(kept, name);
+	return rc ? err_set(err, rc, "cannot drop the kept snapshot \"%s\": %s", name, strerror(-rc)) : 0;
+}
+
+/* ---- too many ------------------------------------------------------------------------------------------ */
+
+static bool is_young(const struct keep_entry *entry, int64_t now_ns)
+{
+	int64_t age;
+
+	return __builtin_sub_overflow(now_ns, entry->meta.made_ns, &age) ? entry->meta.made_ns > now_ns
+									 : age < KEEP_DAY_NS;
+}
+
+/* Moves those that may be dropped to the front, in their order, and returns how many they are. */
+static size_t pick_undo(struct keep_entry *entries, size_t count)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct keep_entry entry = entries[i];
+
+		if (strncmp(entry.name, KEEP_UNDO, strlen(KEEP_UNDO)) != 0)
+			continue;
+		entries[i] = entries[n];
+		entries[n++] = entry;
+	}
+	return n;
+}
+
+int keep_prune(struct store *store, const char *source, unsigned keep, int64_t now_ns, struct snap_err *err)
+{
+	struct keep_entry *entries = NULL;
+	size_t count = 0, undo;
+	bool young_seen = false;
+	int rc = keep_list(store, source, &entries, &count);
+
+	if (rc)
+		return err_set(err, rc, "cannot list the kept snapshots: %s", strerror(-rc));
+	undo = pick_undo(entries, count);
+	for (size_t i = 0; undo > keep && i < undo - keep; i++) {
+		bool first_young = !young_seen && is_young(&entries[i], now_ns);
+		int dropped;
+
+		young_seen |= first_young;
+		dropped = first_young ? 0 : keep_drop(store, source, entries[i].name, rc ? NULL : err);
+		if (dropped && dropped != -ENOENT && dropped != -EBUSY && !rc)
+			rc = dropped; /* and on with the next */
+	}
+	keep_list_free(entries, count);
+	return rc;
+}
+
+/* ---- leavings ------------------------------------------------------------------------------------------ */
+
+static int clean_partial(void *arg, int kept, const char *name)
+{
+	(void)arg;
+	if (keep_is_partial(name))
+		store_remove_stale(kept, name);
+	return 0;
+}
+
+static int clean_source(void *arg, int folder, const char *source)
+{
+	autoclose int kept = keep_open_kept(folder, false);
+
+	(void)source;
+	if (kept >= 0)
+		store_each_name(kept, clean_partial, arg);
+	return 0;
+}
+
+int keep_clean(struct store *store, struct snap_err *err)
+{
+	int rc = store_clean(store, err);
+
+	if (rc)
+		return rc;
+	rc = store_each(store, clean_source, NULL);
+	return rc ? err_set(err, rc, "cannot look through the store %s: %s", store_dir(store), strerror(-rc))
+		  : 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kept_tree.h - what .sqlsnapfs/snapshots shows: the kept snapshots of the sources of one mount, each as a
+ * folder by its name, with the databases in it at the paths that they have in the mount.
+ *
+ * A folder tree shows every source of the store whose path lies below the tree's folder; named databases show
+ * those whose path is the named file's (a symlink: what it leads to).
+ *
+ *  - .sqlsnapfs, snapshots and all folders below: mode 0700, owned by this process; a snapshot's folders have
+ *    the time at which it was kept, those above the time of the mount.
+ *  - A kept database is SNAP_PLAIN with owner, mode and times as they were kept; key_dev and key_ino are
+ * those of the file in the store; st_ino is another than the live file's, for cp(1) calls files of one inode
+ * the same file. It is written by nobody ever.
+ *  - Of a raw state (keep.h) NAME-wal and NAME-journal stand beside it, as plain files. Of any other NAME-wal
+ *    and NAME-shm are found as empty files (SNAP_SIDECAR) that are not listed, so that sqlite3(1) can query
+ *    it in place.
+ *
+ * PATH is relative to the mount's root, as in sqlsnap.h, and kept_tree_has(PATH). Everything is looked up in
+ * the store each time, for other daemons change it too. Thread-safe once the sources are added.
+ */
+#ifndef SQLSNAP_KEPT_TREE_H
+#define SQLSNAP_KEPT_TREE_H
+
+#include "rawfd.h"
+#include "store.h"
+#include "tree.h"
+
+#define KEPT_FOLDER ".sqlsnapfs"
+
+struct kept_tree;
+
+/* STORE and TABLE are borrowed. -ENOMEM */
+int kept_tree_create(struct kept_tree **out, struct store *store, struct rawfd_table *table);
+void kept_tree_destroy(struct kept_tree *kept); /* accepts NULL */
+
+/* What the mount shows: PATH as snap_add_folder() and snap_add_file() take it, which exists. -errno */
+int kept_tree_set_folder(struct kept_tree *kept, const char *path);
+int kept_tree_add_file(struct kept_tree *kept, const char *name, const char *path);
+
+/* Whether PATH is KEPT_FOLDER or below it. */
+bool kept_tree_has(const char *path);
+
+/* What stands at PATH; -ENOENT */
+int kept_tree_look(struct kept_tree *kept, const char *path, struct snap_attr *attr);
+/* Sorted by name. -ENOENT, -ENOTDIR */
+int kept_tree_list(struct kept_tree *kept, const char *path, struct tree_list *out);
+/* Opens a plain file; -ESTALE when it is another than DEV, INO by now. */
+int kept_tree_open(struct kept_tree *kept, const char *path, uint64_t dev, uint64_t ino, struct rawfd *out);
+
+/* Drops the snapshot NAME of every source of this mount. -ENOENT: there is none. On failure some of them may
+ * be left. */
+int kept_tree_drop(struct kept_tree *kept, const char *name, struct snap_err *err);
+
+#endif

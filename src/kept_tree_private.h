@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* kept_tree_private.h - what kept_tree.c and kept_list.c share; nobody else includes it. */
+#ifndef SQLSNAP_KEPT_TREE_PRIVATE_H
+#define SQLSNAP_KEPT_TREE_PRIVATE_H
+
+#include <limits.h>
+
+#include "keep_private.h"
+#include "kept_tree.h"
+
+#define KEPT_SNAPSHOTS "snapshots"
+
+/* A named database. */
+struct kept_file {
+	char *name;   /* owned: in the mount */
+	char *source; /* owned: its absolute path */
+};
+
+struct kept_tree {
+	struct store *store; /* borrowed, as the next */
+	struct rawfd_table *table;
+	char *folder;		 /* owned: absolute, "" for the root; NULL: named databases */
+	struct kept_file *files; /* owned */
+	size_t file_count;
+	int64_t since_ns; /* CLOCK_REALTIME */
+};
+
+/* A path taken apart. */
+struct kept_spot {
+	enum {
+		KEPT_TOP,    /* KEPT_FOLDER */
+		KEPT_NAMES,  /* the folder of all snapshots */
+		KEPT_INSIDE, /* one, or something in it */
+	} level;
+	char name[NAME_MAX + 1]; /* of the snapshot */
+	const char *path;	 /* in the snapshot; "" is its folder */
+};
+
+/* -ENOENT: no path that could ever be there. */
+int kept_parse(const char *path, struct kept_spot *out);
+
+/* What is left of PATH below FOLDER: "" when it is that folder; NULL when it stands elsewhere. */
+const char *kept_below(const char *path, const char *folder);
+
+/* The path in the mount of SOURCE, borrowed from either; NULL when it is none of this mount's. */
+const char *kept_shown_path(const struct kept_tree *kept, const char *source);
+
+/* A walk over what is kept of this mount's sources. */
+struct kept_walk {
+	const struct kept_tree *kept;
+	const char *name; /* the snapshot that is meant; NULL: all */
+	const char *path; /* only of sources below this folder of the mount; "" is its root */
+	/* Answers as store_each()'s function. The entry's name is borrowed. */
+	int (*fn)(struct kept_walk *walk, const struct keep_entry *entry);
+	/* for FN */
+	const char *here; /* the source's path in the mount, */
+	const char *rest; /* what of it is below PATH */
+	struct keep_entry found;
+	const char *at; /* the path of the folder that is listed */
+	struct tree_list *list;
+	size_t room; /* of LIST */
+};
+int kept_walk(struct kept_walk *walk);
+
+uint64_t kept_folder_ino(const char *path);
+/* Of the file that is shown at PATH in the snapshot NAME, of the state ENTRY. */
+uint64_t kept_file_ino(const struct keep_entry *entry, const char *name, const char *path);
+
+#endif

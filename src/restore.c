@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * restore.c - see restore.h: the order of steps.
+ *
+ *   1 look       what stands there; a missing file is made, empty. A crash leaves that empty file, or
+ *                nothing. A journal that a crash of the application left hot is rolled back, as its next open
+ *                would.
+ *   2 sense      an upload that cannot be meant, or that changes nothing, ends here.
+ *   3 fit        another page size is a copy in the store. A crash leaves it there, for the next start to
+ *                clean.
+ *   4 undo       what is replaced is copied to the store while applications go on. A crash leaves a partial
+ *                snapshot, which the next start removes.
+ *   5 lock       the write lock, as any writer takes it; what was committed since 4 is added to the snapshot,
+ *                which is brought to the disk and named. From here a crash leaves a snapshot of what is still
+ *                there.
+ *   6 write      one transaction. A crash leaves the old content: in WAL mode frames without a commit, which
+ *                the next writer overwrites; else a hot journal, which the next reader rolls back.
+ *   7 commit     a crash leaves the new content, or the old one as long as the WAL was not synced.
+ *   8 settle     the WAL is synced: now it is durable. Checkpoint. The generation that shows the upload.
+ *
+ * What must stay true: nothing of the live database is written before its undo is named; after a failure the
+ * live database is looked at again, and only that decides what is answered; nothing waits without an end.
+ */
+#include "restore_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "clock.h"
+
+/* The generation-to-be: a descriptor of its own on the uploaded bytes. */
+static int make_generation(struct restore *r)
+{
+	int fd = fcntl(staging_fd(r->order->staging), F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return err_errno(r->err, "cannot keep the uploaded bytes at hand");
+	r->out->size = staging_size(r->order->staging);
+	if (source_upload_create(r->source, fd, r->out->size, r->order->report->header.page_size,
+				 r->order->mtime_ns, &r->gen))
+		return err_set(r->err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* The live database holds it already: it is shown as it was uploaded, and nothing is written. */
+static int accept_unchanged(struct restore *r)
+{
+	struct version version = r->view.version;
+
+	if (r->kind == RESTORE_ROLLBACK)
+		version_age(r, &version);
+	source_upload_publish(r->source, r->gen, &version);
+	r->out->committed = r->out->unchanged = true;
+	return 0;
+}
+
+static int open_and_lock(struct restore *r)
+{
+	int rc = restore_dest_open(r);
+
+	return rc ? rc : restore_lock(r);
+}
+
+/* Steps 5 to 8. */
+static int write_it(struct restore *r)
+{
+	int rc = open_and_lock(r);
+
+	if (rc == RESTORE_MISFIT) {
+		/* Of what could not be read the page size was not known before. */
+		restore_dest_close(r);
+		rc = restore_fit(r, r->dest_page_size);
+		rc = rc ? rc : open_and_lock(r);
+	}
+	if (rc > 0)
+		rc = err_set(r->err, -EBUSY, "its page size is being changed");
+	if (!rc)
+		rc = restore_undo_commit(r);
+	if (!rc && restore_is_cancelled(r))
+		rc = err_set(r->err, -ECANCELED, "cancelled");
+	view_close(&r->view);
+	if (!rc)
+		rc = restore_commit(r);
+	if (r->out->committed)
+		rc = restore_settle(r); /* whatever failed after the commit does not matter any more */
+	restore_dest_close(r);
+	return rc;
+}
+
+static int replace(struct restore *r)
+{
+	int rc = restore_fit(r, r->kind == RESTORE_WAL ? r->view.header.page_size
+						       : r->order->report->header.page_size);
+
+	if (!rc)
+		rc = restore_check_room(r);
+	if (!rc)
+		rc = restore_undo_begin(r);
+	if (!rc && r->kind != RESTORE_WAL)
+		view_close(&r->view); /* SHARED would keep our own writer out */
+	if (!rc)
+		rc = write_it(r);
+	if (!r->out->committed)
+		restore_undo_drop(r);
+	else if (r->kept && r->order->keep > 0)
+		keep_prune(r->core->store, r->source->path, r->order->keep, realtime_ns(), NULL);
+	keep_destroy(r->keep);
+	restore_unfit(r);
+	return rc;
+}
+
+static int run(struct restore *r)
+{
+	int rc = restore_live_open(r);
+
+	if (!rc && (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK))
+		rc = view_open(r);
+	if (!rc)
+		rc = restore_make_sense(r);
+	if (!rc)
+		rc = make_generation(r);
+	if (!rc)
+		rc = restore_compare(r);
+	if (rc == 1)
+		rc = accept_unchanged(r);
+	else if (rc == 0)
+		rc = replace(r);
+	view_close(&r->view);
+	restore_live_close(r);
+	snap_gen_unref(r->gen);
+	return rc;
+}
+
+int restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err)
+{
+	struct snap_err ignored;
+	struct restore r = {.order = order,
+			    .out = out,
+			    .err = err ? err : &ignored,
+			    .source = order->source,
+			    .core = order->source->core,
+			    .dirfd = -1,
+			    .staged_dir = -1,
+			    .fit_dir = -1,
+			    .fit_fd = -1,
+			    .dest = DB_INIT,
+			    .staged = DB_INIT};
+	int64_t began = monotonic_ns();
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	out->new_user_version = order->report->header.user_version;
+	if (order->source->refused)
+		return err_set(err, order->source->refused, "%s", order->source->refusal.text);
+	rc = source_restore_begin(order->source, order->cancelled, order->arg);
+	if (rc)
+		return err_set(err, rc, "cancelled while another restore was under way");
+	rc = run(&r);
+	source_restore_end(order->source);
+	out->took_ns = monotonic_ns() - began;
+	out->locked_ns = r.watch.held_ns;
+	return rc;
+}

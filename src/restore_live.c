@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * restore_live.c - what stands at the place of a restore, and the connection to it.
+ *
+ * What must stay true: the inode is announced to rawfd before a connection of a restore opens it: by the
+ * incarnation where SQLite can read the database, else here; what is connected to is the inode that was
+ * looked at.
+ */
+#include "restore_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "clock.h"
+
+#define TRIES 8
+#define CONNECT_NS (2 * NS_PER_S) /* at least, whatever the busy timeout */
+
+/* ---- looking ------------------------------------------------------------------------------------------- */
+
+/* What stat(2) tells: a kind, or -errno; RESTORE_WAL stands for any that must be opened to know. */
+static int look(struct restore *r)
+{
+	int rc = place_stat(&r->source->place, "", &r->st);
+
+	if (rc == -ENOENT)
+		return RESTORE_MISSING;
+	if (rc)
+		return err_set(r->err, rc, "cannot examine the live file: %s", strerror(-rc));
+	if (!S_ISREG(r->st.st_mode))
+		return err_set(r->err, -EINVAL, "no regular file stands there");
+	if (r->st.st_nlink > 1)
+		return err_set(r->err, -EMLINK,
+			       "the live file has %lu names, and each would have a WAL of its own",
+			       (unsigned long)r->st.st_nlink);
+	return r->st.st_size == 0 ? RESTORE_EMPTY : RESTORE_WAL;
+}
+
+/* Sidecars made by neither root nor the owner lock the application out. */
+static int check_owner(struct restore *r)
+{
+	struct stat other;
+
+	if (geteuid() == 0 || geteuid() == r->st.st_uid ||
+	    (place_stat(&r->source->place, "-wal", &other) == 0 &&
+	     place_stat(&r->source->place, "-shm", &other) == 0))
+		return 0;
+	return err_set(r->err, -EACCES, "only root or the owner of the live file can restore it now");
+}
+
+/* Announces an inode that no incarnation announces. */
+static int announce(struct restore *r)
+{
+	struct stat shm;
+	int rc;
+
+	live_unref(source_live(r->source, r->st.st_dev, r->st.st_ino)); /* another incarnation goes */
+	if (place_stat(&r->source->place, "-shm", &shm) == 0 &&
+	    rawfd_connected(r->core->raw, shm.st_dev, shm.st_ino) &&
+	    !rawfd_connected(r->core->raw, r->st.st_dev, r->st.st_ino))
+		source_kill_pinned(r->source);
+	rc = rawfd_connect(r->core->raw, r->st.st_dev, r->st.st_ino);
+	r->announced = rc == 0;
+	return rc ? err_set(r->err, rc, "out of memory") : 0;
+}
+
+static void disannounce(struct restore *r)
+{
+	if (r->announced)
+		rawfd_disconnect(r->core->raw, r->st.st_dev, r->st.st_ino);
+	r->announced = false;
+}
+
+/* Rolls a hot journal back, as the application's next open would. */
+static int roll_back(struct restore *r)
+{
+	struct db db = DB_INIT;
+	int rc = announce(r);
+
+	if (!rc)
+		rc = db_open(&db, r->dirfd, r->source->place.name, DB_RESTORER, r->err);
+	if (!rc) {
+		int sql;
+
+		sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
+		sql = db_exec(&db, "PRAGMA user_version");
+		if (sql)
+			rc = err_set(r->err, db_errno(&db, sql), "its journal cannot be rolled back: %s",
+				     db_text(&db));
+	}
+	db_close(&db);
+	disannounce(r);
+	return rc;
+}
+
+/* Whether it is the database that is at fault, and not the disk or a want of memory: RESTORE_BROKEN, -EAGAIN
+ * when it can be read after all, or RC, why it could not be read before. */
+static int confirm_broken(struct restore *r, int rc)
+{
+	struct snap_err ignored;
+	struct db db = DB_INIT;
+	int sql;
+
+	if (announce(r) || db_open(&db, r->dirfd, r->source->place.name, DB_READER, &ignored)) {
+		disannounce(r);
+		return rc;
+	}
+	sqlite3_busy_timeout(db.handle, 1000);
+	sql = db_exec(&db, "PRAGMA user_version") & 0xff;
+	if (sql == SQLITE_NOTADB || sql == SQLITE_CORRUPT)
+		rc = RESTORE_BROKEN;
+	else if (sql == SQLITE_OK)
+		rc = -EAGAIN;
+	db_close(&db);
+	disannounce(r);
+	return rc;
+}
+
+/* ---- connecting ---------------------------------------------------------------------------------------- */
+
+/* 0 with r->live, or it can be read by nobody: RESTORE_BROKEN; -EAGAIN: again; -errno. */
+static int connect_once(struct restore *r, int64_t deadline)
+{
+	struct source *s = r->source;
+	int rc = source_connect(s, &r->st, deadline, true, &r->live, r->err);
+
+	switch (rc) {
+	case 0:
+		if (!r->live)
+			return err_set(r->err, -EBUSY, "another process holds the live database exclusively");
+		if (!live_is_lost(r->live))
+			return 0;
+		source_lose(s, r->live);
+		live_unref(steal_ptr(&r->live));
+		return -EAGAIN;
+	case PIN_HOT_JOURNAL:
+		rc = roll_back(r);
+		return rc ? rc : -EAGAIN;
+	case -EDEADLK:
+		source_kill_pinned(s);
+		return -EAGAIN;
+	case -ESTALE:
+	case -ENOENT:
+		return -EAGAIN;
+	case -EIO:
+		return confirm_broken(r, rc);
+	default:
+		return rc;
+	}
+}
+
+/* Which of the kinds a database is that SQLite can read. */
+static int classify(struct restore *r, int64_t deadline)
+{
+	struct conn *conn;
+	int rc = live_pin(r->live, deadline, &conn, r->err);
+
+	if (rc == PIN_HOT_JOURNAL)
+		return -EAGAIN;
+	if (rc == -EIO)
+		return confirm_broken(r, rc);
+	if (rc < 0)
+		return rc == -ESTALE ? -EAGAIN : rc;
+	live_unpin(conn);
+	switch (rc) {
+	case 0:
+		return RESTORE_WAL;
+	case PIN_ROLLBACK:
+		return RESTORE_ROLLBACK;
+	case PIN_EMPTY:
+		return RESTORE_BROKEN; /* one byte, which SQLite takes for none */
+	default:
+		return err_set(r->err, -EROFS, "its -shm cannot be written");
+	}
+}
+
+/* One look: a kind, or -EAGAIN, -errno. */
+static int look_once(struct restore *r, int64_t deadline)
+{
+	int kind = look(r), rc;
+
+	if (kind != RESTORE_WAL)
+		return kind;
+	rc = check_owner(r);
+	if (!rc)
+		rc = connect_once(r, deadline);
+	if (rc)
+		return rc;
+	kind = classify(r, deadline);
+	if (kind != RESTORE_WAL && kind != RESTORE_ROLLBACK)
+		live_unref(steal_ptr(&r->live));
+	return kind;
+}
+
+int restore_live_open(struct restore *r)
+{
+	int64_t wait = r->order->busy_timeout_ms * NS_PER_MS;
+	int64_t deadline = monotonic_ns() + (wait > CONNECT_NS ? wait : CONNECT_NS);
+	int rc = -EAGAIN;
+
+	r->dirfd = place_open_dir(&r->source->place);
+	if (r->dirfd < 0)
+		return err_set(r->err, r->dirfd, "cannot open its folder: %s", strerror(-r->dirfd));
+	for (int i = 0; i < TRIES && rc == -EAGAIN; i++) {
+		if (i > 0)
+			nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+		rc = look_once(r, deadline);
+	}
+	if (rc < 0)
+		return rc == -EAGAIN ? err_set(r->err, -EBUSY, "the live file is being replaced") : rc;
+	r->kind = (enum restore_kind)rc;
+	if (r->kind == RESTORE_BROKEN || r->kind == RESTORE_EMPTY)
+		return announce(r);
+	return 0;
+}
+
+void restore_live_close(struct restore *r)
+{
+	struct stat st;
+
+	/* Nothing was restored into it: it was not there before. */
+	if (r->made && !r->out->committed &&
+	    fstatat(r->dirfd, r->source->place.name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 0 &&
+	    st.st_ino == r->st.st_ino && st.st_dev == r->st.st_dev)
+		unlinkat(r->dirfd, r->source->place.name, 0);
+	disannounce(r);
+	live_unref(steal_ptr(&r->live));
+	cleanup_close(&r->dirfd);
+	r->dirfd = -1;
+}
+
+/* ---- a missing file ------------------------------------------------------------------------------------ */
+
+/* As whom and how the file was last known: by a look, by the newest snapshot, by its folder. */
+static void last_known(struct restore *r, mode_t *mode, uid_t *uid, gid_t *gid)
+{
+	struct source *s = r->source;
+	struct keep_entry *kept = NULL;
+	struct stat folder;
+	size_t count = 0;
+
+	*mode = 0600;
+	*uid = geteuid();
+	*gid = getegid();
+	if (fstat(r->dirfd, &folder) == 0) {
+		*uid = folder.st_uid;
+		*gid = folder.st_gid;
+	}
+	if (s->path && keep_list(r->core->store, s->path, &kept, &count) == 0 && count > 0) {
+		*mode = kept[count - 1].meta.mode;
+		*uid = kept[count - 1].meta.uid;
+		*gid = kept[count - 1].meta.gid;
+	}
+	keep_list_free(kept, count);
+	lock_scope(&s->lock);
+	if (s->attr.mode) {
+		*mode = s->attr.mode & 0777;
+		*uid = s->attr.uid;
+		*gid = s->attr.gid;
+	}
+}
+
+int restore_live_make(struct restore *r)
+{
+	const char *name = r->source->place.name;
+	autoclose int fd = -1;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+
+	last_known(r, &mode, &uid, &gid);
+	/* No connection of ours has this inode: closing the descriptor drops no lock. */
+	fd = openat(r->dirfd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, mode & 0777);
+	if (fd < 0 && errno == EEXIST)
+		return err_set(r->err, -EBUSY, "the live file has just appeared");
+	if (fd < 0)
+		return err_errno(r->err, "cannot make the live file");
+	if (fstat(fd, &r->st) || (geteuid() == 0 && fchown(fd, uid, gid)) || fchmod(fd, mode & 0777)) {
+		int rc = err_errno(r->err, "cannot make the live file");
+
+		unlinkat(r->dirfd, name, 0);
+		return rc;
+	}
+	r->made = true;
+	return announce(r);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* restore_private.h - what the files restore*.c share; nobody else includes it. */
+#ifndef SQLSNAP_RESTORE_PRIVATE_H
+#define SQLSNAP_RESTORE_PRIVATE_H
+
+#include "keep.h"
+#include "restore.h"
+
+struct sqlite3_backup;
+
+enum restore_kind {
+	RESTORE_WAL,
+	RESTORE_ROLLBACK,
+	RESTORE_BROKEN,	 /* SQLite cannot read it: garbage, or cut off */
+	RESTORE_EMPTY,	 /* 0 bytes */
+	RESTORE_MISSING, /* nothing stands there */
+};
+
+/* The live database held still for reading: a pin, or SHARED in rollback-journal mode. */
+struct view {
+	struct conn *conn;   /* owned; NULL with IMAGE */
+	struct image *image; /* a reference: WAL mode */
+	uint32_t max_frame;
+	uint64_t size; /* bytes, whole pages */
+	struct header header;
+	struct version version;
+};
+
+/* What the shim saw of the write lock. */
+struct watch {
+	bool armed;   /* the transaction that restores holds it, or is about to */
+	bool age;     /* before the next release, wait until a later change must show in the file's times */
+	bool has_base, has_after;
+	struct version base;  /* right after it was granted */
+	struct version after; /* right before it was given up */
+	bool base_is_database;
+	uint8_t base_bytes[HEADER_SIZE]; /* of the database file, then; rollback-journal mode */
+	int64_t since, held_ns;		 /* CLOCK_MONOTONIC */
+};
+
+struct restore {
+	const struct restore_order *order;
+	struct restore_result *out;
+	struct snap_err *err;
+	struct source *source;
+	struct core *core;
+
+	enum restore_kind kind;
+	struct stat st;	   /* of the live file */
+	bool made;	   /* we made it, to restore into */
+	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
+	int dirfd;	   /* owned; O_PATH */
+	struct live *live; /* a reference; NULL for the last three kinds */
+	struct view view;  /* empty once the write lock is to be waited for, but for the undo of WAL mode */
+
+	int staged_dir;	   /* borrowed, or the next one */
+	int fit_dir, fit_fd; /* owned; the upload in another page size, in a folder of the store */
+	char fit_name[32];
+	char staged_name[32];
+	uint64_t staged_size;
+	uint32_t staged_page_size, staged_pages;
+
+	struct keep *keep; /* owned */
+	bool kept;	   /* it is committed */
+	bool kept_sidecar; /* and holds a file that SQLite deletes as it looks at the database */
+
+	struct db dest, staged;
+	uint32_t dest_page_size; /* with RESTORE_MISFIT */
+	struct sqlite3_backup *backup;
+	struct watch watch;
+	struct snap_gen *gen; /* a reference; what will show the upload */
+};
+
+static inline bool restore_is_cancelled(const struct restore *r)
+{
+	return r->order->cancelled && r->order->cancelled(r->order->arg);
+}
+
+/* ---- restore_live.c ---- */
+
+/* Finds out what stands there, and connects to it. */
+int restore_live_open(struct restore *r);
+void restore_live_close(struct restore *r);
+/* Makes the file that is missing. */
+int restore_live_make(struct restore *r);
+
+/* ---- restore_view.c ---- */
+
+int view_open(struct restore *r);
+int view_read(struct restore *r, void *buf, size_t size, uint64_t offset);
+void view_close(struct view *view);
+/* Moves on to the commit that NOW, a version seen under the write lock, stands for. WAL mode. */
+int view_advance(struct restore *r, const struct version *now, uint32_t *from_frame);
+/* Waits, a moment, until a change after VERSION would show in stat(2), and looks again: for what is held
+ * still meanwhile. */
+void version_age(struct restore *r, struct version *version);
+
+/* ---- restore_sense.c ---- */
+
+/* -EINVAL: the upload cannot be meant. */
+int restore_make_sense(struct restore *r);
+/* 1: the live database holds what was uploaded; 0: not. -errno */
+int restore_compare(struct restore *r);
+/* Takes the upload as it is, or brings it to pages of WANT bytes: a WAL has pages of one size. */
+int restore_fit(struct restore *r, uint32_t want);
+void restore_unfit(struct restore *r);
+/* -ENOSPC with words. */
+int restore_check_room(struct restore *r);
+
+/* ---- restore_undo.c ---- */
+
+/* Before the write lock: copies what can be copied without it. */
+int restore_undo_begin(struct restore *r);
+/* Under it: the rest; then it is on the disk and has its name. */
+int restore_undo_commit(struct restore *r);
+/* Removes it, for nothing was replaced. */
+void restore_undo_drop(struct restore *r);
+
+/* ---- restore_write.c ---- */
+
+int restore_dest_open(struct restore *r);
+void restore_dest_close(struct restore *r);
+/* Takes the write lock. RESTORE_MISFIT: the pages of the live database's WAL have another size than those of
+ * what is to be written, dest_page_size; -EBUSY */
+int restore_lock(struct restore *r);
+#define RESTORE_MISFIT 1
+/* Writes, commits, and finds out the truth: OUT->committed. */
+int restore_commit(struct restore *r);
+/* Brings the commit to the disk, its WAL into the database file, and its generation to the readers. */
+int restore_settle(struct restore *r);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * restore_sense.c - before anything is written: whether an upload can be meant, whether it changes anything,
+ * the page size, the room.
+ *
+ * Nothing here is proof of anything: it keeps people from overwriting one application's database by
+ * another's, and a disk from being filled.
+ */
+#include "restore_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+
+#define CHUNK (1u << 20)
+#define FIT_NAME "fit.sqlite3"
+#define SLACK (1ull << 20) /* what a commit needs beside its pages */
+#define JOURNAL_PAGE 8u	   /* bytes that a journal has beside each page, at most */
+
+/* ---- can it be meant? ---------------------------------------------------------------------------------- */
+
+static bool uploaded_has(const struct validate_report *report, const char *name)
+{
+	for (size_t at = 0; at < report->names_size; at += strlen(report->names + at) + 1) {
+		if (strcasecmp(report->names + at, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Counts the live database's tables, and those that the upload has, too. A schema that cannot be read has
+ * none that we know of. */
+static void count_tables(struct restore *r, size_t *tables, size_t *common)
+{
+	static const char sql[] = "SELECT name FROM sqlite_schema "
+				  "WHERE type='table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+	struct db db = DB_INIT;
+	sqlite3_stmt *stmt = NULL;
+
+	*tables = *common = 0;
+	if (db_open(&db, r->live->dirfd, r->live->name, DB_READER, NULL))
+		return;
+	sqlite3_busy_timeout(db.handle, 1000);
+	if (sqlite3_prepare_v2(db.handle, sql, -1, &stmt, NULL) == SQLITE_OK) {
+		while (sqlite3_step(stmt) == SQLITE_ROW) {
+			const char *name = (const char *)sqlite3_column_text(stmt, 0);
+
+			++*tables;
+			*common += name && *common == 0 && uploaded_has(r->order->report, name);
+		}
+	}
+	sqlite3_finalize(stmt);
+	db_close(&db);
+}
+
+static int check_tables(struct restore *r)
+{
+	const struct validate_report *report = r->order->report;
+	size_t tables, common;
+
+	count_tables(r, &tables, &common);
+	if (tables == 0)
+		return 0;
+	if (report->tables == 0)
+		return err_set(r->err, -EINVAL,
+			       "it holds no table, the live database %zu; if that is meant, mount with -o force",
+			       tables);
+	if (common == 0 && !report->names_cut)
+		return err_set(r->err, -EINVAL,
+			       "none of its tables has the name of one in the live database; if another "
+			       "application's database is meant, mount with -o force");
+	return 0;
+}
+
+int restore_make_sense(struct restore *r)
+{
+	const struct header *new = &r->order->report->header, *old = &r->view.header;
+
+	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
+		return 0;
+	r->out->old_user_version = old->user_version;
+	if (new->text_encoding && old->text_encoding && new->text_encoding != old->text_encoding)
+		return err_set(r->err, -EINVAL,
+			       "its text encoding is not the live database's, which would break the "
+			       "applications that have it open");
+	if (r->order->force)
+		return 0;
+	if (new->application_id && old->application_id && new->application_id != old->application_id)
+		return err_set(r->err, -EINVAL,
+			       "its application_id is %u, the live database's %u; if that is meant, mount "
+			       "with -o force",
+			       (unsigned)new->application_id, (unsigned)old->application_id);
+	return check_tables(r);
+}
+
+/* ---- does it change anything? -------------------------------------------------------------------------- */
+
+static void clear(uint8_t *page, size_t from, size_t to)
+{
+	memset(page + from, 0, to - from);
+}
+
+/* What differs between two copies of one content: journal mode, counters, the library's version. */
+static void mask_header(uint8_t *page)
+{
+	clear(page, 18, 20);
+	clear(page, 24, 28);
+	clear(page, 40, 44);
+	clear(page, 92, 100);
+}
+
+static int read_staged(struct restore *r, uint8_t *buf, size_t size, uint64_t offset)
+{
+	ssize_t got = pread(staging_fd(r->order->staging), buf, size, (off_t)offset);
+
+	if (got < 0)
+		return err_errno(r->err, "cannot read the upload");
+	return got == (ssize_t)size ? 0 : err_set(r->err, -EIO, "the upload was cut");
+}
+
+int restore_compare(struct restore *r)
+{
+	const struct validate_report *report = r->order->report;
+	autofree uint8_t *live = malloc(CHUNK), *staged = malloc(CHUNK);
+
+	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
+		return 0;
+	if (r->view.size != report->size || r->view.header.page_size != report->header.page_size)
+		return 0;
+	if (!live || !staged)
+		return err_set(r->err, -ENOMEM, "out of memory");
+	/* The first page tells most of them apart. */
+	for (uint64_t at = 0, part = report->header.page_size; at < report->size; at += part) {
+		int rc;
+
+		if (at > 0)
+			part = report->size - at < CHUNK ? report->size - at : CHUNK;
+		if (restore_is_cancelled(r))
+			return err_set(r->err, -ECANCELED, "cancelled");
+		rc = view_read(r, live, (size_t)part, at);
+		rc = rc ? rc : read_staged(r, staged, (size_t)part, at);
+		if (rc)
+			return rc;
+		if (at == 0) {
+			mask_header(live);
+			mask_header(staged);
+		}
+		if (memcmp(live, staged, (size_t)part) != 0)
+			return 0;
+	}
+	return 1;
+}
+
+/* ---- page size ----------------------------------------------------------------------------------------- */
+
+static int use_upload(struct restore *r)
+{
+	const struct validate_report *report = r->order->report;
+	const char *name;
+	int folder = staging_folder(r->order->staging, &name);
+
+	if (folder < 0)
+		return err_set(r->err, -EIO, "the upload has gone");
+	r->staged_dir = folder;
+	snprintf(r->staged_name, sizeof(r->staged_name), "%s", name);
+	r->staged_size = report->size;
+	r->staged_page_size = report->header.page_size;
+	r->staged_pages = report->pages;
+	return 0;
+}
+
+int restore_fit(struct restore *r, uint32_t want)
+{
+	struct validate_order order = VALIDATE_ORDER_INIT;
+	struct validate_report report = VALIDATE_REPORT_INIT;
+	struct stat st;
+	int rc = use_upload(r);
+
+	if (rc || want == r->staged_page_size)
+		return rc;
+	r->fit_dir = store_make_folder(r->core->store, r->fit_name, r->err);
+	if (r->fit_dir < 0)
+		return r->fit_dir;
+	r->fit_fd = openat(r->fit_dir, FIT_NAME, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	if (r->fit_fd < 0)
+		return err_errno(r->err, "cannot make a file in the store");
+	order.fd = staging_fd(r->order->staging);
+	order.size = staging_size(r->order->staging);
+	order.fit_only = true;
+	order.fit_fd = r->fit_fd;
+	order.fit_page_size = want;
+	order.cancelled = r->order->cancelled;
+	order.arg = r->order->arg;
+	rc = validate_file(&order, &report, r->err);
+	if (!rc && fstat(r->fit_fd, &st))
+		rc = err_errno(r->err, "cannot examine a file of the store");
+	validate_report_finish(&report);
+	if (!rc)
+		rc = validate_header(r->fit_fd, (uint64_t)st.st_size, &report, r->err);
+	if (!rc && report.header.page_size != want)
+		rc = err_set(r->err, -EOPNOTSUPP, "it cannot be brought to pages of %u bytes", (unsigned)want);
+	if (rc)
+		return rc;
+	r->staged_dir = r->fit_dir;
+	snprintf(r->staged_name, sizeof(r->staged_name), "%s", FIT_NAME);
+	r->staged_size = report.size;
+	r->staged_page_size = want;
+	r->staged_pages = report.pages;
+	return 0;
+}
+
+void restore_unfit(struct restore *r)
+{
+	if (r->fit_dir < 0)
+		return;
+	store_drop_folder(r->core->store, r->fit_name);
+	cleanup_close(&r->fit_fd);
+	cleanup_close(&r->fit_dir);
+	r->fit_fd = r->fit_dir = -1;
+}
+
+/* ---- room ---------------------------------------------------------------------------------------------- */
+
+static unsigned long long mib(uint64_t bytes)
+{
+	return (bytes + (1u << 20) - 1) >> 20;
+}
+
+/* Bytes that the transaction takes beside the live file, and that the file grows by. */
+static uint64_t needed(const struct restore *r)
+{
+	uint64_t old = (uint64_t)r->st.st_size;
+	uint64_t growth = r->staged_size > old ? r->staged_size - old : 0;
+
+	if (r->kind == RESTORE_WAL)
+		return (uint64_t)r->staged_pages * (r->staged_page_size + WAL_FRAME_HEADER) + growth + SLACK;
+	return old + old / r->staged_page_size * JOURNAL_PAGE + growth + SLACK;
+}
+
+/* What of the -wal has no frames that count, and will be written over. */
+static uint64_t reusable(const struct restore *r)
+{
+	struct wal_header header;
+	struct stat wal;
+	uint64_t used;
+
+	if (r->kind != RESTORE_WAL || place_stat(&r->source->place, "-wal", &wal) ||
+	    live_sample(r->live, &header))
+		return 0;
+	used = header.max_frame ? wal_frame_offset(header.max_frame + 1, header.page_size) : 0;
+	return (uint64_t)wal.st_size > used ? (uint64_t)wal.st_size - used : 0;
+}
+
+int restore_check_room(struct restore *r)
+{
+	uint64_t need = needed(r), again = reusable(r), room;
+	struct statvfs vfs;
+
+	if (fstatvfs(r->dirfd, &vfs))
+		return err_errno(r->err, "cannot examine the live database's file system");
+	need = need > again ? need - again : 0;
+	room = (uint64_t)(geteuid() == 0 ? vfs.f_bfree : vfs.f_bavail) * vfs.f_frsize;
+	if (room >= need)
+		return 0;
+	return err_set(r->err, -ENOSPC,
+		       "replacing it in one transaction needs %llu MiB beside the live database, %llu MiB free",
+		       mib(need), mib(room));
+}

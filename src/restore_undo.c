@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * restore_undo.c - keeping what a restore replaces.
+ *
+ * WAL mode: the bulk is copied under a pin while applications go on, and the pages of the frames that were
+ * committed since follow under the write lock. Rollback-journal mode: all of it under the write lock, through
+ * the handle that holds it. What SQLite cannot read, or 0 bytes with sidecars: the files as they are, before
+ * SQLite looks at them, for it deletes what it finds beside an empty database.
+ *
+ * What must stay true: the snapshot is on the disk and has its name before the live database is written; it
+ * is the content right before the restore, to the last commit.
+ */
+#include "restore_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "spool_private.h"
+
+#define CHUNK (1u << 20)
+
+static const char *const sidecars[] = {"-wal", "-journal"};
+
+static uint64_t size_beside(const struct restore *r, const char *suffix)
+{
+	struct stat st;
+
+	return place_stat(&r->source->place, suffix, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+/* Whether there is anything to keep. */
+static bool is_wanted(struct restore *r)
+{
+	if (r->order->keep == 0)
+		return false;
+	if (r->kind == RESTORE_BROKEN)
+		return true;
+	if (r->kind == RESTORE_EMPTY || r->kind == RESTORE_MISSING)
+		return size_beside(r, "-wal") > 0 || size_beside(r, "-journal") > 0;
+	/* The one before is the state before the trouble, and this one came from a file that somebody has. */
+	return !source_upload_is(r->source, &r->view.version);
+}
+
+static int write_keep(struct restore *r, const void *buf, size_t size, uint64_t offset)
+{
+	return spool_write(keep_fd(r->keep), buf, size, offset, r->err);
+}
+
+/* ---- under a pin --------------------------------------------------------------------------------------- */
+
+/* The live file's blocks, shared: false where that cannot be had. */
+static bool clone_file(struct restore *r)
+{
+	return spool_clone_into(r->live, keep_fd(r->keep));
+}
+
+static int copy_range(struct restore *r, uint8_t *buf, uint64_t from, uint64_t to)
+{
+	for (uint64_t at = from; at < to;) {
+		size_t part = to - at < CHUNK ? (size_t)(to - at) : CHUNK;
+		int rc = view_read(r, buf, part, at);
+
+		rc = rc ? rc : write_keep(r, buf, part, at);
+		if (rc)
+			return rc;
+		if (restore_is_cancelled(r))
+			return err_set(r->err, -ECANCELED, "cancelled");
+		at += part;
+	}
+	return 0;
+}
+
+static int compare_pages(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Copies the pages that frames FROM + 1..TO hold, as they are now. */
+static int copy_frames(struct restore *r, struct vfs *vfs, uint32_t from, uint32_t to)
+{
+	uint32_t page_size = r->view.header.page_size, n = to - from;
+	autofree uint32_t *pages = n ? malloc(n * sizeof(*pages)) : NULL;
+	autofree uint8_t *buf = malloc(page_size);
+	int rc = 0;
+
+	if (n == 0)
+		return 0;
+	if (!pages || !buf)
+		return err_set(r->err, -ENOMEM, "out of memory");
+	rc = vfs_wal_pgnos(vfs, from + 1, to, pages);
+	if (rc)
+		return err_set(r->err, rc, "its wal-index cannot be read: %s", strerror(-rc));
+	qsort(pages, n, sizeof(*pages), compare_pages);
+	for (uint32_t i = 0; i < n && !rc; i++) {
+		uint64_t at = (uint64_t)(pages[i] - 1) * page_size;
+
+		if ((i > 0 && pages[i] == pages[i - 1]) || pages[i] == 0 || at >= r->view.size)
+			continue;
+		rc = copy_range(r, buf, at, at + page_size);
+	}
+	return rc;
+}
+
+static int resize(struct restore *r)
+{
+	return ftruncate(keep_fd(r->keep), (off_t)r->view.size) ? err_errno(r->err, "cannot write the store")
+								: 0;
+}
+
+static int copy_view(struct restore *r)
+{
+	autofree uint8_t *buf = NULL;
+	int rc;
+
+	if (clone_file(r)) {
+		rc = resize(r);
+		rc = rc ? rc : copy_frames(r, r->live->hub->db.vfs, 0, r->view.max_frame);
+	} else {
+		buf = malloc(CHUNK);
+		rc = buf ? copy_range(r, buf, 0, r->view.size) : err_set(r->err, -ENOMEM, "out of memory");
+	}
+	if (!rc && fdatasync(keep_fd(r->keep))) /* the rest will be synced under the write lock */
+		rc = err_errno(r->err, "cannot write the store");
+	return rc;
+}
+
+/* What was committed since the copy. The write lock is held. */
+static int complete_wal(struct restore *r)
+{
+	uint64_t copied = r->view.size;
+	autofree uint8_t *buf = NULL;
+	uint32_t from;
+	int rc;
+
+	if (!r->watch.has_base)
+		return err_set(r->err, -EIO, "the live database cannot be examined");
+	rc = view_advance(r, &r->watch.base, &from);
+	if (rc)
+		return rc;
+	rc = copy_frames(r, r->live->hub->db.vfs, from, r->view.max_frame);
+	if (!rc && r->view.size > copied) {
+		/* Pages that came without a frame: that of the lock bytes. */
+		buf = malloc(CHUNK);
+		rc = buf ? copy_range(r, buf, copied, r->view.size)
+			 : err_set(r->err, -ENOMEM, "out of memory");
+	}
+	return rc ? rc : resize(r);
+}
+
+/* ---- under the write lock ------------------------------------------------------------------------------ */
+
+static int copy_rollback(struct restore *r)
+{
+	autofree uint8_t *buf = malloc(CHUNK);
+	struct header header;
+	uint64_t file_size, size;
+
+	if (!buf)
+		return err_set(r->err, -ENOMEM, "out of memory");
+	if (!r->watch.base_is_database || header_decode(&header, r->watch.base_bytes, HEADER_SIZE) ||
+	    vfs_db_size(r->dest.vfs, &file_size))
+		return err_set(r->err, -EIO, "the live database cannot be examined");
+	size = spool_image_size(&header, file_size);
+	if (!clone_file(r)) {
+		for (uint64_t at = 0; at < size;) {
+			size_t part = size - at < CHUNK ? (size_t)(size - at) : CHUNK;
+			ssize_t got = vfs_read_db(r->dest.vfs, buf, part, at);
+			int rc = got < 0 ? err_set(r->err, (int)got, "cannot read the live database")
+					 : write_keep(r, buf, (size_t)got, at);
+
+			if (rc)
+				return rc;
+			if (restore_is_cancelled(r))
+				return err_set(r->err, -ECANCELED, "cancelled");
+			at += part;
+		}
+	}
+	r->view.size = size;
+	return resize(r);
+}
+
+/* ---- as it is ------------------------------------------------------------------------------------------ */
+
+static int copy_raw_file(struct restore *r, const char *suffix, int to)
+{
+	char name[NAME_MAX + 16];
+	struct rawfd raw = RAWFD_INIT;
+	autofree uint8_t *buf = malloc(CHUNK);
+	uint64_t at = 0;
+	int rc;
+
+	if (!buf)
+		return err_set(r->err, -ENOMEM, "out of memory");
+	snprintf(name, sizeof(name), "%s%s", r->source->place.name, suffix);
+	rc = rawfd_open(r->core->raw, r->dirfd, name, RESOLVE_NO_SYMLINKS, &raw, NULL);
+	if (rc)
+		return err_set(r->err, rc, "cannot open %s: %s", name, strerror(-rc));
+	while (!rc) {
+		ssize_t got = pread(raw.fd, buf, CHUNK, (off_t)at);
+
+		if (got < 0)
+			rc = err_errno(r->err, "cannot read %s", name);
+		if (got <= 0)
+			break;
+		rc = spool_write(to, buf, (size_t)got, at, r->err);
+		at += (uint64_t)got;
+	}
+	rawfd_close(r->core->raw, &raw);
+	return rc;
+}
+
+static int copy_raw(struct restore *r)
+{
+	int rc = r->kind == RESTORE_MISSING ? 0 : copy_raw_file(r, "", keep_fd(r->keep));
+
+	for (size_t i = 0; i < sizeof(sidecars) / sizeof(sidecars[0]) && !rc; i++) {
+		int fd;
+
+		if (size_beside(r, sidecars[i]) == 0)
+			continue;
+		fd = keep_add_file(r->keep, sidecars[i]);
+		rc = fd < 0 ? err_set(r->err, fd, "cannot write the store: %s", strerror(-fd))
+			    : copy_raw_file(r, sidecars[i], fd);
+		r->kept_sidecar = true;
+	}
+	return rc;
+}
+
+/* ---- the snapshot -------------------------------------------------------------------------------------- */
+
+static int commit(struct restore *r)
+{
+	struct keep_meta meta = {.made_ns = realtime_ns(),
+				 .mtime_ns = timespec_ns(r->st.st_mtim),
+				 .mode = r->st.st_mode,
+				 .uid = r->st.st_uid,
+				 .gid = r->st.st_gid,
+				 .page_size = r->view.header.page_size,
+				 .why = "replaced by a restore"};
+	struct stat wal;
+	int rc;
+
+	if (place_stat(&r->source->place, "-wal", &wal) == 0 && wal.st_size > 0 &&
+	    timespec_ns(wal.st_mtim) > meta.mtime_ns)
+		meta.mtime_ns = timespec_ns(wal.st_mtim);
+	rc = keep_commit(r->keep, &meta, r->err);
+	if (rc)
+		return rc;
+	r->kept = true;
+	snprintf(r->out->undo, sizeof(r->out->undo), "%s", keep_name(r->keep));
+	return 0;
+}
+
+/* -ENOSPC with words that say what to do. */
+static int explain(struct restore *r, int rc)
+{
+	uint64_t need = r->view.size ? r->view.size : (uint64_t)r->st.st_size;
+	struct statvfs vfs;
+
+	if (rc != -ENOSPC || statvfs(store_dir(r->core->store), &vfs))
+		return rc;
+	return err_set(r->err, rc,
+		       "keeping the old one needs %llu MiB in %s, %llu MiB free; rmdir an old snapshot, or mount "
+		       "with -o store=DIR or keep=0",
+		       (unsigned long long)(need >> 20) + 1, store_dir(r->core->store),
+		       (unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize >> 20));
+}
+
+static int begin(struct restore *r)
+{
+	time_t now = time(NULL);
+	char name[64];
+	struct tm tm;
+
+	if (!r->source->path)
+		return err_set(r->err, -EIO, "its path cannot be told, by which the old content would be kept");
+	gmtime_r(&now, &tm);
+	strftime(name, sizeof(name), KEEP_UNDO "%Y%m%dT%H%M%SZ", &tm);
+	return keep_begin(&r->keep, r->core->store, r->source->path, name, r->err);
+}
+
+int restore_undo_begin(struct restore *r)
+{
+	int rc;
+
+	if (!is_wanted(r))
+		return 0;
+	rc = begin(r);
+	if (!rc && r->kind == RESTORE_WAL)
+		rc = copy_view(r);
+	else if (!rc && r->kind != RESTORE_ROLLBACK)
+		rc = copy_raw(r);
+	if (!rc && r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
+		rc = commit(r);
+	return explain(r, rc);
+}
+
+int restore_undo_commit(struct restore *r)
+{
+	int rc;
+
+	if (!r->keep || r->kept)
+		return 0;
+	rc = r->kind == RESTORE_WAL ? complete_wal(r) : copy_rollback(r);
+	if (!rc)
+		rc = commit(r);
+	return explain(r, rc);
+}
+
+void restore_undo_drop(struct restore *r)
+{
+	/* What SQLite deletes as soon as it looks may be gone. */
+	if (r->kept && !r->kept_sidecar &&
+	    keep_drop(r->core->store, r->source->path, r->out->undo, NULL) == 0)
+		r->out->undo[0] = '\0';
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * restore_write.c - the transaction that replaces the content, the truth about it, and what follows.
+ *
+ * sqlite3_backup writes every page through SQLite itself: readers keep what they read, open connections see
+ * the new content in their next transaction. Its destination must not be in a transaction, so the write lock
+ * is taken by a step of no pages; busy timeouts are spent once and set anew before each step.
+ *
+ * What must stay true: whoever holds the write lock is the only one who can commit, so the version that the
+ * shim samples right before the lock is given up is of this commit and no other; after a failure the -wal is
+ * cut while the lock is still held.
+ */
+#include "restore_private.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "clock.h"
+
+#define SLICE_MS 1000 /* between two looks whether somebody still wants it */
+#define COOKIE_FROM 40
+#define COOKIE_TO 44
+
+/* ---- what the shim sees -------------------------------------------------------------------------------- */
+
+/* The version at this moment, as the writing connection has it. */
+static bool sample_dest(struct restore *r, struct version *out, uint8_t *bytes)
+{
+	struct wal_header wal;
+	struct header header;
+	struct sample sample;
+
+	if (source_sample_now(r->source, NULL, &sample))
+		return false;
+	*out = sample.version;
+	out->incarnation = r->live ? r->live->incarnation : 0;
+	if (vfs_wal_is_open(r->dest.vfs)) {
+		out->has_header = vfs_wal_header(r->dest.vfs, &wal) == 0;
+		memcpy(out->header, wal.raw, sizeof(out->header));
+		return out->has_header;
+	}
+	memset(bytes, 0, HEADER_SIZE);
+	if (vfs_read_db(r->dest.vfs, bytes, HEADER_SIZE, 0) < 0)
+		return false;
+	/* A database that says WAL is one from its next opening on, and then has no counters. */
+	if (header_decode(&header, bytes, HEADER_SIZE) == 0 && !header_is_wal(&header)) {
+		out->has_counters = true;
+		memcpy(out->counters, header.counters, sizeof(out->counters));
+	}
+	return true;
+}
+
+static void on_write(void *arg, bool held)
+{
+	struct restore *r = arg;
+	struct watch *w = &r->watch;
+	uint8_t bytes[HEADER_SIZE];
+
+	if (held) {
+		w->since = monotonic_ns();
+		w->has_after = false;
+		w->has_base = sample_dest(r, &w->base, w->base_bytes);
+		w->base_is_database = w->has_base && !w->base.has_header;
+		return;
+	}
+	w->has_after = sample_dest(r, &w->after, bytes);
+	if (w->has_after && w->age && !w->after.has_header)
+		version_age(r, &w->after);
+	if (w->armed)
+		w->held_ns += monotonic_ns() - w->since;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+/* Best effort: these need a schema that can be read, and change how long it takes, not what comes of it. */
+static void tune(struct restore *r)
+{
+	db_exec(&r->dest, "PRAGMA cache_size=-65536");
+	/* In WAL mode the sync follows when the lock has been given up. */
+	if (r->kind == RESTORE_WAL)
+		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");
+}
+
+static bool is_still_there(struct restore *r)
+{
+	struct stat st;
+
+	return place_stat(&r->source->place, "", &st) == 0 && st.st_dev == r->st.st_dev &&
+	       st.st_ino == r->st.st_ino;
+}
+
+int restore_dest_open(struct restore *r)
+{
+	int rc = 0;
+
+	if (r->kind == RESTORE_MISSING && !r->made)
+		rc = restore_live_make(r);
+	if (!rc)
+		rc = db_open(&r->dest, r->dirfd, r->source->place.name, DB_RESTORER, r->err);
+	if (!rc && !is_still_there(r))
+		rc = err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
+	if (!rc)
+		rc = db_open(&r->staged, r->staged_dir, r->staged_name, DB_STAGED, r->err);
+	if (rc)
+		return rc;
+	vfs_set_fault(r->dest.vfs, r->order->fault, r->order->fault_arg);
+	vfs_set_fault(r->staged.vfs, r->order->fault, r->order->fault_arg);
+	vfs_set_journal_version(r->staged.vfs, r->kind == RESTORE_WAL	     ? 2
+					       : r->kind == RESTORE_ROLLBACK ? 1
+									     : 0);
+	vfs_set_write_watch(r->dest.vfs, on_write, r);
+	tune(r);
+	/* What cannot be read is taken for empty, in this transaction. */
+	if (r->kind == RESTORE_BROKEN)
+		sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 1, NULL);
+	r->backup = sqlite3_backup_init(r->dest.handle, "main", r->staged.handle, "main");
+	if (!r->backup)
+		return err_set(r->err, db_errno(&r->dest, sqlite3_errcode(r->dest.handle)),
+			       "cannot be restored: %s", db_text(&r->dest));
+	return 0;
+}
+
+/* Ends the transaction; what it wrote behind the WAL's end belongs to nobody and may have filled the disk. */
+static void finish_backup(struct restore *r, bool failed)
+{
+	if (!r->backup)
+		return;
+	if (failed && vfs_write_is_held(r->dest.vfs))
+		vfs_cut_wal(r->dest.vfs);
+	sqlite3_backup_finish(steal_ptr(&r->backup));
+}
+
+void restore_dest_close(struct restore *r)
+{
+	finish_backup(r, true);
+	db_close(&r->dest);
+	db_close(&r->staged);
+}
+
+/* ---- the lock ------------------------------------------------------------------------------------------ */
+
+static bool is_busy(int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+	case SQLITE_PROTOCOL:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* SQLITE_OK, or what the last attempt came to. */
+static int try_lock(struct restore *r, int64_t deadline)
+{
+	int64_t left = (deadline - monotonic_ns()) / NS_PER_MS;
+
+	left = left < 0 ? 0 : left < SLICE_MS ? left : SLICE_MS;
+	sqlite3_busy_timeout(r->dest.handle, (int)left);
+	return sqlite3_backup_step(r->backup, 0);
+}
+
+/* Whether the page sizes are why SQLite will not write. */
+static bool is_misfit(struct restore *r)
+{
+	sqlite3_stmt *stmt = NULL;
+
+	r->dest_page_size = 0;
+	if (sqlite3_prepare_v2(r->dest.handle, "PRAGMA page_size", -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_step(stmt) == SQLITE_ROW)
+		r->dest_page_size = (uint32_t)sqlite3_column_int(stmt, 0);
+	sqlite3_finalize(stmt);
+	return r->dest_page_size != 0 && r->dest_page_size != r->staged_page_size;
+}
+
+int restore_lock(struct restore *r)
+{
+	int64_t deadline = monotonic_ns() + r->order->busy_timeout_ms * NS_PER_MS;
+	int rc;
+
+	r->watch.armed = true;
+	for (;;) {
+		rc = try_lock(r, deadline);
+		if (!is_busy(rc) || monotonic_ns() >= deadline)
+			break;
+		if (restore_is_cancelled(r))
+			return err_set(r->err, -ECANCELED, "cancelled");
+	}
+	if (is_busy(rc))
+		return err_set(r->err, -EBUSY, "an application kept it locked for %d seconds",
+			       r->order->busy_timeout_ms / 1000);
+	if (rc == SQLITE_READONLY && is_misfit(r))
+		return RESTORE_MISFIT;
+	if (rc != SQLITE_OK)
+		return err_set(r->err, db_errno(&r->dest, rc), "cannot write the live database: %s",
+			       sqlite3_errstr(rc));
+	if (!vfs_write_is_held(r->dest.vfs))
+		return err_set(r->err, -EIO, "SQLite has not taken the write lock");
+	/* The application may have changed the journal mode since it was looked at. */
+	if ((r->kind == RESTORE_WAL) != vfs_wal_is_open(r->dest.vfs) && r->kind != RESTORE_BROKEN)
+		return err_set(r->err, -EBUSY, "its journal mode is being changed");
+	if (!is_still_there(r))
+		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
+	return 0;
+}
+
+/* ---- the truth ----------------------------------------------------------------------------------------- */
+
+/* The schema cookie: the one number in a header that every restore raises. */
+static bool same_cookie(const uint8_t *a, const uint8_t *b)
+{
+	return memcmp(a + COOKIE_FROM, b + COOKIE_FROM, COOKIE_TO - COOKIE_FROM) == 0;
+}
+
+/* Has SQLite roll back what may be left of the transaction, and reads the header. */
+static bool look_again(struct restore *r, uint8_t *bytes)
+{
+	struct db db = DB_INIT;
+	bool known;
+
+	if (db_open(&db, r->dirfd, r->source->place.name, DB_RESTORER, NULL))
+		return false;
+	sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
+	db_exec(&db, "PRAGMA user_version");
+	memset(bytes, 0, HEADER_SIZE);
+	known = vfs_read_db(db.vfs, bytes, HEADER_SIZE, 0) >= 0;
+	db_close(&db);
+	return known;
+}
+
+/* Whether the transaction was committed, whatever SQLite said of it. */
+static bool is_committed(struct restore *r)
+{
+	const struct watch *w = &r->watch;
+	struct header header;
+	uint8_t bytes[HEADER_SIZE];
+	struct wal_header now;
+
+	if (w->has_base && w->base.has_header) {
+		/* Nobody else can have changed the header while the lock was held; later ones, only after. */
+		if (w->has_after)
+			return memcmp(w->base.header, w->after.header, sizeof(w->base.header)) != 0;
+		return r->live && live_sample(r->live, &now) == 0 &&
+		       memcmp(w->base.header, now.raw, sizeof(now.raw)) != 0;
+	}
+	if (!look_again(r, bytes) || header_decode(&header, bytes, sizeof(bytes)))
+		return false;
+	return !w->has_base || header_decode(&header, w->base_bytes, HEADER_SIZE) ||
+	       !same_cookie(bytes, w->base_bytes);
+}
+
+/* ---- the commit ---------------------------------------------------------------------------------------- */
+
+/* The WAL that a restore writes is not the readers' doing. */
+static void forgive(struct restore *r)
+{
+	if (r->live)
+		live_forgive(r->live,
+			     (uint64_t)r->staged_pages * (r->staged_page_size + WAL_FRAME_HEADER));
+}
+
+int restore_commit(struct restore *r)
+{
+	struct watch *w = &r->watch;
+	int rc;
+
+	forgive(r);
+	if (w->has_base)
+		source_commit_expected(r->source, &w->base);
+	w->age = true;
+	sqlite3_busy_timeout(r->dest.handle, r->order->busy_timeout_ms);
+	rc = sqlite3_backup_step(r->backup, -1);
+	if (rc == SQLITE_DONE) {
+		r->out->committed = true;
+	} else {
+		int error = db_errno(&r->dest, rc);
+
+		w->age = false;
+		finish_backup(r, true);
+		if (!w->has_base || !w->base.has_header)
+			db_close(&r->dest); /* what is left of it can then be rolled back */
+		r->out->committed = is_committed(r);
+		rc = err_set(r->err, error, "%s: %s",
+			     r->out->committed ? "restored, but afterwards" : "cannot write the live database",
+			     error == -ENOSPC ? "no room for its WAL or journal" : sqlite3_errstr(rc));
+	}
+	w->armed = w->age = false;
+	if (r->out->committed && w->has_after)
+		source_upload_publish(r->source, r->gen, &w->after);
+	else
+		source_commit_over(r->source);
+	return rc == SQLITE_DONE ? 0 : rc;
+}
+
+/* ---- afterwards ---------------------------------------------------------------------------------------- */
+
+/* One checkpoint. Whatever it does to the header, the content stays, and nobody else can have committed while
+ * it held the write lock. */
+static void checkpoint(struct restore *r, int mode)
+{
+	struct watch *w = &r->watch;
+
+	w->has_base = w->has_after = false;
+	sqlite3_wal_checkpoint_v2(r->dest.handle, "main", mode, NULL, NULL);
+	if (w->has_base && w->has_after)
+		source_upload_moved(r->source, &w->base, &w->after);
+}
+
+static void shorten_wal(struct restore *r)
+{
+	struct wal_header header;
+	uint32_t copied;
+
+	if (vfs_wal_header(r->dest.vfs, &header) || vfs_wal_backfill(r->dest.vfs, &copied))
+		return;
+	sqlite3_busy_timeout(r->dest.handle, 0);
+	if (copied < header.max_frame)
+		checkpoint(r, SQLITE_CHECKPOINT_PASSIVE);
+	if (copied <= header.max_frame) /* else somebody's checkpoint met the WAL-reset bug */
+		checkpoint(r, SQLITE_CHECKPOINT_TRUNCATE);
+}
+
+/* Where nothing readable stood, the source connects now, so that its version outlives this connection. */
+static void connect_source(struct restore *r)
+{
+	struct version from = r->watch.after, to;
+	struct sample sample;
+
+	if (r->live || !vfs_wal_is_open(r->dest.vfs) || source_sample_now(r->source, NULL, &sample) ||
+	    source_connect(r->source, &r->st, monotonic_ns() + NS_PER_S, true, &r->live, NULL) || !r->live ||
+	    source_sample_live(r->source, r->live, &sample))
+		return;
+	to = sample.version;
+	/* The wal-index stayed mapped in between: an equal header is the same commit. */
+	if (from.has_header && to.has_header && memcmp(from.header, to.header, sizeof(to.header)) == 0)
+		source_upload_moved(r->source, &from, &to);
+}
+
+int restore_settle(struct restore *r)
+{
+	int rc = 0;
+
+	if (!r->dest.handle)
+		return 0;
+	finish_backup(r, false);
+	sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 0, NULL);
+	if (!vfs_wal_is_open(r->dest.vfs))
+		return 0;
+	if (vfs_sync_wal(r->dest.vfs))
+		rc = err_set(r->err, -EIO, "restored, but the disk refused to make it durable");
+	connect_source(r);
+	if (!rc)
+		shorten_wal(r);
+	if (r->live)
+		source_upload_refresh(r->source, r->live);
+	return rc;
+}

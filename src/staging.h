@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * staging.h - a file that somebody writes, until it is known what becomes of it: its bytes in a private
+ * folder of the store, which of them were written, and whether that is all of it.
+ *
+ * It begins empty, or with what is called its base: what stood there before, which is never copied. Reads
+ * merge the two. It is complete when nothing of a base can be in it, and nothing that was announced or tried
+ * is missing; whether its bytes make sense is validate.h's.
+ *
+ * Threads: any of these functions may be called from any thread at any time, but for staging_set_base() and
+ * staging_destroy(). A write and a read at once see each other in part, as on any file. Questions (size,
+ * changes, state, fd) never wait for a disk.
+ */
+#ifndef SQLSNAP_STAGING_H
+#define SQLSNAP_STAGING_H
+
+#include <sys/types.h>
+
+#include "store.h"
+
+#define STAGING_MAX (1ull << 48) /* bytes: more than any database has (2^32 - 2 pages of 64 KiB) */
+
+struct staging;
+
+/* In the order of what is asked first. */
+enum staging_state {
+	STAGING_UNTOUCHED,  /* nobody has written, or changed its size */
+	STAGING_EMPTY,	    /* 0 bytes: it was cut, and nothing came */
+	STAGING_INCOMPLETE, /* not all was written, over a base; or a write failed and was not made good */
+	STAGING_PENDING,    /* its length was announced before its first byte, and bytes are missing */
+	STAGING_COMPLETE,   /* all was written, or it was empty once: what was not written is zeros then */
+};
+
+/* What stood there before. */
+struct staging_base {
+	uint64_t size; /* bytes */
+	/* As pread(2): fewer than SIZE bytes only at its end; -errno. From any thread, several at once, under
+	 * no lock. */
+	ssize_t (*read)(void *arg, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+	/* Called once, when nothing of it can be read any more, under no lock; may be NULL. */
+	void (*drop)(void *arg);
+	void *arg;
+};
+
+/* Empty. STORE is borrowed and not touched before something is to be stored. -ENOMEM. */
+int staging_create(struct staging **out, struct store *store, struct snap_err *err);
+/* Removes the file; accepts NULL. Nobody may be in another call. */
+void staging_destroy(struct staging *st);
+
+/* Takes over BASE->ARG. Before anything else is done with ST. */
+void staging_set_base(struct staging *st, const struct staging_base *base);
+
+/*
+ * As pwrite(2): the number of bytes, which may be less than SIZE when the room ends there, or -errno: -ENOSPC
+ * (ERR says what is needed and where) when less than STORE_RESERVE would stay free; -EFBIG past STAGING_MAX,
+ * or when the file is written in more than RANGES_MAX separate pieces. After a failure it can be used
+ * on, but it is not complete before the same bytes were written or cut off.
+ */
+ssize_t staging_write(struct staging *st, const void *buf, size_t size, uint64_t offset,
+		      struct snap_err *err);
+
+/*
+ * As ftruncate(2). 0 makes it a file that began empty, without a base. A size that it has already changes
+ * nothing (but 0). From 0 to something it announces the length. On failure everything is as it was.
+ */
+int staging_truncate(struct staging *st, uint64_t size, struct snap_err *err);
+
+/*
+ * As fallocate(2) without a mode, or with FALLOC_FL_KEEP_SIZE: -EINVAL for SIZE 0; -ENOSPC as above. Where
+ * the store's file system cannot do it the size grows, but no room is put aside. From 0 to something
+ * it announces the length. On failure everything is as it was.
+ */
+int staging_allocate(struct staging *st, uint64_t offset, uint64_t size, bool keep_size,
+		     struct snap_err *err);
+
+/* As pread(2): fewer than SIZE bytes only at the end. What was neither written nor is the base's is zeros. */
+ssize_t staging_read(struct staging *st, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+
+/* As fdatasync(2). */
+int staging_sync(struct staging *st, struct snap_err *err);
+
+uint64_t staging_size(struct staging *st); /* bytes */
+/* Grows with each write and each change of size, after it: what a verdict was about. */
+uint64_t staging_changes(struct staging *st);
+enum staging_state staging_state(struct staging *st);
+
+/* The file, O_RDWR, as long as ST is there; borrowed. -1: nothing has been stored yet. When it is complete
+ * the file holds exactly its bytes; else it has holes where the base's are. */
+int staging_fd(const struct staging *st);
+/* The folder of that file (O_DIRECTORY, borrowed) and its name in it (a constant), under which it can be
+ * opened as long as ST is there. -1: nothing has been stored yet. */
+int staging_folder(const struct staging *st, const char **name);
+
+#endif

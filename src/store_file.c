@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store_file.c - names, files and folders of the store that somebody is at work on, and what is left of those
+ * that nobody is at work on any more.
+ *
+ * What must stay true: whoever removes leavings holds their lock, and makes sure under it that the name still
+ * means what was locked; whoever makes something makes sure of the same under the same lock before anything
+ * is put into it. So nothing that is in use is ever removed, whoever comes first.
+ */
+#include "store_private.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "opath.h"
+
+#define ATTEMPTS 8
+
+int store_random_name(char name[STORE_NAME_SIZE], const char *prefix)
+{
+	uint64_t r;
+
+	if (getrandom(&r, sizeof(r), 0) != (ssize_t)sizeof(r))
+		return -EIO;
+	snprintf(name, STORE_NAME_SIZE, "%.12s%016llx", prefix, (unsigned long long)r);
+	return 0;
+}
+
+bool store_is(int dir, const char *name, int fd)
+{
+	struct stat named, open;
+
+	return fstatat(dir, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &open) == 0 &&
+	       opath_same(&named, &open);
+}
+
+int store_lock(int fd)
+{
+	return flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+}
+
+/* Whether what was just made is ours: nobody has taken it for leavings. */
+static bool is_ours(int dir, const char *name, int fd)
+{
+	return store_lock(fd) != -EWOULDBLOCK && store_is(dir, name, fd);
+}
+
+int store_make_file(int dir, const char *prefix, char name[STORE_NAME_SIZE])
+{
+	for (int i = 0; i < ATTEMPTS; i++) {
+		autoclose int fd = -1;
+
+		if (store_random_name(name, prefix))
+			return -EIO;
+		fd = openat(dir, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+		if (fd < 0 && errno != EEXIST)
+			return -errno;
+		if (fd >= 0 && is_ours(dir, name, fd))
+			return steal_fd(&fd);
+	}
+	return -EAGAIN;
+}
+
+int store_make_locked(int dir, const char *name)
+{
+	autoclose int fd = -1;
+
+	if (mkdirat(dir, name, 0700))
+		return -errno;
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0) {
+		int rc = errno == ENOENT ? -EAGAIN : -errno;
+
+		unlinkat(dir, name, AT_REMOVEDIR);
+		return rc;
+	}
+	return is_ours(dir, name, fd) ? steal_fd(&fd) : -EAGAIN;
+}
+
+/* ---- folders ------------------------------------------------------------------------------------------- */
+
+int store_each_name(int fd, int (*fn)(void *arg, int fd, const char *name), void *arg)
+{
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *e;
+	int rc = 0;
+
+	if (!d) {
+		rc = -errno;
+		if (copy >= 0)
+			close(copy);
+		return rc;
+	}
+	for (errno = 0; rc == 0 && (e = readdir(d)) != NULL; errno = 0) {
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			rc = fn(arg, fd, e->d_name);
+	}
+	if (rc == 0)
+		rc = -errno;
+	closedir(d);
+	return rc;
+}
+
+int store_sync_folder(int fd)
+{
+	return fsync(fd) && errno != EINVAL ? -errno : 0;
+}
+
+static int remove_name(void *arg, int fd, const char *name)
+{
+	int *rc = arg;
+
+	if (unlinkat(fd, name, 0))
+		*rc = -errno;
+	return 0;
+}
+
+int store_remove(int dir, const char *name, int fd)
+{
+	int failed = 0, rc = store_each_name(fd, remove_name, &failed);
+
+	if (!rc)
+		rc = failed;
+	return unlinkat(dir, name, AT_REMOVEDIR) && !rc ? -errno : rc;
+}
+
+void store_remove_stale(int dir, const char *name)
+{
+	int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	autoclose int fd = openat(dir, name, flags);
+	struct stat st;
+
+	if (fd < 0 || store_lock(fd) || !store_is(dir, name, fd) || fstat(fd, &st))
+		return;
+	if (S_ISDIR(st.st_mode))
+		store_remove(dir, name, fd);
+	else
+		unlinkat(dir, name, 0);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* store_private.h - what the files store*.c and keep*.c share; nobody else includes it. */
+#ifndef SQLSNAP_STORE_PRIVATE_H
+#define SQLSNAP_STORE_PRIVATE_H
+
+#include "store.h"
+
+#define STORE_NAME_SIZE 32 /* what store_random_name() fills */
+
+struct store {
+	char *dir; /* owned */
+};
+
+/* The store's folder, O_RDONLY and owned by the caller. MAKE: made if need be; else -ENOENT without words. */
+int store_open(struct store *store, bool make, struct snap_err *err);
+
+/* PREFIX (12 bytes at most) and sixteen random hex digits. -EIO */
+int store_random_name(char name[STORE_NAME_SIZE], const char *prefix);
+
+/* A new file of such a name in the folder DIR, O_RDWR, owned by the caller and in use for other daemons as
+ * long as it is open. -errno without words */
+int store_make_file(int dir, const char *prefix, char name[STORE_NAME_SIZE]);
+/* A new folder likewise, O_RDONLY; NAME is what it is to be called. -EEXIST; -EAGAIN: it was taken for
+ * somebody's leavings in the moment before it was locked. */
+int store_make_locked(int dir, const char *name);
+
+/* Whether NAME in DIR is what FD has open. */
+bool store_is(int dir, const char *name, int fd);
+
+/* Takes flock(2) of FD without waiting. 0; -EWOULDBLOCK: somebody is at work on it; another -errno: the file
+ * system has no such locks, then what is made is used all the same, and nothing is taken for leavings. */
+int store_lock(int fd);
+
+/* Removes the folder NAME in DIR, FD, and the files in it. 0 or -errno; what could not be removed stays. */
+int store_remove(int dir, const char *name, int fd);
+/* Removes the file or folder NAME in DIR unless somebody is at work on it. */
+void store_remove_stale(int dir, const char *name);
+
+/* Calls FN with every name in the folder FD but . and .., until it answers something other than 0, which is
+ * returned. -errno */
+int store_each_name(int fd, int (*fn)(void *arg, int fd, const char *name), void *arg);
+
+/* fsync(2) of a folder; 0 where the file system does not know that for folders. -errno */
+int store_sync_folder(int fd);
+
+#endif

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store_source.c - what the store knows of each source: its folder, its path, what was shown last.
+ *
+ * What must stay true: a reader of the store finds a file whole or not at all; a folder belongs to the source
+ * whose path stands in it, for ever; one whose path was cut by a power failure belongs to nobody until
+ * somebody claims it.
+ */
+#include "store_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "opath.h"
+
+#define SEEN_MAGIC "sqlsnapfs seen 1\n"
+#define HASHES 4 /* folders that a source may have, by as many hashes */
+#define ATTEMPTS 8
+#define PATH_SIZE 8192 /* bytes of the path file at most */
+
+/* What the seen file holds: host byte order, for a store belongs to one machine. */
+struct seen_file {
+	char magic[sizeof(SEEN_MAGIC) - 1];
+	struct store_seen seen;
+};
+
+/* FNV-1a, 64 bits, begun differently for each try: it need not withstand an adversary, for the folder says
+ * whose it is. */
+static void folder_name(const char *source, unsigned hash, char out[24])
+{
+	uint64_t h = 0xcbf29ce484222325ull ^ hash * 0x9e3779b97f4a7c15ull;
+
+	for (const unsigned char *p = (const unsigned char *)source; *p; p++)
+		h = (h ^ *p) * 0x100000001b3ull;
+	snprintf(out, 24, "%016llx", (unsigned long long)h);
+}
+
+static bool is_folder_name(const char *name)
+{
+	return strlen(name) == 16 && strspn(name, "0123456789abcdef") == 16;
+}
+
+/* ---- the path file ------------------------------------------------------------------------------------- */
+
+/* The path in the source's FOLDER: 0; -ENOENT when there is none, or none that is whole. */
+static int read_path(int folder, char path[PATH_SIZE])
+{
+	autoclose int fd = openat(folder, "source", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return errno == ELOOP || errno == ENXIO ? -ENOENT : -errno;
+	n = read(fd, path, PATH_SIZE);
+	if (n < 0)
+		return errno == EISDIR ? -ENOENT : -errno;
+	if (n < 2 || path[0] != '/' || path[n - 1] != '\n' || memchr(path, '\0', (size_t)n))
+		return -ENOENT;
+	path[n - 1] = '\0';
+	return 0;
+}
+
+static int write_whole(int fd, const void *bytes, size_t size)
+{
+	ssize_t n = write(fd, bytes, size);
+
+	if (n < 0)
+		return -errno;
+	return n == (ssize_t)size ? 0 : -ENOSPC; /* cut short, which sets no errno */
+}
+
+/* Gives TMP its name unless another was faster: -EEXIST. */
+static int name_path_file(int folder, const char *tmp)
+{
+	char other[PATH_SIZE];
+
+	if (renameat2(folder, tmp, folder, "source", RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EEXIST && errno != EINVAL)
+		return -errno;
+	/* What is not whole may be replaced, and EINVAL is a file system that knows no such rename. */
+	if (read_path(folder, other) != -ENOENT)
+		return -EEXIST;
+	return renameat(folder, tmp, folder, "source") ? -errno : 0;
+}
+
+/* Makes FOLDER the one of SOURCE. 0; -EEXIST: somebody has claimed it meanwhile. */
+static int write_path(int folder, const char *source)
+{
+	autofree char *line = NULL;
+	char tmp[STORE_NAME_SIZE];
+	int n = asprintf(&line, "%s\n", source);
+	int rc;
+
+	if (n < 0) {
+		line = NULL;
+		return -ENOMEM;
+	}
+	if (n > PATH_SIZE)
+		return -ENAMETOOLONG;
+	autoclose int fd = store_make_file(folder, ".source-", tmp);
+	if (fd < 0)
+		return fd;
+	rc = write_whole(fd, line, (size_t)n);
+	if (!rc)
+		rc = name_path_file(folder, tmp);
+	if (rc)
+		unlinkat(folder, tmp, 0);
+	return rc;
+}
+
+/* ---- folders ------------------------------------------------------------------------------------------- */
+
+/*
+ * The folder that says it is SOURCE's. -ENOENT: none does; *CLAIM is the first hash that is free then, HASHES
+ * when none is, and *OLD (-1: none) the folder of an older program, owned by the caller.
+ */
+static int find_folder(int dir, const char *source, unsigned *claim, int *old)
+{
+	*claim = HASHES;
+	*old = -1;
+	for (unsigned i = 0; i < HASHES; i++) {
+		char name[24], path[PATH_SIZE];
+		int rc;
+
+		folder_name(source, i, name);
+		autoclose int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0 && (errno == ENOTDIR || errno == ELOOP))
+			continue;
+		if (fd < 0 && errno != ENOENT)
+			return -errno;
+		rc = fd < 0 ? -ENOENT : read_path(fd, path);
+		if (rc == 0 && strcmp(path, source) == 0)
+			return steal_fd(&fd);
+		if (rc == -ENOENT && *claim == HASHES)
+			*claim = i;
+		if (rc == -ENOENT && i == 0)
+			*old = steal_fd(&fd);
+		if (rc && rc != -ENOENT)
+			return rc;
+	}
+	return -ENOENT;
+}
+
+/* Makes the folder of SOURCE's hash number CLAIM its own. -EEXIST: somebody was faster. */
+static int claim_folder(int dir, const char *source, unsigned claim)
+{
+	char name[24];
+	int rc;
+
+	folder_name(source, claim, name);
+	if (mkdirat(dir, name, 0700) && errno != EEXIST)
+		return -errno;
+	autoclose int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	rc = write_path(fd, source);
+	return rc ? rc : steal_fd(&fd);
+}
+
+/* As find_folder(), and claims one. */
+static int make_folder(int dir, const char *source)
+{
+	for (int i = 0; i < ATTEMPTS; i++) {
+		autoclose int old = -1;
+		unsigned claim;
+		int fd = find_folder(dir, source, &claim, &old);
+
+		if (fd == -ENOENT)
+			fd = claim == HASHES ? -EBUSY : claim_folder(dir, source, claim);
+		if (fd != -EEXIST)
+			return fd;
+	}
+	return -EBUSY;
+}
+
+int store_open_source(struct store *s, const char *source, bool make, struct snap_err *err)
+{
+	autoclose int dir = store_open(s, make, err);
+	autoclose int old = -1;
+	unsigned claim;
+	int fd;
+
+	if (dir < 0)
+		return dir;
+	fd = make ? make_folder(dir, source) : find_folder(dir, source, &claim, &old);
+	if (fd == -ENOENT && old >= 0)
+		return steal_fd(&old);
+	if (make && fd < 0)
+		return err_set(err, fd, "cannot write to the store %s: %s", s->dir, strerror(-fd));
+	return fd;
+}
+
+int store_sync_source(struct store *s, int folder, struct snap_err *err)
+{
+	autoclose int dir = store_open(s, false, err);
+	autoclose int path = openat(folder, "source", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int rc = dir < 0 ? dir : path < 0 || fsync(path) ? -errno : 0;
+
+	if (!rc)
+		rc = store_sync_folder(folder);
+	if (!rc)
+		rc = store_sync_folder(dir);
+	return rc ? err_set(err, rc, "cannot write to the store %s: %s", s->dir, strerror(-rc)) : 0;
+}
+
+bool store_knows(struct store *s, const char *source)
+{
+	char path[PATH_SIZE];
+	autoclose int fd = store_open_source(s, source, false, NULL);
+
+	/* The folder of an older program does not say whose it is. */
+	return fd >= 0 && read_path(fd, path) == 0;
+}
+
+struct each {
+	int (*fn)(void *arg, int folder, const char *source);
+	void *arg;
+};
+
+static int visit(void *arg, int dir, const char *name)
+{
+	const struct each *each = arg;
+	char path[PATH_SIZE];
+	int rc;
+
+	if (!is_folder_name(name))
+		return 0;
+	autoclose int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : -errno;
+	rc = read_path(fd, path);
+	return opath_transient(rc) ? rc : each->fn(each->arg, fd, rc ? NULL : path);
+}
+
+int store_each(struct store *s, int (*fn)(void *arg, int folder, const char *source), void *arg)
+{
+	autoclose int dir = store_open(s, false, NULL);
+	struct each each = {.fn = fn, .arg = arg};
+
+	if (dir < 0)
+		return dir == -ENOENT ? 0 : dir;
+	return store_each_name(dir, visit, &each);
+}
+
+/* ---- what was shown last ------------------------------------------------------------------------------- */
+
+int store_load_seen(struct store *s, const char *source, struct store_seen *out)
+{
+	autoclose int folder = store_open_source(s, source, false, NULL);
+	struct seen_file file;
+
+	if (folder < 0)
+		return folder;
+	autoclose int fd = openat(folder, "seen", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	if (read(fd, &file, sizeof(file)) != (ssize_t)sizeof(file) ||
+	    memcmp(file.magic, SEEN_MAGIC, sizeof(file.magic)) != 0)
+		return -ENOENT;
+	*out = file.seen;
+	out->version.incarnation = 0; /* another process's numbers */
+	return 0;
+}
+
+int store_save_seen(struct store *s, const char *source, const struct store_seen *seen, struct snap_err *err)
+{
+	struct seen_file file;
+	char tmp[STORE_NAME_SIZE];
+	int rc;
+
+	memset(&file, 0, sizeof(file)); /* padding included: it goes to disk */
+	memcpy(file.magic, SEEN_MAGIC, sizeof(file.magic));
+	file.seen = *seen;
+	autoclose int folder = store_open_source(s, source, true, err);
+	if (folder < 0)
+		return folder;
+	autoclose int fd = store_make_file(folder, ".seen-", tmp);
+	rc = fd < 0 ? fd : write_whole(fd, &file, sizeof(file));
+	if (!rc && renameat(folder, tmp, folder, "seen"))
+		rc = -errno;
+	if (rc && fd >= 0)
+		unlinkat(folder, tmp, 0);
+	return rc ? err_set(err, rc, "cannot write to the store %s: %s", s->dir, strerror(-rc)) : 0;
+}

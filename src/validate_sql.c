@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * validate_sql.c - what SQLite is asked about a file, in the child.
+ *
+ * What must stay true: nothing here runs a view, a trigger or a statement out of the file. Expressions out of
+ * it do run in the check itself (generated columns, and with FULL those of indexes): they may be slow, which
+ * is the parent's clock's business, or fail, which is no sign of damage. CHECK constraints do not run: a
+ * read-only connection does not even keep them (sqlite3AddCheckConstraint()), and a row that breaks one is no
+ * damage either.
+ *
+ * A database may use collations and functions of its application. SQLite then refuses the whole check with an
+ * error, though nothing is damaged. The check is made again without what needs them, at last table by table,
+ * and the report's note says what was left out.
+ */
+#include "validate_private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+
+#define HEAP_MAX ((sqlite3_int64)1 << 30) /* bytes; below the jail's, so that SQLite can say so */
+
+struct limit {
+	int what;
+	int value;
+};
+
+/* ---- errors -------------------------------------------------------------------------------------------- */
+
+static int refuse_io(struct validate_answer *answer)
+{
+	int sys = validate_vfs_errno();
+
+	if (sys == EFBIG)
+		return validate_answer_refuse(answer, -EFBIG, "grows out of all proportion");
+	return validate_answer_refuse(answer, -EIO, "cannot be read: %s", strerror(sys ? sys : EIO));
+}
+
+/* The schema of a later SQLite may be sound and yet beyond this one. */
+static int refuse_damaged(struct validate_answer *answer, const char *text)
+{
+	int ours = sqlite3_libversion_number();
+	uint8_t at[4] = {0};
+	uint32_t version = 0;
+
+	if (pread(VALIDATE_FD_FILE, at, sizeof(at), 96) == sizeof(at)) /* who wrote it last */
+		version = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+	if (strstr(text, "malformed database schema") && version > (uint32_t)ours)
+		return validate_answer_refuse(answer, -EUCLEAN,
+					      "%s (written by SQLite %" PRIu32 ".%" PRIu32 ".%" PRIu32
+					      ", whose schemas this one, %s, may not know)",
+					      text, version / 1000000, version / 1000 % 1000, version % 1000,
+					      sqlite3_libversion());
+	return validate_answer_refuse(answer, -EUCLEAN, "damaged: %s", text);
+}
+
+int validate_sql_refuse(struct validate_answer *answer, struct sqlite3 *db, int rc, int otherwise)
+{
+	const char *text = db ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+
+	if (rc == SQLITE_IOERR_NOMEM || (rc & 0xff) == SQLITE_NOMEM)
+		return validate_answer_refuse(answer, -ENOMEM, "needs too much memory to be checked");
+	switch (rc & 0xff) {
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		return refuse_damaged(answer, text);
+	case SQLITE_IOERR:
+		return refuse_io(answer);
+	case SQLITE_FULL:
+		return validate_answer_refuse(answer, -ENOSPC, "no room left");
+	default:
+		return validate_answer_refuse(answer, otherwise, "%s", text);
+	}
+}
+
+/* An error that says nothing about the file: something is unknown here, or an expression of its schema
+ * failed. */
+static bool is_blocked(int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+	case SQLITE_NOMEM:
+	case SQLITE_IOERR:
+	case SQLITE_FULL:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* ---- SQLite's own check -------------------------------------------------------------------------------- */
+
+/* Runs one; LINE becomes its first complaint, or "". SQLite's result code. */
+static int run_check(sqlite3 *db, const char *sql, char *line, size_t size)
+{
+	static const char prefix[] = "*** in database main ***\n";
+	const char *text;
+	sqlite3_stmt *stmt;
+	int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+
+	*line = '\0';
+	if (rc != SQLITE_OK)
+		return rc;
+	rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW) {
+		text = (const char *)sqlite3_column_text(stmt, 0);
+		if (!text)
+			text = "?";
+		if (strncmp(text, prefix, strlen(prefix)) == 0)
+			text += strlen(prefix);
+		if (strcmp(text, "ok") != 0)
+			snprintf(line, size, "%.*s", (int)strcspn(text, "\n"), *text ? text : "?");
+		rc = SQLITE_OK;
+	} else if (rc == SQLITE_DONE) {
+		snprintf(line, size, "the check says nothing");
+		rc = SQLITE_OK;
+	}
+	sqlite3_finalize(stmt);
+	return rc;
+}
+
+/* In the place of a collation that is unknown here. quick_check opens an index with it and compares nothing.
+ */
+static int compare_bytes(void *arg, int size_a, const void *a, int size_b, const void *b)
+{
+	int order = memcmp(a, b, (size_t)(size_a < size_b ? size_a : size_b));
+
+	(void)arg;
+	return order ? order : size_a - size_b;
+}
+
+static void stand_in(void *arg, sqlite3 *db, int encoding, const char *name)
+{
+	(void)arg;
+	sqlite3_create_collation_v2(db, name, encoding, NULL, compare_bytes, NULL);
+}
+
+/* Table by table, so that those that can be checked are. */
+static int check_tables(sqlite3 *db, const char *why, char *line, size_t size, char *note, size_t note_size)
+{
+	unsigned tables = 0, blocked = 0;
+	sqlite3_stmt *names;
+	int rc =
+		sqlite3_prepare_v2(db, "SELECT name FROM sqlite_schema WHERE type='table'", -1, &names, NULL);
+
+	*line = '\0';
+	if (rc != SQLITE_OK)
+		return rc;
+	while (!*line && (rc = sqlite3_step(names)) == SQLITE_ROW) {
+		char *sql = sqlite3_mprintf("PRAGMA quick_check(%Q)", sqlite3_column_text(names, 0));
+
+		rc = sql ? run_check(db, sql, line, size) : SQLITE_NOMEM;
+		sqlite3_free(sql);
+		if (rc != SQLITE_OK && !is_blocked(rc))
+			break;
+		tables++;
+		blocked += rc != SQLITE_OK;
+	}
+	sqlite3_finalize(names);
+	snprintf(note, note_size, "%u of %u tables not checked: %s", blocked, tables, why);
+	return rc == SQLITE_DONE || *line ? SQLITE_OK : rc;
+}
+
+static int check(sqlite3 *db, bool full, struct validate_answer *answer)
+{
+	char *note = answer->verdict.note;
+	size_t note_size = sizeof(answer->verdict.note);
+	char line[sizeof(answer->verdict.text)], why[128];
+	int rc = run_check(db, full ? "PRAGMA integrity_check(1)" : "PRAGMA quick_check(1)", line,
+			   sizeof(line));
+
+	if (is_blocked(rc)) {
+		snprintf(why, sizeof(why), "%s", sqlite3_errmsg(db));
+		if (full)
+			snprintf(note, note_size, "only quick_check was possible: %s", why);
+		sqlite3_collation_needed(db, NULL, stand_in);
+		rc = run_check(db, "PRAGMA quick_check(1)", line, sizeof(line));
+		if (is_blocked(rc))
+			rc = check_tables(db, why, line, sizeof(line), note, note_size);
+	}
+	if (rc != SQLITE_OK)
+		return validate_sql_refuse(answer, db, rc, -EUCLEAN);
+	return *line ? refuse_damaged(answer, line) : 0;
+}
+
+/* ---- names --------------------------------------------------------------------------------------------- */
+
+/* Takes up the next name, as long as there is room. */
+static void add_name(struct validate_answer *answer, const char *name)
+{
+	struct validate_verdict *verdict = &answer->verdict;
+	size_t length = name ? strlen(name) + 1 : VALIDATE_NAMES_MAX + 1;
+
+	if (verdict->tables < UINT32_MAX)
+		verdict->tables++;
+	if (length > VALIDATE_NAMES_MAX - verdict->names_size) {
+		verdict->names_cut = true;
+		return;
+	}
+	memcpy(answer->names + verdict->names_size, name, length);
+	verdict->names_size += (uint32_t)length;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* SQLite's own ORDER BY would be that of the file's encoding. */
+static int sort_names(struct validate_answer *answer)
+{
+	size_t size = answer->verdict.names_size, count = 0, used = 0;
+	autofree char *sorted = malloc(VALIDATE_NAMES_MAX);
+	autofree char **names = calloc(size + 1, sizeof(*names)); /* a name has at least one byte */
+
+	if (!sorted || !names)
+		return -ENOMEM;
+	for (size_t at = 0; at < size; at += strlen(answer->names + at) + 1)
+		names[count++] = answer->names + at;
+	qsort(names, count, sizeof(*names), compare_names);
+	for (size_t i = 0; i < count; i++) {
+		size_t length = strlen(names[i]) + 1;
+
+		memcpy(sorted + used, names[i], length);
+		used += length;
+	}
+	free(answer->names);
+	answer->names = steal_ptr(&sorted);
+	return 0;
+}
+
+static int read_names(sqlite3 *db, struct validate_answer *answer)
+{
+	static const char sql[] = "SELECT name FROM sqlite_schema"
+				  " WHERE type='table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+	sqlite3_stmt *stmt;
+	int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+
+	answer->names = malloc(VALIDATE_NAMES_MAX);
+	if (rc == SQLITE_OK && !answer->names)
+		rc = SQLITE_NOMEM;
+	while (rc == SQLITE_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		add_name(answer, (const char *)sqlite3_column_text(stmt, 0));
+		rc = SQLITE_OK;
+	}
+	sqlite3_finalize(stmt);
+	if (rc == SQLITE_DONE && sort_names(answer) < 0)
+		rc = SQLITE_NOMEM;
+	return rc == SQLITE_DONE ? 0 : validate_sql_refuse(answer, db, rc, -EUCLEAN);
+}
+
+/* ---- the connection ------------------------------------------------------------------------------------ */
+
+static int harden(sqlite3 *db, bool fit)
+{
+	const struct limit settings[] = {
+		{SQLITE_DBCONFIG_DEFENSIVE, 1},
+		{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+		{SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+		{SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+		{SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
+		{SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0},
+	};
+	const struct limit limits[] = {
+		{SQLITE_LIMIT_ATTACHED, fit ? 1 : 0},
+		{SQLITE_LIMIT_TRIGGER_DEPTH, 1},
+		{SQLITE_LIMIT_WORKER_THREADS, 0},
+	};
+	int rc = SQLITE_OK;
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(*settings) && rc == SQLITE_OK; i++)
+		rc = sqlite3_db_config(db, settings[i].what, settings[i].value, NULL);
+	for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++)
+		sqlite3_limit(db, limits[i].what, limits[i].value);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(db, "PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY", NULL, NULL,
+				  NULL);
+	return rc;
+}
+
+/* The file on a connection of its own. */
+static int ask(const struct validate_task *task, struct validate_answer *answer,
+	       int (*questions)(sqlite3 *db, const struct validate_task *task,
+				struct validate_answer *answer))
+{
+	const int flags =
+		SQLITE_OPEN_READONLY | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+	sqlite3 *db = NULL;
+	int rc = sqlite3_open_v2(VALIDATE_FILE, &db, flags, VALIDATE_VFS);
+
+	if (rc == SQLITE_OK)
+		rc = harden(db, task->fit_page_size != 0);
+	if (rc == SQLITE_OK)
+		rc = questions(db, task, answer);
+	else
+		rc = validate_sql_refuse(answer, db, rc, -EUCLEAN);
+	sqlite3_close(db);
+	return rc;
+}
+
+static int ask_verdict(sqlite3 *db, const struct validate_task *task, struct validate_answer *answer)
+{
+	int rc = read_names(db, answer);
+
+	return rc == 0 ? check(db, task->full, answer) : rc;
+}
+
+int validate_sql_run(const struct validate_task *task, struct validate_answer *answer)
+{
+	int rc = validate_vfs_register(task->size);
+
+	sqlite3_hard_heap_limit64(HEAP_MAX);
+	if (rc != SQLITE_OK)
+		return validate_sql_refuse(answer, NULL, rc, -EIO);
+	if (!task->fit_only)
+		rc = ask(task, answer, ask_verdict);
+	/* On another connection: collations that stand in for unknown ones must not order its indexes. */
+	if (rc == 0 && task->fit_page_size)
+		rc = ask(task, answer, validate_fit_make);
+	return rc;
+}

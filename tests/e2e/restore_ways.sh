@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# restore_ways.sh - every way in which people and tools write a file restores it exactly once, under an application that holds its
+# connection open, and leaves nothing else behind.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=restore_lib.sh
+. "$TOP/tests/e2e/restore_lib.sh"
+
+DB=$SRC/db.sqlite3
+SEEN=$MNT/db.sqlite3
+UP=$T/up
+mkdir "$UP"
+allow_sidecars
+allow_log 'refused, live database unchanged: shorter than its header says' # what head leaves to the next writer
+make_marked "$DB" first wal
+chmod 640 "$DB"
+mount_fs -o keep=1 "$SRC"
+held_start "$DB"
+before=$(live_state "$DB")
+
+restores() { grep -c ' was restored by ' "$LOG" || :; }
+
+# way NAME COMMAND...: the command restores $UP/db.sqlite3, whose marker is NAME.
+way() {
+	local name=$1 count
+	shift
+	note "$name"
+	make_marked "$UP/db.sqlite3" "$name"
+	count=$(restores)
+	"$@" || die "$name: status $?"
+	restored "$name" "$name"
+	wait_for 5 test "$(restores)" -eq $((count + 1)) || die "$name: $(restores) restores instead of $((count + 1))"
+	equal "$name: the live file" "$(live_state "$DB")" "$before"
+	equal "$name: files" "$(ls -A "$SRC")" "$(printf 'db.sqlite3\ndb.sqlite3-shm\ndb.sqlite3-wal')"
+	equal "$name: files of the mount" "$(ls -A "$MNT")" db.sqlite3
+	equal "$name: journal mode" "$(held journal)" '"wal"'
+}
+# as uploaded, until somebody writes
+exact() { make_marked "$UP/db.sqlite3" "$1"; cp "$UP/db.sqlite3" "$SEEN"; cmp "$UP/db.sqlite3" "$SEEN"; }
+
+F=$UP/db.sqlite3
+way cp cp "$F" "$SEEN"
+way cp_p cp -p "$F" "$SEEN"
+way cp_remove cp --remove-destination "$F" "$SEEN"
+way cat sh -c 'cat "$1" >"$2"' - "$F" "$SEEN"
+way dd dd if="$F" of="$SEEN" bs=4096 status=none
+way dd_fsync dd if="$F" of="$SEEN" bs=64k conv=fsync status=none
+way dd_notrunc_whole dd if="$F" of="$SEEN" bs=1M conv=notrunc status=none
+way install install -m 600 "$F" "$SEEN"
+way tee sh -c 'tee "$2" <"$1" >/dev/null' - "$F" "$SEEN"
+way rsync rsync "$F" "$SEEN"
+way rsync_a rsync -a --no-o --no-g "$F" "$MNT/"
+way rsync_inplace_whole rsync --inplace --whole-file "$F" "$SEEN"
+way mv sh -c 'cp "$1" "$1.x" && mv "$1.x" "$2"' - "$F" "$SEEN"
+way tar sh -c 'tar -C "${1%/*}" -cf - db.sqlite3 | tar -C "$2" -xf -' - "$F" "$MNT"
+way tar_overwrite sh -c 'tar -C "${1%/*}" -cf - db.sqlite3 | tar -C "$2" --overwrite -xf -' - "$F" "$MNT"
+way cpio sh -c 'cd "${1%/*}" && echo db.sqlite3 | cpio -o -H newc --quiet >../archive && cd "$2" && cpio -iu --quiet <"$3"' - "$F" "$MNT" "$T/archive"
+way shutil_copy python3 -c 'import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])' "$F" "$SEEN"
+way shutil_copy2 python3 -c 'import shutil, sys; shutil.copy2(sys.argv[1], sys.argv[2])' "$F" "$SEEN"
+way os_replace python3 -c 'import os, shutil, sys; t = sys.argv[2] + ".tmp"; shutil.copyfile(sys.argv[1], t); os.replace(t, sys.argv[2])' "$F" "$SEEN"
+way named_temporary python3 -c '
+import os, sys, tempfile
+with tempfile.NamedTemporaryFile(dir=os.path.dirname(sys.argv[2]), delete=False) as f:
+    f.write(open(sys.argv[1], "rb").read())
+    f.flush()
+    os.replace(f.name, sys.argv[2])' "$F" "$SEEN"
+way never_closed python3 -c '
+import os, sys
+fd = os.open(sys.argv[2], os.O_WRONLY | os.O_TRUNC)
+os.write(fd, open(sys.argv[1], "rb").read())
+os._exit(0)' "$F" "$SEEN"
+way stdout_never_closed sh -c 'python3 -c "import os, sys; os.write(1, open(sys.argv[1], \"rb\").read()); os._exit(0)" "$1" >"$2"' - "$F" "$SEEN"
+way two_writers sh -c '(head -c 8192; cat) <"$1" >"$2" || :' - "$F" "$SEEN"
+way mtime_after python3 -c 'import os, shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2]); os.utime(sys.argv[2], (1e9, 1e9))' "$F" "$SEEN"
+if command -v curl >/dev/null; then way curl curl -sS -o "$SEEN" "file://$F"; fi
+if command -v rclone >/dev/null; then way rclone rclone copyto "$F" "$SEEN"; fi
+if command -v borg >/dev/null; then
+	export BORG_BASE_DIR=$T/borg BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
+	way borg sh -c 'cd "${1%/*}" && rm -rf ../repo && borg init -e none ../repo && borg create ../repo::a db.sqlite3 && cd "$2" && borg extract "$3/repo::a"' - "$F" "$MNT" "$T"
+fi
+if command -v restic >/dev/null; then
+	export RESTIC_PASSWORD=x RESTIC_REPOSITORY=$T/restic RESTIC_CACHE_DIR=$T/restic-cache
+	way restic sh -c 'rm -rf "$RESTIC_REPOSITORY" && restic -q init && cd "${1%/*}" && restic -q backup db.sqlite3 && restic -q restore latest --target "$2"' - "$F" "$MNT"
+	way restic_dump sh -c 'restic -q backup "$1" && restic -q dump latest "$1" >"$2"' - "$F" "$SEEN"
+fi
+
+# What was uploaded is what the name reads, bytes and mtime, until the database changes.
+exact bytes
+rsync -a --no-o --no-g --no-p "$F" "$MNT/"
+equal "a second rsync" "$(rsync -ai --no-o --no-g --no-p "$F" "$MNT/")" ""
+held_stop

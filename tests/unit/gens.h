@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* gens.h - what the tests of sources share: a folder with an application's database "db", and its generations
+ * through the contract of sqlsnap.h. */
+#ifndef SQLSNAP_TEST_GENS_H
+#define SQLSNAP_TEST_GENS_H
+
+#include <stdbool.h>
+
+#include "app.h"
+
+#include "../../src/sqlsnap.h"
+
+struct fixture {
+	struct folder folder, store;
+	struct snap *snap;
+	struct app app;
+};
+
+static inline void quiet(void *arg, enum snap_level level, const char *text)
+{
+	(void)arg;
+	(void)level;
+	(void)text;
+}
+
+/* Without a janitor: nothing happens but what the test does. */
+static inline void snap_up_still(struct fixture *f)
+{
+	struct snap_config config = {
+		.wal_limit = 1 << 20, .wal_max = 64 << 20, .store = f->store.path, .event = quiet};
+
+	assert_int_equal(snap_create(&f->snap, &config, NULL), 0);
+	assert_int_equal(snap_add_folder(f->snap, f->folder.path, NULL), 0);
+}
+
+static inline void snap_up(struct fixture *f)
+{
+	snap_up_still(f);
+	assert_int_equal(snap_start(f->snap, NULL), 0);
+}
+
+/* The application is started first: SQLite's list of open inodes is inherited by fork(2). */
+static inline void app_up(struct fixture *f, const char *sql)
+{
+	folder_make(&f->folder);
+	folder_make(&f->store);
+	app_start(&f->app, &f->folder, "db");
+	if (sql)
+		app_do(&f->app, sql);
+}
+
+static inline void up(struct fixture *f, const char *sql)
+{
+	app_up(f, sql);
+	snap_up(f);
+}
+
+static inline void down(struct fixture *f)
+{
+	snap_destroy(f->snap);
+	folder_remove(&f->folder);
+	folder_remove(&f->store);
+}
+
+static inline struct snap_gen *look(struct fixture *f, struct snap_attr *attr)
+{
+	struct snap_gen *gen = NULL;
+	struct snap_attr ignored;
+
+	assert_int_equal(snap_lookup(f->snap, "db", attr ? attr : &ignored, &gen, NULL), 0);
+	return gen;
+}
+
+/* What open(2) does through the kernel: look, open, and once more when led elsewhere. A reference. */
+static inline int try_open(struct fixture *f, struct snap_gen **out)
+{
+	struct snap_gen *gen = look(f, NULL), *moved = NULL;
+	int rc = snap_gen_open(gen, 0, &moved, NULL);
+
+	if (rc == SNAP_MOVED) {
+		snap_gen_unref(gen);
+		gen = moved;
+		rc = snap_gen_open(gen, 0, &moved, NULL);
+	}
+	if (rc)
+		snap_gen_unref(gen);
+	else
+		*out = gen;
+	return rc;
+}
+
+static inline struct snap_gen *open_now(struct fixture *f)
+{
+	struct snap_gen *gen = NULL;
+
+	assert_int_equal(try_open(f, &gen), 0);
+	return gen;
+}
+
+static inline void close_gen(struct snap_gen *gen)
+{
+	snap_gen_close(gen);
+	snap_gen_unref(gen);
+}
+
+static inline uint64_t size_of(struct snap_gen *gen)
+{
+	struct snap_attr attr;
+
+	assert_int_equal(snap_gen_stat(gen, &attr), 0);
+	return attr.size;
+}
+
+/* The generation's bytes, to be freed. */
+static inline unsigned char *bytes_of(struct snap_gen *gen)
+{
+	uint64_t size = size_of(gen);
+	unsigned char *buf = malloc(size + 1);
+
+	assert_non_null(buf);
+	assert_int_equal(snap_gen_read(gen, buf, size + 1, 0, NULL), size);
+	return buf;
+}
+
+/* SELECT over the generation's bytes. */
+static inline int64_t ask(struct snap_gen *gen, const char *sql)
+{
+	struct app_reply reply = {0};
+	uint64_t size = size_of(gen);
+	unsigned char *buf = bytes_of(gen);
+	sqlite3 *db;
+
+	buf[18] = buf[19] = 1; /* memory has no WAL */
+	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+	assert_int_equal(sqlite3_deserialize(db, "main", buf, (sqlite3_int64)size, (sqlite3_int64)size, 0),
+			 SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, app_row, &reply, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	free(buf);
+	return reply.value;
+}
+
+static inline void assert_same_bytes(struct snap_gen *gen, const unsigned char *before)
+{
+	unsigned char *now = bytes_of(gen);
+
+	assert_memory_equal(now, before, size_of(gen));
+	free(now);
+}
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_live.c - an incarnation belongs to one inode: what happens when another one takes its name, and when
+ * two want the same -shm.
+ */
+#include "live_db.h"
+
+#include "../../src/proclocks.h"
+
+#define OTHER "new"
+
+/* The database OTHER with 70 rows: in its WAL as long as APP goes on; with APP NULL nobody has it open.
+ * Before this process opens anything. */
+static void make_other(struct fixture *f, struct app *app)
+{
+	struct app passing, *other = app ? app : &passing;
+
+	app_start(other, &f->folder, OTHER);
+	app_do(other, "PRAGMA synchronous=OFF;" APP_WAL ";" APP_ROWS(70));
+	if (!app)
+		app_stop(other);
+}
+
+static void swap(struct fixture *f, const char *suffix)
+{
+	char a[16], b[16];
+
+	snprintf(a, sizeof(a), NAME "%s", suffix);
+	snprintf(b, sizeof(b), OTHER "%s", suffix);
+	assert_int_equal(renameat2(f->folder.fd, a, f->folder.fd, b, RENAME_EXCHANGE), 0);
+}
+
+static void swap_all(struct fixture *f)
+{
+	swap(f, "");
+	swap(f, "-wal");
+	swap(f, "-shm");
+}
+
+static int64_t rows_of(struct conn *conn)
+{
+	struct copy copy = copy_of(conn->db.handle);
+	sqlite3 *db = copy_open(copy);
+	int64_t rows = ask(db, "SELECT count(*) FROM t");
+
+	sqlite3_close(db);
+	return rows;
+}
+
+static bool intact(struct conn *conn)
+{
+	return conn_intact(conn, conn->start.max_frame, conn->start.salt);
+}
+
+static void refused(struct fixture *f)
+{
+	f->err.text[0] = '\0';
+	assert_null(pin(f, -ESTALE));
+	assert_true(strlen(f->err.text) > 0);
+	f->err.text[0] = '\0';
+}
+
+/* ---- another inode under the name ---------------------------------------------------------------------- */
+
+/* The hub is pinned, so that the next pin has to open the database by its name. */
+static void test_name_leads_elsewhere(void **state)
+{
+	struct fixture *f = *state;
+	struct app other;
+	struct conn *first, *again, *second;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	make_other(f, &other);
+	connect_live(f);
+	first = pin(f, 0);
+	swap_all(f);
+	refused(f);
+	refused(f);
+	assert_int_equal(f->live->pins, 1);
+	assert_true(intact(first));
+	assert_int_equal(rows_of(first), 3);
+	/* Nor by the connection that it has already. */
+	live_unpin(first);
+	refused(f);
+	assert_int_equal(f->live->pins, 0);
+	swap_all(f);
+	again = pin(f, 0);
+	assert_ptr_equal(again, first);
+	assert_int_equal(rows_of(again), 3);
+	/* Nor is a connection kept that was opened while the name led elsewhere. */
+	assert_int_equal(app_get(&f->app, "PRAGMA wal_checkpoint(PASSIVE)"), 0);
+	second = pin(f, 0);
+	assert_int_equal(rows_of(second), 3);
+	live_unpin(second);
+	assert_true(intact(again));
+	assert_int_equal(app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)"), 1);
+	live_unpin(again);
+	app_stop(&other);
+}
+
+/* No name any more. */
+static void test_name_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct conn *first;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	connect_live(f);
+	first = pin(f, 0);
+	app_stop(&f->app);
+	f->app.pid = 0;
+	assert_int_equal(unlinkat(f->folder.fd, NAME, 0), 0);
+	assert_null(pin(f, -ENOENT));
+	assert_true(intact(first));
+	assert_int_equal(rows_of(first), 3);
+	live_unpin(first);
+	refused(f);
+}
+
+/* ---- two files, one -shm ------------------------------------------------------------------------------- */
+
+static int connect_other(struct fixture *f, struct live **out)
+{
+	struct stat st;
+
+	assert_int_equal(place_stat(&f->place, "", &st), 0);
+	f->err.text[0] = '\0';
+	return live_create(out, &f->core, &f->place, &st, monotonic_ns() + 5 * NS_PER_S, &f->err);
+}
+
+/* Bytes of the -shm that this process has locked: what a reader holds on to. */
+static bool reads_the_shm(struct fixture *f)
+{
+	struct proclocks_seen seen;
+	struct stat st;
+
+	assert_int_equal(place_stat(&f->place, "-shm", &st), 0);
+	assert_int_equal(proclocks_scan(st.st_dev, st.st_ino, getpid(), &seen), 0);
+	return proclocks_self_holds(&seen, PROCLOCKS_WAL_READ(1), PROCLOCKS_WAL_READ(4));
+}
+
+static void test_shm_of_two_files(void **state)
+{
+	struct fixture *f = *state;
+	struct live *other = NULL;
+	struct conn *conn;
+	int fds;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	app_do(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)");
+	make_other(f, NULL);
+	connect_live(f);
+	conn = pin(f, 0);
+	app_stop(&f->app);
+	f->app.pid = 0;
+	swap(f, "");
+	fds = count_fds();
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(connect_other(f, &other), -EDEADLK);
+		assert_null(other);
+		assert_true(strlen(f->err.text) > 0);
+		assert_true(reads_the_shm(f));
+		assert_true(intact(conn));
+	}
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(atomic_load(&f->core.connected), 1);
+	assert_int_equal(rows_of(conn), 3);
+	/* Once nobody reads the first file any more the second one can be had. */
+	live_unpin(conn);
+	assert_int_equal(connect_other(f, &other), -EDEADLK);
+	live_unref(f->live);
+	f->live = NULL;
+	assert_int_equal(connect_other(f, &f->live), 0);
+	conn = pin(f, 0);
+	assert_int_equal(rows_of(conn), 70);
+	assert_true(reads_the_shm(f));
+	live_unpin(conn);
+}
+
+/* One file is no case of that, however often it is connected to. */
+static void test_shm_of_one_file(void **state)
+{
+	struct fixture *f = *state;
+	struct live *other = NULL;
+	struct conn *conn, *beside;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	connect_live(f);
+	conn = pin(f, 0);
+	assert_int_equal(connect_other(f, &other), 0);
+	assert_int_equal(live_pin(other, monotonic_ns() + NS_PER_S, &beside, &f->err), 0);
+	assert_int_equal(rows_of(beside), 3);
+	live_unpin(beside);
+	live_unref(other);
+	assert_true(reads_the_shm(f));
+	assert_true(intact(conn));
+	assert_int_equal(app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)"), 1);
+	live_unpin(conn);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(test_name_leads_elsewhere),
+		test(test_name_is_gone),
+		test(test_shm_of_two_files),
+		test(test_shm_of_one_file),
+	};
+
+	return cmocka_run_group_tests(tests, own_mounts, NULL);
+}

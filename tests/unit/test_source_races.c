@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_source_races.c - what may come between two steps of an open: a file that is replaced, a source that is
+ * let go, an image that is spooled or lost, another caller who was led to the same generation.
+ *
+ * No thread is left to chance. There is no janitor; what would come from another thread comes out of a
+ * function that the open itself calls at that point: out of the shim, which asks before it locks
+ * (vfs_set_fault()), and out of live_unref(), which stands between choosing an image and adopting it.
+ */
+#include "gens.h"
+
+#include <errno.h>
+
+#include "../../src/clock.h"
+#include "../../src/source.h"
+
+static void up_still(struct fixture *f, const char *sql)
+{
+	app_up(f, sql);
+	snap_up_still(f);
+}
+
+/* The database "new", which replaces "db" with its -wal and -shm. */
+static void replace(struct fixture *f)
+{
+	static const char *const suffixes[] = {"", "-wal", "-shm"};
+
+	for (int i = 0; i < 3; i++) {
+		char from[16], to[16];
+
+		snprintf(from, sizeof(from), "new%s", suffixes[i]);
+		snprintf(to, sizeof(to), "db%s", suffixes[i]);
+		if (file_exists(&f->folder, from))
+			assert_int_equal(renameat(f->folder.fd, from, f->folder.fd, to), 0);
+	}
+}
+
+/* ---- a file that is replaced --------------------------------------------------------------------------- */
+
+/*
+ * A pin that began on an empty WAL has no salt by which a header could be told to be another file's: its
+ * incarnation must tell.
+ */
+static void test_header_of_another_incarnation(void **state)
+{
+	struct fixture f;
+	struct app other;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(3) "; PRAGMA wal_checkpoint(TRUNCATE)");
+	app_start(&other, &f.folder, "new");
+	app_do(&other, APP_WAL ";" APP_ROWS(700));
+	snap_up_still(&f);
+	struct snap_gen *gen = open_now(&f);
+	assert_int_equal(gen->max_frame, 0);
+	unsigned char *before = bytes_of(gen);
+	replace(&f);
+	struct snap_gen *next = open_now(&f);
+	assert_int_equal(ask(next, "SELECT count(*) FROM t"), 700);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 3);
+	assert_same_bytes(gen, before);
+	free(before);
+	close_gen(gen);
+	close_gen(next);
+	app_stop(&f.app);
+	app_stop(&other);
+	down(&f);
+}
+
+/*
+ * The file is replaced, the -shm stays: SQLite would open it a second time and lose the first file's locks
+ * with the next close. Whoever reads the first file gives way.
+ */
+static void test_shm_of_the_file_before(void **state)
+{
+	struct fixture f;
+	struct app other, later;
+	unsigned char byte;
+	char sql[PATH_MAX + 16];
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(3) "; PRAGMA wal_checkpoint(TRUNCATE)");
+	app_start(&later, &f.folder, "later");
+	app_start(&other, &f.folder, "new");
+	app_do(&other, APP_WAL ";" APP_ROWS(700));
+	app_stop(&other);
+	assert_false(file_exists(&f.folder, "new-shm"));
+	snap_up_still(&f);
+	struct snap_gen *gen = open_now(&f), *same = open_now(&f);
+	app_stop(&f.app);
+	replace(&f);
+	assert_true(file_exists(&f.folder, "db-shm"));
+	struct snap_gen *next = open_now(&f);
+	assert_int_equal(ask(next, "SELECT count(*) FROM t"), 700);
+	assert_int_equal(snap_gen_read(gen, &byte, 1, 0, NULL), -EIO);
+	assert_int_equal(snap_gen_read(same, &byte, 1, 0, NULL), -EIO);
+	close_gen(gen);
+	close_gen(same);
+	/* The new one's pin has lost nothing by these closes: an application has to wait for it. */
+	snprintf(sql, sizeof(sql), "ATTACH '%s/db' AS d; INSERT INTO d.t(b) VALUES(1)", f.folder.path);
+	app_do(&later, sql);
+	assert_int_equal(app_get(&later, "PRAGMA d.wal_checkpoint(TRUNCATE)"), 1);
+	assert_int_equal(ask(next, "SELECT count(*) FROM t"), 700);
+	close_gen(next);
+	assert_int_equal(app_get(&later, "PRAGMA d.wal_checkpoint(TRUNCATE)"), 0);
+	app_stop(&later);
+	down(&f);
+}
+
+/* ---- a source that is let go --------------------------------------------------------------------------- */
+
+/* What the janitor, or a close elsewhere, does while an open pins. */
+struct letting_go {
+	struct source *source;
+	void (*how)(struct source *source);
+	int code; /* what SQLite is told */
+	int seen;
+};
+
+static int let_go(void *arg, enum vfs_call call)
+{
+	struct letting_go *l = arg;
+
+	if (call != VFS_SHM_LOCK)
+		return SQLITE_OK;
+	l->seen++;
+	l->how(l->source);
+	return l->code;
+}
+
+/* A pin on an incarnation that is not the source's is bounded by nothing: nobody looks at its WAL. */
+static void test_not_let_go_while_it_is_opened(void **state)
+{
+	static void (*const hows[])(struct source * source) = {source_disconnect, source_shed};
+	struct fixture f;
+
+	(void)state;
+	up_still(&f, APP_WAL ";" APP_ROWS(10));
+	for (int i = 0; i < 2; i++) {
+		struct letting_go l = {.how = hows[i]};
+		struct snap_gen *gen = open_now(&f);
+
+		l.source = gen->source;
+		close_gen(gen);
+		assert_true(list_empty(&l.source->gens));
+		app_do(&f.app, APP_ROWS(10));
+		vfs_set_fault(l.source->live->hub->db.vfs, let_go, &l);
+		gen = open_now(&f);
+		assert_true(l.seen > 0);
+		assert_non_null(l.source->live);
+		assert_ptr_equal(image_live(gen->image), l.source->live);
+		assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 20 + i * 10);
+		vfs_set_fault(l.source->live->hub->db.vfs, NULL, NULL);
+		/* Nor while it is open. */
+		hows[i](l.source);
+		assert_ptr_equal(image_live(gen->image), l.source->live);
+		close_gen(gen);
+		hows[i](l.source);
+		assert_null(l.source->live);
+	}
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* An open that fails does not keep the source connected. */
+static void test_let_go_after_a_failed_open(void **state)
+{
+	struct fixture f;
+	struct letting_go l = {.how = source_disconnect, .code = SQLITE_IOERR_SHMLOCK};
+	struct snap_gen *gen, *moved = NULL;
+
+	(void)state;
+	up_still(&f, APP_WAL ";" APP_ROWS(10));
+	gen = open_now(&f);
+	l.source = gen->source;
+	close_gen(gen);
+	app_do(&f.app, APP_ROWS(10));
+	gen = look(&f, NULL);
+	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
+	vfs_set_fault(l.source->live->hub->db.vfs, let_go, &l);
+	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), -EIO);
+	assert_true(l.seen > 0);
+	assert_non_null(l.source->live);
+	vfs_set_fault(l.source->live->hub->db.vfs, NULL, NULL);
+	source_disconnect(l.source);
+	assert_null(l.source->live);
+	snap_gen_unref(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* ---- an image that is spooled or lost ------------------------------------------------------------------ */
+
+/* What is done once, when an open lets go of the incarnation on which it has chosen the image of GEN. */
+static struct {
+	void (*act)(struct snap_gen *gen); /* NULL: nothing */
+	struct snap_gen *gen;
+} between;
+
+void __real_live_unref(struct live *live);
+void __wrap_live_unref(struct live *live);
+
+void __wrap_live_unref(struct live *live)
+{
+	void (*act)(struct snap_gen * gen) = between.act;
+
+	if (live && act) {
+		between.act = NULL;
+		act(between.gen);
+	}
+	__real_live_unref(live);
+}
+
+/* As a drain does that began before the open: up to what the image's generations need so far. */
+static void spool_image(struct snap_gen *gen)
+{
+	struct image *image = image_ref(gen->image);
+
+	assert_int_equal(image_spool(&image, &gen->max_frame, 1, gen->size, false, NULL), 0);
+	image_unref(image);
+}
+
+static void kill_image(struct snap_gen *gen)
+{
+	image_kill(gen->image);
+}
+
+/* A commit and a look at it: the pin of LAST would serve what was seen. The next open that chooses it meets
+ * ACT. */
+static struct snap_gen *look_beside(struct fixture *f, struct snap_gen *last,
+				    void (*act)(struct snap_gen *gen))
+{
+	struct snap_gen *gen;
+	int64_t since;
+
+	app_do(&f->app, APP_ROWS(100));
+	assert_true(image_is_pinned(last->image, &since));
+	gen = look(f, NULL);
+	between.act = act;
+	between.gen = last;
+	return gen;
+}
+
+static void test_image_spooled_since_it_was_chosen(void **state)
+{
+	struct fixture f;
+	struct snap_gen *gens[3], *moved = NULL;
+
+	(void)state;
+	up_still(&f, APP_WAL ";" APP_ROWS(100));
+	gens[0] = open_now(&f);
+	unsigned char *before = bytes_of(gens[0]);
+	gens[1] = look_beside(&f, gens[0], spool_image);
+	assert_int_equal(snap_gen_open(gens[1], SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
+	assert_null(between.act);
+	assert_false(image_covers(gens[0]->image, UINT32_MAX));
+	assert_int_equal(snap_gen_open(gens[1], 0, &moved, NULL), 0);
+	assert_int_equal(ask(gens[1], "SELECT count(*) FROM t"), 200);
+	assert_same_bytes(gens[0], before);
+	/* Where it may wait it tries again by itself. */
+	gens[2] = look_beside(&f, gens[1], spool_image);
+	assert_int_equal(snap_gen_open(gens[2], 0, &moved, NULL), 0);
+	assert_null(between.act);
+	assert_int_equal(ask(gens[2], "SELECT count(*) FROM t"), 300);
+	assert_int_equal(ask(gens[1], "SELECT count(*) FROM t"), 200);
+	assert_same_bytes(gens[0], before);
+	assert_null(moved);
+	free(before);
+	for (int i = 0; i < 3; i++)
+		close_gen(gens[i]);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_image_lost_since_it_was_chosen(void **state)
+{
+	struct fixture f;
+	struct snap_gen *gens[3], *moved = NULL;
+	unsigned char byte;
+
+	(void)state;
+	up_still(&f, APP_WAL ";" APP_ROWS(100));
+	gens[0] = open_now(&f);
+	for (int i = 1; i < 3; i++) {
+		gens[i] = look_beside(&f, gens[i - 1], kill_image);
+		if (i == 1)
+			assert_int_equal(snap_gen_open(gens[i], SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
+		assert_int_equal(snap_gen_open(gens[i], 0, &moved, NULL), 0);
+		assert_null(between.act);
+		assert_int_equal(ask(gens[i], "SELECT count(*) FROM t"), 100 + i * 100);
+		assert_int_equal(snap_gen_read(gens[i - 1], &byte, 1, 0, NULL), -EIO);
+	}
+	assert_null(moved);
+	for (int i = 0; i < 3; i++)
+		close_gen(gens[i]);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* ---- others who were led to the same generation -------------------------------------------------------- */
+
+/* N callers who have looked at SEEN, before the last commit, are led to the generation of now: a reference.
+ */
+static struct snap_gen *lead(struct snap_gen *seen, int n)
+{
+	struct snap_gen *target = NULL;
+
+	for (int i = 0; i < n; i++) {
+		struct snap_gen *moved = NULL;
+
+		assert_int_equal(snap_gen_open(seen, 0, &moved, NULL), SNAP_MOVED);
+		assert_true(!target || target == moved);
+		snap_gen_unref(target);
+		target = moved;
+	}
+	return target;
+}
+
+/* One of them comes, at once and without another look, reads and goes. */
+static void arrive(struct snap_gen *gen, int64_t rows)
+{
+	struct snap_gen *moved = NULL;
+
+	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), 0);
+	snap_gen_arrived(gen);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), rows);
+	snap_gen_close(gen);
+}
+
+static void test_held_for_everybody_who_was_led(void **state)
+{
+	struct fixture f;
+	struct snap_gen *seen, *gen, *other;
+
+	(void)state;
+	up_still(&f, APP_WAL ";" APP_ROWS(100));
+	seen = look(&f, NULL);
+	app_do(&f.app, APP_ROWS(100));
+	gen = lead(seen, 3);
+	for (int i = 0; i < 3; i++) {
+		assert_non_null(gen->image);
+		arrive(gen, 200);
+		app_do(&f.app, APP_ROWS(100)); /* what it was led to is not what there is now */
+		other = open_now(&f);
+		assert_int_equal(ask(other, "SELECT count(*) FROM t"), 300 + i * 100);
+		close_gen(other);
+	}
+	/* After the last of them nothing is kept. */
+	assert_null(gen->image);
+	assert_true(list_empty(&gen->source->gens));
+	snap_gen_unref(seen);
+	snap_gen_unref(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* Whoever does not come is waited for no longer than the hold lasts, and is not counted afterwards. */
+static void test_hold_ends_without_them(void **state)
+{
+	struct fixture f;
+	struct snap_gen *seen, *gen;
+	int64_t led;
+
+	(void)state;
+	up_still(&f, APP_WAL ";" APP_ROWS(100));
+	seen = look(&f, NULL);
+	app_do(&f.app, APP_ROWS(100));
+	gen = lead(seen, 2);
+	led = monotonic_ns();
+	source_tend(gen->source, led);
+	assert_non_null(gen->image);
+	source_tend(gen->source, led + SNAP_HOLD_MS * NS_PER_MS);
+	assert_null(gen->image);
+	snap_gen_unref(gen);
+	gen = lead(seen, 1);
+	arrive(gen, 200);
+	assert_null(gen->image);
+	snap_gen_unref(seen);
+	snap_gen_unref(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_header_of_another_incarnation),
+		cmocka_unit_test(test_shm_of_the_file_before),
+		cmocka_unit_test(test_not_let_go_while_it_is_opened),
+		cmocka_unit_test(test_let_go_after_a_failed_open),
+		cmocka_unit_test(test_image_spooled_since_it_was_chosen),
+		cmocka_unit_test(test_image_lost_since_it_was_chosen),
+		cmocka_unit_test(test_held_for_everybody_who_was_led),
+		cmocka_unit_test(test_hold_ends_without_them),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
