@@ -2,8 +2,8 @@
 /* buffers.c - see buffers.h. */
 #include "buffers.h"
 
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 void buffers_init(struct buffers *b)
 {
@@ -14,7 +14,7 @@ void buffers_init(struct buffers *b)
 void buffers_finish(struct buffers *b)
 {
 	while (b->count > 0)
-		free(b->kept[--b->count]);
+		munmap(b->kept[--b->count], BUFFER_SIZE);
 	pthread_mutex_destroy(&b->lock);
 }
 
@@ -26,7 +26,12 @@ void *buffer_get(struct buffers *b)
 	if (b->count > 0)
 		buffer = b->kept[--b->count];
 	pthread_mutex_unlock(&b->lock);
-	return buffer ? buffer : malloc(BUFFER_SIZE);
+	if (buffer)
+		return buffer;
+	/* Not malloc(3): once one that it has mapped was freed, it takes the next from a heap that every
+	 * thread has its own of and that hardly shrinks. */
+	buffer = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return buffer == MAP_FAILED ? NULL : buffer;
 }
 
 void buffer_put(struct buffers *b, void *buffer)
@@ -37,5 +42,6 @@ void buffer_put(struct buffers *b, void *buffer)
 		buffer = NULL;
 	}
 	pthread_mutex_unlock(&b->lock);
-	free(buffer);
+	if (buffer)
+		munmap(buffer, BUFFER_SIZE);
 }
