@@ -236,16 +236,28 @@ void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		handle_close(h, &fs->handles);
 }
 
-/* Entry I of a folder: ".", "..", then the list's. False past the end. */
+/* .sqlsnapfs itself, which has one file that the library does not know of. */
+static bool is_control(const struct node *node)
+{
+	return node->parent && !node->parent->parent && strcmp(node->name, CONTROL_FOLDER) == 0;
+}
+
+/* Entry I of a folder: ".", "..", then the list's; the log first in its folder. False past the end. */
 static bool entry_at(const struct handle *h, size_t i, const char **name, struct stat *st)
 {
+	size_t first = is_control(h->node) ? 3 : 2;
 	uint64_t ino = 0;
 	mode_t type = S_IFDIR;
 
-	if (i < 2)
+	if (i < 2) {
 		*name = i == 0 ? "." : "..";
-	else if (!snap_list_get(h->list, i - 2, name, &ino, &type))
+	} else if (i < first) {
+		*name = CONTROL_LOG + sizeof(CONTROL_FOLDER); /* behind the slash */
+		ino = CONTROL_KEY + 1;
+		type = S_IFREG;
+	} else if (!snap_list_get(h->list, i - first, name, &ino, &type)) {
 		return false;
+	}
 	*st = (struct stat){.st_ino = ino ? ino : FUSE_ROOT_ID, .st_mode = type};
 	return true;
 }
