@@ -99,7 +99,7 @@ struct stat attr_to_stat(const struct snap_attr *a)
 			     .st_rdev = a->rdev,
 			     .st_size = (off_t)a->size,
 			     .st_blocks = (blkcnt_t)a->blocks,
-			     .st_blksize = 131072,
+			     .st_blksize = 1u << 20, /* the largest request */
 			     .st_atim = a->atime,
 			     .st_mtim = a->mtime,
 			     .st_ctim = a->ctime};

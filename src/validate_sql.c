@@ -174,9 +174,15 @@ static int check(sqlite3 *db, bool full, struct validate_answer *answer)
 	char *note = answer->verdict.note;
 	size_t note_size = sizeof(answer->verdict.note);
 	char line[sizeof(answer->verdict.text)], why[128];
-	int rc = run_check(db, full ? "PRAGMA integrity_check(1)" : "PRAGMA quick_check(1)", line,
-			   sizeof(line));
+	int rc;
 
+	/* SQLite 3.40 leaves the free list out of the whole check when the first root that it comes across is
+	 * that of a view, which is 0 (sqlite3BtreeIntegrityCheck(), bPartial). Together with the schema's
+	 * tree it is always checked. */
+	rc = run_check(db, "PRAGMA quick_check(sqlite_schema)", line, sizeof(line));
+	if (rc == SQLITE_OK && !*line)
+		rc = run_check(db, full ? "PRAGMA integrity_check(1)" : "PRAGMA quick_check(1)", line,
+			       sizeof(line));
 	if (is_blocked(rc)) {
 		snprintf(why, sizeof(why), "%s", sqlite3_errmsg(db));
 		if (full)
@@ -263,7 +269,10 @@ static int harden(sqlite3 *db, bool fit)
 {
 	const struct limit settings[] = {
 		{SQLITE_DBCONFIG_DEFENSIVE, 1},
-		{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+		/* Or 3.40 would not read a schema with json_extract() in it, which it calls unsafe. What it
+		 * could keep from running is here for nobody: there are neither functions nor virtual tables
+		 * but SQLite's own. */
+		{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 1},
 		{SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
 		{SQLITE_DBCONFIG_ENABLE_VIEW, 0},
 		{SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},

@@ -2,8 +2,9 @@
 /*
  * validate_vfs.c - SQLite over descriptors that are open already.
  *
- * VALIDATE_FILE is read from one descriptor and never changes (SQLITE_IOCAP_IMMUTABLE: no locks, no journal,
- * no -wal). VALIDATE_FIT is another one. No other file exists, none can be made, so that neither a name
+ * VALIDATE_FILE is read from one descriptor and never changes: no locks, no journal, no -wal, which its header
+ * may ask for and never gets to. SQLITE_IOCAP_IMMUTABLE would say the same, but with it VACUUM INTO takes the
+ * database for one in memory and keeps its page size. VALIDATE_FIT is another one. No other file exists, none can be made, so that neither a name
  * inside the database nor what stands beside it leads anywhere. The journal that SQLite wants for
  * VALIDATE_FIT takes everything and keeps nothing: it would only be read to roll back into a file that is
  * then thrown away.
@@ -41,6 +42,15 @@ static int file_close(sqlite3_file *base)
 	return SQLITE_OK;
 }
 
+/* Bytes 18 and 19 of the header: a rollback journal, whatever they say. */
+static void hide_wal(char *buf, ssize_t size, sqlite3_int64 offset)
+{
+	for (sqlite3_int64 at = 18; at <= 19; at++) {
+		if (at >= offset && at < offset + size)
+			buf[at - offset] = 1;
+	}
+}
+
 static int file_read(sqlite3_file *base, void *buf, int size, sqlite3_int64 offset)
 {
 	struct file *file = (struct file *)base;
@@ -57,6 +67,8 @@ static int file_read(sqlite3_file *base, void *buf, int size, sqlite3_int64 offs
 		}
 		if (n == 0)
 			break;
+		if (file->readonly)
+			hide_wal(to, n, offset);
 		to += n;
 		size -= (int)n;
 		offset += n;
@@ -150,7 +162,8 @@ static int file_sector(sqlite3_file *base)
 
 static int file_characteristics(sqlite3_file *base)
 {
-	return ((struct file *)base)->readonly ? SQLITE_IOCAP_IMMUTABLE : 0;
+	(void)base;
+	return 0;
 }
 
 static const sqlite3_io_methods methods = {

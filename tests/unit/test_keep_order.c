@@ -41,6 +41,18 @@ static void note(const char *verb, const char *path)
 		snprintf(line, 256, "%s %s", verb, path);
 }
 
+/* The string that another thread hands to the kernel, read as a debugger would. */
+static const char *text_at(uint64_t address)
+{
+	static char text[256];
+	int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+
+	memset(text, 0, sizeof(text));
+	assert_true(fd >= 0 && pread(fd, text, sizeof(text) - 1, (off_t)address) > 0);
+	close(fd);
+	return text;
+}
+
 static int judge_order(void *arg, const struct seccomp_data *call)
 {
 	char path[512], link[64];
@@ -54,11 +66,10 @@ static int judge_order(void *arg, const struct seccomp_data *call)
 		path[n] = '\0';
 		note("sync", path);
 	}
-	/* The caller's memory is ours. */
 	if (call->nr == SYS_renameat || call->nr == SYS_renameat2)
-		note("name", (const char *)(uintptr_t)call->args[3]);
+		note("name", text_at(call->args[3]));
 	if (call->nr == SYS_unlinkat)
-		note("unlink", (const char *)(uintptr_t)call->args[1]);
+		note("unlink", text_at(call->args[1]));
 	return 0;
 }
 
@@ -156,6 +167,59 @@ static void *run_cleaner(void *arg)
 	return NULL;
 }
 
+/* Another daemon starts just before the N-th call. */
+static int judge_clean(void *arg, const struct seccomp_data *call)
+{
+	unsigned *left = arg;
+
+	(void)call;
+	if (*left > 0 && --*left == 0 && keep_clean(store, NULL))
+		atomic_fetch_add(&failures, 1);
+	return 0;
+}
+
+static int do_all(void *arg)
+{
+	struct store_seen seen = {.mtime_ns = 7};
+	char folder[32];
+	int fd = store_make_folder(store, folder, &err), rc;
+
+	rc = fd < 0 ? fd : do_keep(arg);
+	if (!rc)
+		rc = store_save_seen(store, DB, &seen, &err);
+	if (fd < 0)
+		return rc;
+	if (access(at("fast/a/store/%s", folder), F_OK))
+		rc = -ENOENT;
+	close(fd);
+	store_drop_folder(store, folder);
+	return rc;
+}
+
+/* Whenever another daemon cleans, what is being made is not taken for leavings, or made once more. */
+static void test_cleaned_between(void **state)
+{
+	unsigned n = 0, left;
+
+	(void)state;
+	atomic_store(&failures, 0);
+	do {
+		struct watch w = {.fn = do_all, .judge = judge_clean, .judge_arg = &left};
+
+		left = ++n;
+		assert_int_equal(watch_run(&w), 0);
+		assert_content(DB, "one", "", "bytes");
+		assert_int_equal(keep_clean(store, &err), 0);
+		assert_string_equal(names_in(source_folder(DB)), "kept seen source ");
+		assert_string_equal(names_in(in_source(DB, "kept")), "one ");
+		assert_null(strchr(names_in(at("fast/a/store")), '.'));
+		if (left == 0)
+			wipe();
+	} while (left == 0);
+	assert_true(n > 40);
+	assert_int_equal(atomic_load(&failures), 0);
+}
+
 /* Everybody who keeps succeeds under a name of its own, whoever cleans at the same time. */
 static void test_at_once(void **state)
 {
@@ -192,6 +256,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		test_fast(test_sync_before_name),
 		test_fast(test_name_goes_first),
+		test_fast(test_cleaned_between),
 		test_fast(test_at_once),
 	};
 
