@@ -69,21 +69,35 @@ struct rename_job {
 	fuse_req_t req;
 	struct upload *upload; /* a reference */
 	struct upload_flush flush;
+	bool answered;
 	char path[PATH_MAX];
 };
 
 static bool is_interrupted(void *arg)
 {
-	return fuse_req_interrupted(arg);
+	const struct rename_job *job = arg;
+
+	return fuse_req_interrupted(job->req);
+}
+
+static void answer_restored(void *arg)
+{
+	struct rename_job *job = arg;
+
+	job->answered = true;
+	reply_error(job->req, 0);
 }
 
 static void run_rename(void *arg)
 {
 	struct rename_job *job = arg;
-	int rc = upload_become(job->upload, job->path, &job->flush);
+	int rc;
 
+	job->flush.arg = job;
+	rc = upload_become(job->upload, job->path, &job->flush);
 	upload_unref(job->upload);
-	reply_error(job->req, rename_errno(rc));
+	if (!job->answered)
+		reply_error(job->req, rename_errno(rc));
 	free(job);
 }
 
@@ -98,7 +112,7 @@ static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const c
 	*job = (struct rename_job){
 		.req = req,
 		.upload = upload_ref(u),
-		.flush = {.who = actor_of(req), .interrupted = is_interrupted, .arg = req},
+		.flush = {.who = actor_of(req), .interrupted = is_interrupted, .restored = answer_restored},
 	};
 	memcpy(job->path, path, strlen(path) + 1);
 	rc = run_later(fs, run_rename, job);

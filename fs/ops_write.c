@@ -365,20 +365,34 @@ struct flush_job {
 	fuse_req_t req;
 	struct upload *upload; /* a reference */
 	struct upload_flush flush;
+	bool answered;
 };
 
 static bool is_interrupted(void *arg)
 {
-	return fuse_req_interrupted(arg);
+	const struct flush_job *job = arg;
+
+	return fuse_req_interrupted(job->req);
+}
+
+static void answer_restored(void *arg)
+{
+	struct flush_job *job = arg;
+
+	job->answered = true;
+	reply_error(job->req, 0);
 }
 
 static void run_flush(void *arg)
 {
 	struct flush_job *job = arg;
-	int rc = upload_flush(job->upload, &job->flush);
+	int rc;
 
+	job->flush.arg = job;
+	rc = upload_flush(job->upload, &job->flush);
 	upload_unref(job->upload);
-	reply_error(job->req, rc);
+	if (!job->answered)
+		reply_error(job->req, rc);
 	free(job);
 }
 
@@ -386,8 +400,10 @@ void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct handle *h = handle_of(fi);
-	struct upload_flush flush = {
-		.who = actor_of(req), .owner = fi->lock_owner, .interrupted = is_interrupted, .arg = req};
+	struct upload_flush flush = {.who = actor_of(req),
+				     .owner = fi->lock_owner,
+				     .interrupted = is_interrupted,
+				     .restored = answer_restored};
 	struct flush_job *job;
 	int rc = 0;
 

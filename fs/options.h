@@ -53,13 +53,13 @@ struct options {
 };
 
 enum option_kind {
-	OPTION_SWITCH,	/* -x: sets a bool */
+	OPTION_SWITCH,	 /* -x: sets a bool */
 	OPTION_ARGUMENT, /* --x VALUE or --x=VALUE: a string */
-	OPTION_FLAG,	/* sets a bool to SET */
-	OPTION_SIZE,	/* bytes, with K, M, G or T behind it */
-	OPTION_SECONDS, /* decimal; stored in milliseconds */
-	OPTION_COUNT,	/* a whole number */
-	OPTION_WORD,	/* one of WORDS, stored as its index */
+	OPTION_FLAG,	 /* sets a bool to SET */
+	OPTION_SIZE,	 /* bytes, with K, M, G or T behind it */
+	OPTION_SECONDS,	 /* decimal; stored in milliseconds */
+	OPTION_COUNT,	 /* a whole number */
+	OPTION_WORD,	 /* one of WORDS, stored as its index */
 	OPTION_STRING,
 	OPTION_FUSE,	/* handed to libfuse as it is */
 	OPTION_IGNORED, /* accepted, with or without a value; a name ending in * stands for all that begin so

@@ -140,7 +140,10 @@ int upload_allocate(struct upload *u, uint64_t offset, uint64_t size, bool keep_
 
 struct upload_flush {
 	struct actor who;
-	uint64_t owner;			/* lock_owner of the request */
+	uint64_t owner; /* lock_owner of the request */
+	/* The answer is 0 already, and whoever waits need not wait for what follows; at most once, and
+	 * INTERRUPTED is not asked any more. NULL: nobody is told. */
+	void (*restored)(void *arg);
 	bool (*interrupted)(void *arg); /* a signal came for whoever waits */
 	void *arg;
 };

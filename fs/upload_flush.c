@@ -102,10 +102,50 @@ static void note_verdict(struct upload *u, uint64_t changes, int verdict)
 	pthread_mutex_unlock(&u->state_lock);
 }
 
-/* Restores U over PATH. u->lock held. */
-static int restore(struct upload *u, const char *path, const struct upload_flush *flush)
+/* A restore under way. */
+struct job {
+	struct upload *upload;
+	const char *path;
+	const struct upload_flush *flush;
+	bool renamed; /* it is a scratch file that is renamed over PATH */
+	bool told;
+};
+
+/* The scratch file's name has become the database's. */
+static void spend(struct upload *u)
 {
-	struct snap_restore order = {.path = path, .cancelled = was_killed, .arg = (void *)flush};
+	pthread_mutex_lock(&u->state_lock);
+	u->spent = true;
+	pthread_mutex_unlock(&u->state_lock);
+	upload_unname(u);
+}
+
+static bool is_cancelled(void *arg)
+{
+	const struct job *job = arg;
+
+	return was_killed((void *)job->flush);
+}
+
+static void tell_restored(void *arg, const struct snap_restored *done)
+{
+	struct job *job = arg;
+
+	log_restored(job->path, done, &job->flush->who);
+	note_verdict(job->upload, snap_upload_changes(job->upload->data), 0); /* it began anew */
+	job->told = true;
+	if (job->renamed)
+		spend(job->upload);
+	if (job->flush->restored)
+		job->flush->restored(job->flush->arg);
+}
+
+/* Restores U over PATH. u->lock held. */
+static int restore(struct upload *u, const char *path, const struct upload_flush *flush, bool renamed)
+{
+	struct job job = {.upload = u, .path = path, .flush = flush, .renamed = renamed};
+	struct snap_restore order = {
+		.path = path, .cancelled = is_cancelled, .durable = tell_restored, .arg = &job};
 	struct snap_restored done = {.unchanged = false};
 	struct snap_err err = {""};
 	uint64_t changes = snap_upload_changes(u->data);
@@ -116,6 +156,8 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 	pthread_mutex_unlock(&u->state_lock);
 	if (rc == 0)
 		rc = snap_upload_restore(u->data, &order, &done, &err);
+	if (job.told)
+		return 0;
 	if (rc == -ECANCELED) {
 		pthread_mutex_lock(&u->state_lock);
 		u->writer_killed = true;
@@ -127,6 +169,8 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 	if (rc == 0) {
 		log_restored(path, &done, &flush->who);
 		changes = snap_upload_changes(u->data); /* it begins anew */
+		if (renamed)
+			spend(u);
 	} else {
 		log_refused(path, rc, &err);
 	}
@@ -206,7 +250,7 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 	} else if (snap_upload_state(u->data) == SNAP_UPLOAD_INCOMPLETE) {
 		rc = refuse_incomplete(u, path);
 	} else {
-		rc = restore(u, path, flush);
+		rc = restore(u, path, flush, false);
 		upload_unname(u);
 	}
 	free(path);
@@ -271,7 +315,7 @@ void upload_closed(struct upload *u, const struct actor *who)
 			char *path = copy_path(u);
 
 			if (path)
-				restore(u, path, &flush); /* nobody hears the answer but the log */
+				restore(u, path, &flush, false); /* nobody hears the answer but the log */
 			free(path);
 			upload_unname(u);
 		} else if (!pending) {
@@ -295,14 +339,7 @@ int upload_become(struct upload *u, const char *path, const struct upload_flush 
 	    snap_upload_state(u->data) == SNAP_UPLOAD_PENDING)
 		rc = refuse_incomplete(u, path);
 	else
-		rc = restore(u, path, flush);
-	if (rc == 0) {
-		pthread_mutex_lock(&u->state_lock);
-		u->spent = true;
-		pthread_mutex_unlock(&u->state_lock);
-	}
+		rc = restore(u, path, flush, true);
 	pthread_mutex_unlock(&u->lock);
-	if (rc == 0)
-		upload_unname(u);
 	return rc;
 }

@@ -33,6 +33,9 @@ struct core {
 /* Lets go of every connection that nobody reads through: descriptors have run out. */
 void core_shed(struct core *core);
 
+/* Gives up what uploads left in the store to be shown as they were: the store has run full. */
+void core_make_room(struct core *core);
+
 /* Has the janitor begin its rounds. Cheap when it is at it already. */
 void core_wake(struct core *core);
 

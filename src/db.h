@@ -21,11 +21,11 @@ struct db {
 };
 
 enum db_kind {
-	DB_READER,  /* READONLY, VFS_READER: live databases */
-	DB_CLOSER,  /* READWRITE, VFS_CLOSER: the close that an application would have made */
+	DB_READER,   /* READONLY, VFS_READER: live databases */
+	DB_CLOSER,   /* READWRITE, VFS_CLOSER: the close that an application would have made */
 	DB_RESTORER, /* READWRITE, VFS_RESTORER: what a restore writes through */
 	DB_STAGED,   /* READONLY, VFS_STAGED: files of the store that do not change, whoever wrote them */
-	DB_PRIVATE, /* READWRITE|CREATE, plain unix VFS: files of the store that nobody else sees */
+	DB_PRIVATE,  /* READWRITE|CREATE, plain unix VFS: files of the store that nobody else sees */
 };
 
 #define DB_INIT ((struct db){NULL, NULL})

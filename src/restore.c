@@ -2,21 +2,20 @@
 /*
  * restore.c - see restore.h: the order of steps.
  *
- *   1 look       what stands there; a missing file is made, empty. A crash leaves that empty file, or
- *                nothing. A journal that a crash of the application left hot is rolled back, as its next open
- *                would.
+ *   1 look       what stands there. A journal that a crash of the application left hot is rolled back, as its
+ *                next open would.
  *   2 sense      an upload that cannot be meant, or that changes nothing, ends here.
  *   3 fit        another page size is a copy in the store. A crash leaves it there, for the next start to
  *                clean.
  *   4 undo       what is replaced is copied to the store while applications go on. A crash leaves a partial
  *                snapshot, which the next start removes.
- *   5 lock       the write lock, as any writer takes it; what was committed since 4 is added to the snapshot,
- *                which is brought to the disk and named. From here a crash leaves a snapshot of what is still
- *                there.
+ *   5 lock       a missing file is made, empty, which a crash leaves. The write lock, as any writer takes it;
+ *                what was committed since 4 is added to the snapshot, which is brought to the disk and named.
+ *                From here a crash leaves a snapshot of what is still there.
  *   6 write      one transaction. A crash leaves the old content: in WAL mode frames without a commit, which
  *                the next writer overwrites; else a hot journal, which the next reader rolls back.
  *   7 commit     a crash leaves the new content, or the old one as long as the WAL was not synced.
- *   8 settle     the WAL is synced: now it is durable. Checkpoint. The generation that shows the upload.
+ *   8 settle     the WAL is synced: now it is durable, and whoever waits is told. Checkpoint.
  *
  * What must stay true: nothing of the live database is written before its undo is named; after a failure the
  * live database is looked at again, and only that decides what is answered; nothing waits without an end.
@@ -135,6 +134,12 @@ static int run(struct restore *r)
 	return rc;
 }
 
+void restore_measure(struct restore *r)
+{
+	r->out->took_ns = monotonic_ns() - r->began;
+	r->out->locked_ns = r->watch.held_ns;
+}
+
 int restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err)
 {
 	struct snap_err ignored;
@@ -149,9 +154,9 @@ int restore_run(const struct restore_order *order, struct restore_result *out, s
 			    .fit_fd = -1,
 			    .dest = DB_INIT,
 			    .staged = DB_INIT};
-	int64_t began = monotonic_ns();
 	int rc;
 
+	r.began = monotonic_ns();
 	memset(out, 0, sizeof(*out));
 	out->new_user_version = order->report->header.user_version;
 	if (order->source->refused)
@@ -161,7 +166,6 @@ int restore_run(const struct restore_order *order, struct restore_result *out, s
 		return err_set(err, rc, "cancelled while another restore was under way");
 	rc = run(&r);
 	source_restore_end(order->source);
-	out->took_ns = monotonic_ns() - began;
-	out->locked_ns = r.watch.held_ns;
+	restore_measure(&r);
 	return rc;
 }

@@ -7,6 +7,7 @@
  * restore_sense.c   uploads that cannot be meant; uploads that change nothing
  * restore_undo.c    keeping what is replaced
  * restore_write.c   the transaction, the truth about it, and the checkpoint after it
+ * restore_tidy.c    that checkpoint, tried again when readers have gone
  * source_restore.c  the generation that shows the uploaded bytes for as long as the restored version stands
  */
 #ifndef SQLSNAP_RESTORE_H
@@ -17,24 +18,28 @@
 #include "validate.h"
 
 struct restore_order {
-	struct source *source;	      /* borrowed; nothing need stand at its place */
-	struct staging *staging;      /* borrowed; complete, and not written to meanwhile */
+	struct source *source;		      /* borrowed; nothing need stand at its place */
+	struct staging *staging;	      /* borrowed; complete, and not written to meanwhile */
 	const struct validate_report *report; /* borrowed; the verdict about STAGING as it is */
-	bool force;		      /* accept what cannot be meant */
-	unsigned keep;		      /* before-restore snapshots that stay; 0: none is made */
-	int busy_timeout_ms;	      /* how long to wait for the live database's lock */
-	int64_t mtime_ns;	      /* that the restored database shows; 0: now */
-	bool (*cancelled)(void *arg); /* asked until the point of no return; NULL: never */
-	void *arg;
+	bool force;			      /* accept what cannot be meant */
+	unsigned keep;			      /* before-restore snapshots that stay; 0: none is made */
+	int busy_timeout_ms;		      /* how long to wait for the live database's lock */
+	int64_t mtime_ns;		      /* that the restored database shows; 0: now */
+	bool (*cancelled)(void *arg);	      /* asked until the point of no return; NULL: never */
+	/* Called when it is committed, durable and shown, with OUT filled and the source still this
+	 * restore's: what follows is a checkpoint, which nobody need wait for. STAGING and REPORT are not
+	 * used any more. Not called when nothing was written, or for a failure. NULL: nobody cares. */
+	void (*durable)(void *arg);
+	void *arg;	    /* of both */
 	vfs_fault_fn fault; /* of the connection that writes; for tests, with its argument */
 	void *fault_arg;
 };
 
 struct restore_result {
-	bool committed; /* the live database's content is the upload's: also when UNCHANGED */
-	bool unchanged; /* it was already, but for counters: nothing was written */
-	char undo[64];	/* name of the kept snapshot that holds what was replaced; "": none was made */
-	uint64_t size;	/* bytes that the name shows now */
+	bool committed;	   /* the live database's content is the upload's: also when UNCHANGED */
+	bool unchanged;	   /* it was already, but for counters: nothing was written */
+	char undo[64];	   /* name of the kept snapshot that holds what was replaced; "": none was made */
+	uint64_t size;	   /* bytes that the name shows now */
 	int64_t took_ns;   /* in all */
 	int64_t locked_ns; /* with the live database's write lock */
 	uint32_t old_user_version, new_user_version; /* old: 0 when nothing readable stood there */
@@ -43,17 +48,19 @@ struct restore_result {
 /*
  * Replaces the content of the live database. 0: restored (or UNCHANGED) and durable; from now on, until the
  * database changes, its name shows the bytes of STAGING and the mtime asked for. On the library's threads:
- * may take minutes. Several on one source take turns.
+ * may take minutes. Several on one source take turns. STAGING's file is what readers are shown then: it must
+ * not be written to again.
  *
  * -errno with words in ERR; the live database is what it was, unless OUT says COMMITTED (the disk refused to
  * make it durable, or what follows the commit failed):
  *   -EINVAL   cannot be meant (without FORCE), or another text encoding (always)
- *   -EMLINK   the live file has several names; -EISDIR, -EFTYPE-like -EINVAL: no regular file stands there
+ *   -EINVAL   no regular file stands there; -EMLINK: it has several names
  *   -EBUSY    locked past BUSY_TIMEOUT_MS, or replaced meanwhile
  *   -ENOSPC   no room for the WAL, the journal, the growth or the snapshot of what is replaced
  *   -EACCES, -EROFS  this process must not write it, or not its sidecars
  *   -ECANCELED  CANCELLED said so
- *   -EUCLEAN, -ETIMEDOUT  it could not be brought to the live database's page size
+ *   -EOPNOTSUPP  it could not be brought to the page size of the live database's WAL, which validate_file()
+ *             may also answer by -EUCLEAN
  *   -EIO, -ENOMEM
  */
 int restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);

@@ -52,13 +52,27 @@ static int check_owner(struct restore *r)
 	return err_set(r->err, -EACCES, "only root or the owner of the live file can restore it now");
 }
 
+/* An incarnation of ours goes: it has the inode locked as any reader has, and what its pins read is not there
+ * any more. */
+static void let_go(struct source *s)
+{
+	struct live *live;
+
+	pthread_mutex_lock(&s->lock);
+	live = steal_ptr(&s->live);
+	pthread_mutex_unlock(&s->lock);
+	if (live)
+		source_kill_pinned(s);
+	live_unref(live);
+}
+
 /* Announces an inode that no incarnation announces. */
 static int announce(struct restore *r)
 {
 	struct stat shm;
 	int rc;
 
-	live_unref(source_live(r->source, r->st.st_dev, r->st.st_ino)); /* another incarnation goes */
+	let_go(r->source);
 	if (place_stat(&r->source->place, "-shm", &shm) == 0 &&
 	    rawfd_connected(r->core->raw, shm.st_dev, shm.st_ino) &&
 	    !rawfd_connected(r->core->raw, r->st.st_dev, r->st.st_ino))

@@ -28,8 +28,10 @@ struct view {
 
 /* What the shim saw of the write lock. */
 struct watch {
-	bool armed;   /* the transaction that restores holds it, or is about to */
-	bool age;     /* before the next release, wait until a later change must show in the file's times */
+	bool armed; /* the transaction that restores holds it, or is about to */
+	bool age;   /* before the next release, wait until a later change must show in the file's times */
+	bool checkpointing; /* what holds it is a checkpoint, which may change the header and not the content
+			     */
 	bool has_base, has_after;
 	struct version base;  /* right after it was granted */
 	struct version after; /* right before it was given up */
@@ -53,7 +55,7 @@ struct restore {
 	struct live *live; /* a reference; NULL for the last three kinds */
 	struct view view;  /* empty once the write lock is to be waited for, but for the undo of WAL mode */
 
-	int staged_dir;	   /* borrowed, or the next one */
+	int staged_dir;	     /* borrowed, or the next one */
 	int fit_dir, fit_fd; /* owned; the upload in another page size, in a folder of the store */
 	char fit_name[32];
 	char staged_name[32];
@@ -68,6 +70,7 @@ struct restore {
 	uint32_t dest_page_size; /* with RESTORE_MISFIT */
 	struct sqlite3_backup *backup;
 	struct watch watch;
+	int64_t began;	      /* CLOCK_MONOTONIC */
 	struct snap_gen *gen; /* a reference; what will show the upload */
 };
 
@@ -128,5 +131,17 @@ int restore_lock(struct restore *r);
 int restore_commit(struct restore *r);
 /* Brings the commit to the disk, its WAL into the database file, and its generation to the readers. */
 int restore_settle(struct restore *r);
+/* Opens a connection for it, and copies and cuts the WAL as far as readers let it. */
+int restore_shorten(struct restore *r);
+
+/* ---- restore_tidy.c ---- */
+
+/* The WAL that could not be cut is tried again. */
+void restore_tidy_later(struct restore *r);
+
+/* ---- restore.c ---- */
+
+/* What it took, until now. */
+void restore_measure(struct restore *r);
 
 #endif

@@ -69,9 +69,10 @@ static int check_tables(struct restore *r)
 	if (tables == 0)
 		return 0;
 	if (report->tables == 0)
-		return err_set(r->err, -EINVAL,
-			       "it holds no table, the live database %zu; if that is meant, mount with -o force",
-			       tables);
+		return err_set(
+			r->err, -EINVAL,
+			"it holds no table, the live database %zu; if that is meant, mount with -o force",
+			tables);
 	if (common == 0 && !report->names_cut)
 		return err_set(r->err, -EINVAL,
 			       "none of its tables has the name of one in the live database; if another "
@@ -86,13 +87,13 @@ int restore_make_sense(struct restore *r)
 	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
 		return 0;
 	r->out->old_user_version = old->user_version;
-	if (new->text_encoding && old->text_encoding && new->text_encoding != old->text_encoding)
+	if (new->text_encoding && old->text_encoding &&new->text_encoding != old->text_encoding)
 		return err_set(r->err, -EINVAL,
 			       "its text encoding is not the live database's, which would break the "
 			       "applications that have it open");
 	if (r->order->force)
 		return 0;
-	if (new->application_id && old->application_id && new->application_id != old->application_id)
+	if (new->application_id && old->application_id &&new->application_id != old->application_id)
 		return err_set(r->err, -EINVAL,
 			       "its application_id is %u, the live database's %u; if that is meant, mount "
 			       "with -o force",
@@ -205,7 +206,8 @@ int restore_fit(struct restore *r, uint32_t want)
 	if (!rc)
 		rc = validate_header(r->fit_fd, (uint64_t)st.st_size, &report, r->err);
 	if (!rc && report.header.page_size != want)
-		rc = err_set(r->err, -EOPNOTSUPP, "it cannot be brought to pages of %u bytes", (unsigned)want);
+		rc = err_set(r->err, -EOPNOTSUPP, "it cannot be brought to pages of %u bytes",
+			     (unsigned)want);
 	if (rc)
 		return rc;
 	r->staged_dir = r->fit_dir;
@@ -269,7 +271,8 @@ int restore_check_room(struct restore *r)
 	room = (uint64_t)(geteuid() == 0 ? vfs.f_bfree : vfs.f_bavail) * vfs.f_frsize;
 	if (room >= need)
 		return 0;
-	return err_set(r->err, -ENOSPC,
-		       "replacing it in one transaction needs %llu MiB beside the live database, %llu MiB free",
-		       mib(need), mib(room));
+	return err_set(
+		r->err, -ENOSPC,
+		"replacing it in one transaction needs %llu MiB beside the live database, %llu MiB free",
+		mib(need), mib(room));
 }

@@ -269,11 +269,22 @@ static int explain(struct restore *r, int rc)
 
 	if (rc != -ENOSPC || statvfs(store_dir(r->core->store), &vfs))
 		return rc;
-	return err_set(r->err, rc,
-		       "keeping the old one needs %llu MiB in %s, %llu MiB free; rmdir an old snapshot, or mount "
-		       "with -o store=DIR or keep=0",
-		       (unsigned long long)(need >> 20) + 1, store_dir(r->core->store),
-		       (unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize >> 20));
+	return err_set(
+		r->err, rc,
+		"keeping the old one needs %llu MiB in %s, %llu MiB free; rmdir an old snapshot, or mount "
+		"with -o store=DIR or keep=0",
+		(unsigned long long)(need >> 20) + 1, store_dir(r->core->store),
+		(unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize >> 20));
+}
+
+/* What is only shown is given up for what must be kept. */
+static void make_room(struct restore *r)
+{
+	uint64_t need = (r->view.size ? r->view.size : (uint64_t)r->st.st_size) + STORE_RESERVE;
+	struct statvfs vfs;
+
+	if (statvfs(store_dir(r->core->store), &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < need)
+		core_make_room(r->core);
 }
 
 static int begin(struct restore *r)
@@ -283,7 +294,9 @@ static int begin(struct restore *r)
 	struct tm tm;
 
 	if (!r->source->path)
-		return err_set(r->err, -EIO, "its path cannot be told, by which the old content would be kept");
+		return err_set(r->err, -EIO,
+			       "its path cannot be told, by which the old content would be kept");
+	make_room(r);
 	gmtime_r(&now, &tm);
 	strftime(name, sizeof(name), KEEP_UNDO "%Y%m%dT%H%M%SZ", &tm);
 	return keep_begin(&r->keep, r->core->store, r->source->path, name, r->err);

@@ -2,8 +2,8 @@
 /*
  * restore_view.c - the live database held still for reading, before it is replaced.
  *
- * What must stay true: the view's version is of the bytes that it reads; in rollback-journal mode a view keeps
- * every writer out, our own too, and is closed before the write lock is asked for.
+ * What must stay true: the view's version is of the bytes that it reads; in rollback-journal mode a view
+ * keeps every writer out, our own too, and is closed before the write lock is asked for.
  */
 #include "restore_private.h"
 

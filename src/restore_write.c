@@ -19,7 +19,8 @@
 #include "cleanup.h"
 #include "clock.h"
 
-#define SLICE_MS 1000 /* between two looks whether somebody still wants it */
+#define SLICE_MS 1000  /* between two looks whether somebody still wants it */
+#define POLL_NS 500000 /* between two attempts to get the lock */
 #define COOKIE_FROM 40
 #define COOKIE_TO 44
 
@@ -63,6 +64,8 @@ static void on_write(void *arg, bool held)
 		w->has_after = false;
 		w->has_base = sample_dest(r, &w->base, w->base_bytes);
 		w->base_is_database = w->has_base && !w->base.has_header;
+		if (w->checkpointing && w->has_base)
+			source_commit_expected(r->source, &w->base);
 		return;
 	}
 	w->has_after = sample_dest(r, &w->after, bytes);
@@ -153,14 +156,30 @@ static bool is_busy(int rc)
 	}
 }
 
+/* SQLite's own waits grow to 100 ms: an application that commits without a pause would rarely be met between
+ * two commits. */
+static int wait_a_little(void *arg, int count)
+{
+	const int64_t *until = arg;
+
+	(void)count;
+	if (monotonic_ns() >= *until)
+		return 0;
+	nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+	return 1;
+}
+
 /* SQLITE_OK, or what the last attempt came to. */
 static int try_lock(struct restore *r, int64_t deadline)
 {
-	int64_t left = (deadline - monotonic_ns()) / NS_PER_MS;
+	int64_t until = monotonic_ns() + SLICE_MS * NS_PER_MS;
+	int rc;
 
-	left = left < 0 ? 0 : left < SLICE_MS ? left : SLICE_MS;
-	sqlite3_busy_timeout(r->dest.handle, (int)left);
-	return sqlite3_backup_step(r->backup, 0);
+	until = until < deadline ? until : deadline;
+	sqlite3_busy_handler(r->dest.handle, wait_a_little, &until);
+	rc = sqlite3_backup_step(r->backup, 0);
+	sqlite3_busy_handler(r->dest.handle, NULL, NULL);
+	return rc;
 }
 
 /* Whether the page sizes are why SQLite will not write. */
@@ -258,8 +277,7 @@ static bool is_committed(struct restore *r)
 static void forgive(struct restore *r)
 {
 	if (r->live)
-		live_forgive(r->live,
-			     (uint64_t)r->staged_pages * (r->staged_page_size + WAL_FRAME_HEADER));
+		live_forgive(r->live, (uint64_t)r->staged_pages * (r->staged_page_size + WAL_FRAME_HEADER));
 }
 
 int restore_commit(struct restore *r)
@@ -284,7 +302,8 @@ int restore_commit(struct restore *r)
 			db_close(&r->dest); /* what is left of it can then be rolled back */
 		r->out->committed = is_committed(r);
 		rc = err_set(r->err, error, "%s: %s",
-			     r->out->committed ? "restored, but afterwards" : "cannot write the live database",
+			     r->out->committed ? "restored, but afterwards"
+					       : "cannot write the live database",
 			     error == -ENOSPC ? "no room for its WAL or journal" : sqlite3_errstr(rc));
 	}
 	w->armed = w->age = false;
@@ -304,9 +323,12 @@ static void checkpoint(struct restore *r, int mode)
 	struct watch *w = &r->watch;
 
 	w->has_base = w->has_after = false;
+	w->checkpointing = true;
 	sqlite3_wal_checkpoint_v2(r->dest.handle, "main", mode, NULL, NULL);
+	w->checkpointing = false;
 	if (w->has_base && w->has_after)
 		source_upload_moved(r->source, &w->base, &w->after);
+	source_commit_over(r->source);
 }
 
 static void shorten_wal(struct restore *r)
@@ -339,6 +361,13 @@ static void connect_source(struct restore *r)
 		source_upload_moved(r->source, &from, &to);
 }
 
+static void tell_durable(struct restore *r)
+{
+	restore_measure(r);
+	if (r->order->durable)
+		r->order->durable(r->order->arg);
+}
+
 int restore_settle(struct restore *r)
 {
 	int rc = 0;
@@ -347,14 +376,31 @@ int restore_settle(struct restore *r)
 		return 0;
 	finish_backup(r, false);
 	sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 0, NULL);
-	if (!vfs_wal_is_open(r->dest.vfs))
-		return 0;
-	if (vfs_sync_wal(r->dest.vfs))
+	if (vfs_wal_is_open(r->dest.vfs) && vfs_sync_wal(r->dest.vfs))
 		rc = err_set(r->err, -EIO, "restored, but the disk refused to make it durable");
+	if (!rc)
+		tell_durable(r);
+	if (!vfs_wal_is_open(r->dest.vfs))
+		return rc;
 	connect_source(r);
 	if (!rc)
 		shorten_wal(r);
 	if (r->live)
 		source_upload_refresh(r->source, r->live);
+	restore_tidy_later(r);
+	return rc;
+}
+
+int restore_shorten(struct restore *r)
+{
+	int rc = db_open(&r->dest, r->dirfd, r->source->place.name, DB_RESTORER, r->err);
+
+	if (rc)
+		return rc;
+	vfs_set_write_watch(r->dest.vfs, on_write, r);
+	rc = is_still_there(r) ? db_errno(&r->dest, db_exec(&r->dest, "PRAGMA user_version")) : -ESTALE;
+	if (!rc && vfs_wal_is_open(r->dest.vfs))
+		shorten_wal(r);
+	db_close(&r->dest);
 	return rc;
 }

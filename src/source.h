@@ -47,11 +47,12 @@ struct source {
 	bool awaited;	 /* at the last round another process was waiting for readers to go */
 	bool draining;	 /* pins are being spooled: no new ones */
 	bool ending;
-	bool restoring;	     /* a restore is under way: others wait for their turn */
-	bool committing;     /* it may have committed what no generation shows yet */
-	struct version base; /* committing: what was there before, as long as it has not */
-	bool no_clone;		/* the file system cannot clone: learned by trying */
-	int64_t no_spool_until; /* CLOCK_MONOTONIC; spooling failed: not again before that */
+	bool restoring;		       /* a restore is under way: others wait for their turn */
+	bool committing;	       /* it may have committed what no generation shows yet */
+	int64_t tidy_next, tidy_until; /* CLOCK_MONOTONIC; tidy_until 0: there is nothing to tidy up */
+	struct version base;	       /* committing: what was there before, as long as it has not */
+	bool no_clone;		       /* the file system cannot clone: learned by trying */
+	int64_t no_spool_until;	       /* CLOCK_MONOTONIC; spooling failed: not again before that */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
 	uint64_t told_stale;   /* the generation that stale() was last called for */
 	struct snap_gen *current; /* a reference; what LOOKUP answered last */
@@ -173,6 +174,8 @@ bool source_upload_is(struct source *s, const struct version *version);
 /* Looks once more at a current generation that was uploaded: with later times its version is known again when
  * the connection has gone. */
 void source_upload_refresh(struct source *s, struct live *live);
+/* Has what a restore left of its WAL cut, when that is due (restore_tidy.c). */
+void source_tidy(struct source *s, int64_t now);
 /* Gives up the bytes that were uploaded, for their room; open readers keep them. */
 void source_upload_forget(struct source *s);
 

@@ -125,6 +125,8 @@ static void run_drain(void *arg)
 	if (rc && rc != -EOPNOTSUPP)
 		core_event(s->core, SNAP_WARNING, "\"%s\": a slow reader's snapshot cannot be spooled: %s",
 			   s->place.name, err.text);
+	if (rc == -ENOSPC)
+		core_make_room(s->core); /* for the next time */
 	pthread_mutex_lock(&s->lock);
 	s->draining = false;
 	if (rc == -EOPNOTSUPP)
@@ -353,6 +355,7 @@ bool source_tend(struct source *s, int64_t now)
 	else if (live) {
 		tell_stale(s, live);
 		source_upload_refresh(s, live);
+		source_tidy(s, now);
 	}
 	if (live && !idle && !live_is_lost(live))
 		tend_wal(s, live, now);

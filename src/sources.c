@@ -173,10 +173,8 @@ void core_wake(struct core *core)
 	}
 }
 
-void core_shed(struct core *core)
+static void each_source(struct sources *sources, void (*fn)(struct source *source))
 {
-	struct sources *sources = core->sources;
-
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		struct source *batch[BATCH];
 		size_t n = 0;
@@ -188,10 +186,20 @@ void core_shed(struct core *core)
 		}
 		pthread_mutex_unlock(&sources->lock);
 		for (size_t k = 0; k < n; k++) {
-			source_shed(batch[k]);
+			fn(batch[k]);
 			source_unref(batch[k]);
 		}
 	}
+}
+
+void core_shed(struct core *core)
+{
+	each_source(core->sources, source_shed);
+}
+
+void core_make_room(struct core *core)
+{
+	each_source(core->sources, source_upload_forget);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------- */

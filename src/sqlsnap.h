@@ -277,11 +277,16 @@ uint64_t snap_upload_size(struct snap_upload *upload);
 uint64_t snap_upload_changes(struct snap_upload *upload);
 enum snap_upload_state snap_upload_state(struct snap_upload *upload);
 
+struct snap_restored;
+
 struct snap_restore {
 	const char *path;	      /* the database's, in the tree */
 	int64_t mtime_ns;	      /* that the restored database shows; 0: now */
 	bool (*cancelled)(void *arg); /* asked until the point of no return; NULL: never */
-	void *arg;
+	/* Called as soon as it is restored, durable and shown: what follows then (a checkpoint) need not be
+	 * waited for. Not called when nothing had to be written, or for a failure. NULL: nobody cares. */
+	void (*durable)(void *arg, const struct snap_restored *done);
+	void *arg; /* of both */
 };
 
 /* What became of a restore. */

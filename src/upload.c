@@ -365,9 +365,50 @@ void snap_upload_discard(struct snap_upload *u)
 		replace(u, next);
 }
 
-static int restore(struct snap_upload *u, const struct snap_restore *order, struct restore_result *result,
-		   struct snap_err *err)
+/* A restore under way. */
+struct job {
+	struct snap_upload *upload;
+	const struct snap_restore *order;
+	struct restore_result result;
+	bool told; /* it is durable, and the upload is not the restore's any more */
+};
+
+static struct snap_restored restored(const struct restore_result *result)
 {
+	struct snap_restored done = {.unchanged = result->unchanged,
+				     .size = result->size,
+				     .took_ns = result->took_ns,
+				     .locked_ns = result->locked_ns,
+				     .old_user_version = result->old_user_version,
+				     .new_user_version = result->new_user_version};
+
+	memcpy(done.undo, result->undo, sizeof(done.undo));
+	return done;
+}
+
+static bool is_cancelled(void *arg)
+{
+	const struct job *job = arg;
+
+	return job->order->cancelled && job->order->cancelled(job->order->arg);
+}
+
+static void tell_durable(void *arg)
+{
+	struct job *job = arg;
+	struct snap_restored done = restored(&job->result);
+
+	begin_anew(job->upload, job->order->path);
+	end_verdict(job->upload);
+	job->told = true;
+	if (job->order->durable)
+		job->order->durable(job->order->arg, &done);
+}
+
+static int restore(struct job *job, struct snap_err *err)
+{
+	struct snap_upload *u = job->upload;
+	const struct snap_restore *order = job->order;
 	struct snap *snap = u->snap;
 	struct target target;
 	struct source *source = NULL;
@@ -387,10 +428,11 @@ static int restore(struct snap_upload *u, const struct snap_restore *order, stru
 				   .keep = snap->core.config.keep,
 				   .busy_timeout_ms = snap->core.config.busy_timeout_ms,
 				   .mtime_ns = order->mtime_ns,
-				   .cancelled = order->cancelled,
-				   .arg = order->arg};
+				   .cancelled = is_cancelled,
+				   .durable = tell_durable,
+				   .arg = job};
 
-	rc = restore_run(&to, result, err);
+	rc = restore_run(&to, &job->result, err);
 	source_unref(source);
 	return rc;
 }
@@ -398,23 +440,18 @@ static int restore(struct snap_upload *u, const struct snap_restore *order, stru
 int snap_upload_restore(struct snap_upload *u, const struct snap_restore *order, struct snap_restored *done,
 			struct snap_err *err)
 {
-	struct restore_result result = {.committed = false};
+	struct job job = {.upload = u, .order = order};
 	int rc = begin_verdict(u, err);
 
 	if (rc)
 		return rc;
 	rc = check(u, order, err);
 	if (rc == 0)
-		rc = restore(u, order, &result, err);
-	if (result.committed)
+		rc = restore(&job, err);
+	if (!job.told && job.result.committed)
 		begin_anew(u, order->path);
-	end_verdict(u);
-	*done = (struct snap_restored){.unchanged = result.unchanged,
-				       .size = result.size,
-				       .took_ns = result.took_ns,
-				       .locked_ns = result.locked_ns,
-				       .old_user_version = result.old_user_version,
-				       .new_user_version = result.new_user_version};
-	memcpy(done->undo, result.undo, sizeof(done->undo));
+	if (!job.told)
+		end_verdict(u);
+	*done = restored(&job.result);
 	return rc;
 }

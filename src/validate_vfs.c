@@ -2,12 +2,12 @@
 /*
  * validate_vfs.c - SQLite over descriptors that are open already.
  *
- * VALIDATE_FILE is read from one descriptor and never changes: no locks, no journal, no -wal, which its header
- * may ask for and never gets to. SQLITE_IOCAP_IMMUTABLE would say the same, but with it VACUUM INTO takes the
- * database for one in memory and keeps its page size. VALIDATE_FIT is another one. No other file exists, none can be made, so that neither a name
- * inside the database nor what stands beside it leads anywhere. The journal that SQLite wants for
- * VALIDATE_FIT takes everything and keeps nothing: it would only be read to roll back into a file that is
- * then thrown away.
+ * VALIDATE_FILE is read from one descriptor and never changes: no locks, no journal, no -wal, which its
+ * header may ask for and never gets to. SQLITE_IOCAP_IMMUTABLE would say the same, but with it VACUUM INTO
+ * takes the database for one in memory and keeps its page size. VALIDATE_FIT is another one. No other file
+ * exists, none can be made, so that neither a name inside the database nor what stands beside it leads
+ * anywhere. The journal that SQLite wants for VALIDATE_FIT takes everything and keeps nothing: it would only
+ * be read to roll back into a file that is then thrown away.
  *
  * The child has one thread; its one struct is static.
  */

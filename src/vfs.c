@@ -270,6 +270,7 @@ void vfs_destroy(struct vfs *vfs)
 		return;
 	sqlite3_vfs_unregister(&vfs->base);
 	vfs_shm_forget(vfs);
+	vfs_stream_finish(&vfs->stream);
 	pthread_mutex_destroy(&vfs->lock);
 	free(vfs->regions);
 	free(vfs);

@@ -138,7 +138,8 @@ int vfs_cut_wal(struct vfs *vfs);
 /* Syncs the -wal. 0 also without one; -EIO. */
 int vfs_sync_wal(struct vfs *vfs);
 
-/* VFS_STAGED: what bytes 18 and 19 of the database are read as (1 rollback journal, 2 WAL; 0: as they are). */
+/* VFS_STAGED: what bytes 18 and 19 of the database are read as (1 rollback journal, 2 WAL; 0: as they are).
+ */
 void vfs_set_journal_version(struct vfs *vfs, uint8_t version);
 
 #endif

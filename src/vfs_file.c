@@ -37,6 +37,17 @@ bool vfs_may_change(const struct vfs *vfs, int kind)
 	       (kind & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL));
 }
 
+/* Whether what is written to FILE waits to become a larger piece. */
+static bool streams_writes(const struct vfs_file *file)
+{
+	return file->vfs->policy == VFS_RESTORER && file->kind == SQLITE_OPEN_WAL;
+}
+
+static int flush_stream(struct vfs_file *file)
+{
+	return streams_writes(file) ? vfs_stream_flush(&file->vfs->stream, vfs_real_file(file)) : SQLITE_OK;
+}
+
 static int file_close(sqlite3_file *base)
 {
 	struct vfs_file *file = (struct vfs_file *)base;
@@ -44,6 +55,7 @@ static int file_close(sqlite3_file *base)
 	sqlite3_file *real = vfs_real_file(file);
 
 	if (file->kind == SQLITE_OPEN_WAL) {
+		flush_stream(file); /* nothing that was committed waits */
 		atomic_store(&vfs->wal, NULL);
 	} else if (file->kind == SQLITE_OPEN_MAIN_DB) {
 		/* The unix VFS would unmap what SQLite has left mapped; by then it must be out of our books.
@@ -73,7 +85,13 @@ static int file_read(sqlite3_file *base, void *buf, int n, sqlite3_int64 offset)
 
 	if (rc != SQLITE_OK)
 		return rc;
-	rc = real->pMethods->xRead(real, buf, n, offset);
+	rc = flush_stream(file);
+	if (rc != SQLITE_OK)
+		return rc;
+	if (file->vfs->policy == VFS_STAGED && file->kind == SQLITE_OPEN_MAIN_DB)
+		rc = vfs_stream_read(&file->vfs->stream, real, buf, n, offset);
+	else
+		rc = real->pMethods->xRead(real, buf, n, offset);
 	if (file->vfs->journal_version && file->kind == SQLITE_OPEN_MAIN_DB)
 		set_journal_version(buf, n, offset, file->vfs->journal_version);
 	return rc;
@@ -89,6 +107,8 @@ static int file_write(sqlite3_file *base, const void *buf, int n, sqlite3_int64 
 		return rc;
 	if (!vfs_may_change(file->vfs, file->kind))
 		return SQLITE_READONLY;
+	if (streams_writes(file))
+		return vfs_stream_write(&file->vfs->stream, real, buf, n, offset);
 	return real->pMethods->xWrite(real, buf, n, offset);
 }
 
@@ -102,7 +122,8 @@ static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
 		return rc;
 	if (!vfs_may_change(file->vfs, file->kind))
 		return SQLITE_READONLY;
-	return real->pMethods->xTruncate(real, size);
+	rc = flush_stream(file);
+	return rc != SQLITE_OK ? rc : real->pMethods->xTruncate(real, size);
 }
 
 static int file_sync(sqlite3_file *base, int flags)
@@ -111,14 +132,18 @@ static int file_sync(sqlite3_file *base, int flags)
 	sqlite3_file *real = vfs_real_file(file);
 	int rc = vfs_ask_fault(file->vfs, VFS_SYNC);
 
+	if (rc == SQLITE_OK)
+		rc = flush_stream(file);
 	return rc != SQLITE_OK ? rc : real->pMethods->xSync(real, flags);
 }
 
 static int file_size(sqlite3_file *base, sqlite3_int64 *size)
 {
-	sqlite3_file *real = vfs_real_file((struct vfs_file *)base);
+	struct vfs_file *file = (struct vfs_file *)base;
+	sqlite3_file *real = vfs_real_file(file);
+	int rc = flush_stream(file);
 
-	return real->pMethods->xFileSize(real, size);
+	return rc != SQLITE_OK ? rc : real->pMethods->xFileSize(real, size);
 }
 
 /* RESERVED begins a write transaction, which only a restore has. */

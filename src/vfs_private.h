@@ -12,6 +12,14 @@
 
 #include "vfs.h"
 
+/* Bytes that are one run of a file: waiting to be written, or read ahead. */
+struct vfs_stream {
+	uint8_t *bytes; /* owned */
+	size_t used;
+	sqlite3_int64 at; /* of the first */
+	bool commit;	  /* the header of a frame that commits came last */
+};
+
 struct vfs {
 	sqlite3_vfs base;  /* what is registered; pAppData leads back here */
 	char name[32];	   /* base.zName */
@@ -38,6 +46,8 @@ struct vfs {
 	atomic_bool write_held;
 	uint32_t checkpoint_salt[2]; /* of the WAL when its checkpoint began */
 	uint8_t journal_version;     /* VFS_STAGED; set before its first read */
+
+	struct vfs_stream stream; /* VFS_RESTORER: of the -wal; VFS_STAGED: of the database */
 
 	pthread_mutex_t lock; /* keeps the regions mapped while another thread reads them */
 	volatile uint32_t *
@@ -76,6 +86,15 @@ int vfs_shm_unmap(sqlite3_file *base, int delete_flag);
 
 /* Copies N words from word FIRST of the wal-index's region 0. -ENXIO: it is not mapped, or lost. */
 int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);
+
+/* ---- vfs_stream.c ---- */
+void vfs_stream_finish(struct vfs_stream *s);
+/* Writes what waits; SQLite's result code. */
+int vfs_stream_flush(struct vfs_stream *s, sqlite3_file *real);
+/* xWrite of the -wal, and xRead of a file that does not change, of REAL. */
+int vfs_stream_write(struct vfs_stream *s, sqlite3_file *real, const void *bytes, int n,
+		     sqlite3_int64 offset);
+int vfs_stream_read(struct vfs_stream *s, sqlite3_file *real, void *bytes, int n, sqlite3_int64 offset);
 
 /* VFS_RESTORER: the write lock was granted, or is about to be given up. */
 void vfs_note_write(struct vfs *vfs, bool held);

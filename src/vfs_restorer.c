@@ -66,6 +66,7 @@ int vfs_cut_wal(struct vfs *vfs)
 		return 0;
 	if (!vfs_write_is_held(vfs))
 		return -EBUSY;
+	vfs->stream.used = 0; /* frames that are not committed */
 	if (vfs_wal_header(vfs, &header) || wal->pMethods->xFileSize(wal, &size) != SQLITE_OK)
 		return -EIO;
 	end = header.max_frame ? (sqlite3_int64)wal_frame_offset(header.max_frame + 1, header.page_size) : 0;

@@ -12,7 +12,7 @@
 
 #define PATIENCE_MS 50000 /* of what must not take long */
 
-#define TEXT_MAX sizeof(((struct snap_err *)0)->text)
+#define BYTES(literal) sizeof(literal) - 1, literal
 
 /* ---- databases ----------------------------------------------------------------------------------------- */
 
@@ -88,10 +88,11 @@ static inline sqlite3_int64 query(const char *name, const char *sql)
 /* A table with a value that takes a twentieth of a second to compute, a hundred thousand times; quick_check
  * looks at its type. */
 #define SLOW_VALUE "length(hex(zeroblob(20000000+a)))"
-#define SLOW                                                                           \
-	"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT AS (" SLOW_VALUE "));"           \
-	"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<100000)" \
-	" INSERT INTO t SELECT x FROM n;"
+#define SLOW                                                                                   \
+	"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT AS (a));"                                \
+	"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<100000)"         \
+	" INSERT INTO t SELECT x FROM n; PRAGMA writable_schema=ON; UPDATE sqlite_schema SET " \
+	"sql='CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT AS (" SLOW_VALUE "))'"
 
 /* ---- bytes --------------------------------------------------------------------------------------------- */
 

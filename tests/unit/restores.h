@@ -199,28 +199,36 @@ static inline void assert_shows_upload(struct fixture *f, const struct upload *u
 
 #define LOOK "--look"
 
+/* The number that SQL answers; -1: none. */
+static inline int64_t look_number(sqlite3 *db, const char *sql)
+{
+	sqlite3_stmt *stmt = NULL;
+	int64_t value = -1;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
+		value = sqlite3_column_int64(stmt, 0);
+	sqlite3_finalize(stmt);
+	return value;
+}
+
 /* What main() does first: argv is LOOK, a database, SQL and the number that it must answer. */
 static inline int look_main(char **argv)
 {
-	sqlite3_stmt *stmt;
-	sqlite3 *db;
-	bool good;
+	static const char check[] =
+		"SELECT count(*)=1 AND max(integrity_check)='ok' FROM pragma_integrity_check";
+	sqlite3 *db = NULL;
+	int rc = 0;
 
 	if (sqlite3_open_v2(argv[2], &db, SQLITE_OPEN_READWRITE, "unix") != SQLITE_OK)
-		return 2;
+		rc = 2;
 	sqlite3_busy_timeout(db, 5000);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	if (sqlite3_prepare_v2(db, argv[3], -1, &stmt, NULL) != SQLITE_OK)
-		return 3;
-	good = sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int64(stmt, 0) == atoll(argv[4]);
-	sqlite3_finalize(stmt);
-	if (!good || sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &stmt, NULL) != SQLITE_OK)
-		return 4;
-	good = sqlite3_step(stmt) == SQLITE_ROW &&
-	       strcmp((const char *)sqlite3_column_text(stmt, 0), "ok") == 0;
-	sqlite3_finalize(stmt);
+	if (!rc && look_number(db, argv[3]) != atoll(argv[4]))
+		rc = 3;
+	if (!rc && look_number(db, check) != 1)
+		rc = 4;
 	sqlite3_close(db);
-	return good ? 0 : 5;
+	return rc;
 }
 
 /* How a process that opens the database now fares: it finds VALUE, and everything in order (0). It runs this
@@ -282,6 +290,7 @@ static inline int64_t ask_kept(struct fixture *f, const char *name, const char *
 {
 	struct app_reply reply = {0};
 	struct keep_meta meta;
+	struct header header;
 	struct copy copy;
 	char path[PATH_MAX];
 	sqlite3 *db;
@@ -292,6 +301,8 @@ static inline int64_t ask_kept(struct fixture *f, const char *name, const char *
 	copy.bytes = sqlite3_malloc64(copy.size);
 	assert_int_equal(pread(fd, copy.bytes, copy.size, 0), copy.size);
 	close(fd);
+	assert_int_equal(header_decode(&header, copy.bytes, copy.size), 0);
+	assert_int_equal(copy.size, (uint64_t)header.page_count * header.page_size);
 	db = copy_open(copy);
 	assert_int_equal(sqlite3_exec(db, sql, app_row, &reply, NULL), SQLITE_OK);
 	assert_whole(db);

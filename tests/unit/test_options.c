@@ -65,6 +65,7 @@ static void describe(const struct options *o, struct text *text)
 	add_string(text, o->mountpoint, "mountpoint");
 	for (char **arg = o->command; arg && *arg; arg++)
 		add(text, "command=[%s]", *arg);
+	add_string(text, o->check_file, "check_file");
 	add_string(text, o->store, "store");
 	add_number(text, o->wal_limit, 67108864, "wal_limit");
 	add_number(text, o->wal_max, 1073741824, "wal_max");
@@ -117,6 +118,10 @@ static const struct parse_case good_cases[] = {
 	{{"-V"}, "version", false},
 	{{"--version"}, "version", false},
 	{{"S", "M", "-h"}, "help", false},
+	{{"--check", "F"}, "check_file=[F]", false},
+	{{"--check=F", "-o", "check=full"}, "check_file=[F] check=1", false},
+	{{"--check", "-f"}, "check_file=[-f]", false},
+	{{"--check", "F", "-h"}, "help check_file=[F]", false},
 	/* -o in its spellings. */
 	{{"-o", "force", "M"}, "mountpoint=[M] force", false},
 	{{"-oforce", "M"}, "mountpoint=[M] force", false},
@@ -195,6 +200,13 @@ static const struct parse_case bad_cases[] = {
 	{{"-s", "M"}, "unknown option: -s", true},
 	{{"--bogus", "M"}, "unknown option: --bogus", true},
 	{{"--helpme"}, "unknown option: --helpme", true},
+	{{"--help=me"}, "unknown option: --help=me", true},
+	{{"--check"}, "--check needs a FILE", true},
+	{{"--check="}, "--check needs a FILE", true},
+	{{"--checks", "F"}, "unknown option: --checks", true},
+	{{"M", "-o", "--check"}, "unknown option: -o --check", true},
+	{{"--check", "F", "M"}, "--check takes one FILE and no mount", true},
+	{{"--check", "F", "--", "x"}, "--check takes one FILE and no mount", true},
 	{{"M", "-o"}, "-o needs a list of options", true},
 	{{"M", "-o", "bogus"}, "unknown option: -o bogus", true},
 	{{"M", "-o", "force,bogus=1,worse"}, "unknown option: -o bogus=1", true},

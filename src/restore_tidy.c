@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * restore_tidy.c - the checkpoint after a restore, tried again.
+ *
+ * A reader that was there keeps a restore's WAL, which is as large as the database, from being cut. Once he
+ * has gone the janitor tries again, now and then for half a minute, and only as long as nobody has committed
+ * since: after that it is the application's WAL, and its business.
+ */
+#include "restore_private.h"
+
+#include "cleanup.h"
+#include "clock.h"
+
+#define TIDY_EVERY_NS (NS_PER_S / 2)
+#define TIDY_NS (30 * NS_PER_S)
+
+static bool has_wal(struct source *s)
+{
+	struct stat st;
+
+	return place_stat(&s->place, "-wal", &st) == 0 && st.st_size > 0;
+}
+
+void restore_tidy_later(struct restore *r)
+{
+	struct source *s = r->source;
+	bool wanted = has_wal(s);
+
+	lock_scope(&s->lock);
+	s->tidy_next = monotonic_ns() + TIDY_EVERY_NS;
+	s->tidy_until = wanted ? s->tidy_next + TIDY_NS : 0;
+}
+
+/* What is restored is still what stands there. */
+static bool is_ours(struct source *s, struct live *live)
+{
+	struct sample sample;
+
+	return source_sample_now(s, live, &sample) == 0 && source_upload_is(s, &sample.version);
+}
+
+/* While it is this thread's turn. */
+static void tidy(struct source *s, struct live *live)
+{
+	struct restore_result result = {.committed = true};
+	struct restore_order order = {.source = s};
+	struct snap_err ignored;
+	struct restore r = {.order = &order,
+			    .out = &result,
+			    .err = &ignored,
+			    .source = s,
+			    .core = s->core,
+			    .kind = RESTORE_WAL,
+			    .dirfd = live->dirfd,
+			    .live = live,
+			    .dest = DB_INIT,
+			    .staged = DB_INIT};
+
+	r.st.st_dev = (dev_t)live->dev;
+	r.st.st_ino = (ino_t)live->ino;
+	if (is_ours(s, live) && restore_shorten(&r) == 0) {
+		source_upload_refresh(s, live);
+		if (has_wal(s))
+			return;
+	}
+	lock_scope(&s->lock);
+	s->tidy_until = 0;
+}
+
+static void run_tidy(void *arg)
+{
+	struct source *s = arg;
+	struct live *live;
+
+	pthread_mutex_lock(&s->lock);
+	live = s->live ? live_ref(s->live) : NULL;
+	pthread_mutex_unlock(&s->lock);
+	if (live && source_restore_begin(s, NULL, NULL) == 0) {
+		tidy(s, live);
+		source_restore_end(s);
+	}
+	live_unref(live);
+	source_unref(s);
+}
+
+void source_tidy(struct source *s, int64_t now)
+{
+	bool due;
+
+	pthread_mutex_lock(&s->lock);
+	due = s->tidy_until != 0 && now >= s->tidy_next && !s->restoring && s->live;
+	s->tidy_next = due ? now + TIDY_EVERY_NS : s->tidy_next;
+	if (now >= s->tidy_until)
+		s->tidy_until = 0;
+	pthread_mutex_unlock(&s->lock);
+	if (due && work_submit_urgent(s->core->work, run_tidy, source_ref(s)))
+		source_unref(s);
+}

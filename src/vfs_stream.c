@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vfs_stream.c - what a restore moves page by page, in larger pieces: the frames of its one transaction on
+ * their way to the -wal, and the staged file's pages on their way from it.
+ *
+ * What must stay true: frames wait here only as long as nobody can look for them: a frame that commits goes
+ * out at once, with all before it, and whether it could is the answer to its own xWrite; so does whatever
+ * waits before the -wal is read, measured, cut, synced or closed. What is read ahead is of a file that does
+ * not change.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vfs_private.h"
+
+#define STREAM_SIZE 65536u /* unixWrite() and unixRead() take less than 128 KiB at a time */
+#define COMMIT_OFFSET 4	   /* in a frame's header: the database's size in pages after a commit, else 0 */
+
+static uint8_t *stream_buffer(struct vfs_stream *s)
+{
+	if (!s->bytes)
+		s->bytes = malloc(STREAM_SIZE);
+	return s->bytes;
+}
+
+void vfs_stream_finish(struct vfs_stream *s)
+{
+	free(s->bytes);
+	*s = (struct vfs_stream){.bytes = NULL};
+}
+
+int vfs_stream_flush(struct vfs_stream *s, sqlite3_file *real)
+{
+	int n = (int)s->used;
+
+	s->used = 0; /* also when it fails: the transaction fails with it */
+	return n ? real->pMethods->xWrite(real, s->bytes, n, s->at) : SQLITE_OK;
+}
+
+/* Whether these bytes are the header of a frame that commits. */
+static bool commits(const uint8_t *bytes, int n)
+{
+	static const uint8_t none[4];
+
+	return n == WAL_FRAME_HEADER && memcmp(bytes + COMMIT_OFFSET, none, sizeof(none)) != 0;
+}
+
+int vfs_stream_write(struct vfs_stream *s, sqlite3_file *real, const void *bytes, int n, sqlite3_int64 offset)
+{
+	bool follows = s->used > 0 && offset == s->at + (sqlite3_int64)s->used;
+	bool due = s->commit && n != WAL_FRAME_HEADER;
+	int rc = SQLITE_OK;
+
+	if (s->used > 0 && (!follows || s->used + (size_t)n > STREAM_SIZE))
+		rc = vfs_stream_flush(s, real);
+	if (rc != SQLITE_OK)
+		return rc;
+	s->commit = commits(bytes, n);
+	if ((size_t)n > STREAM_SIZE || !stream_buffer(s))
+		return real->pMethods->xWrite(real, bytes, n, offset);
+	if (s->used == 0)
+		s->at = offset;
+	memcpy(s->bytes + s->used, bytes, (size_t)n);
+	s->used += (size_t)n;
+	return due ? vfs_stream_flush(s, real) : SQLITE_OK;
+}
+
+int vfs_stream_read(struct vfs_stream *s, sqlite3_file *real, void *bytes, int n, sqlite3_int64 offset)
+{
+	sqlite3_int64 size;
+
+	if (s->used > 0 && offset >= s->at && offset + n <= s->at + (sqlite3_int64)s->used) {
+		memcpy(bytes, s->bytes + (offset - s->at), (size_t)n);
+		return SQLITE_OK;
+	}
+	/* Ahead only from where the last piece ended; and not past the end, whose zeros xRead makes up. */
+	if (s->used > 0 && offset == s->at + (sqlite3_int64)s->used && stream_buffer(s) &&
+	    real->pMethods->xFileSize(real, &size) == SQLITE_OK &&
+	    offset + (sqlite3_int64)STREAM_SIZE <= size && (size_t)n <= STREAM_SIZE) {
+		int rc = real->pMethods->xRead(real, s->bytes, (int)STREAM_SIZE, offset);
+
+		s->at = offset;
+		s->used = rc == SQLITE_OK ? STREAM_SIZE : 0;
+		if (rc == SQLITE_OK)
+			memcpy(bytes, s->bytes, (size_t)n);
+		return rc;
+	}
+	s->used = 0;
+	int rc = real->pMethods->xRead(real, bytes, n, offset);
+
+	/* Remembers where it ended, as a piece of nothing but its end. */
+	if (rc == SQLITE_OK && (size_t)n <= STREAM_SIZE && stream_buffer(s)) {
+		memcpy(s->bytes, bytes, (size_t)n);
+		s->at = offset;
+		s->used = (size_t)n;
+	}
+	return rc;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Restores in which the N-th call of a kind fails, N = 1, 2, ... until one meets no failure any more. After
+ * each the live database is wholly the old or wholly the new one, as the answer says.
+ */
+#include "fault.h"
+#include "restores.h"
+
+#define OLD_ROWS 40
+#define NEW_ROWS 90
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(40)
+#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(40)
+#define NEW TABLE APP_ROWS(90)
+#define COUNT_T "SELECT count(*) FROM t"
+#define N_MAX 400
+
+struct plan {
+	enum vfs_call call;
+	int left;	 /* calls until the one that fails */
+	bool persistent; /* and all that follow */
+	int code;
+	bool hit;
+};
+
+static int fail_nth(void *arg, enum vfs_call call)
+{
+	struct plan *p = arg;
+
+	if (call != p->call || (p->left > 0 && --p->left > 0) || (p->hit && !p->persistent))
+		return SQLITE_OK;
+	p->hit = true;
+	errno = EIO;
+	return p->code;
+}
+
+static const struct {
+	enum vfs_call call;
+	const char *name;
+	int code;
+	bool lasts; /* or it does not come alone: a disk that is full stays full */
+} calls[] = {
+	{VFS_READ, "read", SQLITE_IOERR_READ, false},
+	{VFS_WRITE, "write", SQLITE_IOERR_WRITE, false},
+	{VFS_WRITE, "write, full", SQLITE_FULL, true},
+	{VFS_TRUNCATE, "truncate", SQLITE_IOERR_TRUNCATE, false},
+	{VFS_SYNC, "sync", SQLITE_IOERR_FSYNC, false},
+	{VFS_SYNC, "sync", SQLITE_IOERR_FSYNC, true},
+	{VFS_LOCK, "lock", SQLITE_IOERR_LOCK, true},
+	{VFS_SHM_MAP, "shm map", SQLITE_IOERR_SHMMAP, false},
+	{VFS_SHM_LOCK, "shm lock", SQLITE_IOERR_SHMLOCK, false},
+	{VFS_SHM_LOCK, "shm lock", SQLITE_IOERR_SHMLOCK, true},
+	{VFS_OPEN, "open", SQLITE_CANTOPEN, false},
+	{VFS_DELETE, "delete", SQLITE_IOERR_DELETE, true},
+};
+
+/* One restore; true when it met the failure. ROWS are there before, and are set to what is there after. */
+static bool run_one(struct fixture *f, struct plan *plan, int64_t *rows)
+{
+	int64_t wal = file_bytes(f, "db-wal");
+	struct restoring how = RESTORING;
+	struct upload u;
+	int rc;
+
+	how.fault = fail_nth;
+	how.arg = plan;
+	upload_make(&u, f->snap, 4096, NEW);
+	rc = restore(f, &u, &how);
+	if (rc == 0 && !how.result.committed)
+		fail_msg("0, and not committed");
+	if (rc && strlen(how.err.text) == 0)
+		fail_msg("%d without words", rc);
+	*rows = how.result.committed ? NEW_ROWS : OLD_ROWS;
+	if (look_afresh(f, COUNT_T, *rows))
+		fail_msg("call %d of kind %u: answer %d, committed %d, \"%s\"; someone who opens it now "
+			 "finds something "
+			 "else (%d)",
+			 plan->left, plan->call, rc, how.result.committed, how.err.text,
+			 look_afresh(f, COUNT_T, how.result.committed ? OLD_ROWS : NEW_ROWS));
+	assert_int_equal(app_get(&f->app, COUNT_T), *rows);
+	if (!how.result.committed && wal > 0)
+		assert_int_equal(file_bytes(f, "db-wal"), wal); /* no dead tail */
+	assert_int_equal(count_kept(f), how.result.committed);
+	if (how.result.committed)
+		assert_int_equal(ask_kept(f, how.result.undo, COUNT_T), OLD_ROWS);
+	struct snap_gen *gen = open_now(f);
+	assert_int_equal(ask_gen(gen, COUNT_T), *rows);
+	close_gen(gen);
+	upload_finish(&u);
+	return plan->hit;
+}
+
+static void check_calls(const char *sql)
+{
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		int64_t rows = 0;
+		bool hit = true;
+		struct fixture f;
+		int n = 0, kept_old = 0;
+
+		while (hit && n < N_MAX) {
+			struct plan plan = {.call = calls[i].call,
+					    .left = ++n,
+					    .persistent = calls[i].lasts,
+					    .code = calls[i].code};
+
+			if (rows != OLD_ROWS)
+				up(&f, sql);
+			hit = run_one(&f, &plan, &rows);
+			kept_old += rows == OLD_ROWS;
+			if (rows != OLD_ROWS) {
+				app_stop(&f.app);
+				down(&f);
+			}
+		}
+		print_message("# %s%s: %d calls, %d kept the old\n", calls[i].name,
+			      calls[i].lasts ? " and all after it" : "", n - 1, kept_old);
+		assert_false(hit);
+		assert_int_equal(rows, NEW_ROWS);
+	}
+}
+
+static void test_wal(void **state)
+{
+	(void)state;
+	check_calls(WAL_OLD);
+}
+
+static void test_rollback(void **state)
+{
+	(void)state;
+	check_calls(ROLLBACK_OLD);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_wal),
+		cmocka_unit_test(test_rollback),
+	};
+
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}

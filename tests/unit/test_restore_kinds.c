@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* Restores onto everything that can stand at a database's place. */
+#include "restores.h"
+
+#define OLD_ROWS 300
+#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE; CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(300)
+#define WAL_OLD APP_WAL ";" APP_ROWS(300)
+#define COUNT_T "SELECT count(*) FROM t"
+#define NEW_ROWS 700
+#define IS_MODE(mode) "SELECT count(*) FROM pragma_journal_mode WHERE journal_mode='" mode "'"
+#define NEW                                                                          \
+	"CREATE TABLE t(a INTEGER PRIMARY KEY, b);"                                  \
+	"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x<700) " \
+	"INSERT INTO t(b) SELECT randomblob(200) FROM c"
+
+enum after {
+	APP_OPEN,   /* an application that has it open sees the new rows */
+	APP_CLOSED, /* nobody has it open */
+};
+
+struct kind {
+	const char *name;
+	const char *sql; /* what the application does first */
+	enum after app;
+	void (*make)(struct fixture *f); /* what becomes of it then; the application has ended */
+	int undo;			 /* snapshots that are kept */
+	bool readable;			 /* what is kept answers OLD_ROWS */
+};
+
+static void db_path(struct fixture *f, const char *suffix, char path[PATH_MAX])
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "db%s", suffix);
+	folder_file(&f->folder, name, path);
+}
+
+/* Writes TEXT over the file from its beginning, which must not be connected. */
+static void scribble(struct fixture *f, const char *suffix, const char *text, off_t at)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	db_path(f, suffix, path);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, text, strlen(text), at), strlen(text));
+	close(fd);
+}
+
+static void cut(struct fixture *f, off_t size)
+{
+	char path[PATH_MAX];
+
+	db_path(f, "", path);
+	assert_int_equal(truncate(path, size), 0);
+}
+
+static void make_empty(struct fixture *f)
+{
+	cut(f, 0);
+}
+
+static void make_missing(struct fixture *f)
+{
+	char path[PATH_MAX];
+
+	db_path(f, "", path);
+	assert_int_equal(unlink(path), 0);
+}
+
+static void make_garbage(struct fixture *f)
+{
+	scribble(f, "",
+		 "This is not a database at all, and it never was one, whatever its name says........"
+		 "...............",
+		 0);
+}
+
+static void make_truncated(struct fixture *f)
+{
+	cut(f, 4096 * 3 + 100);
+}
+
+static void make_one_byte(struct fixture *f)
+{
+	cut(f, 1);
+}
+
+/* Pages behind the first are damaged: it can be opened. */
+static void make_corrupt(struct fixture *f)
+{
+	scribble(f, "", "damage damage damage damage", 4096);
+	scribble(f, "", "damage damage damage damage", 2 * 4096);
+}
+
+static const struct kind kinds[] = {
+	{"WAL, open", WAL_OLD, APP_OPEN, NULL, 1, true},
+	{"WAL, closed", WAL_OLD, APP_CLOSED, NULL, 1, true},
+	{"rollback, open", ROLLBACK_OLD, APP_OPEN, NULL, 1, true},
+	{"rollback, closed", ROLLBACK_OLD, APP_CLOSED, NULL, 1, true},
+	{"empty", ROLLBACK_OLD, APP_CLOSED, make_empty, 0, false},
+	{"missing", ROLLBACK_OLD, APP_CLOSED, make_missing, 0, false},
+	{"garbage", ROLLBACK_OLD, APP_CLOSED, make_garbage, 1, false},
+	{"garbage, was WAL", WAL_OLD, APP_CLOSED, make_garbage, 1, false},
+	{"truncated", ROLLBACK_OLD, APP_CLOSED, make_truncated, 1, false},
+	{"truncated WAL", WAL_OLD, APP_CLOSED, make_truncated, 1, false},
+	{"one byte", ROLLBACK_OLD, APP_CLOSED, make_one_byte, 1, false},
+	{"corrupt", ROLLBACK_OLD, APP_CLOSED, make_corrupt, 1, false},
+	{"corrupt WAL", WAL_OLD, APP_CLOSED, make_corrupt, 1, false},
+};
+
+static void check_kind(const struct kind *kind, uint32_t page_size, uint8_t version)
+{
+	struct restoring how = RESTORING;
+	struct copy copy = database_of(page_size, NEW);
+	struct stat before, after;
+	char path[PATH_MAX];
+	struct upload u;
+	struct fixture f;
+	int rc;
+
+	print_message("# %s, upload of %u bytes a page, version %u\n", kind->name, page_size, version);
+	up(&f, kind->sql);
+	db_path(&f, "", path);
+	assert_int_equal(chmod(path, 0604), 0);
+	assert_int_equal(chown(path, 12, 34), 0);
+	if (kind->make == make_missing) /* how it looked must be known */
+		snap_gen_unref(look(&f, NULL));
+	if (kind->app == APP_CLOSED)
+		app_stop(&f.app);
+	if (kind->make)
+		kind->make(&f);
+	if (stat(path, &before))
+		before.st_ino = 0;
+	copy.bytes[18] = copy.bytes[19] = version;
+	upload_bytes(&u, f.snap, copy);
+	rc = restore(&f, &u, &how);
+	if (rc)
+		fail_msg("%s: %d, %s", kind->name, rc, how.err.text);
+	assert_true(how.result.committed);
+	assert_shows_upload(&f, &u);
+	if (kind->app == APP_OPEN) {
+		assert_int_equal(app_get(&f.app, COUNT_T), NEW_ROWS);
+		/* The journal mode is the live database's, whatever the upload says. */
+		assert_int_equal(
+			app_get(&f.app, strstr(kind->name, "WAL") ? IS_MODE("wal") : IS_MODE("delete")), 1);
+	}
+	assert_afresh(&f, COUNT_T, NEW_ROWS);
+	assert_shows_upload(&f, &u);
+	assert_int_equal(stat(path, &after), 0);
+	if (before.st_ino)
+		assert_int_equal(after.st_ino, before.st_ino);
+	assert_int_equal(after.st_mode & 07777, 0604);
+	assert_int_equal(after.st_uid, 12);
+	assert_int_equal(after.st_gid, 34);
+	assert_int_equal(count_kept(&f), kind->undo);
+	assert_int_equal(strlen(how.result.undo) > 0, kind->undo > 0);
+	if (kind->readable)
+		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), OLD_ROWS);
+	upload_finish(&u);
+	if (kind->app == APP_OPEN)
+		app_stop(&f.app);
+	down(&f);
+}
+
+static void test_every_kind(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		check_kind(&kinds[i], 4096, 1);
+		check_kind(&kinds[i], 4096, 2);
+	}
+}
+
+static void test_every_page_size(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		check_kind(&kinds[i], 512, 1);
+		check_kind(&kinds[i], 65536, 2);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_every_page_size),
+	};
+
+	if (argc > 1 && strcmp(argv[1], VALIDATE_ARGUMENT) == 0)
+		return validate_child_main(argc, argv);
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}

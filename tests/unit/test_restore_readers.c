@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* Restores below readers: what they read stays, and the WAL that a restore writes is not held against them.
+ */
+#include "restores.h"
+
+#include <stdatomic.h>
+
+#include "../../src/clock.h"
+
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_OLD "PRAGMA journal_mode=WAL;" TABLE APP_ROWS(200)
+#define NEW TABLE APP_ROWS(20000)
+#define COUNT_T "SELECT count(*) FROM t"
+#define PATIENCE_NS (20 * NS_PER_S)
+
+/* A mount whose readers may hold back less WAL than a restore writes. */
+static void up_bounded(struct fixture *f)
+{
+	struct snap_config config = {.wal_limit = 256 << 10, .wal_max = 1 << 20, .event = quiet};
+
+	app_up(f, WAL_OLD);
+	config.store = f->store.path;
+	assert_int_equal(snap_create(&f->snap, &config, NULL), 0);
+	assert_int_equal(snap_add_folder(f->snap, f->folder.path, NULL), 0);
+	assert_int_equal(snap_start(f->snap, NULL), 0);
+}
+
+static bool is_spooled(struct snap_gen *gen)
+{
+	struct source *s = gen->source;
+	int64_t since;
+	bool pinned;
+
+	pthread_mutex_lock(&s->lock);
+	pinned = gen->image && image_is_pinned(gen->image, &since);
+	pthread_mutex_unlock(&s->lock);
+	return !pinned;
+}
+
+static void test_readers_outlive_a_big_wal(void **state)
+{
+	struct restoring how = RESTORING;
+	int64_t end = monotonic_ns() + PATIENCE_NS;
+	unsigned char *bytes;
+	struct snap_gen *gen;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up_bounded(&f);
+	gen = open_now(&f);
+	bytes = bytes_of(gen);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_restored(&f, &u, &how);
+	assert_true(u.size > 4u << 20);
+	while (!is_spooled(gen)) {
+		assert_true(monotonic_ns() < end);
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+		assert_same_bytes(gen, bytes);
+	}
+	assert_same_bytes(gen, bytes);
+	assert_int_equal(ask_gen(gen, COUNT_T), 200);
+	assert_shows_upload(&f, &u);
+	/* And then the WAL is not in the way any more, either. */
+	while (file_bytes(&f, "db-wal") > 0) {
+		assert_true(monotonic_ns() < end);
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+	}
+	assert_shows_upload(&f, &u);
+	assert_int_equal(app_get(&f.app, COUNT_T), 20000);
+	assert_same_bytes(gen, bytes);
+	free(bytes);
+	close_gen(gen);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* Without a reader the WAL is in the database when it returns, and takes no room. */
+static void test_wal_is_short_afterwards(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_restored(&f, &u, &how);
+	assert_int_equal(file_bytes(&f, "db-wal"), 0);
+	assert_int_equal(file_bytes(&f, "db"), u.size);
+	assert_shows_upload(&f, &u);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* ---- an open at the moment of the commit --------------------------------------------------------------- */
+
+/* Somebody opens the name when the commit has been published, and its generation has not. */
+struct opener {
+	struct fixture *f;
+	pthread_t thread;
+	struct snap_gen *gen;
+	atomic_bool done;
+};
+
+static void *open_then(void *arg)
+{
+	struct opener *o = arg;
+
+	if (try_open(o->f, &o->gen))
+		o->gen = NULL;
+	atomic_store(&o->done, true);
+	return NULL;
+}
+
+static void test_open_waits_for_the_generation(void **state)
+{
+	struct opener o = {.gen = NULL};
+	int64_t end;
+	struct source *source;
+	struct sample sample;
+	struct snap_gen *gen = NULL, *before;
+	unsigned char *bytes;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	before = open_now(&f); /* connected */
+	source = source_of(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_int_equal(source_upload_create(source, fcntl(staging_fd(u.staging), F_DUPFD_CLOEXEC, 0),
+					      u.size, 4096, UPLOADED_AT, &gen),
+			 0);
+	assert_int_equal(source_restore_begin(source, NULL, NULL), 0);
+	assert_int_equal(source_sample_now(source, source->live, &sample), 0);
+	source_commit_expected(source, &sample.version);
+	close_gen(open_now(&f)); /* nothing was committed yet: nobody waits */
+	app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
+	o.f = &f;
+	assert_int_equal(pthread_create(&o.thread, NULL, open_then, &o), 0);
+	assert_int_equal(source_sample_now(source, source->live, &sample), 0);
+	end = monotonic_ns() + 200 * NS_PER_MS; /* long enough for one who does not wait */
+	while (!atomic_load(&o.done) && monotonic_ns() < end)
+		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+	source_upload_publish(source, gen, &sample.version);
+	pthread_join(o.thread, NULL);
+	assert_non_null(o.gen);
+	assert_int_equal(size_of(o.gen), u.size);
+	bytes = bytes_of(o.gen);
+	assert_memory_equal(bytes, u.bytes, u.size);
+	free(bytes);
+	close_gen(o.gen);
+	source_restore_end(source);
+	snap_gen_unref(gen);
+	close_gen(before);
+	source_unref(source);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* The checkpoint that follows changes the header of the wal-index, and no content: whoever opens the name
+ * between that and its end is shown the upload as well. */
+struct cut {
+	struct opener opener;
+	int truncates; /* calls: of the database, by the first checkpoint; of the WAL, by the second */
+};
+
+static int open_at_cut(void *arg, enum vfs_call call)
+{
+	struct cut *cut = arg;
+	int64_t end = monotonic_ns() + 200 * NS_PER_MS;
+
+	if (call != VFS_TRUNCATE || ++cut->truncates != 2)
+		return SQLITE_OK;
+	assert_int_equal(pthread_create(&cut->opener.thread, NULL, open_then, &cut->opener), 0);
+	while (!atomic_load(&cut->opener.done) && monotonic_ns() < end)
+		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+	return SQLITE_OK;
+}
+
+static void test_open_while_the_wal_is_cut(void **state)
+{
+	struct cut cut = {.truncates = 0};
+	struct restoring how = RESTORING;
+	unsigned char *bytes;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	cut.opener.f = &f;
+	upload_make(&u, f.snap, 4096, NEW);
+	how.fault = open_at_cut;
+	how.arg = &cut;
+	assert_restored(&f, &u, &how);
+	assert_int_equal(cut.truncates, 2);
+	pthread_join(cut.opener.thread, NULL);
+	assert_non_null(cut.opener.gen);
+	assert_int_equal(size_of(cut.opener.gen), u.size);
+	bytes = bytes_of(cut.opener.gen);
+	assert_memory_equal(bytes, u.bytes, u.size);
+	free(bytes);
+	close_gen(cut.opener.gen);
+	assert_shows_upload(&f, &u);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* ---- one at a time ------------------------------------------------------------------------------------- */
+
+struct rival {
+	struct fixture *f;
+	struct upload u;
+	struct restoring how;
+	int rc;
+};
+
+static void *restore_too(void *arg)
+{
+	struct rival *r = arg;
+
+	r->rc = restore(r->f, &r->u, &r->how);
+	return NULL;
+}
+
+static void test_several_take_turns(void **state)
+{
+	struct rival rivals[4];
+	pthread_t threads[4];
+	struct fixture f;
+	int64_t rows;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	source_unref(source_of(&f));
+	for (int i = 0; i < 4; i++) {
+		char sql[300];
+
+		snprintf(sql, sizeof(sql), TABLE APP_ROWS(1000) "; DELETE FROM t WHERE a>%d", 100 * (i + 1));
+		rivals[i] = (struct rival){.f = &f, .how = RESTORING, .rc = -1};
+		upload_make(&rivals[i].u, f.snap, 4096, sql);
+	}
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, restore_too, &rivals[i]), 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	rows = app_get(&f.app, COUNT_T);
+	assert_int_equal(rows % 100, 0);
+	assert_in_range(rows, 100, 400);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(rivals[i].rc, 0);
+		if (rows == 100 * (i + 1))
+			assert_shows_upload(&f, &rivals[i].u);
+		upload_finish(&rivals[i].u);
+	}
+	assert_int_equal(count_kept(&f), 1); /* the others replaced what came from an upload */
+	app_stop(&f.app);
+	down(&f);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_readers_outlive_a_big_wal),
+		cmocka_unit_test(test_wal_is_short_afterwards),
+		cmocka_unit_test(test_open_waits_for_the_generation),
+		cmocka_unit_test(test_open_while_the_wal_is_cut),
+		cmocka_unit_test(test_several_take_turns),
+	};
+
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}

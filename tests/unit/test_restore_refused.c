@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/* Restores that are refused, or fail: the live database is what it was, and nothing is left behind. */
+#include "restores.h"
+
+#include "../../src/clock.h"
+
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
+#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(200)
+#define NEW TABLE APP_ROWS(500)
+#define COUNT_T "SELECT count(*) FROM t"
+
+static const char *const modes[] = {WAL_OLD, ROLLBACK_OLD};
+
+/* Restores UPLOAD, which is refused with CODE, and looks that nothing happened. */
+static void assert_refused(struct fixture *f, struct upload *u, struct restoring *how, int code)
+{
+	struct file_look db = file_look(&f->folder, "db"), wal = file_look(&f->folder, "db-wal");
+	int rc = restore(f, u, how);
+
+	if (rc != code)
+		fail_msg("%d instead of %d: %s", rc, code, how->err.text);
+	assert_true(strlen(how->err.text) > 0);
+	assert_false(how->result.committed);
+	assert_string_equal(how->result.undo, "");
+	assert_same_file(file_look(&f->folder, "db"), db);
+	if (wal.size > 0)
+		assert_same_file(file_look(&f->folder, "db-wal"), wal);
+	assert_int_equal(count_kept(f), 0);
+}
+
+/* ---- what cannot be meant ------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *old, *new;
+	int code; /* 0: it is fine */
+	bool even_forced;
+} meanings[] = {
+	{TABLE, "CREATE VIEW v AS SELECT 1", -EINVAL, false},
+	{TABLE, "CREATE TABLE other(x)", -EINVAL, false},
+	{TABLE, "CREATE TABLE other(x); CREATE TABLE T(x)", 0, false},
+	{"SELECT 1", "CREATE TABLE other(x)", 0, false},
+	{TABLE "PRAGMA application_id=1", TABLE "PRAGMA application_id=2", -EINVAL, false},
+	{TABLE "PRAGMA application_id=1", TABLE, 0, false},
+	{TABLE, TABLE "PRAGMA application_id=2", 0, false},
+	{TABLE, "PRAGMA encoding='UTF-16le';" TABLE, -EINVAL, true},
+};
+
+static void test_meaning(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
+		for (int wal = 0; wal < 2; wal++) {
+			struct restoring how = RESTORING, forced = RESTORING;
+			struct upload u;
+			struct fixture f;
+
+			up(&f, wal ? "PRAGMA journal_mode=WAL; CREATE TABLE x(a); DROP TABLE x"
+				   : "CREATE TABLE x(a); DROP TABLE x");
+			app_do(&f.app, meanings[i].old);
+			upload_make(&u, f.snap, 4096, meanings[i].new);
+			if (meanings[i].code)
+				assert_refused(&f, &u, &how, meanings[i].code);
+			else
+				assert_restored(&f, &u, &how);
+			forced.force = true;
+			if (meanings[i].even_forced)
+				assert_refused(&f, &u, &forced, meanings[i].code);
+			else
+				assert_restored(&f, &u, &forced);
+			upload_finish(&u);
+			app_stop(&f.app);
+			down(&f);
+		}
+	}
+}
+
+static void test_several_names(void **state)
+{
+	struct restoring how = RESTORING;
+	char from[PATH_MAX], to[PATH_MAX];
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_int_equal(link(folder_file(&f.folder, "db", from), folder_file(&f.folder, "another", to)), 0);
+	assert_refused(&f, &u, &how, -EMLINK);
+	assert_int_equal(unlink(to), 0);
+	assert_restored(&f, &u, &how);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* ---- locks --------------------------------------------------------------------------------------------- */
+
+static void test_locked(void **state)
+{
+	const char *const locks[] = {"BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"};
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+		int64_t began;
+
+		up(&f, modes[i % 2]);
+		upload_make(&u, f.snap, 4096, NEW);
+		app_do(&f.app, locks[i / 2]);
+		how.busy_timeout_ms = 300;
+		began = monotonic_ns();
+		assert_refused(&f, &u, &how, -EBUSY);
+		assert_true(monotonic_ns() - began >= 300 * NS_PER_MS);
+		app_do(&f.app, "COMMIT; INSERT INTO t(b) VALUES(1); DELETE FROM t WHERE b=1");
+		how = RESTORING;
+		assert_restored(&f, &u, &how);
+		assert_int_equal(app_get(&f.app, COUNT_T), 500);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+/* Asked whether it goes on, at a time when it waits for the lock: the application lets go then. */
+static bool let_go(void *arg)
+{
+	struct app *app = arg;
+
+	app_ask(app, "COMMIT"); /* an error when that was done before */
+	return false;
+}
+
+static void test_waits_for_the_lock(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up(&f, modes[i]);
+		upload_make(&u, f.snap, 4096, NEW);
+		app_do(&f.app, "BEGIN IMMEDIATE; INSERT INTO t(b) VALUES('late')");
+		how.keep = 0;
+		how.busy_timeout_ms = 30000;
+		how.cancelled = let_go;
+		how.arg = &f.app;
+		assert_restored(&f, &u, &how);
+		assert_int_equal(app_get(&f.app, COUNT_T), 500);
+		assert_int_equal(count_kept(&f), 0);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+/* A reader of the application's that stays: in WAL mode it is in nobody's way. */
+static void test_open_read_transaction(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	upload_make(&u, f.snap, 4096, NEW);
+	app_do(&f.app, "BEGIN");
+	assert_int_equal(app_get(&f.app, COUNT_T), 200);
+	assert_restored(&f, &u, &how);
+	assert_int_equal(app_get(&f.app, COUNT_T), 200);
+	assert_shows_upload(&f, &u);
+	assert_int_equal(app_ask(&f.app, "INSERT INTO t(b) VALUES(1)").rc, SQLITE_BUSY_SNAPSHOT);
+	app_do(&f.app, "ROLLBACK");
+	assert_int_equal(app_get(&f.app, COUNT_T), 500);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+
+	up(&f, ROLLBACK_OLD);
+	upload_make(&u, f.snap, 4096, NEW);
+	app_do(&f.app, "BEGIN");
+	assert_int_equal(app_get(&f.app, COUNT_T), 200);
+	how = RESTORING;
+	how.busy_timeout_ms = 200;
+	assert_refused(&f, &u, &how, -EBUSY);
+	app_do(&f.app, "ROLLBACK; INSERT INTO t(b) VALUES(1)");
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static bool always(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static void test_cancelled(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up(&f, modes[i]);
+		upload_make(&u, f.snap, 4096, NEW);
+		how.cancelled = always;
+		assert_refused(&f, &u, &how, -ECANCELED);
+		how = RESTORING;
+		assert_restored(&f, &u, &how);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+/* ---- room ---------------------------------------------------------------------------------------------- */
+
+/* The database on a file system of its own, of SIZE. */
+static void up_small(struct fixture *f, const char *size, const char *sql)
+{
+	char options[64];
+
+	folder_make(&f->folder);
+	folder_make(&f->store);
+	snprintf(options, sizeof(options), "size=%s", size);
+	assert_int_equal(mount("test", f->folder.path, "tmpfs", 0, options), 0);
+	close(f->folder.fd);
+	f->folder.fd = open(f->folder.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_true(f->folder.fd >= 0);
+	app_start(&f->app, &f->folder, "db");
+	app_do(&f->app, sql);
+	snap_up(f);
+}
+
+static void down_small(struct fixture *f)
+{
+	snap_destroy(f->snap);
+	assert_int_equal(umount2(f->folder.path, MNT_DETACH), 0);
+	folder_remove(&f->folder);
+	folder_remove(&f->store);
+}
+
+#define BIG TABLE APP_ROWS(4000)
+
+static void test_no_room_beside(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up_small(&f, "1500k", modes[i]);
+		upload_make(&u, f.snap, 4096, BIG);
+		assert_refused(&f, &u, &how, -ENOSPC);
+		assert_non_null(strstr(how.err.text, "MiB"));
+		app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
+		upload_finish(&u);
+		app_stop(&f.app);
+		down_small(&f);
+	}
+}
+
+/* Asked for the last time before it writes: the disk fills at this moment. */
+static bool fill_disk(void *arg)
+{
+	const struct fixture *f = arg;
+	int fd = openat(f->folder.fd, "filler", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	static const char zeros[65536];
+	struct stat st;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	if (st.st_size == 0) {
+		while (write(fd, zeros, sizeof(zeros)) == (ssize_t)sizeof(zeros))
+			;
+		/* What a few pages need stays. */
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(ftruncate(fd, st.st_size - 600000), 0);
+	}
+	close(fd);
+	return false;
+}
+
+static void test_disk_fills_meanwhile(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up_small(&f, "8m", modes[i]);
+		upload_make(&u, f.snap, 4096, BIG);
+		how.keep = 0;
+		how.cancelled = fill_disk;
+		how.arg = &f;
+		assert_refused(&f, &u, &how, -ENOSPC);
+		/* What it wrote is not in the application's way. */
+		app_do(&f.app, "INSERT INTO t(b) SELECT randomblob(300) FROM t");
+		assert_int_equal(app_get(&f.app, COUNT_T), 400);
+		assert_int_equal(app_get(&f.app, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+		assert_afresh(&f, COUNT_T, 400);
+		assert_int_equal(unlinkat(f.folder.fd, "filler", 0), 0);
+		how = RESTORING;
+		assert_restored(&f, &u, &how);
+		assert_afresh(&f, COUNT_T, 4000);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down_small(&f);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_meaning),
+		cmocka_unit_test(test_several_names),
+		cmocka_unit_test(test_locked),
+		cmocka_unit_test(test_waits_for_the_lock),
+		cmocka_unit_test(test_open_read_transaction),
+		cmocka_unit_test(test_cancelled),
+		cmocka_unit_test(test_no_room_beside),
+		cmocka_unit_test(test_disk_fills_meanwhile),
+	};
+
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* What the name shows after a restore: exactly what was uploaded, until the database changes. */
+#include "restores.h"
+
+#include "../../src/clock.h"
+
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
+#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(200)
+#define NEW TABLE APP_ROWS(500)
+#define COUNT_T "SELECT count(*) FROM t"
+#define PATIENCE_NS (20 * NS_PER_S)
+
+static const char *const modes[] = {WAL_OLD, ROLLBACK_OLD};
+
+struct fixtures {
+	struct fixture f;
+	struct upload u;
+	struct restoring how;
+};
+
+static void restore_over(struct fixtures *x, const char *sql)
+{
+	x->how = RESTORING;
+	up(&x->f, sql);
+	upload_make(&x->u, x->f.snap, 4096, NEW);
+}
+
+static void end(struct fixtures *x, bool app)
+{
+	upload_finish(&x->u);
+	if (app)
+		app_stop(&x->f.app);
+	down(&x->f);
+}
+
+static int64_t mtime_of(struct fixture *f)
+{
+	struct snap_attr attr;
+
+	snap_gen_unref(look(f, &attr));
+	return timespec_ns(attr.mtime);
+}
+
+/* The next commit ends it. */
+static void assert_moves_on(struct fixtures *x)
+{
+	struct snap_gen *gen;
+
+	app_do(&x->f.app, "INSERT INTO t(b) VALUES('after')");
+	gen = open_now(&x->f);
+	assert_int_equal(ask_gen(gen, "SELECT count(*) FROM t WHERE b='after'"), 1);
+	assert_true(mtime_of(&x->f) > UPLOADED_AT);
+	close_gen(gen);
+}
+
+static void test_until_the_next_commit(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct fixtures x;
+
+		restore_over(&x, modes[i]);
+		assert_restored(&x.f, &x.u, &x.how);
+		for (int k = 0; k < 5; k++)
+			assert_shows_upload(&x.f, &x.u);
+		assert_moves_on(&x);
+		end(&x, true);
+	}
+}
+
+static bool is_disconnected(struct fixture *f)
+{
+	struct source *source = source_of(f);
+	bool disconnected;
+
+	pthread_mutex_lock(&source->lock);
+	disconnected = source->live == NULL;
+	pthread_mutex_unlock(&source->lock);
+	source_unref(source);
+	return disconnected;
+}
+
+static void await_disconnect(struct fixture *f)
+{
+	int64_t end = monotonic_ns() + PATIENCE_NS;
+
+	while (!is_disconnected(f)) {
+		assert_true(monotonic_ns() < end);
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+	}
+}
+
+/* Our last connection goes, and with it the wal-index that told versions apart. */
+static void test_outlives_our_connection(void **state)
+{
+	(void)state;
+	for (int app = 0; app < 2; app++) {
+		for (size_t i = 0; i < 2; i++) {
+			struct fixtures x;
+
+			restore_over(&x, modes[i]);
+			if (!app)
+				app_stop(&x.f.app);
+			assert_restored(&x.f, &x.u, &x.how);
+			await_disconnect(&x.f);
+			if (!app && i == 0)
+				assert_false(file_exists(&x.f.folder, "db-wal") ||
+					     file_exists(&x.f.folder, "db-shm"));
+			assert_shows_upload(&x.f, &x.u);
+			assert_afresh(&x.f, COUNT_T, 500);
+			await_disconnect(&x.f);
+			assert_shows_upload(&x.f, &x.u);
+			if (app)
+				assert_moves_on(&x);
+			end(&x, app);
+		}
+	}
+}
+
+static void test_old_readers_read_on(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct fixtures x;
+		struct snap_gen *before;
+		unsigned char *bytes;
+
+		restore_over(&x, modes[i]);
+		before = open_now(&x.f);
+		bytes = bytes_of(before);
+		assert_restored(&x.f, &x.u, &x.how);
+		assert_same_bytes(before, bytes);
+		assert_shows_upload(&x.f, &x.u);
+		app_do(&x.f.app, "DELETE FROM t");
+		assert_same_bytes(before, bytes);
+		assert_int_equal(ask_gen(before, COUNT_T), 200);
+		free(bytes);
+		close_gen(before);
+		end(&x, true);
+	}
+}
+
+/* A generation of the upload that is open stays what it is. */
+static void test_readers_of_it_read_on(void **state)
+{
+	struct fixtures x;
+	struct snap_gen *gen;
+
+	(void)state;
+	restore_over(&x, WAL_OLD);
+	assert_restored(&x.f, &x.u, &x.how);
+	gen = open_now(&x.f);
+	assert_moves_on(&x);
+	assert_same_bytes(gen, x.u.bytes);
+	source_upload_forget(gen->source);
+	assert_same_bytes(gen, x.u.bytes);
+	close_gen(gen);
+	end(&x, true);
+}
+
+/* Once its bytes are gone, it is never given others. */
+static void test_forgotten_is_no_more(void **state)
+{
+	struct fixtures x;
+	struct snap_gen *gen, *moved = NULL;
+
+	(void)state;
+	restore_over(&x, WAL_OLD);
+	assert_restored(&x.f, &x.u, &x.how);
+	gen = look(&x.f, NULL);
+	source_upload_forget(gen->source);
+	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), SNAP_MOVED);
+	assert_int_not_equal(snap_gen_id(moved), snap_gen_id(gen));
+	snap_gen_unref(gen);
+	assert_int_equal(snap_gen_open(moved, 0, NULL, NULL), 0);
+	assert_int_equal(ask_gen(moved, COUNT_T), 500);
+	close_gen(moved);
+	assert_true(mtime_of(&x.f) > UPLOADED_AT);
+	end(&x, true);
+}
+
+/* Other bytes must not show the same size and time. */
+static void test_remount_shows_another_time(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct fixtures x;
+
+		restore_over(&x, modes[i]);
+		assert_restored(&x.f, &x.u, &x.how);
+		assert_shows_upload(&x.f, &x.u);
+		upload_finish(&x.u);
+		snap_destroy(x.f.snap);
+		snap_up(&x.f);
+		assert_true(mtime_of(&x.f) > UPLOADED_AT);
+		app_stop(&x.f.app);
+		down(&x.f);
+	}
+}
+
+static void test_set_mtime(void **state)
+{
+	struct fixtures x;
+	struct snap_gen *gen;
+
+	(void)state;
+	restore_over(&x, WAL_OLD);
+	assert_restored(&x.f, &x.u, &x.how);
+	gen = look(&x.f, NULL);
+	assert_int_equal(snap_gen_set_mtime(gen, 5 * NS_PER_S + 7), 0);
+	assert_int_equal(mtime_of(&x.f), 5 * NS_PER_S + 7);
+	snap_gen_unref(gen);
+	assert_moves_on(&x);
+	gen = open_now(&x.f);
+	int64_t before = mtime_of(&x.f);
+	assert_int_equal(snap_gen_set_mtime(gen, 5 * NS_PER_S), 0);
+	assert_int_equal(mtime_of(&x.f), before);
+	close_gen(gen);
+	end(&x, true);
+}
+
+/* The content is there already, but for what SQLite counts: nothing is written. */
+static void test_equal_changes_nothing(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct fixtures x;
+
+		restore_over(&x, modes[i]);
+		assert_restored(&x.f, &x.u, &x.how);
+		app_do(&x.f.app, "PRAGMA user_version=0"); /* the same content, counted on */
+		struct file_look db = file_look(&x.f.folder, "db"), wal = file_look(&x.f.folder, "db-wal");
+		struct restoring again = RESTORING;
+		struct upload u;
+		struct copy copy = {sqlite3_malloc64(x.u.size), x.u.size};
+
+		memcpy(copy.bytes, x.u.bytes, x.u.size);
+		upload_bytes(&u, x.f.snap, copy);
+		assert_restored(&x.f, &u, &again);
+		assert_true(again.result.unchanged);
+		assert_string_equal(again.result.undo, "");
+		assert_same_file(file_look(&x.f.folder, "db"), db);
+		assert_same_file(file_look(&x.f.folder, "db-wal"), wal);
+		assert_shows_upload(&x.f, &u);
+		assert_int_equal(count_kept(&x.f), 1);
+		upload_finish(&u);
+		assert_moves_on(&x);
+		end(&x, true);
+	}
+}
+
+/* What comes from an upload need not be kept when the next one replaces it. */
+static void test_no_snapshot_of_an_upload(void **state)
+{
+	struct fixtures x;
+	struct upload other;
+
+	(void)state;
+	restore_over(&x, WAL_OLD);
+	assert_restored(&x.f, &x.u, &x.how);
+	upload_make(&other, x.f.snap, 4096, TABLE APP_ROWS(77));
+	x.how = RESTORING;
+	assert_restored(&x.f, &other, &x.how);
+	assert_string_equal(x.how.result.undo, "");
+	assert_shows_upload(&x.f, &other);
+	assert_int_equal(count_kept(&x.f), 1);
+	app_do(&x.f.app, "INSERT INTO t(b) VALUES(1)");
+	x.how = RESTORING;
+	assert_restored(&x.f, &x.u, &x.how);
+	assert_int_equal(ask_kept(&x.f, x.how.result.undo, COUNT_T), 78);
+	upload_finish(&other);
+	end(&x, true);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_until_the_next_commit),
+		cmocka_unit_test(test_outlives_our_connection),
+		cmocka_unit_test(test_old_readers_read_on),
+		cmocka_unit_test(test_readers_of_it_read_on),
+		cmocka_unit_test(test_forgotten_is_no_more),
+		cmocka_unit_test(test_remount_shows_another_time),
+		cmocka_unit_test(test_set_mtime),
+		cmocka_unit_test(test_equal_changes_nothing),
+		cmocka_unit_test(test_no_snapshot_of_an_upload),
+	};
+
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/* What a restore keeps of what it replaces: all of it, to the last commit, before anything is written. */
+#include "restores.h"
+
+#include <sys/statvfs.h>
+
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE
+#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE
+#define NEW TABLE APP_ROWS(500)
+#define COUNT_T "SELECT count(*) FROM t"
+
+static const char *const modes[] = {WAL_OLD APP_ROWS(10000), ROLLBACK_OLD APP_ROWS(10000)};
+
+/* What the application does while the old content is copied, one thing at each look. */
+struct busy_app {
+	struct app *app;
+	const char *const *sql;
+	int next, done;
+	int64_t rows; /* after the last one that worked */
+};
+
+static bool work_on(void *arg)
+{
+	struct busy_app *busy = arg;
+
+	if (busy->sql[busy->next] && app_ask(busy->app, busy->sql[busy->next++]).rc == SQLITE_OK) {
+		busy->done++;
+		busy->rows = app_get(busy->app, COUNT_T);
+	}
+	return false;
+}
+
+static void check_commits_meanwhile(const char *const *sql, int least)
+{
+	struct restoring how = RESTORING;
+	struct busy_app busy = {.sql = sql};
+	struct upload u;
+	struct fixture f;
+
+	up(&f, modes[0]);
+	upload_make(&u, f.snap, 4096, NEW);
+	busy.app = &f.app;
+	how.cancelled = work_on;
+	how.arg = &busy;
+	assert_restored(&f, &u, &how);
+	assert_true(busy.done >= least);
+	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), busy.rows);
+	assert_int_equal(app_get(&f.app, COUNT_T), 500);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_commits_while_it_is_copied(void **state)
+{
+	static const char *const adds[] = {"INSERT INTO t(b) SELECT randomblob(300) FROM t",
+					   "UPDATE t SET b=randomblob(200) WHERE a%3=0",
+					   "INSERT INTO t(b) VALUES('last')", NULL};
+	static const char *const shrinks[] = {"DELETE FROM t WHERE a>500; VACUUM",
+					      "PRAGMA wal_checkpoint(PASSIVE)",
+					      "INSERT INTO t(b) VALUES('last')", NULL};
+
+	(void)state;
+	check_commits_meanwhile(adds, 3);
+	check_commits_meanwhile(shrinks, 3);
+}
+
+/* What SQLite has open cannot be told by names: the WAL of a database that was deleted. */
+static void leave_wal(struct fixture *f)
+{
+	up(f, WAL_OLD APP_ROWS(200));
+	app_kill(&f->app);
+	assert_true(file_bytes(f, "db-wal") > 0);
+}
+
+static void test_stale_wal(void **state)
+{
+	(void)state;
+	for (int empty = 0; empty < 2; empty++) {
+		struct restoring how = RESTORING;
+		struct keep_entry entry;
+		struct file_look wal;
+		struct upload u;
+		struct fixture f;
+		char path[PATH_MAX];
+
+		leave_wal(&f);
+		wal = file_look(&f.folder, "db-wal");
+		folder_file(&f.folder, "db", path);
+		assert_int_equal(empty ? truncate(path, 0) : unlink(path), 0);
+		upload_make(&u, f.snap, 4096, NEW);
+		assert_restored(&f, &u, &how);
+		assert_afresh(&f, COUNT_T, 500);
+		assert_shows_upload(&f, &u);
+		assert_int_equal(keep_find(f.snap->core.store, path, how.result.undo, &entry), 0);
+		assert_true(entry.has_wal);
+		assert_int_equal(entry.meta.size, 0);
+		int fd = keep_open(f.snap->core.store, path, how.result.undo, "-wal", NULL);
+		assert_int_equal(lseek(fd, 0, SEEK_END), wal.size);
+		close(fd);
+		upload_finish(&u);
+		down(&f);
+	}
+}
+
+/* A crash left a journal: what is kept is what the next open would have found. */
+static void test_hot_journal(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, modes[1]);
+	app_do(&f.app, "PRAGMA cache_size=5; PRAGMA cache_spill=1; BEGIN; UPDATE t SET b=randomblob(300)");
+	app_kill(&f.app);
+	assert_true(file_bytes(&f, "db-journal") > 0);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_restored(&f, &u, &how);
+	assert_afresh(&f, COUNT_T, 500);
+	assert_shows_upload(&f, &u);
+	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 10000);
+	upload_finish(&u);
+	down(&f);
+}
+
+static void test_garbage_is_kept_as_it_is(void **state)
+{
+	struct restoring how = RESTORING;
+	struct copy garbage = {sqlite3_malloc64(70000), 70000};
+	unsigned char *kept = malloc(garbage.size + 1);
+	struct upload u;
+	struct fixture f;
+	char path[PATH_MAX];
+	int fd;
+
+	(void)state;
+	up(&f, ROLLBACK_OLD);
+	app_stop(&f.app);
+	sqlite3_randomness((int)garbage.size, garbage.bytes);
+	put_bytes(&f, "db", &garbage);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_restored(&f, &u, &how);
+	fd = keep_open(f.snap->core.store, folder_file(&f.folder, "db", path), how.result.undo, "", NULL);
+	assert_int_equal(pread(fd, kept, garbage.size + 1, 0), garbage.size);
+	assert_memory_equal(kept, garbage.bytes, garbage.size);
+	close(fd);
+	free(kept);
+	sqlite3_free(garbage.bytes);
+	upload_finish(&u);
+	down(&f);
+}
+
+static void test_how_many_are_kept(void **state)
+{
+	struct restoring how = RESTORING;
+	char first[64] = "";
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD APP_ROWS(10));
+	upload_make(&u, f.snap, 4096, NEW);
+	how.keep = 0;
+	assert_restored(&f, &u, &how);
+	assert_int_equal(count_kept(&f), 0);
+	for (int i = 0; i < 5; i++) {
+		app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
+		how = RESTORING;
+		how.keep = 2;
+		assert_restored(&f, &u, &how);
+		if (i == 0)
+			strcpy(first, how.result.undo);
+	}
+	/* The oldest of a day is the state before the trouble. */
+	assert_int_equal(count_kept(&f), 3);
+	assert_int_equal(ask_kept(&f, first, COUNT_T), 501);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* The snapshot has its name before the first byte of the database is written. */
+struct first_write {
+	struct fixture *f;
+	size_t kept;
+	bool seen;
+};
+
+static int look_at_first_write(void *arg, enum vfs_call call)
+{
+	struct first_write *w = arg;
+
+	if (call == VFS_WRITE && !w->seen) {
+		w->seen = true;
+		w->kept = count_kept(w->f);
+	}
+	return SQLITE_OK;
+}
+
+static void test_kept_before_it_is_written(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct first_write write = {.seen = false};
+		struct upload u;
+		struct fixture f;
+
+		up(&f, modes[i]);
+		upload_make(&u, f.snap, 4096, NEW);
+		write.f = &f;
+		how.fault = look_at_first_write;
+		how.arg = &write;
+		assert_restored(&f, &u, &how);
+		assert_true(write.seen);
+		assert_int_equal(write.kept, 1);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+/* No room in the store for what is replaced: nothing is replaced. */
+static void test_no_room_to_keep(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+		struct file_look db;
+
+		app_up(&f, modes[i]);
+		assert_int_equal(mount("test", f.store.path, "tmpfs", 0, "size=19m"), 0);
+		snap_up(&f);
+		upload_make(&u, f.snap, 4096, NEW);
+		int fd = open(f.store.path, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+		assert_int_equal(fallocate(fd, 0, 0, 17 << 20), 0);
+		db = file_look(&f.folder, "db");
+		assert_int_equal(restore(&f, &u, &how), -ENOSPC);
+		assert_non_null(strstr(how.err.text, "keep=0"));
+		assert_false(how.result.committed);
+		assert_same_file(file_look(&f.folder, "db"), db);
+		assert_int_equal(app_get(&f.app, COUNT_T), 10000);
+		close(fd);
+		how = RESTORING;
+		assert_restored(&f, &u, &how);
+		upload_finish(&u);
+		app_stop(&f.app);
+		snap_destroy(f.snap);
+		assert_int_equal(umount2(f.store.path, MNT_DETACH), 0);
+		folder_remove(&f.folder);
+		folder_remove(&f.store);
+	}
+}
+
+/* What is only shown gives way to what must be kept. */
+static void test_shown_bytes_give_way(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload shown, u;
+	struct statvfs vfs;
+	struct fixture f;
+	int fd;
+
+	(void)state;
+	app_up(&f, modes[0]);
+	assert_int_equal(mount("test", f.store.path, "tmpfs", 0, "size=64m"), 0);
+	snap_up(&f);
+	upload_make(&shown, f.snap, 4096, TABLE APP_ROWS(15000));
+	how.keep = 0;
+	assert_restored(&f, &shown, &how);
+	upload_finish(&shown);
+	app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
+	upload_make(&u, f.snap, 4096, NEW);
+	fd = open(f.store.path, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	assert_int_equal(statvfs(f.store.path, &vfs), 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)(vfs.f_bavail * vfs.f_frsize) - (2 << 20)), 0);
+	how = RESTORING;
+	assert_restored(&f, &u, &how);
+	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 15001);
+	close(fd);
+	upload_finish(&u);
+	app_stop(&f.app);
+	snap_destroy(f.snap);
+	assert_int_equal(umount2(f.store.path, MNT_DETACH), 0);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_commits_while_it_is_copied),
+		cmocka_unit_test(test_stale_wal),
+		cmocka_unit_test(test_hot_journal),
+		cmocka_unit_test(test_garbage_is_kept_as_it_is),
+		cmocka_unit_test(test_how_many_are_kept),
+		cmocka_unit_test(test_kept_before_it_is_written),
+		cmocka_unit_test(test_no_room_to_keep),
+		cmocka_unit_test(test_shown_bytes_give_way),
+	};
+
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}
