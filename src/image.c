@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cleanup.h"
 
@@ -116,6 +117,7 @@ int image_create_flat(struct image **out, int fd, uint32_t page_size)
 {
 	struct shared_spool *shared = calloc(1, sizeof(*shared));
 	struct backing *b = shared ? backing_create(NULL, shared) : NULL;
+	struct stat st = {.st_size = 0};
 
 	if (!b) {
 		free(shared);
@@ -126,6 +128,8 @@ int image_create_flat(struct image **out, int fd, uint32_t page_size)
 	atomic_init(&shared->refs, 1);
 	shared->spool = SPOOL_INIT;
 	shared->spool.db_fd = fd;
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		shared->spool.bytes = (uint64_t)st.st_size;
 	return create(out, b, page_size);
 }
 
@@ -166,6 +170,18 @@ const void *image_live(struct image *im)
 {
 	lock_scope(&im->lock);
 	return im->dead || !im->backing->conn ? NULL : im->backing->conn->live;
+}
+
+uint64_t image_count_spool(struct image *im, uint64_t pass)
+{
+	struct shared_spool *shared;
+
+	lock_scope(&im->lock);
+	shared = im->dead ? NULL : im->backing->shared;
+	if (!shared || shared->counted == pass)
+		return 0;
+	shared->counted = pass;
+	return shared->spool.bytes;
 }
 
 bool image_covers(struct image *im, uint32_t max_frame)

@@ -11,6 +11,8 @@
 #ifndef SQLSNAP_IMAGE_H
 #define SQLSNAP_IMAGE_H
 
+#include <stdatomic.h>
+
 #include "live.h"
 #include "pagemap.h"
 
@@ -55,9 +57,34 @@ bool image_accepts(struct image *image, const struct wal_header *now, uint64_t l
 int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size,
 		bool clone_only, struct snap_err *err);
 
+/*
+ * Makes the empty file FD share the blocks of the database file below the image; false where that cannot be
+ * had. What FD then holds is the image only after image_copy() with CLONED.
+ */
+bool image_clone(struct image *image, int fd);
+
+/* What is to be written where. */
+struct image_copy {
+	int fd;
+	bool cloned; /* image_clone() came before */
+	uint32_t max_frame;
+	uint64_t size;		   /* bytes of the image */
+	_Atomic uint64_t *done;	   /* grows by as many; NULL: nobody asks */
+	bool (*wanted)(void *arg); /* asked now and then: false ends the copying with -ECANCELED; NULL: always */
+	void *arg;
+};
+
+/* Writes the image to a file, whether it is read under its pin or from a spool, or moves from the one to the
+ * other meanwhile. -errno of image_read(), -ENOSPC and others of the file. */
+int image_copy(struct image *image, const struct image_copy *copy, struct snap_err *err);
+
 /* The incarnation that the image is pinned on, NULL when it is not; borrowed as long as the image stays
  * pinned, so only for comparing. */
 const void *image_live(struct image *image);
+
+/* Bytes of the spool that IMAGE is read from; 0 under a pin, and when the count number PASS (from 1) of its
+ * source, whose lock is held, has them already. */
+uint64_t image_count_spool(struct image *image, uint64_t pass);
 
 /* Ends the image: from now on every read is -EIO, and its pin is let go. */
 void image_kill(struct image *image);

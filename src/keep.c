@@ -23,17 +23,6 @@
 #define ATTEMPTS 8
 #define NUMBERS 1000 /* of one name */
 
-struct keep {
-	struct store *store; /* borrowed */
-	int source;	     /* owned, as all descriptors: the source's folder */
-	int kept;	     /* "kept" in it */
-	int folder;	     /* the partial one; the snapshot's own once it is committed */
-	int files[KEEP_PARTS];
-	bool insists, committed;
-	char partial[NAME_MAX + 1];
-	char name[KEEP_NAME_MAX + 16]; /* a number behind it included */
-};
-
 /* ---- names --------------------------------------------------------------------------------------------- */
 
 bool keep_name_valid(const char *name)
@@ -116,9 +105,16 @@ int keep_begin(struct keep **out, struct store *store, const char *source, const
 	k = malloc(sizeof(*k));
 	if (!k)
 		return err_set(err, -ENOMEM, "out of memory");
-	*k = (struct keep){.store = store, .source = -1, .kept = -1, .folder = -1, .files = {-1, -1, -1}};
+	*k = (struct keep){.store = store,
+			   .path = strdup(source),
+			   .source = -1,
+			   .kept = -1,
+			   .folder = -1,
+			   .reserved = -1,
+			   .files = {-1, -1, -1}};
 	snprintf(k->name, sizeof(k->name), "%s", name);
-	k->source = store_open_source(store, source, true, err);
+	k->source = k->path ? store_open_source(store, source, true, err)
+			    : err_set(err, -ENOMEM, "out of memory");
 	if (k->source < 0) {
 		rc = k->source;
 	} else {
@@ -153,6 +149,22 @@ void keep_insist(struct keep *k)
 	k->insists = true;
 }
 
+int keep_reserve(struct keep *k, struct snap_err *err)
+{
+	int fd = -EAGAIN;
+
+	k->insists = true;
+	for (int i = 0; i < ATTEMPTS && (fd == -EAGAIN || fd == -EEXIST); i++) {
+		fd = store_make_locked(k->kept, k->name);
+		if (fd == -EEXIST && !keep_free_name(k->kept, k->name))
+			break;
+	}
+	if (fd < 0)
+		return fail(k, fd, err);
+	k->reserved = fd;
+	return 0;
+}
+
 const char *keep_name(const struct keep *k)
 {
 	return k->name;
@@ -160,13 +172,14 @@ const char *keep_name(const struct keep *k)
 
 /* ---- ending -------------------------------------------------------------------------------------------- */
 
-static int write_meta(struct keep *k, const struct keep_meta *meta)
+static int write_meta(struct keep *k, const struct keep_meta *meta, const char *group)
 {
 	struct keep_record record = {.meta = *meta};
 	char text[KEEP_RECORD_SIZE];
 	struct stat st;
 	ssize_t n;
 
+	snprintf(record.group, sizeof(record.group), "%s", group ? group : "");
 	for (int part = 0; part < KEEP_PARTS; part++) {
 		if (k->files[part] < 0)
 			continue;
@@ -218,44 +231,67 @@ static int give_name(struct keep *k)
 	return -EEXIST;
 }
 
-int keep_commit(struct keep *k, const struct keep_meta *meta, struct snap_err *err)
+int keep_seal(struct keep *k, const struct keep_meta *meta, const char *group, struct snap_err *err)
 {
-	int rc = write_meta(k, meta);
+	int rc = write_meta(k, meta, group);
 
 	if (!rc)
 		rc = sync_content(k);
+	return rc ? fail(k, rc, err) : store_sync_source(k->store, k->source, err);
+}
+
+int keep_give_name(struct keep *k, struct snap_err *err)
+{
+	int rc = give_name(k);
+
 	if (rc)
 		return fail(k, rc, err);
-	rc = store_sync_source(k->store, k->source, err);
-	if (rc)
-		return rc;
-	rc = give_name(k);
-	if (rc)
-		return fail(k, rc, err);
+	k->named = true;
 	rc = store_sync_folder(k->kept);
-	if (rc) {
-		renameat(k->kept, k->name, k->kept, k->partial);
-		return fail(k, rc, err);
-	}
+	return rc ? fail(k, rc, err) : 0;
+}
+
+void keep_settle(struct keep *k)
+{
 	k->committed = true;
 	flock(k->folder, LOCK_UN);
-	return 0;
+}
+
+int keep_commit(struct keep *k, const struct keep_meta *meta, struct snap_err *err)
+{
+	int rc = keep_seal(k, meta, NULL, err);
+
+	return rc ? rc : keep_publish(&k, 1, NULL, err);
+}
+
+/* Takes the name back, and all of it. */
+static void remove_unfinished(struct keep *k)
+{
+	if (k->named)
+		renameat(k->kept, k->name, k->kept, k->partial);
+	if (k->folder >= 0)
+		store_remove(k->kept, k->partial, k->folder);
+	if (k->reserved >= 0 && !k->named)
+		unlinkat(k->kept, k->name, AT_REMOVEDIR);
 }
 
 void keep_destroy(struct keep *k)
 {
 	if (!k)
 		return;
-	if (!k->committed && k->folder >= 0)
-		store_remove(k->kept, k->partial, k->folder);
+	if (!k->committed)
+		remove_unfinished(k);
 	for (int part = 0; part < KEEP_PARTS; part++)
 		if (k->files[part] >= 0)
 			close(k->files[part]);
 	if (k->folder >= 0)
 		close(k->folder);
+	if (k->reserved >= 0)
+		close(k->reserved);
 	if (k->kept >= 0)
 		close(k->kept);
 	if (k->source >= 0)
 		close(k->source);
+	free(k->path);
 	free(k);
 }

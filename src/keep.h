@@ -8,13 +8,17 @@
  *     kept/NAME/meta       what they were: keep_meta.c has the format
  *     kept/NAME/wal, journal   only of a raw state: a live file that SQLite could not open, as it stood
  *     kept/.NAME-<random>.partial/   being written, or being removed
+ *     kept/NAME/           empty: the name is reserved for one of those
+ * STORE/groups/<16 hex digits>       keep_group.c has the format
  *
- * A snapshot of several databases is one of each under the same name.
+ * A snapshot of several databases is one of each under the same name, and they are a group: meta names it,
+ * and they count only while the group's file is there. That file comes after the last of them has its name
+ * and goes before the first of them does: all of them are kept or none is, whenever a daemon dies.
  *
- * What must stay true: a folder without a leading dot is whole, for it is synced before it gets its name and
- * loses its name before the first of its files goes; whoever writes or removes a partial one holds flock(2)
- * on it, so that a daemon that was killed leaves what the next one can tell and clean. Nothing here waits for
- * a lock.
+ * What must stay true: a folder without a leading dot that holds anything is whole, for it is synced before
+ * it gets its name and loses its name before the first of its files goes; whoever writes or removes a partial
+ * one, or has reserved a name, or has named what is not yet a whole group, holds flock(2) on it, so that a
+ * daemon that was killed leaves what the next one can tell and clean. Nothing here waits for a lock.
  *
  * SOURCE is always the database's absolute path as store.h takes it. Functions without an ERR answer -errno.
  */
@@ -60,6 +64,9 @@ int keep_fd(const struct keep *keep); /* of db: O_RDWR; borrowed */
 int keep_add_file(struct keep *keep, const char *suffix);
 /* From now on keep_commit() answers -EEXIST when the name is taken, instead of adding a number to it. */
 void keep_insist(struct keep *keep);
+/* The same, and asks now: the name is nobody else's from here on. What a killed daemon has left under it
+ * goes. -EEXIST */
+int keep_reserve(struct keep *keep, struct snap_err *err);
 /*
  * Makes it a kept snapshot under its name, with "-2", "-3" and so on behind it when that is taken. When it
  * returns 0 bytes, meta and name are on the disk. On failure no snapshot was made; what remains is
@@ -70,6 +77,23 @@ int keep_commit(struct keep *keep, const struct keep_meta *meta, struct snap_err
 const char *keep_name(const struct keep *keep);
 /* Removes one that is not committed. Accepts NULL. */
 void keep_destroy(struct keep *keep);
+
+/* ---- several at once ----------------------------------------------------------------------------------- */
+
+#define KEEP_GROUP_SIZE 17 /* sixteen hex digits, terminated */
+
+/* A name for a new group. -EIO */
+int keep_group_name(char group[KEEP_GROUP_SIZE]);
+/* All of keep_commit() but the name: bytes and meta are on the disk. GROUP NULL: it belongs to none. */
+int keep_seal(struct keep *keep, const struct keep_meta *meta, const char *group, struct snap_err *err);
+/* Makes the COUNT sealed ones of GROUP kept snapshots, all at once. GROUP NULL: there is one. On failure none
+ * is; they remain keep_destroy()'s. */
+int keep_publish(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err);
+/* Ends the group, if there is one, that SOURCE's snapshot NAME belongs to, provided that each of its sources
+ * passes IS_OURS: none of them is kept any more, and each can be dropped. 0 also when there was nothing to
+ * do. */
+int keep_group_end(struct store *store, const char *source, const char *name,
+		   bool (*is_ours)(void *arg, const char *source), void *arg, struct snap_err *err);
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
@@ -109,8 +133,8 @@ int keep_drop(struct store *store, const char *source, const char *name, struct 
  */
 int keep_prune(struct store *store, const char *source, unsigned keep, int64_t now_ns, struct snap_err *err);
 
-/* Removes what daemons left that were killed: partial snapshots, and the store's own (store_clean()). What
- * somebody is at work on stays. For the start; may take as long as removing large files takes. */
+/* Removes what daemons left that were killed: partial snapshots, those of groups that are not whole, reserved
+ * names, and the store's own (store_clean()). What somebody is at work on stays. For the start; may take as long as removing large files takes. */
 int keep_clean(struct store *store, struct snap_err *err);
 
 /* ---- sources ------------------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
  *     gid 1000
  *     db 851443712                    bytes of each file that belongs to it; wal and journal of a raw state
  *     page_size 4096
+ *     group 0123456789abcdef          of a snapshot of several databases
  *     why before the restore of ...
  *     end
  *
@@ -54,8 +55,10 @@ size_t keep_record_format(const struct keep_record *r, char buf[KEEP_RECORD_SIZE
 		if (r->has[part])
 			n += (size_t)snprintf(buf + n, KEEP_RECORD_SIZE - n, "%s %llu\n", keep_files[part],
 					      (unsigned long long)r->sizes[part]);
-	n += (size_t)snprintf(buf + n, KEEP_RECORD_SIZE - n, "page_size %u\nwhy %s\nend\n", m->page_size,
-			      why);
+	n += (size_t)snprintf(buf + n, KEEP_RECORD_SIZE - n, "page_size %u\n", m->page_size);
+	if (r->group[0])
+		n += (size_t)snprintf(buf + n, KEEP_RECORD_SIZE - n, "group %s\n", r->group);
+	n += (size_t)snprintf(buf + n, KEEP_RECORD_SIZE - n, "why %s\nend\n", why);
 	return n;
 }
 
@@ -90,6 +93,7 @@ enum field {
 	GID,
 	FILES, /* and those of KEEP_PARTS from here on */
 	PAGE_SIZE = FILES + KEEP_PARTS,
+	GROUP,
 	WHY,
 	FIELDS,
 };
@@ -122,6 +126,10 @@ static bool parse_value(struct keep_record *r, enum field field, const char *val
 		good = parse_number(value, 10, 65536, &n);
 		m->page_size = (uint32_t)n;
 		return good;
+	case GROUP:
+		snprintf(r->group, sizeof(r->group), "%s", value);
+		return strlen(value) == sizeof(r->group) - 1 &&
+		       strspn(value, "0123456789abcdef") == sizeof(r->group) - 1;
 	case WHY:
 		snprintf(m->why, sizeof(m->why), "%s", value);
 		return true;
@@ -135,7 +143,7 @@ static int find_field(const char *name)
 {
 	static const char *const names[FIELDS] = {
 		[MADE] = "made_ns", [MTIME] = "mtime_ns",      [MODE] = "mode", [UID] = "uid",
-		[GID] = "gid",	    [PAGE_SIZE] = "page_size", [WHY] = "why"};
+		[GID] = "gid",	    [PAGE_SIZE] = "page_size", [GROUP] = "group", [WHY] = "why"};
 
 	for (int field = 0; field < FIELDS; field++) {
 		bool file = field >= FILES && field < FILES + KEEP_PARTS;

@@ -24,6 +24,7 @@ struct keep_record {
 	struct keep_meta meta; /* SIZE is SIZES[KEEP_DB] */
 	bool has[KEEP_PARTS];
 	uint64_t sizes[KEEP_PARTS]; /* bytes */
+	char group[KEEP_GROUP_SIZE]; /* "": of none */
 };
 
 #define KEEP_RECORD_SIZE 1024 /* bytes of meta at most */
@@ -41,6 +42,38 @@ int keep_open_kept(int source_folder, bool make);
  * of that part, which is returned, owned by the caller; else 0. -ENOENT
  */
 int keep_load(int kept, const char *name, int part, struct keep_entry *entry);
+
+/* Meta of the snapshot's FOLDER. -ENOENT, -EINVAL, -errno */
+int keep_read_record(int folder, struct keep_record *out);
+
+/* Whether GROUP is whole; KEPT is the folder of any source. */
+bool keep_group_is(int kept, const char *group);
+/* Makes the name NAME in KEPT free if nobody is at work on it and it is a reserved one, or one of a group
+ * that is not whole. True: it is. */
+bool keep_free_name(int kept, const char *name);
+/* Takes the name away from FOLDER, which is locked, and then the files. */
+int keep_drop_locked(int kept, const char *name, int folder);
+/* Removes the files of groups of which nothing is left. */
+int keep_clean_groups(struct store *store);
+
+/* One being written: keep.c's, and keep_group.c's to publish. */
+struct keep {
+	struct store *store; /* borrowed */
+	char *path;	     /* owned: of the source */
+	int source;	     /* owned, as all descriptors: the source's folder */
+	int kept;	     /* "kept" in it */
+	int folder;	     /* the partial one; the snapshot's own once it is named */
+	int reserved;	     /* the empty folder that has the name; -1: none */
+	int files[KEEP_PARTS];
+	bool insists, named, committed;
+	char partial[NAME_MAX + 1];
+	char name[KEEP_NAME_MAX + 16]; /* a number behind it included */
+};
+
+/* Gives a sealed one its name, on the disk as well. It keeps its lock. */
+int keep_give_name(struct keep *keep, struct snap_err *err);
+/* It is kept: lets go of its lock. */
+void keep_settle(struct keep *keep);
 
 /* Makes the name of a partial one. -EIO */
 int keep_partial_name(char out[NAME_MAX + 1], const char *name);

@@ -21,7 +21,7 @@ static int not_there(int rc)
 												: rc;
 }
 
-static int read_record(int folder, struct keep_record *out)
+int keep_read_record(int folder, struct keep_record *out)
 {
 	char text[KEEP_RECORD_SIZE + 1];
 	autoclose int fd = openat(folder, "meta", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -35,9 +35,11 @@ int keep_load(int kept, const char *name, int part, struct keep_entry *entry)
 	autoclose int folder = openat(kept, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	autoclose int found = -1;
 	struct keep_record record;
-	int rc = folder < 0 ? -errno : read_record(folder, &record);
+	int rc = folder < 0 ? -errno : keep_read_record(folder, &record);
 
 	*entry = (struct keep_entry){.name = NULL};
+	if (!rc && record.group[0] && !keep_group_is(kept, record.group))
+		rc = -ENOENT;
 	for (int i = 0; !rc && i < KEEP_PARTS; i++) {
 		autoclose int fd = -1;
 		struct stat st;

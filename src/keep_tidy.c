@@ -14,8 +14,7 @@
 #include "keep_private.h"
 #include "store_private.h"
 
-/* Takes the name away from FOLDER and then the files. */
-static int drop_locked(int kept, const char *name, int folder)
+int keep_drop_locked(int kept, const char *name, int folder)
 {
 	char partial[NAME_MAX + 1];
 	int rc = keep_partial_name(partial, name);
@@ -37,7 +36,7 @@ static int drop(int kept, const char *name)
 		return errno == ENOTDIR || errno == ELOOP ? -ENOENT : -errno;
 	if (store_lock(folder) == -EWOULDBLOCK)
 		return -EBUSY;
-	return store_is(kept, name, folder) ? drop_locked(kept, name, folder) : -ENOENT;
+	return store_is(kept, name, folder) ? keep_drop_locked(kept, name, folder) : -ENOENT;
 }
 
 int keep_drop(struct store *store, const char *source, const char *name, struct snap_err *err)
@@ -109,6 +108,8 @@ static int clean_partial(void *arg, int kept, const char *name)
 	(void)arg;
 	if (keep_is_partial(name))
 		store_remove_stale(kept, name);
+	else if (keep_name_valid(name))
+		keep_free_name(kept, name);
 	return 0;
 }
 
@@ -129,6 +130,8 @@ int keep_clean(struct store *store, struct snap_err *err)
 	if (rc)
 		return rc;
 	rc = store_each(store, clean_source, NULL);
+	if (!rc)
+		rc = keep_clean_groups(store);
 	return rc ? err_set(err, rc, "cannot look through the store %s: %s", store_dir(store), strerror(-rc))
 		  : 0;
 }

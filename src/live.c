@@ -27,6 +27,7 @@ static struct conn *conn_open(struct live *live, int *rc, struct snap_err *err)
 	}
 	c->live = live;
 	c->db = DB_INIT;
+	list_init(&c->link);
 	*rc = db_open(&c->db, live->dirfd, live->name, DB_READER, err);
 	if (*rc) {
 		free(c);
@@ -166,6 +167,7 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 		return err_set(err, rc, "cannot open its folder: %s", strerror(-rc));
 	}
 	atomic_init(&live->refs, 1);
+	list_init(&live->pinned);
 	pthread_mutex_init(&live->lock, NULL);
 	pthread_mutex_init(&live->clone_lock, NULL);
 	live->incarnation = atomic_fetch_add(&core->incarnations, 1) + 1;
@@ -302,6 +304,8 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 		note_wal(live, &c->start);
 	pthread_mutex_lock(&live->lock);
 	c->since = monotonic_ns();
+	c->holds_wal = rc == 0;
+	list_append(&live->pinned, &c->link);
 	if (rc == 0)
 		account_pin(live, &c->start, c->since);
 	else
@@ -318,6 +322,7 @@ void live_unpin(struct conn *c)
 
 	pin_end(&c->db);
 	pthread_mutex_lock(&live->lock);
+	list_remove(&c->link);
 	if (--live->pins == 0)
 		live->gap_since = monotonic_ns();
 	pthread_mutex_unlock(&live->lock);

@@ -22,7 +22,9 @@
 struct conn {
 	struct db db;
 	struct live *live; /* a reference while pinned; borrowed while idle */
-	struct conn *next; /* idle list; guarded by live->lock */
+	struct conn *next; /* idle list; guarded by live->lock, as the next two */
+	struct list link;  /* live->pinned */
+	bool holds_wal;	   /* WAL mode: what was committed since START cannot go */
 	struct wal_header
 		start; /* sampled when the pin began: frames up to its max_frame were there before */
 	int64_t since; /* CLOCK_MONOTONIC when the pin began */
@@ -46,6 +48,7 @@ struct live {
 
 	pthread_mutex_t lock;
 	struct conn *idle; /* owned; not pinned */
+	struct list pinned; /* in the order in which their pins began */
 	int pins;
 	int64_t gap_since;  /* CLOCK_MONOTONIC when pins went to 0, or a checkpoint was seen in the gap */
 	bool has_base;	    /* a pin was taken since the last gap that let the WAL start over */

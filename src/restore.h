@@ -6,7 +6,8 @@
  * restore_live.c    what stands at the place: WAL or rollback-journal mode, empty, missing, garbage
  * restore_sense.c   uploads that cannot be meant; uploads that change nothing
  * restore_undo.c    keeping what is replaced
- * restore_write.c   the transaction, the truth about it, and the checkpoint after it
+ * restore_write.c   the transaction, and the truth about it
+ * restore_settle.c  the sync and the checkpoint after it
  * restore_tidy.c    that checkpoint, tried again when readers have gone
  * source_restore.c  the generation that shows the uploaded bytes for as long as the restored version stands
  */

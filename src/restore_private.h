@@ -129,6 +129,16 @@ int restore_lock(struct restore *r);
 #define RESTORE_MISFIT 1
 /* Writes, commits, and finds out the truth: OUT->committed. */
 int restore_commit(struct restore *r);
+/* Ends the transaction; what a failed one wrote behind the WAL's end belongs to nobody and may have filled
+ * the disk: it is cut off. */
+void restore_finish_backup(struct restore *r, bool failed);
+/* Whether the file that was looked at still stands there. */
+bool restore_is_still_there(struct restore *r);
+/* The watch over the write lock; ARG is the struct restore. */
+void restore_on_write(void *arg, bool held);
+
+/* ---- restore_settle.c ---- */
+
 /* Brings the commit to the disk, its WAL into the database file, and its generation to the readers. */
 int restore_settle(struct restore *r);
 /* Opens a connection for it, and copies and cuts the WAL as far as readers let it. */

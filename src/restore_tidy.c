@@ -88,7 +88,7 @@ void source_tidy(struct source *s, int64_t now)
 	bool due;
 
 	pthread_mutex_lock(&s->lock);
-	due = s->tidy_until != 0 && now >= s->tidy_next && !s->restoring && s->live;
+	due = s->tidy_until != 0 && now >= s->tidy_next && !s->restoring && s->live && !s->ending;
 	s->tidy_next = due ? now + TIDY_EVERY_NS : s->tidy_next;
 	if (now >= s->tidy_until)
 		s->tidy_until = 0;

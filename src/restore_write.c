@@ -53,7 +53,7 @@ static bool sample_dest(struct restore *r, struct version *out, uint8_t *bytes)
 	return true;
 }
 
-static void on_write(void *arg, bool held)
+void restore_on_write(void *arg, bool held)
 {
 	struct restore *r = arg;
 	struct watch *w = &r->watch;
@@ -86,7 +86,7 @@ static void tune(struct restore *r)
 		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");
 }
 
-static bool is_still_there(struct restore *r)
+bool restore_is_still_there(struct restore *r)
 {
 	struct stat st;
 
@@ -102,7 +102,7 @@ int restore_dest_open(struct restore *r)
 		rc = restore_live_make(r);
 	if (!rc)
 		rc = db_open(&r->dest, r->dirfd, r->source->place.name, DB_RESTORER, r->err);
-	if (!rc && !is_still_there(r))
+	if (!rc && !restore_is_still_there(r))
 		rc = err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
 	if (!rc)
 		rc = db_open(&r->staged, r->staged_dir, r->staged_name, DB_STAGED, r->err);
@@ -113,7 +113,7 @@ int restore_dest_open(struct restore *r)
 	vfs_set_journal_version(r->staged.vfs, r->kind == RESTORE_WAL	     ? 2
 					       : r->kind == RESTORE_ROLLBACK ? 1
 									     : 0);
-	vfs_set_write_watch(r->dest.vfs, on_write, r);
+	vfs_set_write_watch(r->dest.vfs, restore_on_write, r);
 	tune(r);
 	/* What cannot be read is taken for empty, in this transaction. */
 	if (r->kind == RESTORE_BROKEN)
@@ -125,8 +125,7 @@ int restore_dest_open(struct restore *r)
 	return 0;
 }
 
-/* Ends the transaction; what it wrote behind the WAL's end belongs to nobody and may have filled the disk. */
-static void finish_backup(struct restore *r, bool failed)
+void restore_finish_backup(struct restore *r, bool failed)
 {
 	if (!r->backup)
 		return;
@@ -137,7 +136,7 @@ static void finish_backup(struct restore *r, bool failed)
 
 void restore_dest_close(struct restore *r)
 {
-	finish_backup(r, true);
+	restore_finish_backup(r, true);
 	db_close(&r->dest);
 	db_close(&r->staged);
 }
@@ -221,7 +220,7 @@ int restore_lock(struct restore *r)
 	/* The application may have changed the journal mode since it was looked at. */
 	if ((r->kind == RESTORE_WAL) != vfs_wal_is_open(r->dest.vfs) && r->kind != RESTORE_BROKEN)
 		return err_set(r->err, -EBUSY, "its journal mode is being changed");
-	if (!is_still_there(r))
+	if (!restore_is_still_there(r))
 		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
 	return 0;
 }
@@ -297,7 +296,7 @@ int restore_commit(struct restore *r)
 		int error = db_errno(&r->dest, rc);
 
 		w->age = false;
-		finish_backup(r, true);
+		restore_finish_backup(r, true);
 		if (!w->has_base || !w->base.has_header)
 			db_close(&r->dest); /* what is left of it can then be rolled back */
 		r->out->committed = is_committed(r);
@@ -312,95 +311,4 @@ int restore_commit(struct restore *r)
 	else
 		source_commit_over(r->source);
 	return rc == SQLITE_DONE ? 0 : rc;
-}
-
-/* ---- afterwards ---------------------------------------------------------------------------------------- */
-
-/* One checkpoint. Whatever it does to the header, the content stays, and nobody else can have committed while
- * it held the write lock. */
-static void checkpoint(struct restore *r, int mode)
-{
-	struct watch *w = &r->watch;
-
-	w->has_base = w->has_after = false;
-	w->checkpointing = true;
-	sqlite3_wal_checkpoint_v2(r->dest.handle, "main", mode, NULL, NULL);
-	w->checkpointing = false;
-	if (w->has_base && w->has_after)
-		source_upload_moved(r->source, &w->base, &w->after);
-	source_commit_over(r->source);
-}
-
-static void shorten_wal(struct restore *r)
-{
-	struct wal_header header;
-	uint32_t copied;
-
-	if (vfs_wal_header(r->dest.vfs, &header) || vfs_wal_backfill(r->dest.vfs, &copied))
-		return;
-	sqlite3_busy_timeout(r->dest.handle, 0);
-	if (copied < header.max_frame)
-		checkpoint(r, SQLITE_CHECKPOINT_PASSIVE);
-	if (copied <= header.max_frame) /* else somebody's checkpoint met the WAL-reset bug */
-		checkpoint(r, SQLITE_CHECKPOINT_TRUNCATE);
-}
-
-/* Where nothing readable stood, the source connects now, so that its version outlives this connection. */
-static void connect_source(struct restore *r)
-{
-	struct version from = r->watch.after, to;
-	struct sample sample;
-
-	if (r->live || !vfs_wal_is_open(r->dest.vfs) || source_sample_now(r->source, NULL, &sample) ||
-	    source_connect(r->source, &r->st, monotonic_ns() + NS_PER_S, true, &r->live, NULL) || !r->live ||
-	    source_sample_live(r->source, r->live, &sample))
-		return;
-	to = sample.version;
-	/* The wal-index stayed mapped in between: an equal header is the same commit. */
-	if (from.has_header && to.has_header && memcmp(from.header, to.header, sizeof(to.header)) == 0)
-		source_upload_moved(r->source, &from, &to);
-}
-
-static void tell_durable(struct restore *r)
-{
-	restore_measure(r);
-	if (r->order->durable)
-		r->order->durable(r->order->arg);
-}
-
-int restore_settle(struct restore *r)
-{
-	int rc = 0;
-
-	if (!r->dest.handle)
-		return 0;
-	finish_backup(r, false);
-	sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 0, NULL);
-	if (vfs_wal_is_open(r->dest.vfs) && vfs_sync_wal(r->dest.vfs))
-		rc = err_set(r->err, -EIO, "restored, but the disk refused to make it durable");
-	if (!rc)
-		tell_durable(r);
-	if (!vfs_wal_is_open(r->dest.vfs))
-		return rc;
-	connect_source(r);
-	if (!rc)
-		shorten_wal(r);
-	if (r->live)
-		source_upload_refresh(r->source, r->live);
-	restore_tidy_later(r);
-	return rc;
-}
-
-int restore_shorten(struct restore *r)
-{
-	int rc = db_open(&r->dest, r->dirfd, r->source->place.name, DB_RESTORER, r->err);
-
-	if (rc)
-		return rc;
-	vfs_set_write_watch(r->dest.vfs, on_write, r);
-	rc = is_still_there(r) ? db_errno(&r->dest, db_exec(&r->dest, "PRAGMA user_version")) : -ESTALE;
-	if (!rc && vfs_wal_is_open(r->dest.vfs))
-		shorten_wal(r);
-	db_close(&r->dest);
-	return rc;
 }

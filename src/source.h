@@ -7,6 +7,7 @@
  * source_connect.c  what opening waits for: a connection, and the gap of the WAL
  * source_tend.c     what must be done in time: bounds of the WAL, holds, closing what is idle
  * source_restore.c  what a restore changes: the generation that shows the bytes that were uploaded
+ * source_hold.c     what an instant of several sources needs (instant.h)
  *
  * What must stay true:
  *  - a generation's size never changes; its version and bytes never change once it is bound.
@@ -73,6 +74,7 @@ struct snap_gen {
 	bool bound;
 	bool uploaded; /* constant; its image is what was uploaded, not what the database file holds: no other
 			  will do, and it stays as long as this is the current generation */
+	bool frozen; /* its bytes or none: nobody is led elsewhere */
 	struct version version; /* of the content; unbound: of the last look */
 	int64_t mtime_ns;
 	int opens;

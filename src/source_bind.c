@@ -5,7 +5,7 @@
  * The quick way needs no SQLite: the newest pin serves every later commit too, so a new generation is a look
  * at the mapped header. Everything else may wait and goes the slow way, one thread per source at a time.
  */
-#include "source.h"
+#include "source_private.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,17 +15,9 @@
 
 #define TRIES 4
 
-/* Bytes for a version, on their way to a generation. */
-struct binding {
-	struct sample sample;
-	struct image *image; /* a reference */
-	uint32_t max_frame;
-};
-
 /* ---- where bytes come from ----------------------------------------------------------------------------- */
 
-/* stat(2) of database and -wal, before anything else is sampled. */
-static int sample_stat(struct source *s, struct sample *sample, struct stat *st, struct snap_err *err)
+int source_sample_place(struct source *s, struct sample *sample, struct stat *st, struct snap_err *err)
 {
 	int64_t seen = realtime_ns();
 	int rc = place_stat(&s->place, "", st);
@@ -37,8 +29,7 @@ static int sample_stat(struct source *s, struct sample *sample, struct stat *st,
 	return 0;
 }
 
-/* Takes over what the wal-index says. */
-static void sample_wal(struct sample *sample, const struct live *live, const struct wal_header *wal)
+void source_sample_wal(struct sample *sample, const struct live *live, const struct wal_header *wal)
 {
 	sample->version.incarnation = live->incarnation;
 	sample->version.has_header = true;
@@ -47,7 +38,7 @@ static void sample_wal(struct sample *sample, const struct live *live, const str
 }
 
 /* The quick way: true when the newest pin takes one more generation. */
-static bool bind_quick(struct source *s, struct live *live, struct binding *b)
+static bool bind_quick(struct source *s, struct live *live, struct source_binding *b)
 {
 	struct wal_header now;
 	struct snap_gen *last;
@@ -64,12 +55,11 @@ static bool bind_quick(struct source *s, struct live *live, struct binding *b)
 	if (!b->image)
 		return false;
 	b->max_frame = now.max_frame;
-	sample_wal(&b->sample, live, &now);
+	source_sample_wal(&b->sample, live, &now);
 	return true;
 }
 
-/* A copy becomes the binding's image. */
-static int bind_flat(struct binding *b, struct spool_flat *flat, struct snap_err *err)
+int source_bind_flat(struct source_binding *b, struct spool_flat *flat, struct snap_err *err)
 {
 	struct version *v = &b->sample.version;
 
@@ -90,14 +80,14 @@ static int bind_flat(struct binding *b, struct spool_flat *flat, struct snap_err
 }
 
 /* What CONN's pin holds becomes the binding's image. */
-static int bind_pinned(struct live *live, struct conn *conn, struct binding *b, struct snap_err *err)
+static int bind_pinned(struct live *live, struct conn *conn, struct source_binding *b, struct snap_err *err)
 {
 	uint32_t page_size = conn->start.page_size;
 	struct header header;
 	uint64_t file_size;
 	int rc;
 
-	sample_wal(&b->sample, live, &conn->start);
+	source_sample_wal(&b->sample, live, &conn->start);
 	b->max_frame = conn->start.max_frame;
 	if (conn->start.page_count == 0) {
 		/* Nothing is in the WAL, and the pin keeps checkpoints away: the file's own header holds
@@ -114,7 +104,7 @@ static int bind_pinned(struct live *live, struct conn *conn, struct binding *b, 
 }
 
 /* Pins LIVE and takes the bytes from there. */
-static int bind_pin(struct live *live, struct binding *b, int64_t deadline, struct snap_err *err)
+static int bind_pin(struct live *live, struct source_binding *b, int64_t deadline, struct snap_err *err)
 {
 	struct spool_flat flat = SPOOL_FLAT_INIT;
 	struct conn *conn;
@@ -144,12 +134,12 @@ static int bind_pin(struct live *live, struct binding *b, int64_t deadline, stru
 	if (answer == PIN_UNRELIABLE)
 		flat.seen_ns =
 			0; /* stat(2) of a -wal does not tell what of it is committed: equal to nothing */
-	return bind_flat(b, &flat, err);
+	return source_bind_flat(b, &flat, err);
 }
 
 /* Whether connecting would leave sidecars that lock the application out: made by neither root nor the owner.
  */
-static bool must_not_connect(struct source *s, const struct stat *st)
+bool source_must_not_connect(struct source *s, const struct stat *st)
 {
 	struct stat other;
 
@@ -165,20 +155,20 @@ static bool is_read_only_place(int rc)
 }
 
 /* One attempt at the slow way. -ESTALE and -EAGAIN: try again. */
-static int bind_once(struct source *s, struct binding *b, int64_t deadline, struct snap_err *err)
+static int bind_once(struct source *s, struct source_binding *b, int64_t deadline, struct snap_err *err)
 {
 	struct spool_flat flat = SPOOL_FLAT_INIT;
 	struct live *live = NULL;
 	struct stat st;
-	int rc = sample_stat(s, &b->sample, &st, err);
+	int rc = source_sample_place(s, &b->sample, &st, err);
 
 	if (rc)
 		return rc;
 	if (st.st_size == 0)
 		return image_create_flat(&b->image, -1, 512);
-	if (must_not_connect(s, &st) && spool_is_wal(s->core, &s->place)) {
+	if (source_must_not_connect(s, &st) && spool_is_wal(s->core, &s->place)) {
 		rc = spool_raw(&flat, s->core, &s->place, err);
-		return rc ? rc : bind_flat(b, &flat, err);
+		return rc ? rc : source_bind_flat(b, &flat, err);
 	}
 	rc = source_connect(s, &st, deadline, true, &live, err);
 	if (rc == 0 && !live)
@@ -195,19 +185,19 @@ static int bind_once(struct source *s, struct binding *b, int64_t deadline, stru
 	}
 	if (rc == PIN_HOT_JOURNAL) {
 		rc = spool_hot(&flat, s->core, &s->place, err);
-		rc = rc ? rc : bind_flat(b, &flat, err);
+		rc = rc ? rc : source_bind_flat(b, &flat, err);
 		b->sample.version.has_counters = false; /* they are the copy's, which was rolled back */
 	} else if (is_read_only_place(rc)) {
 		struct snap_err ignored;
 		int raw = spool_raw(&flat, s->core, &s->place, &ignored);
 
-		rc = raw ? rc : bind_flat(b, &flat, err);
+		rc = raw ? rc : source_bind_flat(b, &flat, err);
 	}
 	live_unref(live);
 	return rc;
 }
 
-static int bind_slow(struct source *s, struct binding *b, struct snap_err *err)
+static int bind_slow(struct source *s, struct source_binding *b, struct snap_err *err)
 {
 	int64_t deadline;
 	int rc = -EAGAIN;
@@ -232,7 +222,7 @@ static int bind_slow(struct source *s, struct binding *b, struct snap_err *err)
 
 /* Gives GEN the binding's image unless it has a good one. Returns what is to be dropped after unlocking. Lock
  * held. */
-static struct image *attach(struct source *s, struct snap_gen *gen, struct binding *b)
+static struct image *attach(struct source *s, struct snap_gen *gen, struct source_binding *b)
 {
 	struct image *old = gen->image;
 
@@ -256,7 +246,7 @@ static void bind_gen(struct source *s, struct snap_gen *gen, const struct sample
 
 /* The generation that B belongs to: the current one, GEN, or a new one. A reference; NULL without memory.
  * Lock held. */
-static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const struct binding *b)
+static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const struct source_binding *b)
 {
 	struct snap_gen *cur = s->current;
 
@@ -276,9 +266,7 @@ static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const s
 	return cur;
 }
 
-/* Ends an open: 0 when the bytes are GEN's, SNAP_MOVED when they are another generation's. Takes B's image.
- */
-static int adopt(struct source *s, struct snap_gen *gen, struct binding *b, struct snap_gen **moved)
+int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *b, struct snap_gen **moved)
 {
 	struct snap_gen *target, *old = NULL;
 	struct image *drop = b->image;
@@ -335,18 +323,18 @@ static bool open_held(struct source *s, struct snap_gen *gen)
 /* The quick way alone. */
 static int open_quick(struct source *s, struct snap_gen *gen, struct snap_gen **moved, struct snap_err *err)
 {
-	struct binding b = {.image = NULL};
+	struct source_binding b = {.image = NULL};
 	struct live *live;
 	struct stat st;
 	bool quick;
-	int rc = sample_stat(s, &b.sample, &st, err);
+	int rc = source_sample_place(s, &b.sample, &st, err);
 
 	if (rc)
 		return rc;
 	live = source_live(s, st.st_dev, st.st_ino);
 	quick = live && bind_quick(s, live, &b);
 	live_unref(live);
-	rc = quick ? adopt(s, gen, &b, moved) : -EAGAIN;
+	rc = quick ? source_adopt(s, gen, &b, moved) : -EAGAIN;
 	return rc == -EAGAIN ? SNAP_WOULD_WAIT : rc;
 }
 
@@ -355,12 +343,12 @@ static int open_slow(struct source *s, struct snap_gen *gen, struct snap_gen **m
 	int rc = -EAGAIN;
 
 	for (int i = 0; i < TRIES && rc == -EAGAIN; i++) {
-		struct binding b = {.image = NULL};
+		struct source_binding b = {.image = NULL};
 
 		rc = bind_slow(s, &b, err);
 		if (rc)
 			return rc;
-		rc = adopt(s, gen, &b, moved);
+		rc = source_adopt(s, gen, &b, moved);
 	}
 	return rc == -EAGAIN ? -EBUSY : rc;
 }
@@ -372,6 +360,8 @@ int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved,
 
 	if (open_held(s, gen))
 		return 0;
+	if (gen->frozen)
+		return err_set(err, -EIO, "what it was at the mount's start had to be given up (wal_max)");
 	if (s->refused)
 		return err_set(err, s->refused, "%s", s->refusal.text);
 	pthread_mutex_lock(&s->lock);

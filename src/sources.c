@@ -78,6 +78,40 @@ int sources_get(struct sources *sources, const struct place *place, struct sourc
 	return 0;
 }
 
+/* Takes references to up to BATCH sources of a list, without its first SKIP. */
+static size_t take_batch(struct sources *sources, struct list *in, size_t skip, struct source **batch)
+{
+	size_t n = 0;
+
+	lock_scope(&sources->lock);
+	list_each (e, in) {
+		if (skip > 0)
+			skip--;
+		else if (n < BATCH)
+			batch[n++] = source_ref(list_entry(e, struct source, link));
+	}
+	return n;
+}
+
+int sources_each(struct sources *sources, int (*fn)(void *arg, struct source *source), void *arg)
+{
+	struct source *batch[BATCH];
+	int rc = 0;
+
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		size_t n = BATCH;
+
+		for (size_t done = 0; n == BATCH; done += n) {
+			n = take_batch(sources, &sources->table[i], done, batch);
+			for (size_t k = 0; k < n; k++) {
+				rc = rc ? rc : fn(arg, batch[k]);
+				source_unref(batch[k]);
+			}
+		}
+	}
+	return rc;
+}
+
 /* Closes the sources of a list and lets go of the list's references. */
 static void close_all(struct list *in)
 {

@@ -26,4 +26,7 @@ void sources_stop(struct sources *sources);
 /* The source at PLACE, made when there is none: a reference. 0 or -errno. */
 int sources_get(struct sources *sources, const struct place *place, struct source **out);
 
+/* Calls FN, under no lock, with every source, until it answers something other than 0, which is returned. */
+int sources_each(struct sources *sources, int (*fn)(void *arg, struct source *source), void *arg);
+
 #endif

@@ -181,6 +181,7 @@ int spool_pinned(struct spool *out, struct conn *conn, const struct spool_order 
 		rc = s.wal_fd < 0 ? s.wal_fd
 				  : copy(vfs_read_wal, vfs, s.wal_fd, &done, wal_bytes, &pace, err);
 	}
+	s.bytes = db_bytes + wal_bytes;
 	if (rc)
 		spool_finish(&s);
 	*out = s;

@@ -16,6 +16,7 @@
 struct spool {
 	int db_fd;  /* owned; -1: nothing, reads as 0 bytes */
 	int wal_fd; /* owned; the -wal from its first byte; -1: no frames */
+	uint64_t bytes; /* of both */
 };
 
 #define SPOOL_INIT ((struct spool){.db_fd = -1, .wal_fd = -1})

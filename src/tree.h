@@ -84,8 +84,16 @@ int tree_readlink(struct tree *tree, const char *path, char *target, size_t size
 int tree_open_plain(struct tree *tree, const char *path, uint64_t dev, uint64_t ino, struct rawfd *out);
 int tree_statvfs(struct tree *tree, struct statvfs *out);
 
-/* Walks everything and counts databases, up to LIMIT; descends no symlink and no mount. A symlink counts when
- * it leaves the tree, for inside the database itself does. */
+/*
+ * Walks everything and calls FN with the path of each database, until it answers something other than 0,
+ * which is returned; TREE_WALK_CUT when LIMIT entries (and what was left of their folder) were read before
+ * the end. Descends no symlink and no mount. A symlink counts when it leaves the tree, for inside the
+ * database itself does. Folders that cannot be read are left out; -EMFILE and the like are forwarded.
+ */
+int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path), void *arg);
+#define TREE_WALK_CUT 2
+
+/* Counts what tree_walk() finds, up to LIMIT. */
 int tree_count(struct tree *tree, size_t limit, size_t *databases);
 
 /* What st_ino shows for the inode: itself on the tree's own device, else a 64-bit hash of both numbers. */

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -296,7 +297,7 @@ int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct
 	return rc == -EXDEV ? err_set(err, rc, "\"%s\" is another mount, which is not mirrored", path) : rc;
 }
 
-/* ---- counting ------------------------------------------------------------------------------------------ */
+/* ---- walking ------------------------------------------------------------------------------------------- */
 
 struct todo {
 	struct todo *next;
@@ -331,7 +332,22 @@ static struct todo *pop(struct todo **list)
 	return t;
 }
 
-static int count_folder(struct tree *tree, const char *path, struct todo **todo, size_t *databases)
+struct walk {
+	int (*fn)(void *arg, const char *path);
+	void *arg;
+	size_t left; /* entries that may still be read */
+	struct todo *todo;
+};
+
+static int visit(const struct walk *walk, const char *folder, const char *name)
+{
+	char path[PATH_MAX];
+	int n = snprintf(path, sizeof(path), "%s%s%s", folder, folder[0] ? "/" : "", name);
+
+	return n < 0 || (size_t)n >= sizeof(path) ? 0 : walk->fn(walk->arg, path);
+}
+
+static int walk_folder(struct tree *tree, const char *path, struct walk *walk)
 {
 	struct scan scan = {0};
 	int rc = scan_folder(tree, path, true, &scan);
@@ -342,35 +358,58 @@ static int count_folder(struct tree *tree, const char *path, struct todo **todo,
 		if (e->hidden)
 			continue;
 		if (S_ISDIR(e->name.type))
-			rc = push(todo, path, e->name.name);
+			rc = push(&walk->todo, path, e->name.name);
 		else if (e->what == DATABASE && e->counts)
-			++*databases;
+			rc = visit(walk, path, e->name.name);
 	}
+	walk->left -= scan.count < walk->left ? scan.count : walk->left;
 	scan_finish(&scan);
 	return rc;
 }
 
+int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path), void *arg)
+{
+	struct walk walk = {.fn = fn, .arg = arg, .left = limit};
+	int rc = 0;
+
+	for (size_t i = 0; tree->root < 0 && rc == 0 && i < tree->file_count; i++)
+		rc = fn(arg, tree->files[i].name);
+	if (tree->root < 0)
+		return rc;
+	rc = walk_folder(tree, "", &walk);
+	while (rc == 0 && walk.todo && walk.left > 0) {
+		autofree struct todo *next = pop(&walk.todo);
+
+		rc = walk_folder(tree, next->path, &walk);
+		if (rc < 0 && !opath_transient(rc))
+			rc = 0; /* a folder that cannot be read has nothing to show */
+	}
+	if (rc == 0 && walk.todo)
+		rc = TREE_WALK_CUT;
+	while (walk.todo)
+		free(pop(&walk.todo));
+	return rc;
+}
+
+struct count {
+	size_t found, limit;
+};
+
+static int count_one(void *arg, const char *path)
+{
+	struct count *count = arg;
+
+	(void)path;
+	if (count->found < count->limit)
+		count->found++;
+	return count->found == count->limit;
+}
+
 int tree_count(struct tree *tree, size_t limit, size_t *databases)
 {
-	struct todo *todo = NULL;
-	size_t found = 0;
-	int rc;
+	struct count count = {.limit = limit};
+	int rc = tree_walk(tree, SIZE_MAX, count_one, &count);
 
-	*databases = 0;
-	if (tree->root < 0) {
-		*databases = tree->file_count < limit ? tree->file_count : limit;
-		return 0;
-	}
-	rc = count_folder(tree, "", &todo, &found);
-	while (rc == 0 && todo && found < limit) {
-		autofree struct todo *next = pop(&todo);
-
-		rc = count_folder(tree, next->path, &todo, &found);
-		if (rc && !opath_transient(rc))
-			rc = 0; /* a folder that cannot be read has nothing to count */
-	}
-	while (todo)
-		free(pop(&todo));
-	*databases = found < limit ? found : limit;
-	return rc;
+	*databases = count.found;
+	return rc < 0 ? rc : 0;
 }

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * json.h - writes one JSON text (RFC 8259), indented by tabs. It knows nothing of what is written.
+ *
+ * Strings may hold any bytes: what is no UTF-8 becomes U+FFFD, one for each byte, so that the text is always
+ * valid; control characters, also those that JSON would allow (DEL, U+0080 to U+009F), are escaped, so that a
+ * file name cannot drive a terminal. The first failure (no memory, nesting too deep) sticks: what follows
+ * does nothing, and json_take() answers NULL.
+ */
+#ifndef SQLSNAPFS_JSON_H
+#define SQLSNAPFS_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define JSON_DEPTH 16
+
+struct json {
+	char *text; /* owned */
+	size_t used, room;
+	unsigned depth;
+	char closing[JSON_DEPTH]; /* of what is open: } or ] */
+	bool empty;		  /* nothing stands yet in what was opened last */
+	bool failed;
+};
+
+#define JSON_INIT ((struct json){.text = NULL})
+
+/* The text with a newline behind it, owned by the caller; NULL: it failed. J is JSON_INIT again. */
+char *json_take(struct json *j);
+
+/* KEY is the member's name in an object, and NULL in an array and for the outermost value. */
+void json_object(struct json *j, const char *key);
+void json_array(struct json *j, const char *key);
+void json_end(struct json *j); /* of what was opened last */
+
+void json_null(struct json *j, const char *key);
+void json_bool(struct json *j, const char *key, bool value);
+void json_number(struct json *j, const char *key, uint64_t value);
+/* Milliseconds as seconds: 1234 is 1.234. */
+void json_seconds(struct json *j, const char *key, int64_t ms);
+void json_string(struct json *j, const char *key, const char *value); /* NULL: null */
+/* CLOCK_REALTIME nanoseconds as "2026-11-20T03:15:02Z"; 0, and years that have more than four digits: null.
+ */
+void json_time(struct json *j, const char *key, int64_t ns);
+
+#endif

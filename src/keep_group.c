@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keep_group.c - see keep.h: snapshots of several databases, which are kept all together or not at all.
+ *
+ * STORE/groups/<16 hex digits> holds the absolute path of each source, a newline behind it, and then a line
+ * "end". Whether it is there decides, not what it says: that is for those who end it.
+ *
+ * What must stay true: the file gets its name after every member has its own and is on the disk, under the
+ * locks of all of them; it loses its name, on the disk as well, before any member is touched.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "keep_private.h"
+#include "store_private.h"
+
+#define FOLDER "groups"
+#define FILE_MAX (64u << 20) /* bytes */
+
+int keep_group_name(char group[KEEP_GROUP_SIZE])
+{
+	char name[STORE_NAME_SIZE];
+
+	if (store_random_name(name, ""))
+		return -EIO;
+	snprintf(group, KEEP_GROUP_SIZE, "%.16s", name);
+	return 0;
+}
+
+bool keep_group_is(int kept, const char *group)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "../../" FOLDER "/%s", group);
+	return faccessat(kept, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* ---- beginning ----------------------------------------------------------------------------------------- */
+
+static int write_text(int fd, const char *text)
+{
+	size_t size = strlen(text);
+	ssize_t n = write(fd, text, size);
+
+	if (n < 0)
+		return -errno;
+	return n == (ssize_t)size ? 0 : -ENOSPC; /* cut short, which sets no errno */
+}
+
+static int write_members(int fd, struct keep *const *keeps, size_t count)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < count && !rc; i++) {
+		rc = write_text(fd, keeps[i]->path);
+		rc = rc ? rc : write_text(fd, "\n");
+	}
+	rc = rc ? rc : write_text(fd, "end\n");
+	return rc ? rc : fsync(fd) ? -errno : 0;
+}
+
+static int write_group(int dir, struct keep *const *keeps, size_t count, const char *group)
+{
+	char tmp[STORE_NAME_SIZE];
+	autoclose int folder = -1;
+	int rc;
+
+	if (mkdirat(dir, FOLDER, 0700) && errno != EEXIST)
+		return -errno;
+	folder = openat(dir, FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (folder < 0)
+		return -errno;
+	rc = store_sync_folder(dir);
+	if (rc)
+		return rc;
+	autoclose int fd = store_make_file(folder, ".group-", tmp);
+	if (fd < 0)
+		return fd;
+	rc = write_members(fd, keeps, count);
+	if (!rc && renameat(folder, tmp, folder, group))
+		rc = -errno;
+	if (rc) {
+		unlinkat(folder, tmp, 0);
+		return rc;
+	}
+	rc = store_sync_folder(folder);
+	if (rc)
+		unlinkat(folder, group, 0);
+	return rc;
+}
+
+int keep_publish(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < count && !rc; i++)
+		rc = keep_give_name(keeps[i], err);
+	if (!rc && group) {
+		autoclose int dir = store_open(keeps[0]->store, false, err);
+
+		rc = dir < 0 ? dir : write_group(dir, keeps, count, group);
+		if (rc)
+			err_set(err, rc, "cannot keep \"%s\" in the store %s: %s", keeps[0]->name,
+				store_dir(keeps[0]->store), strerror(-rc));
+	}
+	for (size_t i = 0; i < count && !rc; i++)
+		keep_settle(keeps[i]);
+	return rc;
+}
+
+/* ---- ending -------------------------------------------------------------------------------------------- */
+
+/* Calls FN with each source of the group until it answers something other than 0, which is returned. */
+static int each_member(int groups, const char *group, int (*fn)(void *arg, const char *source), void *arg)
+{
+	autoclose int fd = openat(groups, group, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	autofree char *text = NULL;
+	struct stat st;
+	ssize_t n;
+	int rc = 0;
+
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX)
+		return -EINVAL;
+	text = malloc((size_t)st.st_size + 1);
+	if (!text)
+		return -ENOMEM;
+	n = read(fd, text, (size_t)st.st_size);
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	for (char *line = text, *end; !rc && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+		*end = '\0';
+		if (line[0] == '/')
+			rc = fn(arg, line);
+	}
+	return rc;
+}
+
+static int open_groups(struct store *store)
+{
+	autoclose int dir = store_open(store, false, NULL);
+	int fd;
+
+	if (dir < 0)
+		return dir;
+	fd = openat(dir, FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+struct owner {
+	bool (*is_ours)(void *arg, const char *source);
+	void *arg;
+};
+
+static int is_foreign(void *arg, const char *source)
+{
+	const struct owner *owner = arg;
+
+	return !owner->is_ours(owner->arg, source);
+}
+
+/* The record of SOURCE's snapshot NAME, whether it counts or not. */
+static int find_record(struct store *store, const char *source, const char *name, struct keep_record *out)
+{
+	autoclose int folder = store_open_source(store, source, false, NULL);
+	autoclose int kept = folder < 0 ? folder : keep_open_kept(folder, false);
+	autoclose int fd = kept < 0 ? kept : openat(kept, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (kept < 0)
+		return kept;
+	return fd < 0 ? -errno : keep_read_record(fd, out);
+}
+
+int keep_group_end(struct store *store, const char *source, const char *name,
+		   bool (*is_ours)(void *arg, const char *source), void *arg, struct snap_err *err)
+{
+	struct owner owner = {is_ours, arg};
+	struct keep_record record;
+	autoclose int groups = -1;
+	int rc;
+
+	if (!keep_name_valid(name) || find_record(store, source, name, &record) || !record.group[0])
+		return 0;
+	groups = open_groups(store);
+	if (groups < 0)
+		return 0;
+	rc = each_member(groups, record.group, is_foreign, &owner);
+	if (rc == 1 || rc == -ENOENT || rc == -EINVAL)
+		return 0;
+	if (!rc && unlinkat(groups, record.group, 0) && errno != ENOENT)
+		rc = -errno;
+	/* What cannot be synced must be removable all the same: a full disk may be the reason for both. */
+	store_sync_folder(groups);
+	return rc ? err_set(err, rc, "cannot drop the kept snapshot \"%s\": %s", name, strerror(-rc)) : 0;
+}
+
+/* ---- leavings ------------------------------------------------------------------------------------------ */
+
+bool keep_free_name(int kept, const char *name)
+{
+	autoclose int folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct keep_record record;
+
+	if (folder < 0)
+		return errno == ENOENT;
+	if (store_lock(folder) || !store_is(kept, name, folder))
+		return false;
+	if (unlinkat(kept, name, AT_REMOVEDIR) == 0)
+		return true;
+	if (keep_read_record(folder, &record) || !record.group[0] || keep_group_is(kept, record.group))
+		return false;
+	return keep_drop_locked(kept, name, folder) == 0;
+}
+
+struct search {
+	struct store *store;
+	const char *group;
+};
+
+/* Whether SOURCE still has something of the group: 1. */
+static int has_member(void *arg, const char *source)
+{
+	const struct search *search = arg;
+	struct keep_entry *entries = NULL;
+	size_t count = 0;
+	int rc = keep_list(search->store, source, &entries, &count);
+
+	for (size_t i = 0; i < count && !rc; i++) {
+		struct keep_record record;
+
+		rc = find_record(search->store, source, entries[i].name, &record);
+		if (rc == 0)
+			rc = strcmp(record.group, search->group) == 0;
+	}
+	keep_list_free(entries, count);
+	return rc;
+}
+
+static int clean_group(void *arg, int groups, const char *name)
+{
+	struct search search = {.store = arg, .group = name};
+
+	if (strncmp(name, ".group-", 7) == 0)
+		store_remove_stale(groups, name);
+	else if (name[0] != '.' && each_member(groups, name, has_member, &search) == 0)
+		unlinkat(groups, name, 0);
+	return 0;
+}
+
+int keep_clean_groups(struct store *store)
+{
+	autoclose int groups = open_groups(store);
+
+	if (groups < 0)
+		return groups == -ENOENT ? 0 : groups;
+	return store_each_name(groups, clean_group, store);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * restore_settle.c - what follows the commit: it is brought to the disk, and its WAL into the database file.
+ *
+ * What must stay true: a checkpoint of ours that changes the header of the wal-index does not take the
+ * uploaded bytes from readers, for the content is the same.
+ */
+#include "restore_private.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "clock.h"
+
+/* One checkpoint. Whatever it does to the header, the content stays, and nobody else can have committed while
+ * it held the write lock. */
+static void checkpoint(struct restore *r, int mode)
+{
+	struct watch *w = &r->watch;
+
+	w->has_base = w->has_after = false;
+	w->checkpointing = true;
+	sqlite3_wal_checkpoint_v2(r->dest.handle, "main", mode, NULL, NULL);
+	w->checkpointing = false;
+	if (w->has_base && w->has_after)
+		source_upload_moved(r->source, &w->base, &w->after);
+	source_commit_over(r->source);
+}
+
+static void shorten_wal(struct restore *r)
+{
+	struct wal_header header;
+	uint32_t copied;
+
+	if (vfs_wal_header(r->dest.vfs, &header) || vfs_wal_backfill(r->dest.vfs, &copied))
+		return;
+	sqlite3_busy_timeout(r->dest.handle, 0);
+	if (copied < header.max_frame)
+		checkpoint(r, SQLITE_CHECKPOINT_PASSIVE);
+	if (copied <= header.max_frame) /* else somebody's checkpoint met the WAL-reset bug */
+		checkpoint(r, SQLITE_CHECKPOINT_TRUNCATE);
+}
+
+/* Where nothing readable stood, the source connects now, so that its version outlives this connection. */
+static void connect_source(struct restore *r)
+{
+	struct version from = r->watch.after, to;
+	struct sample sample;
+
+	if (r->live || !vfs_wal_is_open(r->dest.vfs) || source_sample_now(r->source, NULL, &sample) ||
+	    source_connect(r->source, &r->st, monotonic_ns() + NS_PER_S, true, &r->live, NULL) || !r->live ||
+	    source_sample_live(r->source, r->live, &sample))
+		return;
+	to = sample.version;
+	/* The wal-index stayed mapped in between: an equal header is the same commit. */
+	if (from.has_header && to.has_header && memcmp(from.header, to.header, sizeof(to.header)) == 0)
+		source_upload_moved(r->source, &from, &to);
+}
+
+static void tell_durable(struct restore *r)
+{
+	restore_measure(r);
+	if (r->order->durable)
+		r->order->durable(r->order->arg);
+}
+
+int restore_settle(struct restore *r)
+{
+	int rc = 0;
+
+	if (!r->dest.handle)
+		return 0;
+	restore_finish_backup(r, false);
+	sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 0, NULL);
+	if (vfs_wal_is_open(r->dest.vfs) && vfs_sync_wal(r->dest.vfs))
+		rc = err_set(r->err, -EIO, "restored, but the disk refused to make it durable");
+	if (!rc)
+		tell_durable(r);
+	if (!vfs_wal_is_open(r->dest.vfs))
+		return rc;
+	connect_source(r);
+	if (!rc)
+		shorten_wal(r);
+	if (r->live)
+		source_upload_refresh(r->source, r->live);
+	restore_tidy_later(r);
+	return rc;
+}
+
+int restore_shorten(struct restore *r)
+{
+	int rc = db_open(&r->dest, r->dirfd, r->source->place.name, DB_RESTORER, r->err);
+
+	if (rc)
+		return rc;
+	vfs_set_write_watch(r->dest.vfs, restore_on_write, r);
+	rc = restore_is_still_there(r) ? db_errno(&r->dest, db_exec(&r->dest, "PRAGMA user_version"))
+				       : -ESTALE;
+	if (!rc && vfs_wal_is_open(r->dest.vfs))
+		shorten_wal(r);
+	db_close(&r->dest);
+	return rc;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* source_hold.c - see source_hold.h. */
+#include "source_hold.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "source_private.h"
+
+#define LOOKS 8
+
+static void count_binding(struct source *s, int n)
+{
+	lock_scope(&s->lock);
+	s->binding += n;
+}
+
+/* The generation that a reader who opens now may expect: a reference. */
+static int expected_gen(struct source *s, const struct sample *sample, struct snap_gen **out)
+{
+	lock_scope(&s->lock);
+	*out = s->current ? snap_gen_ref(s->current) : source_new_gen(s, sample);
+	return *out ? 0 : -ENOMEM;
+}
+
+/* Opens what a reader would be led to by snap_gen_open()'s answer RC for GEN, whose reference it takes. */
+static int follow(struct hold *h, int rc, struct snap_gen *gen, struct snap_gen *moved, struct snap_err *err)
+{
+	for (int i = 0; rc == SNAP_MOVED && i < LOOKS; i++) {
+		snap_gen_unref(gen);
+		gen = moved;
+		rc = snap_gen_open(gen, 0, &moved, err);
+		snap_gen_arrived(gen);
+	}
+	if (rc == SNAP_MOVED) {
+		snap_gen_unref(moved);
+		rc = err_set(err, -EBUSY, "it changed at every try");
+	}
+	if (rc)
+		snap_gen_unref(gen);
+	else
+		h->gen = gen;
+	return rc;
+}
+
+/* Opens it as any reader does. */
+static int open_plainly(struct hold *h, struct snap_err *err)
+{
+	struct snap_gen *gen, *moved = NULL;
+	struct stat st;
+	int rc = source_sample_place(h->source, &h->sample, &st, err);
+
+	if (!rc)
+		rc = expected_gen(h->source, &h->sample, &gen);
+	if (rc)
+		return rc == -ENOMEM ? err_set(err, rc, "out of memory") : rc;
+	return follow(h, snap_gen_open(gen, 0, &moved, err), gen, moved, err);
+}
+
+/* Takes a connection and holds what it sees: false when that cannot be had. */
+static bool try_hold(struct hold *h)
+{
+	struct source *s = h->source;
+	int64_t deadline = monotonic_ns() + SOURCE_WAIT_NS;
+	uint64_t size;
+	struct stat st;
+	int answer;
+
+	if (source_sample_place(s, &h->sample, &st, NULL) || st.st_size == 0 ||
+	    source_must_not_connect(s, &st) || source_connect(s, &st, deadline, true, &h->live, NULL) ||
+	    !h->live)
+		return false;
+	answer = live_pin(h->live, deadline, &h->conn, NULL);
+	if (answer == 0)
+		h->kind = HOLD_WAL;
+	if (answer == PIN_ROLLBACK && source_read_header(h->live, &h->header, &size) == 0)
+		h->kind = HOLD_ROLLBACK;
+	if (answer < 0 || answer == PIN_HOT_JOURNAL)
+		h->conn = NULL;
+	return h->kind != HOLD_NONE;
+}
+
+static void let_go(struct hold *h)
+{
+	if (h->conn)
+		live_unpin(steal_ptr(&h->conn));
+	live_unref(steal_ptr(&h->live));
+	h->kind = HOLD_NONE;
+}
+
+int hold_begin(struct hold *h, struct source *s, struct snap_err *err)
+{
+	int rc = 0;
+
+	*h = (struct hold){.source = s};
+	if (s->refused)
+		return err_set(err, s->refused, "%s", s->refusal.text);
+	count_binding(s, 1);
+	source_wait_gap(s);
+	if (!try_hold(h)) {
+		let_go(h);
+		rc = open_plainly(h, err);
+		if (!rc)
+			h->kind = HOLD_OPENED;
+	}
+	if (h->kind != HOLD_WAL && h->kind != HOLD_ROLLBACK)
+		count_binding(s, -1);
+	return rc;
+}
+
+int hold_sample(struct hold *h, struct wal_header *out)
+{
+	return vfs_wal_header(h->conn->db.vfs, out);
+}
+
+void hold_yield(struct hold *h)
+{
+	if (h->kind == HOLD_ROLLBACK && h->conn)
+		live_unpin(steal_ptr(&h->conn));
+}
+
+/* ---- opening what was held ----------------------------------------------------------------------------- */
+
+/* The image of the pin as of the header AT. */
+static int bind_wal(struct hold *h, const struct wal_header *at, struct source_binding *b, struct snap_err *err)
+{
+	uint32_t page_size = at->page_size;
+	struct header header;
+	uint64_t file_size;
+
+	b->sample = h->sample;
+	b->max_frame = at->max_frame;
+	source_sample_wal(&b->sample, h->live, at);
+	if (at->page_count == 0) {
+		/* Nothing is in the WAL, and the pin keeps checkpoints away: the file's own header holds
+		 * still. */
+		if (source_read_header(h->live, &header, &file_size))
+			return err_set(err, -EIO, "not a database, or damaged");
+		b->sample.size = spool_image_size(&header, file_size);
+		page_size = header.page_size;
+	}
+	if (image_create_pinned(&b->image, steal_ptr(&h->conn), page_size))
+		return err_set(err, -ENOMEM, "out of memory");
+	if (image_accepts(b->image, at, UINT64_MAX))
+		return 0;
+	image_unref(steal_ptr(&b->image));
+	return -EAGAIN;
+}
+
+/* The copy that is made under SHARED, and whether it is of what was held. */
+static int bind_rollback(struct hold *h, struct source_binding *b, bool *missed, struct snap_err *err)
+{
+	struct spool_flat flat = SPOOL_FLAT_INIT;
+	int rc = 0;
+
+	if (!h->conn) {
+		rc = live_pin(h->live, monotonic_ns() + SOURCE_WAIT_NS, &h->conn, err);
+		if (rc < 0 || rc == PIN_HOT_JOURNAL)
+			h->conn = NULL;
+		if (rc != PIN_ROLLBACK)
+			return -EAGAIN;
+	}
+	rc = spool_rollback(&flat, steal_ptr(&h->conn), err);
+	if (rc)
+		return rc;
+	*missed = memcmp(flat.header.counters, h->header.counters, sizeof(flat.header.counters)) != 0;
+	b->sample = h->sample;
+	b->sample.version.incarnation = h->live->incarnation;
+	return source_bind_flat(b, &flat, err);
+}
+
+static int open_opened(struct hold *h, bool *missed)
+{
+	struct sample now;
+	int rc = source_sample_now(h->source, NULL, &now);
+
+	lock_scope(&h->source->lock);
+	*missed = rc != 0 || !version_equal(&h->gen->version, &now.version);
+	return 0;
+}
+
+int hold_open(struct hold *h, const struct wal_header *at, bool *missed, struct snap_err *err)
+{
+	struct source_binding b = {.image = NULL};
+	struct snap_gen *gen, *moved = NULL;
+	int rc;
+
+	*missed = false;
+	if (h->kind == HOLD_OPENED)
+		return open_opened(h, missed);
+	rc = h->kind == HOLD_WAL ? bind_wal(h, at, &b, err) : bind_rollback(h, &b, missed, err);
+	if (rc)
+		return rc;
+	rc = expected_gen(h->source, &b.sample, &gen);
+	if (rc) {
+		image_unref(b.image);
+		return err_set(err, rc, "out of memory");
+	}
+	rc = source_adopt(h->source, gen, &b, &moved);
+	return follow(h, rc, gen, moved, err);
+}
+
+void hold_finish(struct hold *h)
+{
+	bool counted = h->kind == HOLD_WAL || h->kind == HOLD_ROLLBACK;
+
+	let_go(h);
+	if (counted)
+		count_binding(h->source, -1);
+	if (h->gen) {
+		snap_gen_close(h->gen);
+		snap_gen_unref(steal_ptr(&h->gen));
+	}
+}
