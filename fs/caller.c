@@ -19,6 +19,22 @@ static const char *value_of(const char *line, const char *name)
 	return strncmp(line, name, n) == 0 && line[n] == ':' ? line + n + 1 : NULL;
 }
 
+/* The kernel writes a newline as \n and a backslash as \\ (proc_task_name() in fs/proc/array.c). */
+static void parse_name(struct caller *out, const char *value)
+{
+	size_t used = 0;
+
+	value += *value == '\t';
+	while (*value && *value != '\n' && used + 1 < sizeof(out->command)) {
+		char c = *value++;
+
+		if (c == '\\' && (*value == 'n' || *value == '\\'))
+			c = *value++ == 'n' ? '\n' : '\\';
+		out->command[used++] = c;
+	}
+	out->command[used] = '\0';
+}
+
 static void parse_groups(struct caller *out, const char *value)
 {
 	while (out->group_count < CALLER_GROUPS) {
@@ -44,7 +60,9 @@ void caller_parse(struct caller *out, const char *text)
 	*out = (struct caller){.exiting = true};
 	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
 		line += *line == '\n';
-		if ((value = value_of(line, "Tgid")) != NULL)
+		if ((value = value_of(line, "Name")) != NULL)
+			parse_name(out, value);
+		else if ((value = value_of(line, "Tgid")) != NULL)
 			out->tgid = (pid_t)strtol(value, NULL, 10);
 		else if (value_of(line, "VmSize"))
 			out->exiting = false;
@@ -82,6 +100,14 @@ bool caller_look(struct caller *out, pid_t tid)
 	text[used] = '\0';
 	caller_parse(out, text);
 	return true;
+}
+
+struct snap_actor caller_actor(const struct caller *caller, uid_t uid)
+{
+	struct snap_actor actor = {.uid = uid, .pid = caller->tgid};
+
+	memcpy(actor.command, caller->command, sizeof(actor.command));
+	return actor;
 }
 
 static bool in_group(const struct caller *caller, gid_t gid, gid_t group)

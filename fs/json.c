@@ -53,6 +53,11 @@ char *json_take(struct json *j)
 	return text;
 }
 
+void json_fail(struct json *j)
+{
+	j->failed = true;
+}
+
 /* ---- strings ------------------------------------------------------------------------------------------- */
 
 /* Bytes of the UTF-8 sequence at S; 0: it is none (Unicode, table 3-7: no overlong forms, no surrogates). */

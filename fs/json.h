@@ -30,6 +30,9 @@ struct json {
 /* The text with a newline behind it, owned by the caller; NULL: it failed. J is JSON_INIT again. */
 char *json_take(struct json *j);
 
+/* There will be no text: what it was to hold could not be had. */
+void json_fail(struct json *j);
+
 /* KEY is the member's name in an object, and NULL in an array and for the outermost value. */
 void json_object(struct json *j, const char *key);
 void json_array(struct json *j, const char *key);

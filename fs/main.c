@@ -125,12 +125,15 @@ static int build(struct life *life, struct snap_err *err)
 		.store = life->plan.store,
 		.shared_locks = options->shared_locks,
 		.databases_only = options->databases_only,
+		.frozen = options->frozen,
 		.event = log_event,
 		.stale = drop_pages,
 		.event_arg = life,
 	};
 	struct fs_config fs = {
 		.read_only = fuseopts_read_only(options) || options->norestore,
+		.options = options,
+		.mountpoint = life->plan.mountpoint.path,
 		.max_read = (unsigned)options->max_read,
 	};
 	int rc = snap_create(&life->snap, &config, err);

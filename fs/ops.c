@@ -17,13 +17,13 @@
 #include <time.h>
 
 #include "log.h"
-#include "log_ring.h"
 
 #define TEND_NS 1000000000ll
 
 int fs_create(struct fs **out, const struct fs_config *config)
 {
 	struct fs *fs = calloc(1, sizeof(*fs));
+	struct timespec now;
 	int rc;
 
 	if (!fs)
@@ -40,6 +40,8 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	tombs_init(&fs->tombs);
 	buffers_init(&fs->buffers);
 	pthread_mutex_init(&fs->session_lock, NULL);
+	clock_gettime(CLOCK_REALTIME, &now);
+	fs->started_ns = (int64_t)now.tv_sec * 1000000000ll + now.tv_nsec;
 	*out = fs;
 	return 0;
 }
@@ -140,30 +142,6 @@ struct looked {
 	struct upload *upload;
 };
 
-static bool is_log(const char *path)
-{
-	return strcmp(path, CONTROL_LOG) == 0;
-}
-
-/* .sqlsnapfs/log: what the last lines of the log are now. */
-static int stat_log(struct fs *fs, struct snap_attr *attr)
-{
-	int rc = snap_lookup(fs->config.snap, CONTROL_FOLDER, attr, NULL, NULL);
-	char *text = rc ? NULL : log_recent();
-
-	if (rc)
-		return rc;
-	attr->kind = SNAP_PLAIN;
-	attr->key_dev = CONTROL_KEY;
-	attr->key_ino = attr->ino = CONTROL_KEY + 1;
-	attr->mode = S_IFREG | 0400;
-	attr->nlink = 1;
-	attr->size = text ? strlen(text) : 0;
-	attr->blocks = (attr->size + 511) / 512;
-	free(text);
-	return 0;
-}
-
 /* What the caller himself is writing under the name, or somebody under a temporary one. */
 static struct upload *find_upload(struct fs *fs, pid_t tid, uint64_t parent, const char *name)
 {
@@ -191,8 +169,8 @@ static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name,
 	rc = node_path(parent, name, path, sizeof(path));
 	if (rc)
 		return rc;
-	if (is_log(path))
-		return stat_log(fs, &out->attr);
+	if (control_at(path))
+		return control_stat(fs, control_at(path), &out->attr);
 	out->upload = find_upload(fs, tid, parent->id, name);
 	if (!out->upload && tomb_hides(&fs->tombs, tid, parent->id, name))
 		rc = -ENOENT;
@@ -282,8 +260,8 @@ int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 		return 0;
 	}
 	rc = node_path(node, NULL, path, sizeof(path));
-	if (!rc && node->key[0] == CONTROL_KEY)
-		return stat_log(fs, attr);
+	if (!rc && control_of(node))
+		return control_stat(fs, control_of(node), attr);
 	if (node->kind == SNAP_DATABASE && !rc)
 		return snap_gen_stat_at(fs->config.snap, path, node->gen, attr);
 	if (!rc)

@@ -36,9 +36,11 @@ static int remove_name(struct fs *fs, struct node *parent, const char *name, con
 		upload_unref(u);
 		return 0;
 	}
-	rc = check_writable(fs);
+	rc = node_path(parent, name, path, sizeof(path));
+	if (rc == 0 && is_in_snapshot(path))
+		return remove_in_snapshot(fs, path, who);
 	if (rc == 0)
-		rc = node_path(parent, name, path, sizeof(path));
+		rc = check_writable(fs);
 	if (rc == 0)
 		rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
 	if (rc)
@@ -196,48 +198,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent_id, const char *name, fuse_ino_
 		reply_error(req, rc);
 }
 
-/* ---- folders, and what there is none of ---------------------------------------------------------------- */
-
-static const char *snapshot_name(const char *path)
-{
-	static const char folder[] = CONTROL_FOLDER "/snapshots/";
-	const char *name = strncmp(path, folder, sizeof(folder) - 1) == 0 ? path + sizeof(folder) - 1 : NULL;
-
-	return name && !strchr(name, '/') ? name : NULL;
-}
-
-static int remove_folder(struct fs *fs, struct node *parent, const char *name, struct snap_err *err)
-{
-	char path[PATH_MAX];
-	const char *snapshot;
-	int rc = node_path(parent, name, path, sizeof(path));
-
-	if (rc)
-		return rc;
-	snapshot = snapshot_name(path);
-	return snapshot ? snap_kept_drop(fs->config.snap, snapshot, err) : -EPERM;
-}
-
-void op_rmdir(fuse_req_t req, fuse_ino_t parent_id, const char *name)
-{
-	struct fs *fs = fs_of(req);
-	struct node *parent = node_get(&fs->nodes, parent_id);
-	struct snap_err err = {{0}};
-	int rc = parent ? remove_folder(fs, parent, name, &err) : -ESTALE;
-
-	node_put(&fs->nodes, parent);
-	if (rc && err.text[0])
-		log_error("removing snapshot \"%s\": %s", name, err.text);
-	reply_error(req, rc);
-}
-
-void op_mkdir(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode)
-{
-	(void)parent_id;
-	(void)name;
-	(void)mode;
-	reply_error(req, EPERM);
-}
+/* ---- what there is none of ----------------------------------------------------------------------------- */
 
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_id, const char *name)
 {

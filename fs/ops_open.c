@@ -5,17 +5,27 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "log.h"
-#include "log_ring.h"
 
 #define READ_NICE 10 /* added to the daemon's own */
 
 /* ---- files --------------------------------------------------------------------------------------------- */
+
+/* Whether NODE is a file in .sqlsnapfs. */
+static bool is_kept(const struct node *node)
+{
+	const struct node *top = node;
+
+	while (top->parent && top->parent->parent)
+		top = top->parent;
+	return node->kind == SNAP_PLAIN && top != node && top->parent && strcmp(top->name, CONTROL_FOLDER) == 0;
+}
 
 /* An OPEN under way, perhaps on a thread that may wait. */
 struct open_job {
@@ -23,8 +33,25 @@ struct open_job {
 	fuse_req_t req;
 	struct node *node; /* a reference */
 	struct fuse_file_info fi;
-	pid_t tid;
+	struct actor who;
 };
+
+/* Remembers who has a state of a database now. Before the reply: afterwards he may be gone. */
+static void note_opened(struct fs *fs, const struct node *node, const struct actor *who)
+{
+	struct snap_actor actor;
+	struct caller caller;
+	char path[PATH_MAX];
+
+	if (!node->gen && !is_kept(node))
+		return;
+	caller_look(&caller, who->tid);
+	actor = caller_actor(&caller, who->uid);
+	if (node->gen)
+		snap_gen_opened(node->gen, &actor);
+	else if (node_path(node, NULL, path, sizeof(path)) == 0)
+		snap_kept_opened(fs->config.snap, path, &actor);
+}
 
 /* Ends an OPEN that did not have to wait, or has waited. */
 static void finish_open(struct open_job *job, int rc, struct handle *h, struct snap_gen *moved,
@@ -34,15 +61,17 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 	struct node *node = job->node;
 
 	if (rc == HANDLE_MOVED) {
-		redirect_add(&fs->redirects, job->tid, node->parent->id, node->name, moved);
+		redirect_add(&fs->redirects, job->who.tid, node->parent->id, node->name, moved);
 		snap_gen_unref(moved);
 		rc = -ESTALE;
 	} else if (rc) {
 		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc),
 			  err->text[0] ? ": " : "", err->text);
-	} else if (node->gen && redirect_drop(&fs->redirects, job->tid, node->gen)) {
+	} else if (node->gen && redirect_drop(&fs->redirects, job->who.tid, node->gen)) {
 		snap_gen_arrived(node->gen);
 	}
+	if (rc == 0)
+		note_opened(fs, node, &job->who);
 	node_put(&fs->nodes, node);
 	if (rc) {
 		reply_error(job->req, rc);
@@ -88,6 +117,46 @@ static void open_later(const struct open_job *job)
 	finish_open(&here, rc, NULL, NULL, &err);
 }
 
+/* An OPEN of .sqlsnapfs/status.json or its like, whose text takes a look through the tree. */
+static void run_control(void *arg)
+{
+	struct open_job *job = arg;
+	struct fs *fs = job->fs;
+	struct handle *h = NULL;
+	struct snap_err err = {{0}};
+	char *text = control_text(fs, control_of(job->node));
+	int rc = handle_open_text(&h, &fs->handles, job->node, text, &err);
+
+	node_put(&fs->nodes, job->node);
+	if (rc) {
+		reply_error(job->req, rc);
+		free(job);
+		return;
+	}
+	job->fi.fh = (uintptr_t)h;
+	job->fi.direct_io = 1; /* there is as much of it as was made, whatever size was shown */
+	job->fi.noflush = 1;
+	if (fuse_reply_open(job->req, &job->fi) == -ENOENT)
+		handle_close(h, &fs->handles);
+	free(job);
+}
+
+/* Whoever looks for what keeps others waiting does not wait behind them: with no thread free it is done here.
+ */
+static void open_control(const struct open_job *job)
+{
+	struct open_job *copy = malloc(sizeof(*copy));
+
+	if (!copy) {
+		node_put(&job->fs->nodes, job->node);
+		reply_error(job->req, ENOMEM);
+		return;
+	}
+	*copy = *job;
+	if (run_later(job->fs, run_control, copy))
+		run_control(copy);
+}
+
 /* An OPEN that needs neither a live database nor a wait. */
 static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_info *fi)
 {
@@ -96,8 +165,7 @@ static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_i
 	struct actor who = actor_of(req);
 	struct handle *h = NULL;
 	struct snap_err err = {{0}};
-	int rc = node->upload ? handle_open_upload(&h, &fs->handles, node, &who, &err)
-			      : handle_open_text(&h, &fs->handles, node, log_recent(), &err);
+	int rc = handle_open_upload(&h, &fs->handles, node, &who, &err);
 
 	node_put(&fs->nodes, node);
 	if (rc) {
@@ -106,7 +174,6 @@ static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_i
 	}
 	out.fh = (uintptr_t)h;
 	out.direct_io = 1; /* WRITE then says whose it is, and sizes are always those of this moment */
-	out.noflush = h->kind == HANDLE_TEXT;
 	if (fuse_reply_open(req, &out) == -ENOENT)
 		handle_close(h, &fs->handles);
 }
@@ -114,7 +181,7 @@ static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_i
 void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct open_job job = {.fs = fs, .req = req, .fi = *fi, .tid = fuse_req_ctx(req)->pid};
+	struct open_job job = {.fs = fs, .req = req, .fi = *fi, .who = actor_of(req)};
 	struct snap_gen *moved = NULL;
 	struct handle *h = NULL;
 	struct snap_err err = {{0}};
@@ -126,8 +193,12 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		reply_error(req, ESTALE);
 		return;
 	}
-	if (job.node->upload || (job.node->key[0] == CONTROL_KEY && !writing)) {
+	if (job.node->upload) {
 		open_now(req, job.node, fi);
+		return;
+	}
+	if (control_of(job.node) && !writing) {
+		open_control(&job);
 		return;
 	}
 	if (writing) {
@@ -236,24 +307,24 @@ void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		handle_close(h, &fs->handles);
 }
 
-/* .sqlsnapfs itself, which has one file that the library does not know of. */
+/* .sqlsnapfs itself, which has files that the library does not know of. */
 static bool is_control(const struct node *node)
 {
 	return node->parent && !node->parent->parent && strcmp(node->name, CONTROL_FOLDER) == 0;
 }
 
-/* Entry I of a folder: ".", "..", then the list's; the log first in its folder. False past the end. */
+/* Entry I of a folder: ".", "..", then the list's, our own files first. False past the end. */
 static bool entry_at(const struct handle *h, size_t i, const char **name, struct stat *st)
 {
-	size_t first = is_control(h->node) ? 3 : 2;
+	size_t first = is_control(h->node) ? 2 + CONTROL_FILES : 2;
 	uint64_t ino = 0;
 	mode_t type = S_IFDIR;
 
 	if (i < 2) {
 		*name = i == 0 ? "." : "..";
 	} else if (i < first) {
-		*name = CONTROL_LOG + sizeof(CONTROL_FOLDER); /* behind the slash */
-		ino = CONTROL_KEY + 1;
+		*name = control_files[i - 2].name;
+		ino = control_ino(&control_files[i - 2]);
 		type = S_IFREG;
 	} else if (!snap_list_get(h->list, i - first, name, &ino, &type)) {
 		return false;

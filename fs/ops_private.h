@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ops_private.h - what the operations share: ops.c (names), ops_open.c (reading), ops_write.c (content),
- * ops_change.c (names that change).
+ * ops_change.c (names that change), ops_snapshots.c (snapshots: made and dropped).
  */
 #ifndef SQLSNAPFS_OPS_PRIVATE_H
 #define SQLSNAPFS_OPS_PRIVATE_H
@@ -9,15 +9,11 @@
 #include <stdatomic.h>
 
 #include "buffers.h"
+#include "control.h"
 #include "fs.h"
 #include "handle.h"
 #include "redirect.h"
 #include "tombs.h"
-
-/* What is not listed and always there. */
-#define CONTROL_FOLDER ".sqlsnapfs"
-#define CONTROL_LOG CONTROL_FOLDER "/log"
-#define CONTROL_KEY 0x636f6e74726f6c00ull /* "control": no live inode has this device */
 
 struct fs {
 	struct fs_config config;
@@ -27,6 +23,8 @@ struct fs {
 	struct uploads uploads;
 	struct tombs tombs;
 	struct buffers buffers;
+	int64_t started_ns;	      /* CLOCK_REALTIME; constant */
+	_Atomic uint64_t control_sizes[CONTROL_FILES]; /* of the texts that were made last; 0: none was */
 	_Atomic int64_t tend_at;      /* CLOCK_MONOTONIC: when uploads are looked through next */
 	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays
 					 until then */
@@ -81,6 +79,11 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t offset, off_t l
 		  struct fuse_file_info *fi);
 void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi);
+
+/* Whether PATH stands in a kept snapshot. */
+bool is_in_snapshot(const char *path);
+/* Removes nothing: a snapshot goes whole, by rmdir(2) of its folder, which is what follows in rm -r. */
+int remove_in_snapshot(struct fs *fs, const char *path, const struct actor *who);
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name);
 void op_rename(fuse_req_t req, fuse_ino_t parent_id, const char *name, fuse_ino_t new_parent_id,

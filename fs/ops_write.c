@@ -61,7 +61,8 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 				     .mode = attr.mode,
 				     .uid = attr.uid,
 				     .gid = attr.gid,
-				     .creator = caller.tgid};
+				     .creator = caller.tgid,
+				     .by = caller_actor(&caller, job->who.uid)};
 
 	rc = upload_create(out, &fs->uploads, &order, err);
 	if (rc == 0)
@@ -137,6 +138,7 @@ static int describe_new(struct fs *fs, fuse_req_t req, const char *path, mode_t 
 	order->uid = ctx->uid;
 	order->gid = ctx->gid;
 	order->creator = caller_look(&caller, ctx->pid) ? caller.tgid : 0;
+	order->by = caller_actor(&caller, ctx->uid);
 	switch (kind) {
 	case SNAP_NAME_DATABASE:
 		order->kind = UPLOAD_DATABASE;

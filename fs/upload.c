@@ -35,6 +35,7 @@ void uploads_init(struct uploads *all, struct snap *snap)
 	all->first = NULL;
 	all->last_id = 0;
 	all->snap = snap;
+	tasks_init(&all->tasks);
 }
 
 void uploads_abandon(struct uploads *all)
@@ -66,6 +67,7 @@ void uploads_finish(struct uploads *all)
 		all->first = u->next;
 		upload_free(u);
 	}
+	tasks_finish(&all->tasks);
 	pthread_mutex_destroy(&all->lock);
 }
 
@@ -99,6 +101,7 @@ int upload_create(struct upload **out, struct uploads *all, const struct upload_
 	u->uid = order->uid;
 	u->gid = order->gid;
 	u->creator = order->creator;
+	u->by = order->by;
 	u->written_ns = clock_ns(CLOCK_REALTIME);
 	u->judged = snap_upload_changes(u->data);
 	pthread_mutex_lock(&all->lock);

@@ -18,6 +18,7 @@
 
 #include "../src/sqlsnap.h"
 #include "caller.h"
+#include "tasks.h"
 
 #define UPLOAD_INTENT_NS 5000000000ll	  /* a retried open takes microseconds */
 #define UPLOAD_SILENCE_NS 60000000000ll	  /* a pending upload of which nothing is heard is thrown away */
@@ -40,6 +41,7 @@ struct upload {
 	uint64_t id;	     /* constant, as are kind and creator; never used again */
 	enum upload_kind kind;
 	pid_t creator; /* the process; 0: unknown */
+	struct snap_actor by; /* who that is; constant */
 
 	/* guarded by uploads->lock */
 	struct upload *prev, *next;
@@ -77,6 +79,7 @@ struct uploads {
 	struct upload *first;
 	uint64_t last_id;
 	struct snap *snap; /* borrowed */
+	struct tasks tasks;
 };
 
 void uploads_init(struct uploads *all, struct snap *snap);
@@ -93,6 +96,7 @@ struct upload_order {
 	uid_t uid;
 	gid_t gid;
 	pid_t creator;
+	struct snap_actor by;
 };
 
 /* An upload with one reference for the caller. -ENOMEM, -ENOSPC... with words. */

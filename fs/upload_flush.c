@@ -20,8 +20,6 @@
 #define LOG_MODULE "restore"
 #include "log.h"
 
-#define MIB (1024.0 * 1024.0)
-
 static char *copy_path(struct upload *u)
 {
 	char *path;
@@ -67,31 +65,12 @@ static int check_access(struct upload *u, const char *path, const struct actor *
 
 /* ---- verdicts ------------------------------------------------------------------------------------------ */
 
-static void log_restored(const char *path, const struct snap_restored *done, const struct actor *who)
+/* Who writes U: whoever asks now, or, where he is gone already, who began it. */
+static struct snap_actor writer_of(const struct upload *u, const struct actor *who)
 {
-	char undo[sizeof(done->undo) + 2 * 512 + 64] = "", schema[80] = "";
+	struct caller caller;
 
-	if (done->unchanged) {
-		log_info("\"%s\" was equal to what uid %u (thread %d) wrote: nothing was changed", path,
-			 (unsigned)who->uid, (int)who->tid);
-		return;
-	}
-	if (done->undo[0])
-		snprintf(undo, sizeof(undo), "; to undo it: cp .sqlsnapfs/snapshots/%s/%.500s %.500s",
-			 done->undo, path, path);
-	if (done->old_user_version != done->new_user_version)
-		snprintf(schema, sizeof(schema),
-			 "; user_version was %u and is %u: migrations may have to run",
-			 done->old_user_version, done->new_user_version);
-	log_info("\"%s\" was restored by uid %u (thread %d): %.1f MiB in %.2f s, locked for %.2f s%s%s", path,
-		 (unsigned)who->uid, (int)who->tid, (double)done->size / MIB, (double)done->took_ns / 1e9,
-		 (double)done->locked_ns / 1e9, undo, schema);
-}
-
-static void log_refused(const char *path, int rc, const struct snap_err *err)
-{
-	log_error("restore of \"%s\" refused, live database unchanged: %s", path,
-		  err->text[0] ? err->text : strerror(-rc));
+	return caller_look(&caller, who->tid) ? caller_actor(&caller, who->uid) : u->by;
 }
 
 static void note_verdict(struct upload *u, uint64_t changes, int verdict)
@@ -107,6 +86,7 @@ struct job {
 	struct upload *upload;
 	const char *path;
 	const struct upload_flush *flush;
+	struct task task;
 	bool renamed; /* it is a scratch file that is renamed over PATH */
 	bool told;
 };
@@ -131,7 +111,7 @@ static void tell_restored(void *arg, const struct snap_restored *done)
 {
 	struct job *job = arg;
 
-	log_restored(job->path, done, &job->flush->who);
+	task_restored(&job->task, done);
 	note_verdict(job->upload, snap_upload_changes(job->upload->data), 0); /* it began anew */
 	job->told = true;
 	if (job->renamed)
@@ -144,13 +124,18 @@ static void tell_restored(void *arg, const struct snap_restored *done)
 static int restore(struct upload *u, const char *path, const struct upload_flush *flush, bool renamed)
 {
 	struct job job = {.upload = u, .path = path, .flush = flush, .renamed = renamed};
-	struct snap_restore order = {
-		.path = path, .cancelled = is_cancelled, .durable = tell_restored, .arg = &job};
+	struct snap_restore order = {.path = path,
+				     .cancelled = is_cancelled,
+				     .durable = tell_restored,
+				     .arg = &job,
+				     .progress = &job.task.progress};
+	struct snap_actor who = writer_of(u, &flush->who);
 	struct snap_restored done = {.unchanged = false};
 	struct snap_err err = {""};
 	uint64_t changes = snap_upload_changes(u->data);
 	int rc = check_access(u, path, &flush->who);
 
+	task_begin(&job.task, &u->all->tasks, path, &who);
 	pthread_mutex_lock(&u->state_lock);
 	order.mtime_ns = u->mtime_ns;
 	pthread_mutex_unlock(&u->state_lock);
@@ -162,17 +147,16 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 		pthread_mutex_lock(&u->state_lock);
 		u->writer_killed = true;
 		pthread_mutex_unlock(&u->state_lock);
-		log_warn("restore of \"%s\" ended: whoever wrote it was killed; live database unchanged",
-			 path);
+		task_cancelled(&job.task);
 		return -EINTR;
 	}
 	if (rc == 0) {
-		log_restored(path, &done, &flush->who);
+		task_restored(&job.task, &done);
 		changes = snap_upload_changes(u->data); /* it begins anew */
 		if (renamed)
 			spend(u);
 	} else {
-		log_refused(path, rc, &err);
+		task_refused(&job.task, rc, &err, snap_upload_size(u->data));
 	}
 	note_verdict(u, changes, rc);
 	return rc;
@@ -214,13 +198,16 @@ bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *
 	return true;
 }
 
-static int refuse_incomplete(struct upload *u, const char *path)
+static int refuse_incomplete(struct upload *u, const char *path, const struct actor *actor)
 {
+	struct snap_actor who = writer_of(u, actor);
+	struct task task;
 	struct snap_err err = {
 		"parts of the file were never written, and what stands there now is of another "
 		"moment (rsync: use --whole-file)"};
 
-	log_refused(path, -EIO, &err);
+	task_begin(&task, &u->all->tasks, path, &who);
+	task_refused(&task, -EIO, &err, snap_upload_size(u->data));
 	note_verdict(u, snap_upload_changes(u->data), -EIO);
 	return -EIO;
 }
@@ -248,7 +235,7 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 
 		snap_upload_check(u->data, &order, &err);
 	} else if (snap_upload_state(u->data) == SNAP_UPLOAD_INCOMPLETE) {
-		rc = refuse_incomplete(u, path);
+		rc = refuse_incomplete(u, path, &flush->who);
 	} else {
 		rc = restore(u, path, flush, false);
 		upload_unname(u);
@@ -337,7 +324,7 @@ int upload_become(struct upload *u, const char *path, const struct upload_flush 
 	pthread_mutex_lock(&u->lock);
 	if (snap_upload_state(u->data) == SNAP_UPLOAD_INCOMPLETE ||
 	    snap_upload_state(u->data) == SNAP_UPLOAD_PENDING)
-		rc = refuse_incomplete(u, path);
+		rc = refuse_incomplete(u, path, &flush->who);
 	else
 		rc = restore(u, path, flush, true);
 	pthread_mutex_unlock(&u->lock);

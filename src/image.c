@@ -184,6 +184,16 @@ uint64_t image_count_spool(struct image *im, uint64_t pass)
 	return shared->spool.bytes;
 }
 
+bool image_count_pin(struct image *im, uint64_t pass, int64_t *since)
+{
+	lock_scope(&im->lock);
+	if (im->dead || !im->backing->conn || im->counted == pass)
+		return false;
+	im->counted = pass;
+	*since = im->backing->conn->since;
+	return true;
+}
+
 bool image_covers(struct image *im, uint32_t max_frame)
 {
 	lock_scope(&im->lock);

@@ -85,6 +85,8 @@ const void *image_live(struct image *image);
 /* Bytes of the spool that IMAGE is read from; 0 under a pin, and when the count number PASS (from 1) of its
  * source, whose lock is held, has them already. */
 uint64_t image_count_spool(struct image *image, uint64_t pass);
+/* Whether it is pinned, since when (CLOCK_MONOTONIC), and not in the count number PASS yet. */
+bool image_count_pin(struct image *image, uint64_t pass, int64_t *since);
 
 /* Ends the image: from now on every read is -EIO, and its pin is let go. */
 void image_kill(struct image *image);

@@ -148,6 +148,34 @@ int kept_tree_list(struct kept_tree *k, const char *path, struct tree_list *out)
 	return rc;
 }
 
+/* ---- facts --------------------------------------------------------------------------------------------- */
+
+struct each {
+	struct kept_walk walk;
+	int (*fn)(void *arg, const char *path, const struct keep_entry *entry);
+	void *arg;
+};
+
+static int visit(struct kept_walk *walk, const struct keep_entry *entry)
+{
+	struct each *each = (struct each *)walk; /* its first member */
+
+	return each->fn(each->arg, walk->here, entry);
+}
+
+int kept_tree_each(struct kept_tree *k,
+		   int (*fn)(void *arg, const char *path, const struct keep_entry *entry), void *arg)
+{
+	struct each each = {.walk = {.kept = k, .path = "", .fn = visit}, .fn = fn, .arg = arg};
+
+	return kept_walk(&each.walk);
+}
+
+const char *kept_tree_path(const struct kept_tree *k, const char *file)
+{
+	return kept_shown_path(k, file);
+}
+
 /* ---- dropping ------------------------------------------------------------------------------------------ */
 
 struct drop {
@@ -174,6 +202,22 @@ static int drop_one(void *arg, const char *source)
 	return 0;
 }
 
+static bool is_ours(void *arg, const char *source)
+{
+	return kept_shown_path(arg, source) != NULL;
+}
+
+/* From here on none of the databases that were kept together is. */
+static int end_group(void *arg, const char *source)
+{
+	struct drop *drop = arg;
+
+	if (kept_shown_path(drop->kept, source))
+		drop->failed = keep_group_end(drop->kept->store, source, drop->name, is_ours, drop->kept,
+					      drop->err);
+	return drop->failed != 0;
+}
+
 int kept_tree_drop(struct kept_tree *k, const char *name, struct snap_err *err)
 {
 	struct drop drop = {.kept = k, .name = name, .err = err};
@@ -181,8 +225,10 @@ int kept_tree_drop(struct kept_tree *k, const char *name, struct snap_err *err)
 
 	if (!keep_name_valid(name))
 		return err_set(err, -EINVAL, "\"%s\" cannot be the name of a kept snapshot", name);
-	rc = keep_sources(k->store, drop_one, &drop);
-	if (rc)
+	rc = keep_sources(k->store, end_group, &drop);
+	if (rc >= 0 && !drop.failed)
+		rc = keep_sources(k->store, drop_one, &drop);
+	if (rc < 0)
 		return err_set(err, rc, "cannot look through the store %s: %s", store_dir(k->store),
 			       strerror(-rc));
 	if (drop.failed)

@@ -32,6 +32,8 @@ int kept_tree_create(struct kept_tree **out, struct store *store, struct rawfd_t
 	k->store = store;
 	k->table = table;
 	k->since_ns = realtime_ns();
+	pthread_mutex_init(&k->lock, NULL);
+	list_init(&k->pending);
 	*out = k;
 	return 0;
 }
@@ -46,6 +48,7 @@ void kept_tree_destroy(struct kept_tree *k)
 	}
 	free(k->files);
 	free(k->folder);
+	pthread_mutex_destroy(&k->lock);
 	free(k);
 }
 
@@ -149,6 +152,11 @@ static char *source_at(const struct kept_tree *k, const char *path, size_t len)
 	return NULL;
 }
 
+char *kept_tree_source(const struct kept_tree *k, const char *path)
+{
+	return source_at(k, path, strlen(path));
+}
+
 /* ---- all sources --------------------------------------------------------------------------------------- */
 
 static int walk_name(void *arg, int kept, const char *name)
@@ -187,7 +195,9 @@ static int walk_source(void *arg, int folder, const char *source)
 
 int kept_walk(struct kept_walk *walk)
 {
-	return store_each(walk->kept->store, walk_source, walk);
+	int rc = kept_walk_pending(walk);
+
+	return rc ? rc : store_each(walk->kept->store, walk_source, walk);
 }
 
 static int take_first(struct kept_walk *walk, const struct keep_entry *entry)
@@ -234,14 +244,12 @@ static void fill_folder(struct snap_attr *attr, const char *path, int64_t time_n
 	set_times(attr, time_ns);
 }
 
-static void fill_file(struct snap_attr *attr, const struct keep_entry *entry, const struct stat *st,
-		      uint64_t ino)
+void kept_fill_file(struct snap_attr *attr, const struct keep_entry *entry, uint64_t dev, uint64_t key_ino,
+		    uint64_t size, uint64_t ino)
 {
-	uint64_t size = (uint64_t)st->st_size;
-
 	*attr = (struct snap_attr){.kind = SNAP_PLAIN,
-				   .key_dev = st->st_dev,
-				   .key_ino = st->st_ino,
+				   .key_dev = dev,
+				   .key_ino = key_ino,
 				   .ino = ino,
 				   .size = size,
 				   .blocks = size / 512 + (size % 512 != 0),
@@ -252,12 +260,9 @@ static void fill_file(struct snap_attr *attr, const struct keep_entry *entry, co
 	set_times(attr, entry->meta.mtime_ns);
 }
 
-/* An empty file beside the database ENTRY. */
-static void fill_sidecar(struct snap_attr *attr, const struct keep_entry *entry, uint64_t ino)
+void kept_fill_sidecar(struct snap_attr *attr, const struct keep_entry *entry, uint64_t ino)
 {
-	struct stat empty = {.st_ino = ino};
-
-	fill_file(attr, entry, &empty, ino);
+	kept_fill_file(attr, entry, 0, ino, 0, ino);
 	attr->kind = SNAP_SIDECAR;
 	attr->mode &= S_IFMT | 0555;
 }
@@ -327,17 +332,20 @@ int kept_tree_look(struct kept_tree *k, const char *path, struct snap_attr *attr
 		fill_folder(attr, path, k->since_ns);
 		return 0;
 	}
+	if (kept_look_pending(k, &spot, attr))
+		return 0;
 	autoclose int fd = spot.path[0] ? reach(k, &spot, &entry) : -ENOENT;
 	if (fd == SIDECAR) {
 		fd = -1;
-		fill_sidecar(attr, &entry, kept_file_ino(&entry, spot.name, spot.path));
+		kept_fill_sidecar(attr, &entry, kept_file_ino(&entry, spot.name, spot.path));
 		return 0;
 	}
 	if (fd == -ENOENT)
 		return look_folder(k, &spot, path, attr);
 	if (fd < 0 || fstat(fd, &st))
 		return fd < 0 ? fd : -errno;
-	fill_file(attr, &entry, &st, kept_file_ino(&entry, spot.name, spot.path));
+	kept_fill_file(attr, &entry, st.st_dev, st.st_ino, (uint64_t)st.st_size,
+		       kept_file_ino(&entry, spot.name, spot.path));
 	return 0;
 }
 
@@ -358,4 +366,23 @@ int kept_tree_open(struct kept_tree *k, const char *path, uint64_t dev, uint64_t
 	if (fstat(fd, &st))
 		return -errno;
 	return st.st_dev == dev && st.st_ino == ino ? rawfd_reopen(k->table, fd, out, NULL) : -ESTALE;
+}
+
+int kept_tree_origin(struct kept_tree *k, const char *path, char **file, char *snapshot, int64_t *made_ns)
+{
+	autofree char *source = NULL;
+	struct keep_entry entry;
+	struct kept_spot spot;
+	int rc = kept_parse(path, &spot);
+
+	if (rc || spot.level != KEPT_INSIDE || strlen(spot.name) > KEEP_NAME_MAX)
+		return rc ? rc : -ENOENT;
+	source = source_at(k, spot.path, strlen(spot.path));
+	rc = source ? keep_find(k->store, source, spot.name, &entry) : -errno;
+	if (rc)
+		return rc;
+	memcpy(snapshot, spot.name, strlen(spot.name) + 1);
+	*made_ns = entry.meta.made_ns;
+	*file = steal_ptr(&source);
+	return 0;
 }

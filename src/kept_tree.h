@@ -15,12 +15,18 @@
  *    and NAME-shm are found as empty files (SNAP_SIDECAR) that are not listed, so that sqlite3(1) can query
  *    it in place.
  *
+ * One that is still being written (shots.h) is shown by kept_tree_show() and is as one that is kept, but for
+ * where its bytes come from: kept_tree_open_pending().
+ *
  * PATH is relative to the mount's root, as in sqlsnap.h, and kept_tree_has(PATH). Everything is looked up in
  * the store each time, for other daemons change it too. Thread-safe once the sources are added.
  */
 #ifndef SQLSNAP_KEPT_TREE_H
 #define SQLSNAP_KEPT_TREE_H
 
+#include "keep.h"
+#include "keep.h"
+#include "list.h"
 #include "rawfd.h"
 #include "store.h"
 #include "tree.h"
@@ -46,6 +52,35 @@ int kept_tree_look(struct kept_tree *kept, const char *path, struct snap_attr *a
 int kept_tree_list(struct kept_tree *kept, const char *path, struct tree_list *out);
 /* Opens a plain file; -ESTALE when it is another than DEV, INO by now. */
 int kept_tree_open(struct kept_tree *kept, const char *path, uint64_t dev, uint64_t ino, struct rawfd *out);
+
+/* Calls FN with what is kept of this mount's sources, PATH in the mount and the entry borrowed, until it
+ * answers something other than 0, which is returned. -errno */
+int kept_tree_each(struct kept_tree *kept,
+		   int (*fn)(void *arg, const char *path, const struct keep_entry *entry), void *arg);
+/* The path in the mount of the source that stands at the absolute path FILE; NULL: none. Borrowed from FILE
+ * or KEPT. */
+const char *kept_tree_path(const struct kept_tree *kept, const char *file);
+/* Whose kept state the file at PATH is: *FILE is that source's absolute path, owned by the caller. SNAPSHOT
+ * (KEEP_NAME_MAX + 1 bytes) and *MADE_NS say which. -ENOENT */
+int kept_tree_origin(struct kept_tree *kept, const char *path, char **file, char *snapshot, int64_t *made_ns);
+
+/* The absolute path by which the store knows what stands at PATH in the mount; owned by the caller. NULL with
+ * errno: ENOENT, ENOMEM */
+char *kept_tree_source(const struct kept_tree *kept, const char *path);
+
+/* A database of a snapshot that is being written. The caller's, as what it points to, while it is shown. */
+struct kept_pending {
+	struct list link; /* guarded by the tree's lock */
+	const char *name; /* of the snapshot */
+	const char *path; /* in the mount */
+	struct keep_entry entry;
+	struct snap_gen *gen; /* opened */
+};
+/* Shows or hides COUNT of them, all at once. */
+void kept_tree_show(struct kept_tree *kept, struct kept_pending *pendings, size_t count);
+void kept_tree_hide(struct kept_tree *kept, struct kept_pending *pendings, size_t count);
+/* Opens what is shown so at PATH as the inode DEV, INO: a reference, opened. NULL: nothing is. */
+struct snap_gen *kept_tree_open_pending(struct kept_tree *kept, const char *path, uint64_t dev, uint64_t ino);
 
 /* Drops the snapshot NAME of every source of this mount. -ENOENT: there is none. On failure some of them may
  * be left. */

@@ -4,6 +4,7 @@
 #define SQLSNAP_KEPT_TREE_PRIVATE_H
 
 #include <limits.h>
+#include <pthread.h>
 
 #include "keep_private.h"
 #include "kept_tree.h"
@@ -23,6 +24,9 @@ struct kept_tree {
 	struct kept_file *files; /* owned */
 	size_t file_count;
 	int64_t since_ns; /* CLOCK_REALTIME */
+
+	pthread_mutex_t lock;
+	struct list pending; /* guarded by lock */
 };
 
 /* A path taken apart. */
@@ -61,6 +65,16 @@ struct kept_walk {
 	size_t room; /* of LIST */
 };
 int kept_walk(struct kept_walk *walk);
+
+/* The same over what is being written. */
+int kept_walk_pending(struct kept_walk *walk);
+/* What is being written at SPOT: false when nothing is. */
+bool kept_look_pending(struct kept_tree *kept, const struct kept_spot *spot, struct snap_attr *attr);
+
+/* Attributes of the file of ENTRY (DEV, INO) with SIZE bytes, and of an empty one beside it. */
+void kept_fill_file(struct snap_attr *attr, const struct keep_entry *entry, uint64_t dev, uint64_t key_ino,
+		    uint64_t size, uint64_t ino);
+void kept_fill_sidecar(struct snap_attr *attr, const struct keep_entry *entry, uint64_t ino);
 
 uint64_t kept_folder_ino(const char *path);
 /* Of the file that is shown at PATH in the snapshot NAME, of the state ENTRY. */

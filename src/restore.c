@@ -107,16 +107,17 @@ static int replace(struct restore *r)
 		restore_undo_drop(r);
 	else if (r->kept && r->order->keep > 0)
 		keep_prune(r->core->store, r->source->path, r->order->keep, realtime_ns(), NULL);
-	keep_destroy(r->keep);
+	keep_destroy(steal_ptr(&r->keep));
 	restore_unfit(r);
 	return rc;
 }
 
-static int run(struct restore *r)
+/* Steps 2 to 8. */
+static int replace_what_stands_there(struct restore *r)
 {
-	int rc = restore_live_open(r);
+	int rc = 0;
 
-	if (!rc && (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK))
+	if (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK)
 		rc = view_open(r);
 	if (!rc)
 		rc = restore_make_sense(r);
@@ -129,6 +130,21 @@ static int run(struct restore *r)
 	else if (rc == 0)
 		rc = replace(r);
 	view_close(&r->view);
+	return rc;
+}
+
+static int run(struct restore *r)
+{
+	int rc = restore_live_open(r);
+
+	if (!rc)
+		rc = replace_what_stands_there(r);
+	if (rc == -EIO && r->unreadable && r->live) {
+		snap_gen_unref(steal_ptr(&r->gen));
+		rc = restore_live_break(r);
+		if (!rc)
+			rc = replace_what_stands_there(r);
+	}
 	restore_live_close(r);
 	snap_gen_unref(r->gen);
 	return rc;

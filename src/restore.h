@@ -32,6 +32,7 @@ struct restore_order {
 	 * used any more. Not called when nothing was written, or for a failure. NULL: nobody cares. */
 	void (*durable)(void *arg);
 	void *arg;	    /* of both */
+	struct snap_progress *progress; /* NULL: nobody looks */
 	vfs_fault_fn fault; /* of the connection that writes; for tests, with its argument */
 	void *fault_arg;
 };

@@ -210,6 +210,19 @@ static int look_once(struct restore *r, int64_t deadline)
 	return kind;
 }
 
+int restore_live_break(struct restore *r)
+{
+	bool lost = live_is_lost(r->live);
+
+	view_close(&r->view);
+	live_unref(steal_ptr(&r->live));
+	if (lost)
+		return err_set(r->err, -EBUSY, "it was replaced or cut while it was looked at");
+	r->unreadable = false;
+	r->kind = RESTORE_BROKEN;
+	return announce(r);
+}
+
 int restore_live_open(struct restore *r)
 {
 	int64_t wait = r->order->busy_timeout_ms * NS_PER_MS;

@@ -53,6 +53,7 @@ struct restore {
 	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
 	int dirfd;	   /* owned; O_PATH */
 	struct live *live; /* a reference; NULL for the last three kinds */
+	bool unreadable;   /* the view is, in part: the file was cut or overwritten */
 	struct view view;  /* empty once the write lock is to be waited for, but for the undo of WAL mode */
 
 	int staged_dir;	     /* borrowed, or the next one */
@@ -83,6 +84,8 @@ static inline bool restore_is_cancelled(const struct restore *r)
 
 /* Finds out what stands there, and connects to it. */
 int restore_live_open(struct restore *r);
+/* What SQLite opens cannot be read to its end after all: it becomes RESTORE_BROKEN. */
+int restore_live_break(struct restore *r);
 void restore_live_close(struct restore *r);
 /* Makes the file that is missing. */
 int restore_live_make(struct restore *r);

@@ -13,6 +13,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "progress.h"
 
 /* One checkpoint. Whatever it does to the header, the content stays, and nobody else can have committed while
  * it held the write lock. */
@@ -72,15 +73,18 @@ int restore_settle(struct restore *r)
 
 	if (!r->dest.handle)
 		return 0;
+	progress_begin(r->order->progress, SNAP_PHASE_SETTLING, SNAP_PROGRESS_STEPS, 0);
 	restore_finish_backup(r, false);
 	sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 0, NULL);
+	/* Before anybody is told and looks: whoever connects first is another incarnation. */
+	connect_source(r);
+	source_commit_over(r->source);
 	if (vfs_wal_is_open(r->dest.vfs) && vfs_sync_wal(r->dest.vfs))
 		rc = err_set(r->err, -EIO, "restored, but the disk refused to make it durable");
 	if (!rc)
 		tell_durable(r);
 	if (!vfs_wal_is_open(r->dest.vfs))
 		return rc;
-	connect_source(r);
 	if (!rc)
 		shorten_wal(r);
 	if (r->live)

@@ -23,6 +23,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "progress.h"
 #include "spool_private.h"
 
 #define CHUNK (1u << 20)
@@ -74,6 +75,7 @@ static int copy_range(struct restore *r, uint8_t *buf, uint64_t from, uint64_t t
 		if (restore_is_cancelled(r))
 			return err_set(r->err, -ECANCELED, "cancelled");
 		at += part;
+		progress_add(r->order->progress, part);
 	}
 	return 0;
 }
@@ -171,6 +173,7 @@ static int copy_rollback(struct restore *r)
 	    vfs_db_size(r->dest.vfs, &file_size))
 		return err_set(r->err, -EIO, "the live database cannot be examined");
 	size = spool_image_size(&header, file_size);
+	progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1, size);
 	if (!clone_file(r)) {
 		for (uint64_t at = 0; at < size;) {
 			size_t part = size - at < CHUNK ? (size_t)(size - at) : CHUNK;
@@ -183,6 +186,7 @@ static int copy_rollback(struct restore *r)
 			if (restore_is_cancelled(r))
 				return err_set(r->err, -ECANCELED, "cancelled");
 			at += part;
+			progress_add(r->order->progress, part);
 		}
 	}
 	r->view.size = size;
@@ -214,6 +218,7 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
 			break;
 		rc = spool_write(to, buf, (size_t)got, at, r->err);
 		at += (uint64_t)got;
+		progress_add(r->order->progress, (uint64_t)got);
 	}
 	rawfd_close(r->core->raw, &raw);
 	return rc;
@@ -309,6 +314,9 @@ int restore_undo_begin(struct restore *r)
 	if (!is_wanted(r))
 		return 0;
 	rc = begin(r);
+	if (r->kind != RESTORE_ROLLBACK) /* that one follows under the write lock */
+		progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1,
+			       r->view.size ? r->view.size : (uint64_t)r->st.st_size);
 	if (!rc && r->kind == RESTORE_WAL)
 		rc = copy_view(r);
 	else if (!rc && r->kind != RESTORE_ROLLBACK)

@@ -29,8 +29,12 @@ int view_read(struct restore *r, void *buf, size_t size, uint64_t offset)
 	struct view *v = &r->view;
 	uint8_t *to = buf;
 
-	if (v->image)
-		return image_read(v->image, v->max_frame, buf, size, offset, r->err);
+	if (v->image) {
+		int rc = image_read(v->image, v->max_frame, buf, size, offset, r->err);
+
+		r->unreadable |= rc == -EIO && !image_is_dead(v->image);
+		return rc;
+	}
 	ssize_t got = vfs_read_db(v->conn->db.vfs, to, size, offset);
 	if (got < 0)
 		return err_set(r->err, (int)got, "cannot read the live database: %s", strerror((int)-got));
@@ -43,8 +47,10 @@ static int read_header(struct restore *r)
 	uint8_t bytes[HEADER_SIZE];
 	int rc = view_read(r, bytes, sizeof(bytes), 0);
 
-	if (!rc && header_decode(&r->view.header, bytes, sizeof(bytes)))
+	if (!rc && header_decode(&r->view.header, bytes, sizeof(bytes))) {
+		r->unreadable = true;
 		rc = err_set(r->err, -EIO, "the live database's header is damaged");
+	}
 	return rc;
 }
 
@@ -61,6 +67,7 @@ static int view_of_wal(struct restore *r, struct conn *conn)
 	if (start.page_count == 0) {
 		if (source_read_header(r->live, &header, &file_size)) {
 			live_unpin(conn);
+			r->unreadable = true;
 			return err_set(r->err, -EIO, "the live database is damaged");
 		}
 		v->size = spool_image_size(&header, file_size);

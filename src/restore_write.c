@@ -18,6 +18,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "progress.h"
 
 #define SLICE_MS 1000  /* between two looks whether somebody still wants it */
 #define POLL_NS 500000 /* between two attempts to get the lock */
@@ -200,6 +201,7 @@ int restore_lock(struct restore *r)
 	int rc;
 
 	r->watch.armed = true;
+	progress_wait(r->order->progress, SNAP_PHASE_LOCKING);
 	for (;;) {
 		rc = try_lock(r, deadline);
 		if (!is_busy(rc) || monotonic_ns() >= deadline)
@@ -288,8 +290,11 @@ int restore_commit(struct restore *r)
 	if (w->has_base)
 		source_commit_expected(r->source, &w->base);
 	w->age = true;
+	progress_begin(r->order->progress, SNAP_PHASE_WRITING, 2, r->staged_size);
+	vfs_watch_reads(r->staged.vfs, r->order->progress);
 	sqlite3_busy_timeout(r->dest.handle, r->order->busy_timeout_ms);
 	rc = sqlite3_backup_step(r->backup, -1);
+	vfs_watch_reads(r->staged.vfs, NULL);
 	if (rc == SQLITE_DONE) {
 		r->out->committed = true;
 	} else {
@@ -306,9 +311,12 @@ int restore_commit(struct restore *r)
 			     error == -ENOSPC ? "no room for its WAL or journal" : sqlite3_errstr(rc));
 	}
 	w->armed = w->age = false;
-	if (r->out->committed && w->has_after)
+	if (r->out->committed && w->has_after) {
 		source_upload_publish(r->source, r->gen, &w->after);
-	else
+		if (!r->live && w->has_base)
+			source_commit_expected(r->source, &w->base); /* until the source has connected */
+	} else {
 		source_commit_over(r->source);
+	}
 	return rc == SQLITE_DONE ? 0 : rc;
 }

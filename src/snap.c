@@ -17,6 +17,7 @@
 struct snap_file {
 	struct snap *snap;
 	struct rawfd raw;
+	struct snap_gen *gen; /* opened, a reference: read instead; NULL: none */
 };
 
 struct snap_list {
@@ -73,6 +74,8 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 	else
 		rc = store_create(&snap->core.store, config->store, err);
 	if (!rc && kept_tree_create(&snap->kept, snap->core.store, snap->core.raw))
+		rc = err_set(err, -ENOMEM, "out of memory");
+	if (!rc && shots_create(&snap->shots, &snap->core, snap->tree, snap->kept))
 		rc = err_set(err, -ENOMEM, "out of memory");
 	if (rc)
 		snap_destroy(snap);
@@ -142,11 +145,14 @@ int snap_start(struct snap *snap, struct snap_err *err)
 	rc = sources_start(snap->core.sources);
 	if (!rc)
 		rc = work_submit(snap->core.work, clean_store, snap);
+	if (!rc && snap->core.config.frozen)
+		return frozen_create(&snap->frozen, &snap->core, snap->tree, err);
 	return rc ? err_set(err, rc, "cannot start a thread: %s", strerror(-rc)) : 0;
 }
 
 void snap_stop(struct snap *snap)
 {
+	shots_stop(snap->shots); /* as long as the janitor looks after what they hold back */
 	sources_stop(snap->core.sources);
 	work_stop(snap->core.work);
 }
@@ -156,6 +162,8 @@ void snap_destroy(struct snap *snap)
 	if (!snap)
 		return;
 	snap_stop(snap);
+	shots_destroy(snap->shots);
+	frozen_destroy(snap->frozen);
 	sources_destroy(snap->core.sources);
 	work_destroy(snap->core.work);
 	tree_destroy(snap->tree);
@@ -208,6 +216,8 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 
 	if (kept_tree_has(path))
 		return look_kept(snap, path, attr, err);
+	if (snap->frozen && frozen_look(snap->frozen, path, attr, gen) == 0)
+		return 0;
 	rc = tree_look(snap->tree, path, &found, err);
 	if (rc == -EMFILE || rc == -ENFILE) {
 		core_shed(&snap->core);
@@ -224,6 +234,8 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 			foldertimes_show(snap->core.folders, attr);
 	} else if (!rc && found.missing) {
 		rc = -ENOENT;
+	} else if (!rc && snap->frozen) {
+		rc = frozen_look_found(snap->frozen, &found, attr, gen);
 	} else if (!rc) {
 		rc = sources_get(snap->core.sources, &found.place, &source);
 		if (!rc) {
@@ -243,6 +255,8 @@ int snap_gen_stat_at(struct snap *snap, const char *path, struct snap_gen *gen, 
 {
 	struct tree_found found = TREE_FOUND_INIT;
 
+	if (snap->frozen && frozen_look(snap->frozen, path, attr, NULL) == 0)
+		return 0;
 	snap_gen_stat(gen, attr);
 	/* Owner and mode go with the name: a link that leaves the tree may show less than the file itself. */
 	if (tree_look(snap->tree, path, &found, NULL) == 0 && found.attr.kind == SNAP_DATABASE &&
@@ -281,6 +295,10 @@ int snap_list_create(struct snap *snap, const char *path, struct snap_list **out
 			err_set(err, rc, "%s", strerror(-rc));
 	} else {
 		rc = tree_list(snap->tree, path, &l->list, err);
+		if (!rc && snap->frozen)
+			rc = frozen_list(snap->frozen, path, &l->list);
+		if (rc)
+			tree_list_finish(&l->list);
 	}
 	if (!rc && !path[0])
 		hide_kept(&l->list);
@@ -326,6 +344,12 @@ int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64
 	if (!f)
 		return err_set(err, -ENOMEM, "out of memory");
 	f->snap = snap;
+	f->raw = RAWFD_INIT;
+	f->gen = kept_tree_has(path) ? kept_tree_open_pending(snap->kept, path, key_dev, key_ino) : NULL;
+	if (f->gen) {
+		*out = steal_ptr(&f);
+		return 0;
+	}
 	rc = kept_tree_has(path) ? kept_tree_open(snap->kept, path, key_dev, key_ino, &f->raw)
 				 : tree_open_plain(snap->tree, path, key_dev, key_ino, &f->raw);
 	if (rc)
@@ -336,18 +360,33 @@ int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64
 
 ssize_t snap_file_read(struct snap_file *f, void *buf, size_t size, uint64_t offset)
 {
-	ssize_t got = pread(f->raw.fd, buf, size, (off_t)offset);
+	ssize_t got;
 
+	if (f->gen)
+		return snap_gen_read(f->gen, buf, size, offset, NULL);
+	got = pread(f->raw.fd, buf, size, (off_t)offset);
 	return got < 0 ? -errno : got;
 }
 
 void snap_file_close(struct snap_file *f)
 {
 	rawfd_close(f->snap->core.raw, &f->raw);
+	if (f->gen) {
+		snap_gen_close(f->gen);
+		snap_gen_unref(f->gen);
+	}
 	free(f);
+}
+
+int snap_kept_make(struct snap *snap, const char *name, struct snap_err *err)
+{
+	return shots_take(snap->shots, name, err);
 }
 
 int snap_kept_drop(struct snap *snap, const char *name, struct snap_err *err)
 {
-	return kept_tree_drop(snap->kept, name, err);
+	bool given_up = shots_drop(snap->shots, name) == 0;
+	int rc = kept_tree_drop(snap->kept, name, err);
+
+	return given_up && rc == -ENOENT ? 0 : rc;
 }

@@ -3,7 +3,9 @@
 #ifndef SQLSNAP_SNAP_PRIVATE_H
 #define SQLSNAP_SNAP_PRIVATE_H
 
+#include "frozen.h"
 #include "kept_tree.h"
+#include "shots.h"
 #include "sources.h"
 #include "tree.h"
 
@@ -11,6 +13,8 @@ struct snap {
 	struct core core;
 	struct tree *tree;	/* owned, as the next */
 	struct kept_tree *kept; /* .sqlsnapfs/snapshots */
+	struct shots *shots;	/* what of it is being made */
+	struct frozen *frozen;	/* -o frozen: constant once the first request is served; else NULL */
 	bool has_mountpoint;
 };
 

@@ -54,6 +54,8 @@ int source_create(struct source **out, struct core *core, const struct place *pl
 	if (s->path && place->root == AT_FDCWD && !core->config.shared_locks)
 		s->refused = place_locks_shared(s->path, &s->refusal);
 	s->has_seen = s->path && store_load_seen(core->store, s->path, &s->seen) == 0;
+	if (s->path)
+		store_load_opened(core->store, s->path, &s->opened);
 	*out = s;
 	return 0;
 }
@@ -185,7 +187,6 @@ int source_sample_live(struct source *s, struct live *live, struct sample *sampl
 	uint64_t file_size;
 	int rc = live_sample(live, &wal);
 
-	(void)s;
 	if (rc && rc != -ENXIO)
 		return rc;
 	sample->version.incarnation = live->incarnation;
@@ -200,6 +201,7 @@ int source_sample_live(struct source *s, struct live *live, struct sample *sampl
 	rc = source_read_header(live, &header, &file_size);
 	if (rc)
 		return rc;
+	atomic_store(&s->page_size, header.page_size);
 	sample->size = spool_image_size(&header, file_size);
 	if (!sample->version.has_header) {
 		sample->version.has_counters = true;
@@ -292,6 +294,7 @@ static void sample_content(struct source *s, const struct tree_found *found, str
 	struct live *live = source_live(s, a->key_dev, a->key_ino);
 
 	if (found->has_header) {
+		atomic_store(&s->page_size, found->header.page_size);
 		sample->size = spool_image_size(&found->header, a->size);
 		if (rollback && !live) {
 			sample->version.has_counters = true;
@@ -402,6 +405,7 @@ ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t off
 	struct source *s = gen->source;
 	struct image *im;
 	uint32_t max_frame;
+	bool dead;
 	int rc;
 
 	if (offset >= gen->size)
@@ -414,7 +418,10 @@ ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t off
 	pthread_mutex_unlock(&s->lock);
 	if (!im)
 		return -EIO;
+	dead = image_is_dead(im); /* why was said when it came to that */
 	rc = image_read(im, max_frame, buf, size, offset, err);
+	if (rc && !dead)
+		source_note_error(s, err && err->text[0] ? err->text : strerror(-rc));
 	image_unref(im);
 	return rc ? rc : (ssize_t)size;
 }
@@ -433,7 +440,7 @@ void source_disconnect(struct source *s)
 bool source_is_unused(struct source *s)
 {
 	lock_scope(&s->lock);
-	return !s->live && !s->seen_dirty && list_empty(&s->gens) &&
+	return !s->live && !s->seen_dirty && !s->opened_dirty && list_empty(&s->gens) &&
 	       atomic_load(&s->refs) == 1 + (s->current != NULL) &&
 	       (!s->current || (atomic_load(&s->current->refs) == 1 && !s->current->uploaded));
 }

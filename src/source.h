@@ -6,7 +6,9 @@
  * source_bind.c     opening: binding a generation to bytes
  * source_connect.c  what opening waits for: a connection, and the gap of the WAL
  * source_tend.c     what must be done in time: bounds of the WAL, holds, closing what is idle
+ * source_facts.c    what it says of itself, for whoever looks after the mount
  * source_restore.c  what a restore changes: the generation that shows the bytes that were uploaded
+ * source_keep.c     generations that are written to the store, or stay as they are
  * source_hold.c     what an instant of several sources needs (instant.h)
  *
  * What must stay true:
@@ -62,6 +64,15 @@ struct source {
 	struct snap_attr attr;	  /* of the live file at the last look */
 	bool has_seen, seen_dirty;
 	struct store_seen seen; /* of the generation opened last, over remounts */
+	bool opened_dirty;
+	struct snap_opened opened; /* by whom, over remounts */
+	int64_t opened_saved;	   /* CLOCK_MONOTONIC */
+	struct snap_err error;	   /* the last one, */
+	int64_t error_ns;	   /* CLOCK_REALTIME; 0: none yet */
+	bool mark_seen, marked;	   /* see source_watch_mark(); with the header at the last round */
+	uint8_t mark_header[WAL_INDEX_HEADER];
+	uint64_t count;		    /* number of source_facts() calls */
+	_Atomic uint32_t page_size; /* at the last look at a header; 0: none yet */
 };
 
 struct snap_gen {
@@ -146,6 +157,24 @@ struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t 
 /* Whether GEN shows what was seen as SAMPLE. Lock held. */
 bool source_shows(const struct snap_gen *gen, const struct sample *sample);
 
+/* ---- facts: source_facts.c ---- */
+
+/* FOUND is what stands at its place now, NULL: nothing. OUT->path is left NULL; OUT->file is borrowed. */
+void source_facts(struct source *s, const struct tree_found *found, struct snap_source_facts *out);
+/* Remembers a failure. Under no lock, as the next three. */
+void source_note_error(struct source *s, const char *text);
+/* Reports to the configuration's event function, with the source's name before it, and remembers what is a
+ * warning or worse. */
+void source_event(struct source *s, enum snap_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Remembers it unless a newer state was opened already. */
+void source_note_opened(struct source *s, const struct snap_opened *opened);
+/* Brings that to the store now and then; true while there is something left to bring. */
+bool source_save_opened(struct source *s, int64_t now);
+#define OPENED_EVERY_NS (10 * NS_PER_S)
+/* Looks whether more frames count as copied to the database than there are. */
+void source_watch_mark(struct source *s, struct live *live);
+
 /* ---- restores: source_restore.c ---- */
 
 /* One at a time: waits for the others, asking CANCELLED (may be NULL) now and then. -ECANCELED. Keeps the
@@ -180,6 +209,17 @@ void source_upload_refresh(struct source *s, struct live *live);
 void source_tidy(struct source *s, int64_t now);
 /* Gives up the bytes that were uploaded, for their room; open readers keep them. */
 void source_upload_forget(struct source *s);
+
+/* ---- generations that are kept: source_keep.c; GEN is open ---- */
+
+/* As image_clone() and image_copy(), whose MAX_FRAME and SIZE are filled in here. */
+bool source_gen_clone(struct snap_gen *gen, int fd);
+int source_gen_copy(struct snap_gen *gen, struct image_copy *copy, struct snap_err *err);
+/* GEN's bytes are read from FD, which is taken over and holds them, from now on: nothing is held back for it
+ * any more. -ENOMEM */
+int source_gen_replace(struct snap_gen *gen, int fd, uint32_t page_size);
+/* Its bytes or none: whoever opens GEN is led to no other one. */
+void source_gen_freeze(struct snap_gen *gen);
 
 void source_disconnect(struct source *s); /* lets the incarnation go */
 /* Kills every image that is pinned: on a file that was replaced, and whose -shm is in the way. */

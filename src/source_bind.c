@@ -137,8 +137,6 @@ static int bind_pin(struct live *live, struct source_binding *b, int64_t deadlin
 	return source_bind_flat(b, &flat, err);
 }
 
-/* Whether connecting would leave sidecars that lock the application out: made by neither root nor the owner.
- */
 bool source_must_not_connect(struct source *s, const struct stat *st)
 {
 	struct stat other;
@@ -362,12 +360,16 @@ int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved,
 		return 0;
 	if (gen->frozen)
 		return err_set(err, -EIO, "what it was at the mount's start had to be given up (wal_max)");
-	if (s->refused)
+	if (s->refused) {
+		source_note_error(s, s->refusal.text);
 		return err_set(err, s->refused, "%s", s->refusal.text);
+	}
 	pthread_mutex_lock(&s->lock);
 	s->binding++;
 	pthread_mutex_unlock(&s->lock);
 	rc = flags & SNAP_NOWAIT ? open_quick(s, gen, moved, err) : open_slow(s, gen, moved, err);
+	if (rc < 0)
+		source_note_error(s, err && err->text[0] ? err->text : strerror(-rc));
 	pthread_mutex_lock(&s->lock);
 	s->binding--;
 	pthread_mutex_unlock(&s->lock);

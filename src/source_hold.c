@@ -84,6 +84,8 @@ static bool try_hold(struct hold *h)
 
 static void let_go(struct hold *h)
 {
+	if (h->kind == HOLD_WAL || h->kind == HOLD_ROLLBACK)
+		count_binding(h->source, -1);
 	if (h->conn)
 		live_unpin(steal_ptr(&h->conn));
 	live_unref(steal_ptr(&h->live));
@@ -106,7 +108,7 @@ int hold_begin(struct hold *h, struct source *s, struct snap_err *err)
 			h->kind = HOLD_OPENED;
 	}
 	if (h->kind != HOLD_WAL && h->kind != HOLD_ROLLBACK)
-		count_binding(s, -1);
+		count_binding(s, -1); /* else the hold's end does */
 	return rc;
 }
 
@@ -126,6 +128,8 @@ void hold_yield(struct hold *h)
 /* The image of the pin as of the header AT. */
 static int bind_wal(struct hold *h, const struct wal_header *at, struct source_binding *b, struct snap_err *err)
 {
+	/* An image takes a header without frames for the WAL's next life, unless it began with it. */
+	bool as_begun = memcmp(at->raw, h->conn->start.raw, sizeof(at->raw)) == 0;
 	uint32_t page_size = at->page_size;
 	struct header header;
 	uint64_t file_size;
@@ -143,7 +147,7 @@ static int bind_wal(struct hold *h, const struct wal_header *at, struct source_b
 	}
 	if (image_create_pinned(&b->image, steal_ptr(&h->conn), page_size))
 		return err_set(err, -ENOMEM, "out of memory");
-	if (image_accepts(b->image, at, UINT64_MAX))
+	if (as_begun || image_accepts(b->image, at, UINT64_MAX))
 		return 0;
 	image_unref(steal_ptr(&b->image));
 	return -EAGAIN;
@@ -199,16 +203,30 @@ int hold_open(struct hold *h, const struct wal_header *at, bool *missed, struct 
 		return err_set(err, rc, "out of memory");
 	}
 	rc = source_adopt(h->source, gen, &b, &moved);
-	return follow(h, rc, gen, moved, err);
+	if (rc == SNAP_MOVED) {
+		snap_gen_unref(gen);
+		gen = moved;
+		/* It has its bytes; if they went, no other will do. */
+		rc = snap_gen_open(gen, 0, &moved, err);
+		snap_gen_arrived(gen);
+		if (rc == SNAP_MOVED) {
+			snap_gen_unref(moved);
+			rc = -EAGAIN;
+		}
+	}
+	if (rc) {
+		snap_gen_unref(gen);
+		return rc;
+	}
+	h->gen = gen;
+	let_go(h);
+	h->kind = HOLD_OPENED;
+	return 0;
 }
 
 void hold_finish(struct hold *h)
 {
-	bool counted = h->kind == HOLD_WAL || h->kind == HOLD_ROLLBACK;
-
 	let_go(h);
-	if (counted)
-		count_binding(h->source, -1);
 	if (h->gen) {
 		snap_gen_close(h->gen);
 		snap_gen_unref(steal_ptr(&h->gen));

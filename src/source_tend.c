@@ -123,8 +123,7 @@ static void run_drain(void *arg)
 		core_event(s->core, SNAP_DEBUG, "\"%s\": %zu pins given up for a spool after %lld ms",
 			   s->place.name, pins, (long long)((monotonic_ns() - began) / NS_PER_MS));
 	if (rc && rc != -EOPNOTSUPP)
-		core_event(s->core, SNAP_WARNING, "\"%s\": a slow reader's snapshot cannot be spooled: %s",
-			   s->place.name, err.text);
+		source_event(s, SNAP_WARNING, "a slow reader's snapshot cannot be spooled: %s", err.text);
 	if (rc == -ENOSPC)
 		core_make_room(s->core); /* for the next time */
 	pthread_mutex_lock(&s->lock);
@@ -173,10 +172,10 @@ static void kill_oldest(struct source *s, uint64_t held_back)
 
 	if (n > 0) {
 		image_kill(images[0].image);
-		core_event(s->core, SNAP_ERROR,
-			   "\"%s\": %llu MiB of WAL are held back for a slow reader, which now gets EIO "
-			   "(wal_max)",
-			   s->place.name, (unsigned long long)(held_back >> 20));
+		source_event(
+			s, SNAP_ERROR,
+			"%llu MiB of WAL are held back for a slow reader, which now gets EIO (wal_max)",
+			(unsigned long long)(held_back >> 20));
 	}
 	release(images, n);
 }
@@ -237,9 +236,7 @@ void source_lose(struct source *s, struct live *live)
 	if (!same)
 		return;
 	source_kill_pinned(s);
-	core_event(s->core, SNAP_ERROR,
-		   "\"%s\": its locks were lost (was its -shm truncated?); open readers get EIO",
-		   s->place.name);
+	source_event(s, SNAP_ERROR, "its locks were lost (was its -shm truncated?); open readers get EIO");
 	live_unref(live);
 }
 
@@ -337,7 +334,7 @@ bool source_tend(struct source *s, int64_t now)
 {
 	struct image *images[IMAGES_AT_ONCE];
 	struct live *live;
-	bool idle, more;
+	bool idle, more, unsaved;
 	size_t n;
 
 	do {
@@ -356,6 +353,7 @@ bool source_tend(struct source *s, int64_t now)
 		tell_stale(s, live);
 		source_upload_refresh(s, live);
 		source_tidy(s, now);
+		source_watch_mark(s, live);
 	}
 	if (live && !idle && !live_is_lost(live))
 		tend_wal(s, live, now);
@@ -363,8 +361,9 @@ bool source_tend(struct source *s, int64_t now)
 	if (idle)
 		disconnect_later(s);
 	save_seen(s);
+	unsaved = source_save_opened(s, now);
 	pthread_mutex_lock(&s->lock);
-	more = s->live || !list_empty(&s->gens) || s->connecting;
+	more = unsaved || s->live || !list_empty(&s->gens) || s->connecting;
 	pthread_mutex_unlock(&s->lock);
 	return more;
 }

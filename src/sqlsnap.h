@@ -52,6 +52,7 @@ struct snap_config {
 	const char *store;   /* folder for spools and remembered times; NULL: the default of store.h */
 	bool shared_locks;   /* accept file systems whose locks other machines do not see */
 	bool databases_only; /* a folder shows its databases and the folders above them, nothing else */
+	bool frozen;	     /* databases are what they were at one instant of snap_start(); no restores */
 	/* Reports what happens behind any call (an image lost, a source drained); never called under a lock.
 	 */
 	void (*event)(void *arg, enum snap_level level, const char *text);
@@ -112,13 +113,13 @@ int snap_add_file(struct snap *snap, const char *name, const char *path, struct 
  */
 int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *err);
 
-/* Starts the threads. After daemonising, for neither threads nor SQLite survive a fork, and after mounting,
- * for from then on the tree must know its own mount. */
+/* Starts the threads, and takes the instant of a frozen mount. After daemonising, for neither threads nor
+ * SQLite survive a fork, and after mounting, for from then on the tree must know its own mount. */
 int snap_start(struct snap *snap, struct snap_err *err);
 
 /* Ends the threads: when it returns no call of this context's is under way and none of its functions is
- * called back any more. Before what they call back into is destroyed. May take as long as an open may wait.
- */
+ * called back any more. Before what they call back into is destroyed. May take as long as an open may wait,
+ * or as writing takes of what is still to be kept. */
 void snap_stop(struct snap *snap);
 
 /* Ends the threads, closes every source as an application would, frees. Accepts NULL. All generations and
@@ -171,6 +172,14 @@ int snap_statvfs(struct snap *snap, struct statvfs *out);
  * that holds them where they stand in the tree: plain files with the owner, mode and times of when they were
  * kept. ".sqlsnapfs" is not listed, and hides an entry of the tree that has this name.
  */
+
+/*
+ * Keeps all databases of the tree as of one instant under NAME. 0: they can be read; they are written to the
+ * store behind. -EINVAL: not a name (a slash, a leading dot, too long); -EEXIST; -ENODATA: there is no
+ * database; -ENOSPC; -EBUSY and others: one of them cannot be opened. On failure nothing is kept. Waits for
+ * live databases as snap_gen_open() does; those in WAL mode that nobody holds exclusively take milliseconds.
+ */
+int snap_kept_make(struct snap *snap, const char *name, struct snap_err *err);
 
 /* Drops the snapshot NAME of every database of the tree; who has a file of it open goes on reading. -ENOENT:
  * there is none. On failure some of its databases may be left. May take as long as removing large files does.
@@ -279,6 +288,23 @@ enum snap_upload_state snap_upload_state(struct snap_upload *upload);
 
 struct snap_restored;
 
+/* How far something is that takes long; whoever asks for it has it all zero before. Moved by one thread, looked
+ * at by any. */
+enum snap_phase {
+	SNAP_PHASE_WAITING,  /* for its turn */
+	SNAP_PHASE_CHECKING, /* whether the upload is a database that can be restored */
+	SNAP_PHASE_KEEPING,  /* a copy of what will be replaced */
+	SNAP_PHASE_LOCKING,  /* waits for the live database's write lock */
+	SNAP_PHASE_WRITING,
+	SNAP_PHASE_SETTLING, /* brings it to the disk */
+};
+struct snap_progress {
+	_Atomic int phase;
+	_Atomic int steps; /* of those that take long (checking, keeping, writing), how many are over */
+	_Atomic uint64_t done, total; /* bytes of the one that is under way or was last; TOTAL 0: not known */
+};
+#define SNAP_PROGRESS_STEPS 3
+
 struct snap_restore {
 	const char *path;	      /* the database's, in the tree */
 	int64_t mtime_ns;	      /* that the restored database shows; 0: now */
@@ -287,6 +313,7 @@ struct snap_restore {
 	 * waited for. Not called when nothing had to be written, or for a failure. NULL: nobody cares. */
 	void (*durable)(void *arg, const struct snap_restored *done);
 	void *arg; /* of both */
+	struct snap_progress *progress; /* moved on the way; NULL: nobody looks */
 };
 
 /* What became of a restore. */
@@ -317,6 +344,91 @@ int snap_upload_restore(struct snap_upload *upload, const struct snap_restore *o
 /* The mtime that a restored database shows, as utimens(2) right after an upload sets it; 0 also when GEN is
  * no restored one, and then nothing changes. */
 int snap_gen_set_mtime(struct snap_gen *gen, int64_t mtime_ns);
+
+/* ---- what is going on ---------------------------------------------------------------------------------- */
+/*
+ * Facts of one moment, for people and monitoring. Asking for them waits for no live database, connects to
+ * none and keeps none connected.
+ */
+
+#define SNAP_COMMAND_SIZE 64
+
+/* Who does something. */
+struct snap_actor {
+	uid_t uid;
+	pid_t pid;		    /* 0: unknown */
+	char command[SNAP_COMMAND_SIZE]; /* as the kernel knows it; "": unknown. Any bytes */
+};
+
+/* The newest state of a database that somebody has opened. */
+struct snap_opened {
+	int64_t time_ns; /* CLOCK_REALTIME: when that state was the latest one; 0: nobody ever has */
+	struct snap_actor who;
+	char snapshot[208]; /* the kept snapshot that it was read from; "": it was the live name */
+};
+
+/* Tells who has opened GEN, which is open. Remembered over remounts. */
+void snap_gen_opened(struct snap_gen *gen, const struct snap_actor *who);
+/* The same of a database of a kept snapshot, at PATH: it is as old as the snapshot. Other paths mean nothing.
+ */
+void snap_kept_opened(struct snap *snap, const char *path, const struct snap_actor *who);
+
+enum snap_journal {
+	SNAP_JOURNAL_UNKNOWN, /* nothing stands there, or no database, or it could not be read */
+	SNAP_JOURNAL_WAL,
+	SNAP_JOURNAL_ROLLBACK,
+};
+
+struct snap_pin {
+	int64_t age_ns;
+	uint64_t wal_bytes; /* of frames that were committed since, and that cannot go before the pin has */
+};
+#define SNAP_PINS_MAX 32
+
+struct snap_source_facts {
+	const char *path; /* in the tree; NULL: it is shown nowhere any more. Borrowed, as the next: */
+	const char *file; /* absolute; NULL: cannot be told */
+	enum snap_journal journal;
+	uint32_t page_size;  /* bytes; 0: unknown */
+	uint64_t size;	     /* bytes of the database */
+	uint64_t generation; /* the id of the latest one that was looked up; 0: none was */
+	bool connected;
+	uint64_t wal_bytes;  /* committed frames in the WAL; 0 while not connected, as the next two */
+	uint64_t held_bytes; /* of these, what pins of ours may have kept from going */
+	bool wal_marked;     /* the wal-index says that more was copied to the database than there is: the
+				WAL-reset bug has struck, or locks do not work */
+	unsigned readers;    /* opens that are not closed yet */
+	size_t pin_count;    /* may be more than are listed */
+	struct snap_pin pins[SNAP_PINS_MAX]; /* oldest first */
+	uint64_t spool_bytes; /* of private copies that readers are served from; a clone counts in full */
+	int64_t error_ns;     /* CLOCK_REALTIME of the last failure; 0: there was none */
+	struct snap_err error;
+	struct snap_opened opened;
+};
+
+/*
+ * Calls FN with every database of the tree, until it answers a negative value, which is returned.
+ * *COMPLETE is false when the tree is too large to be looked through at once: then some may be missing that
+ * nobody has looked up. 0; -errno.
+ */
+int snap_each_source(struct snap *snap, int (*fn)(void *arg, const struct snap_source_facts *facts),
+		     void *arg, bool *complete);
+
+/* A database in a kept snapshot. */
+struct snap_kept_facts {
+	const char *name; /* of the snapshot; borrowed, as the next two */
+	const char *path; /* of the database in the tree */
+	const char *why;  /* in words; "": somebody asked for it */
+	uint64_t size;	  /* bytes */
+	int64_t made_ns;  /* CLOCK_REALTIME */
+};
+
+/* Calls FN with every one of them, in no order, as snap_each_source() does. */
+int snap_each_kept(struct snap *snap, int (*fn)(void *arg, const struct snap_kept_facts *facts), void *arg);
+
+/* Whether the SQLite library of this program can lose commits when two processes checkpoint at once
+ * (sqlite.org/wal.html, part 11): 3.7.0 to 3.51.2, but for 3.44.6 and 3.50.7. Applications have their own. */
+bool snap_sqlite_has_wal_reset_bug(void);
 
 /* ---- checking ------------------------------------------------------------------------------------------ */
 

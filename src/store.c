@@ -194,7 +194,8 @@ void store_drop_folder(struct store *s, const char *name)
 static int clean_source(void *arg, int folder, const char *name)
 {
 	(void)arg;
-	if (strncmp(name, ".seen-", 6) == 0 || strncmp(name, ".source-", 8) == 0)
+	if (strncmp(name, ".seen-", 6) == 0 || strncmp(name, ".source-", 8) == 0 ||
+	    strncmp(name, ".opened-", 8) == 0)
 		store_remove_stale(folder, name);
 	return 0;
 }

@@ -10,6 +10,7 @@
  *         source          that path and a newline, which tells two of one hash apart; missing in a folder of
  *                         an older program, which is then taken to be of the first hash's source
  *         seen            what was shown last
+ *         opened          by whom, when
  *
  * Where: -o store=DIR, else $STATE_DIRECTORY, else /var/lib/sqlsnapfs for root, else
  * $XDG_STATE_HOME/sqlsnapfs or $HOME/.local/state/sqlsnapfs. Made with mode 0700 when first needed.
@@ -67,6 +68,11 @@ struct store_seen {
 	struct version version;
 	int64_t mtime_ns;
 };
+
+/* Who opened the newest state of SOURCE that anybody has opened. -ENOENT: nobody ever did. */
+int store_load_opened(struct store *store, const char *source, struct snap_opened *out);
+int store_save_opened(struct store *store, const char *source, const struct snap_opened *opened,
+		      struct snap_err *err);
 
 /* -ENOENT: never seen. */
 int store_load_seen(struct store *store, const char *source, struct store_seen *out);

@@ -19,6 +19,7 @@
 #include "opath.h"
 
 #define SEEN_MAGIC "sqlsnapfs seen 1\n"
+#define OPENED_MAGIC "sqlsnapfs opened 1\n"
 #define HASHES 4 /* folders that a source may have, by as many hashes */
 #define ATTEMPTS 8
 #define PATH_SIZE 8192 /* bytes of the path file at most */
@@ -27,6 +28,11 @@
 struct seen_file {
 	char magic[sizeof(SEEN_MAGIC) - 1];
 	struct store_seen seen;
+};
+
+struct opened_file {
+	char magic[sizeof(OPENED_MAGIC) - 1];
+	struct snap_opened opened;
 };
 
 /* FNV-1a, 64 bits, begun differently for each try: it need not withstand an adversary, for the folder says
@@ -247,43 +253,87 @@ int store_each(struct store *s, int (*fn)(void *arg, int folder, const char *sou
 	return store_each_name(dir, visit, &each);
 }
 
-/* ---- what was shown last ------------------------------------------------------------------------------- */
+/* ---- what was shown, and to whom ----------------------------------------------------------------------------- */
 
-int store_load_seen(struct store *s, const char *source, struct store_seen *out)
+/* Reads the file NAME of SOURCE, which has SIZE bytes; -ENOENT: it is not there, or not whole. */
+static int load(struct store *s, const char *source, const char *name, void *bytes, size_t size)
 {
 	autoclose int folder = store_open_source(s, source, false, NULL);
-	struct seen_file file;
 
 	if (folder < 0)
 		return folder;
-	autoclose int fd = openat(folder, "seen", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	autoclose int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
-	if (read(fd, &file, sizeof(file)) != (ssize_t)sizeof(file) ||
-	    memcmp(file.magic, SEEN_MAGIC, sizeof(file.magic)) != 0)
+	return read(fd, bytes, size) == (ssize_t)size ? 0 : -ENOENT;
+}
+
+int store_load_seen(struct store *s, const char *source, struct store_seen *out)
+{
+	struct seen_file file;
+	int rc = load(s, source, "seen", &file, sizeof(file));
+
+	if (rc)
+		return rc;
+	if (memcmp(file.magic, SEEN_MAGIC, sizeof(file.magic)) != 0)
 		return -ENOENT;
 	*out = file.seen;
 	out->version.incarnation = 0; /* another process's numbers */
 	return 0;
 }
 
-int store_save_seen(struct store *s, const char *source, const struct store_seen *seen, struct snap_err *err)
+/* Writes the file NAME of SOURCE, whole. */
+static int save(struct store *s, const char *source, const char *name, const void *bytes, size_t size,
+		struct snap_err *err)
 {
-	struct seen_file file;
-	char tmp[STORE_NAME_SIZE];
+	char tmp[STORE_NAME_SIZE], prefix[16];
 	int rc;
 
-	memset(&file, 0, sizeof(file)); /* padding included: it goes to disk */
-	memcpy(file.magic, SEEN_MAGIC, sizeof(file.magic));
-	file.seen = *seen;
 	autoclose int folder = store_open_source(s, source, true, err);
 	if (folder < 0)
 		return folder;
-	autoclose int fd = store_make_file(folder, ".seen-", tmp);
-	rc = fd < 0 ? fd : write_whole(fd, &file, sizeof(file));
-	if (!rc && renameat(folder, tmp, folder, "seen"))
+	snprintf(prefix, sizeof(prefix), ".%s-", name);
+	autoclose int fd = store_make_file(folder, prefix, tmp);
+	rc = fd < 0 ? fd : write_whole(fd, bytes, size);
+	if (!rc && renameat(folder, tmp, folder, name))
 		rc = -errno;
 	if (rc && fd >= 0)
 		unlinkat(folder, tmp, 0);
 	return rc ? err_set(err, rc, "cannot write to the store %s: %s", s->dir, strerror(-rc)) : 0;
+}
+
+int store_save_seen(struct store *s, const char *source, const struct store_seen *seen, struct snap_err *err)
+{
+	struct seen_file file;
+
+	memset(&file, 0, sizeof(file)); /* padding included: it goes to disk */
+	memcpy(file.magic, SEEN_MAGIC, sizeof(file.magic));
+	file.seen = *seen;
+	return save(s, source, "seen", &file, sizeof(file), err);
+}
+
+int store_load_opened(struct store *s, const char *source, struct snap_opened *out)
+{
+	struct opened_file file;
+	int rc = load(s, source, "opened", &file, sizeof(file));
+
+	if (rc)
+		return rc;
+	if (memcmp(file.magic, OPENED_MAGIC, sizeof(file.magic)) != 0)
+		return -ENOENT;
+	*out = file.opened;
+	out->who.command[sizeof(out->who.command) - 1] = '\0';
+	out->snapshot[sizeof(out->snapshot) - 1] = '\0';
+	return 0;
+}
+
+int store_save_opened(struct store *s, const char *source, const struct snap_opened *opened,
+		      struct snap_err *err)
+{
+	struct opened_file file;
+
+	memset(&file, 0, sizeof(file));
+	memcpy(file.magic, OPENED_MAGIC, sizeof(file.magic));
+	file.opened = *opened;
+	return save(s, source, "opened", &file, sizeof(file), err);
 }

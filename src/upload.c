@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "progress.h"
 #include "restore.h"
 #include "snap_private.h"
 #include "staging.h"
@@ -294,7 +295,8 @@ static int check(struct snap_upload *u, const struct snap_restore *order, struct
 				       .fit_fd = -1,
 				       .timeout_ms = CHECK_MS,
 				       .cancelled = order->cancelled,
-				       .arg = order->arg};
+				       .arg = order->arg,
+				       .progress = order->progress};
 	int rc;
 
 	if (u->checked && u->checked_at == at) {
@@ -304,6 +306,7 @@ static int check(struct snap_upload *u, const struct snap_restore *order, struct
 	}
 	u->check_err = (struct snap_err){""};
 	validate_report_finish(&u->report);
+	progress_begin(order->progress, SNAP_PHASE_CHECKING, 0, 2 * check.size);
 	rc = check.fd < 0 ? err_set(&u->check_err, -EMEDIUMTYPE, "it is empty")
 			  : validate_file(&check, &u->report, &u->check_err);
 	u->checked = rc != -ECANCELED;
@@ -430,7 +433,8 @@ static int restore(struct job *job, struct snap_err *err)
 				   .mtime_ns = order->mtime_ns,
 				   .cancelled = is_cancelled,
 				   .durable = tell_durable,
-				   .arg = job};
+				   .arg = job,
+				   .progress = order->progress};
 
 	rc = restore_run(&to, &job->result, err);
 	source_unref(source);

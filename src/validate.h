@@ -67,6 +67,7 @@ struct validate_order {
 	int timeout_ms;		      /* of all of it; 0: none */
 	bool (*cancelled)(void *arg); /* asked about ten times a second, on the calling thread; NULL: never */
 	void *arg;
+	struct snap_progress *progress; /* its DONE moves, up to 2 * SIZE: FD's offset tells; NULL: nobody looks */
 	const char *program; /* borrowed; absolute path of what runs validate_child_main(); NULL: this one */
 };
 

@@ -42,6 +42,9 @@ struct validate_answer {
 	char *names; /* owned; verdict.names_size bytes */
 };
 
+/* Tells the parent that DONE bytes were read, the second reading counted from the file's size on. */
+void validate_tell(uint64_t done);
+
 /* Sets the verdict's code and words. Returns CODE. */
 int validate_answer_refuse(struct validate_answer *answer, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -23,6 +23,7 @@
 #include "clock.h"
 
 #define SECTOR 4096
+#define TELL_EVERY (1u << 20) /* bytes */
 
 struct file {
 	sqlite3_file base;
@@ -33,6 +34,7 @@ struct file {
 static struct state {
 	sqlite3_vfs vfs;
 	uint64_t size;
+	uint64_t read, told; /* bytes of VALIDATE_FILE; of these, as much as was told */
 	int failed;
 } state;
 
@@ -51,6 +53,16 @@ static void hide_wal(char *buf, ssize_t size, sqlite3_int64 offset)
 	}
 }
 
+/* The second reading, which follows no order: as far as it is counted by bytes. */
+static void tell_read(uint64_t n)
+{
+	state.read += n;
+	if (state.read - state.told < TELL_EVERY || state.read > state.size)
+		return;
+	state.told = state.read;
+	validate_tell(state.size + state.read);
+}
+
 static int file_read(sqlite3_file *base, void *buf, int size, sqlite3_int64 offset)
 {
 	struct file *file = (struct file *)base;
@@ -67,8 +79,10 @@ static int file_read(sqlite3_file *base, void *buf, int size, sqlite3_int64 offs
 		}
 		if (n == 0)
 			break;
-		if (file->readonly)
+		if (file->readonly) {
 			hide_wal(to, n, offset);
+			tell_read((uint64_t)n);
+		}
 		to += n;
 		size -= (int)n;
 		offset += n;

@@ -31,6 +31,7 @@
 #include "wal.h"
 
 struct vfs;
+struct snap_progress;
 
 enum vfs_policy {
 	VFS_READER,
@@ -141,5 +142,7 @@ int vfs_sync_wal(struct vfs *vfs);
 /* VFS_STAGED: what bytes 18 and 19 of the database are read as (1 rollback journal, 2 WAL; 0: as they are).
  */
 void vfs_set_journal_version(struct vfs *vfs, uint8_t version);
+/* The same: bytes that are read of the database move PROGRESS from now on. NULL: nobody looks. */
+void vfs_watch_reads(struct vfs *vfs, struct snap_progress *progress);
 
 #endif

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "progress.h"
 #include "vfs_private.h"
 
 #define READ_CHUNK 65536u /* seekAndRead() of os_unix.c takes less than 128 KiB */
@@ -88,10 +89,12 @@ static int file_read(sqlite3_file *base, void *buf, int n, sqlite3_int64 offset)
 	rc = flush_stream(file);
 	if (rc != SQLITE_OK)
 		return rc;
-	if (file->vfs->policy == VFS_STAGED && file->kind == SQLITE_OPEN_MAIN_DB)
+	if (file->vfs->policy == VFS_STAGED && file->kind == SQLITE_OPEN_MAIN_DB) {
 		rc = vfs_stream_read(&file->vfs->stream, real, buf, n, offset);
-	else
+		progress_add(file->vfs->reads, (uint64_t)n);
+	} else {
 		rc = real->pMethods->xRead(real, buf, n, offset);
+	}
 	if (file->vfs->journal_version && file->kind == SQLITE_OPEN_MAIN_DB)
 		set_journal_version(buf, n, offset, file->vfs->journal_version);
 	return rc;

@@ -46,6 +46,7 @@ struct vfs {
 	atomic_bool write_held;
 	uint32_t checkpoint_salt[2]; /* of the WAL when its checkpoint began */
 	uint8_t journal_version;     /* VFS_STAGED; set before its first read */
+	struct snap_progress *reads; /* borrowed; VFS_STAGED, its own thread's */
 
 	struct vfs_stream stream; /* VFS_RESTORER: of the -wal; VFS_STAGED: of the database */
 

@@ -26,6 +26,11 @@ bool vfs_write_is_held(const struct vfs *vfs)
 	return atomic_load(&vfs->write_held);
 }
 
+void vfs_watch_reads(struct vfs *vfs, struct snap_progress *progress)
+{
+	vfs->reads = progress;
+}
+
 void vfs_set_journal_version(struct vfs *vfs, uint8_t version)
 {
 	vfs->journal_version = version;

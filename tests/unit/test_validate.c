@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_validate.c - what the gate refuses, each file with the reason for which it must be refused, and what
- * it accepts. */
+/* test_validate.c - what the gate refuses once SQLite has looked, each file with the reason for which it must
+ * be refused; what it accepts all the same; what it never runs. */
 #include "hostile.h"
 
 /* ---- damage -------------------------------------------------------------------------------------------- */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* test_validate_child.c - the process that looks at the file: what it may, what becomes of it however it
+/* test_validate_child.c - the process that looks at the file: what it is given, what becomes of it however it
  * ends, and that whoever started it is none the worse. */
 #include "hostile.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+
+#include "../../src/validate_private.h"
 
 /* ---- children that go wrong ---------------------------------------------------------------------------- */
 
@@ -87,7 +89,7 @@ static void test_endings(void **state)
 static const char self_portrait[] =
 	"exec >%s/out\n"
 	"for f in /proc/$$/fd/*; do readlink $f; done\n"
-	"grep -E '^Sig(Blk|Ign)' /proc/self/status\n"
+	"grep -E '^SigIgn' /proc/self/status\n"
 	"echo \"SECRET $SECRET\"; echo \"UBSAN $UBSAN_OPTIONS\"\n"
 	"read pid name state parent group session rest </proc/$$/stat; echo \"session $((session - pid))\"";
 
@@ -110,7 +112,6 @@ static void test_inheritance(void **state)
 	struct validate_report report;
 	struct validate_order order;
 	struct snap_err err;
-	sigset_t mask, old;
 	char text[512];
 	int fd, leak;
 
@@ -123,25 +124,52 @@ static void test_inheritance(void **state)
 	order.program = at("child");
 	setenv("SECRET", "secret", 1);
 	setenv("UBSAN_OPTIONS", "print_stacktrace=1", 1);
-	sigfillset(&mask);
-	sigprocmask(SIG_BLOCK, &mask, &old);
 	signal(SIGPIPE, SIG_IGN);
 	assert_int_equal(validate_file(&order, &report, &err), -EUCLEAN);
 	signal(SIGPIPE, SIG_DFL);
-	sigprocmask(SIG_SETMASK, &old, NULL);
 	unsetenv("SECRET");
 	unsetenv("UBSAN_OPTIONS");
 	close(leak);
 	close(fd);
 	assert_int_equal(count_lines("/db\n"), 1);
 	assert_true(count_lines("/dev/null\n") >= 1);
-	assert_int_equal(count_lines("SigBlk:\t0000000000000000\n"), 1);
 	/* The C library keeps two for itself, 32 and 33, and may leave them so. */
 	assert_int_equal(
 		count_lines("SigIgn:\t0000000000000000\n") + count_lines("SigIgn:\t0000000180000000\n"), 1);
 	assert_int_equal(count_lines("SECRET \n"), 1);
 	assert_int_equal(count_lines("UBSAN print_stacktrace=1\n"), 1);
 	assert_int_equal(count_lines("session 0\n"), 1);
+}
+
+/* Whatever numbers the caller's descriptors have. */
+static void test_low_numbers(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	make_db("db", SAMPLE);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct validate_order order;
+		struct validate_report report;
+
+		open_order(&order, "db", false);
+		order.fd = fcntl(order.fd, F_DUPFD_CLOEXEC, 30);
+		order.fit_page_size = 512;
+		order.fit_fd = open(at("fit"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		order.fit_fd = fcntl(order.fit_fd, F_DUPFD_CLOEXEC, 30);
+		/* Everything that is opened from now on has the number of something that the child has. */
+		for (int fd = 0; fd < 30; fd++) {
+			if (fd != STDOUT_FILENO && fd != STDERR_FILENO)
+				close(fd);
+		}
+		_exit(validate_file(&order, &report, NULL) != 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(query("fit", "SELECT count(*) FROM t"), 500);
 }
 
 /* What somebody starts by hand. */
@@ -158,12 +186,19 @@ static void test_by_hand(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
-		int count = 0;
+		int count = 0, status;
+		pid_t pid = fork();
 
+		assert_true(pid >= 0);
 		while (cases[i][count])
 			count++;
-		assert_int_equal(fcntl(5, F_GETFD), -1);
-		assert_int_equal(validate_child_main(count, cases[i]), 2);
+		if (pid == 0) {
+			close(VALIDATE_FD_FILE);
+			close(VALIDATE_FD_VERDICT);
+			_exit(validate_child_main(count, cases[i]));
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 2);
 	}
 }
 
@@ -261,6 +296,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_by_hand, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_endings, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_inheritance, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_low_numbers, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_crowd, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_ignored_children, scratch_setup, scratch_teardown),
 	};

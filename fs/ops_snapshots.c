@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ops_snapshots.c - see ops_private.h: mkdir(2) and rmdir(2), which keep all databases as of one instant and
+ * drop that again. Both may wait for live databases or large files, and so run on threads of the library's.
+ */
+#define LOG_MODULE "ops"
+#include "ops_private.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+#define SNAPSHOTS CONTROL_FOLDER "/snapshots/"
+
+/* What of PATH is below the folder of all snapshots; NULL: it stands elsewhere. */
+static const char *below_snapshots(const char *path)
+{
+	return strncmp(path, SNAPSHOTS, strlen(SNAPSHOTS)) == 0 ? path + strlen(SNAPSHOTS) : NULL;
+}
+
+bool is_in_snapshot(const char *path)
+{
+	const char *rest = below_snapshots(path);
+
+	return rest && strchr(rest, '/');
+}
+
+int remove_in_snapshot(struct fs *fs, const char *path, const struct actor *who)
+{
+	struct snap_attr attr;
+	int rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
+
+	if (rc == 0)
+		log_info("removing \"%s\" (uid %u) is ignored: a snapshot is dropped whole, by rmdir of its folder",
+			 path, (unsigned)who->uid);
+	return rc;
+}
+
+struct folder_job {
+	struct fs *fs;
+	fuse_req_t req;
+	struct node *parent; /* a reference */
+	struct actor who;
+	char path[PATH_MAX];
+	char name[NAME_MAX + 1]; /* of the snapshot */
+};
+
+/* 0 with *OUT; -EPERM: no snapshot stands or can stand there. */
+static int make_job(struct folder_job **out, fuse_req_t req, struct node *parent, const char *name)
+{
+	struct folder_job *job = malloc(sizeof(*job));
+	const char *snapshot;
+	int rc;
+
+	if (!job)
+		return -ENOMEM;
+	job->fs = fs_of(req);
+	job->req = req;
+	job->parent = parent;
+	job->who = actor_of(req);
+	rc = node_path(parent, name, job->path, sizeof(job->path));
+	snapshot = rc ? NULL : below_snapshots(job->path);
+	if (!rc && (!snapshot || strchr(snapshot, '/')))
+		rc = -EPERM;
+	if (!rc && strlen(snapshot) > NAME_MAX)
+		rc = -ENAMETOOLONG;
+	if (rc) {
+		free(job);
+		return rc;
+	}
+	memcpy(job->name, snapshot, strlen(snapshot) + 1);
+	*out = job;
+	return 0;
+}
+
+static void end_job(struct folder_job *job)
+{
+	node_put(&job->fs->nodes, job->parent);
+	free(job);
+}
+
+/* ---- mkdir --------------------------------------------------------------------------------------------- */
+
+/* Answers with what stands there now. */
+static int reply_made(struct folder_job *job)
+{
+	struct fs *fs = job->fs;
+	struct fuse_entry_param e = {.generation = 1};
+	struct snap_attr attr;
+	uint64_t id;
+	int rc = snap_lookup(fs->config.snap, job->path, &attr, NULL, NULL);
+
+	if (!rc)
+		rc = node_enter(&fs->nodes, job->parent, job->name, &attr, NULL, &id);
+	if (rc)
+		return rc;
+	e.ino = id;
+	e.attr = attr_to_stat(&attr);
+	if (fuse_reply_entry(job->req, &e) == -ENOENT)
+		node_forget(&fs->nodes, id, 1); /* interrupted: the kernel never learned of it */
+	return 0;
+}
+
+static void run_mkdir(void *arg)
+{
+	struct folder_job *job = arg;
+	struct snap_err err = {{0}};
+	int rc = snap_kept_make(job->fs->config.snap, job->name, &err);
+
+	if (rc && rc != -EEXIST)
+		log_error("snapshot \"%s\" cannot be made: %s", job->name, err.text[0] ? err.text : strerror(-rc));
+	if (!rc) {
+		log_info("snapshot \"%s\" was made (uid %u)", job->name, (unsigned)job->who.uid);
+		rc = reply_made(job);
+	}
+	if (rc)
+		reply_error(job->req, rc);
+	end_job(job);
+}
+
+void op_mkdir(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode)
+{
+	struct fs *fs = fs_of(req);
+	struct node *parent = node_get(&fs->nodes, parent_id);
+	struct folder_job *job;
+	int rc = parent ? make_job(&job, req, parent, name) : -ESTALE;
+
+	(void)mode;
+	if (rc) {
+		node_put(&fs->nodes, parent);
+		reply_error(req, rc);
+		return;
+	}
+	rc = run_later(fs, run_mkdir, job);
+	if (rc) {
+		end_job(job);
+		reply_error(req, rc);
+	}
+}
+
+/* ---- rmdir --------------------------------------------------------------------------------------------- */
+
+static void run_rmdir(void *arg)
+{
+	struct folder_job *job = arg;
+	struct snap_err err = {{0}};
+	int rc = snap_kept_drop(job->fs->config.snap, job->name, &err);
+
+	if (rc)
+		log_error("removing snapshot \"%s\": %s", job->name, err.text[0] ? err.text : strerror(-rc));
+	else
+		log_info("snapshot \"%s\" was removed (uid %u)", job->name, (unsigned)job->who.uid);
+	reply_error(job->req, rc);
+	end_job(job);
+}
+
+/* A folder in a snapshot, which rm -r removes first: see remove_in_snapshot(). */
+static int remove_inner(struct fs *fs, struct node *parent, const char *name, const struct actor *who)
+{
+	char path[PATH_MAX];
+	int rc = node_path(parent, name, path, sizeof(path));
+
+	if (rc)
+		return rc;
+	return is_in_snapshot(path) ? remove_in_snapshot(fs, path, who) : -EPERM;
+}
+
+void op_rmdir(fuse_req_t req, fuse_ino_t parent_id, const char *name)
+{
+	struct fs *fs = fs_of(req);
+	struct node *parent = node_get(&fs->nodes, parent_id);
+	struct actor who = actor_of(req);
+	struct folder_job *job;
+	int rc = parent ? make_job(&job, req, parent, name) : -ESTALE;
+
+	if (rc) {
+		if (rc == -EPERM)
+			rc = remove_inner(fs, parent, name, &who);
+		node_put(&fs->nodes, parent);
+		reply_error(req, rc);
+		return;
+	}
+	rc = run_later(fs, run_rmdir, job);
+	if (rc) {
+		end_job(job);
+		reply_error(req, rc);
+	}
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* tasks.c - see tasks.h. */
+#include "tasks.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define LOG_MODULE "restore"
+#include "log.h"
+
+#define MIB (1024.0 * 1024.0)
+
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (int64_t)ts.tv_sec * 1000000000ll + ts.tv_nsec;
+}
+
+/* ---- the table ----------------------------------------------------------------------------------------- */
+
+void tasks_init(struct tasks *all)
+{
+	pthread_mutex_init(&all->lock, NULL);
+	all->first = NULL;
+	all->next = all->count = 0;
+}
+
+void tasks_finish(struct tasks *all)
+{
+	pthread_mutex_destroy(&all->lock);
+}
+
+void task_begin(struct task *task, struct tasks *all, const char *path, const struct snap_actor *who)
+{
+	*task = (struct task){
+		.all = all, .path = path, .who = *who, .began_ns = clock_ns(CLOCK_MONOTONIC)};
+	pthread_mutex_lock(&all->lock);
+	task->next = all->first;
+	if (task->next)
+		task->next->prev = task;
+	all->first = task;
+	pthread_mutex_unlock(&all->lock);
+}
+
+/* Takes TASK out of the table and remembers END of it. */
+static void end(struct task *task, enum task_verdict verdict, int error, const char *reason,
+		const struct snap_restored *done)
+{
+	struct tasks *all = task->all;
+	struct task_end *to;
+
+	task->ended = true;
+	pthread_mutex_lock(&all->lock);
+	if (task->next)
+		task->next->prev = task->prev;
+	if (task->prev)
+		task->prev->next = task->next;
+	else
+		all->first = task->next;
+	to = &all->ended[all->next];
+	all->next = (all->next + 1) % TASKS_ENDED;
+	all->count += all->count < TASKS_ENDED;
+	to->time_ns = clock_ns(CLOCK_REALTIME);
+	to->who = task->who;
+	to->verdict = verdict;
+	to->error = error;
+	to->done = *done;
+	snprintf(to->path, sizeof(to->path), "%s", task->path);
+	snprintf(to->reason, sizeof(to->reason), "%s", reason);
+	pthread_mutex_unlock(&all->lock);
+}
+
+void tasks_each_running(struct tasks *all, void (*fn)(void *arg, const struct task *task), void *arg)
+{
+	pthread_mutex_lock(&all->lock);
+	for (const struct task *task = all->first; task; task = task->next)
+		fn(arg, task);
+	pthread_mutex_unlock(&all->lock);
+}
+
+void tasks_each_ended(struct tasks *all, void (*fn)(void *arg, const struct task_end *end), void *arg)
+{
+	pthread_mutex_lock(&all->lock);
+	for (unsigned i = 1; i <= all->count; i++)
+		fn(arg, &all->ended[(all->next + TASKS_ENDED - i) % TASKS_ENDED]);
+	pthread_mutex_unlock(&all->lock);
+}
+
+/* ---- ends ---------------------------------------------------------------------------------------------- */
+
+/* "uid 1000 (cp, pid 4711)". */
+static const char *name_actor(const struct snap_actor *who, char *out, size_t size)
+{
+	snprintf(out, size, "uid %u (%s, pid %d)", (unsigned)who->uid,
+		 who->command[0] ? who->command : "unknown", (int)who->pid);
+	return out;
+}
+
+static void log_restored(const struct task *task, const struct snap_restored *done)
+{
+	char undo[sizeof(done->undo) + 2 * 512 + 64] = "", schema[80] = "", who[128];
+	const char *path = task->path;
+
+	name_actor(&task->who, who, sizeof(who));
+	if (done->unchanged) {
+		log_info("\"%s\" was equal to what %s wrote: nothing was changed", path, who);
+		return;
+	}
+	if (done->undo[0])
+		snprintf(undo, sizeof(undo), "; to undo it: cp .sqlsnapfs/snapshots/%s/%.500s %.500s",
+			 done->undo, path, path);
+	if (done->old_user_version != done->new_user_version)
+		snprintf(schema, sizeof(schema),
+			 "; user_version was %u and is %u: migrations may have to run",
+			 done->old_user_version, done->new_user_version);
+	log_info("\"%s\" was restored by %s: %.1f MiB in %.2f s, locked for %.2f s%s%s", path, who,
+		 (double)done->size / MIB, (double)done->took_ns / 1e9, (double)done->locked_ns / 1e9, undo,
+		 schema);
+}
+
+void task_restored(struct task *task, const struct snap_restored *done)
+{
+	if (task->ended)
+		return;
+	log_restored(task, done);
+	end(task, done->unchanged ? TASK_UNCHANGED : TASK_RESTORED, 0, "", done);
+}
+
+void task_refused(struct task *task, int rc, const struct snap_err *err, uint64_t size)
+{
+	const char *reason = err->text[0] ? err->text : strerror(-rc);
+	struct snap_restored done = {.size = size, .took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns};
+	char who[128];
+
+	if (task->ended)
+		return;
+	log_error("restore of \"%s\" refused, live database unchanged: %s; written by %s", task->path, reason,
+		  name_actor(&task->who, who, sizeof(who)));
+	end(task, TASK_REFUSED, rc, reason, &done);
+}
+
+void task_cancelled(struct task *task)
+{
+	struct snap_restored done = {.took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns};
+	char who[128];
+
+	if (task->ended)
+		return;
+	log_warn("restore of \"%s\" ended: %s, who wrote it, was killed; live database unchanged", task->path,
+		 name_actor(&task->who, who, sizeof(who)));
+	end(task, TASK_CANCELLED, 0, "whoever wrote it was killed", &done);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tasks.h - what takes long and changes something: restores. Which are under way, and how the last ones ended,
+ * for status.json; each end is a line in the log. No FUSE calls, so that it is tested without a mount.
+ *
+ * tasks->lock is held for table work only. A task belongs to the thread that does it; from task_begin() to
+ * its end it stands in the table, and its path must stay.
+ */
+#ifndef SQLSNAPFS_TASKS_H
+#define SQLSNAPFS_TASKS_H
+
+#include <limits.h>
+#include <pthread.h>
+
+#include "../src/sqlsnap.h"
+
+#define TASKS_ENDED 20 /* that are remembered */
+
+struct tasks;
+
+struct task {
+	struct tasks *all;	  /* borrowed; constant, as are the next three */
+	const char *path;	  /* borrowed; the database's, in the tree */
+	struct snap_actor who;
+	int64_t began_ns;		  /* CLOCK_MONOTONIC */
+	struct snap_progress progress; /* for the library to move */
+	struct task *prev, *next;	  /* guarded by all->lock */
+	bool ended;
+};
+
+enum task_verdict {
+	TASK_RESTORED,
+	TASK_UNCHANGED, /* what was written was there already */
+	TASK_REFUSED,
+	TASK_CANCELLED, /* whoever wrote it was killed */
+};
+
+/* How one ended. */
+struct task_end {
+	int64_t time_ns; /* CLOCK_REALTIME */
+	char path[PATH_MAX];
+	struct snap_actor who;
+	enum task_verdict verdict;
+	int error;		    /* -errno; 0: none */
+	char reason[sizeof(struct snap_err)]; /* of a refusal; "": none */
+	struct snap_restored done;  /* what is known of it */
+};
+
+struct tasks {
+	pthread_mutex_t lock; /* guards all below */
+	struct task *first;
+	struct task_end ended[TASKS_ENDED]; /* a ring */
+	unsigned next, count;
+};
+
+void tasks_init(struct tasks *all);
+void tasks_finish(struct tasks *all); /* none is under way */
+
+void task_begin(struct task *task, struct tasks *all, const char *path, const struct snap_actor *who);
+/* Its end: each logs a line, and only the first of them for one task does anything. */
+void task_restored(struct task *task, const struct snap_restored *done);
+void task_refused(struct task *task, int rc, const struct snap_err *err, uint64_t size);
+void task_cancelled(struct task *task);
+
+/* Calls FN, which must not wait, under the lock: with each task that is under way; with each end, the newest
+ * first. */
+void tasks_each_running(struct tasks *all, void (*fn)(void *arg, const struct task *task), void *arg);
+void tasks_each_ended(struct tasks *all, void (*fn)(void *arg, const struct task_end *end), void *arg);
+
+#endif

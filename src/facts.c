@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * facts.c - what goes on in all of a mount, for sqlsnap.h: its databases, found by a walk over the tree, and
+ * what is kept of them.
+ *
+ * What must stay true: no live database is opened for this; a walk reads as much of the tree as an `ls -R`
+ * would, and no more than WALK_ENTRIES of it.
+ */
+#include "facts.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "snap_private.h"
+
+#define WALK_ENTRIES 20000 /* a tenth of a second or two where the folders are in memory */
+
+bool facts_wal_reset_bug(int number)
+{
+	return number >= 3007000 && number <= 3051002 && number != 3044006 && number != 3050007;
+}
+
+bool snap_sqlite_has_wal_reset_bug(void)
+{
+	return facts_wal_reset_bug(sqlite3_libversion_number());
+}
+
+/* ---- databases ----------------------------------------------------------------------------------------- */
+
+struct walk {
+	struct snap *snap;
+	int (*fn)(void *arg, const struct snap_source_facts *facts);
+	void *arg;
+	bool complete;
+	struct source **shown; /* owned; references; sorted once the walk is over */
+	size_t count, room;
+};
+
+static int remember(struct walk *walk, struct source *source)
+{
+	if (walk->count == walk->room) {
+		size_t room = walk->room ? walk->room * 2 : 64;
+		struct source **more = reallocarray(walk->shown, room, sizeof(struct source *));
+
+		if (!more)
+			return -ENOMEM;
+		walk->shown = more;
+		walk->room = room;
+	}
+	walk->shown[walk->count++] = source_ref(source);
+	return 0;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct source *const *x = a, *const *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static int show(struct walk *walk, struct source *source, const char *path, const struct tree_found *found)
+{
+	struct snap_source_facts facts;
+
+	source_facts(source, found, &facts);
+	facts.path = path;
+	return walk->fn(walk->arg, &facts);
+}
+
+/* What stands in the tree. */
+static int show_path(void *arg, const char *path)
+{
+	struct walk *walk = arg;
+	struct tree_found found = TREE_FOUND_INIT;
+	struct source *source = NULL;
+	int rc = tree_look(walk->snap->tree, path, &found, NULL);
+
+	if (rc == 0 && found.attr.kind == SNAP_DATABASE)
+		rc = sources_get(walk->snap->core.sources, &found.place, &source);
+	if (!source) {
+		tree_found_finish(&found);
+		return rc == -ENOMEM ? rc : 0; /* it went, or cannot be looked at: nor can a reader */
+	}
+	rc = remember(walk, source);
+	if (!rc)
+		rc = show(walk, source, path, &found);
+	source_unref(source);
+	tree_found_finish(&found);
+	return rc;
+}
+
+/* What was looked up and did not come by in the walk: it has gone from the tree and is still read, or the
+ * walk ended early. */
+static int show_other(void *arg, struct source *source)
+{
+	struct walk *walk = arg;
+	const char *path = source->path ? kept_tree_path(walk->snap->kept, source->path) : NULL;
+	struct snap_source_facts facts;
+	struct stat st;
+
+	if (walk->count &&
+	    bsearch(&source, walk->shown, walk->count, sizeof(struct source *), by_address))
+		return 0;
+	source_facts(source, NULL, &facts);
+	if (place_stat(&source->place, "", &st) != 0)
+		path = NULL;
+	if (!facts.readers && !facts.pin_count && !facts.spool_bytes && (walk->complete || !path))
+		return 0;
+	facts.path = walk->complete ? NULL : path;
+	return walk->fn(walk->arg, &facts);
+}
+
+int snap_each_source(struct snap *snap, int (*fn)(void *arg, const struct snap_source_facts *facts),
+		     void *arg, bool *complete)
+{
+	struct walk walk = {.snap = snap, .fn = fn, .arg = arg, .complete = true};
+	int rc = tree_walk(snap->tree, WALK_ENTRIES, show_path, &walk);
+
+	if (rc == TREE_WALK_CUT || (rc < 0 && rc != -ENOMEM)) {
+		walk.complete = false;
+		rc = 0;
+	}
+	if (walk.count)
+		qsort(walk.shown, walk.count, sizeof(struct source *), by_address);
+	if (!rc)
+		rc = sources_each(snap->core.sources, show_other, &walk);
+	for (size_t i = 0; i < walk.count; i++)
+		source_unref(walk.shown[i]);
+	free(walk.shown);
+	*complete = walk.complete;
+	return rc;
+}
+
+/* ---- kept snapshots ------------------------------------------------------------------------------------ */
+
+struct kept_walk_arg {
+	int (*fn)(void *arg, const struct snap_kept_facts *facts);
+	void *arg;
+};
+
+static int show_kept(void *arg, const char *path, const struct keep_entry *entry)
+{
+	const struct kept_walk_arg *walk = arg;
+	struct snap_kept_facts facts = {.name = entry->name,
+					.path = path,
+					.why = entry->meta.why,
+					.size = entry->meta.size,
+					.made_ns = entry->meta.made_ns};
+
+	return walk->fn(walk->arg, &facts);
+}
+
+int snap_each_kept(struct snap *snap, int (*fn)(void *arg, const struct snap_kept_facts *facts), void *arg)
+{
+	struct kept_walk_arg walk = {.fn = fn, .arg = arg};
+
+	return kept_tree_each(snap->kept, show_kept, &walk);
+}
+
+struct kept_opened {
+	const char *file;
+	struct snap_opened opened;
+};
+
+static int note_if_it_is(void *arg, struct source *source)
+{
+	const struct kept_opened *kept = arg;
+
+	if (!source->path || strcmp(source->path, kept->file) != 0)
+		return 0;
+	source_note_opened(source, &kept->opened);
+	return 1;
+}
+
+void snap_kept_opened(struct snap *snap, const char *path, const struct snap_actor *who)
+{
+	struct kept_opened kept = {.opened = {.who = *who}};
+	struct snap_opened before;
+	autofree char *file = NULL;
+
+	if (!kept_tree_has(path) ||
+	    kept_tree_origin(snap->kept, path, &file, kept.opened.snapshot, &kept.opened.time_ns))
+		return;
+	kept.file = file;
+	if (sources_each(snap->core.sources, note_if_it_is, &kept))
+		return;
+	if (store_load_opened(snap->core.store, file, &before) || before.time_ns <= kept.opened.time_ns)
+		store_save_opened(snap->core.store, file, &kept.opened, NULL);
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/* instant.c - see instant.h. */
+#include "instant.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "source_hold.h"
+
+#define TRIES 4
+#define ROUNDS_NS (2 * NS_PER_S)    /* the longest that two equal rounds are waited for */
+#define SHARED_NS (NS_PER_S / 4)    /* the longest that SHARED is kept for the databases that come later */
+#define DATABASES_MAX 100000u
+#define WALK_MAX 10000000u /* entries of the tree */
+
+/* ---- which ones ---------------------------------------------------------------------------------------- */
+
+struct find {
+	struct instant *out;
+	struct core *core; /* borrowed, as all */
+	struct tree *tree;
+	const char *without;
+	int rc;
+	struct snap_err *err;
+};
+
+static bool is_below(const char *path, const char *folder)
+{
+	size_t len = strlen(folder);
+
+	return strncmp(path, folder, len) == 0 && path[len] == '/';
+}
+
+static bool is_known(const struct instant *in, const struct source *source)
+{
+	for (size_t i = 0; i < in->count; i++)
+		if (in->dbs[i].source == source)
+			return true;
+	return false;
+}
+
+/* Adds the database at PATH, FOUND, unless it is there by another name or is not to be. */
+static int add(struct find *find, const char *path, const struct tree_found *found)
+{
+	struct instant *in = find->out;
+	struct instant_db *more, db = {.path = strdup(path), .attr = found->attr};
+	int rc = db.path ? sources_get(find->core->sources, &found->place, &db.source) : -ENOMEM;
+
+	if (!rc && ((find->without && db.source->path && is_below(db.source->path, find->without)) ||
+		    (found->place.root == AT_FDCWD && is_known(in, db.source)))) {
+		source_unref(db.source);
+		free(db.path);
+		return 0;
+	}
+	if (!rc && in->count == DATABASES_MAX)
+		rc = -EOVERFLOW;
+	more = rc ? NULL : reallocarray(in->dbs, in->count + 1, sizeof(*more));
+	if (more) {
+		in->dbs = more;
+		in->dbs[in->count++] = db;
+		return 0;
+	}
+	if (db.source)
+		source_unref(db.source);
+	free(db.path);
+	return rc ? rc : -ENOMEM;
+}
+
+static int find_one(void *arg, const char *path)
+{
+	struct find *find = arg;
+	struct tree_found found = TREE_FOUND_INIT;
+	int rc = tree_look(find->tree, path, &found, find->err);
+
+	if (rc == 0 && found.attr.kind == SNAP_DATABASE && !found.missing)
+		rc = add(find, path, &found);
+	else if (rc == -ENOENT)
+		rc = 0;
+	tree_found_finish(&found);
+	find->rc = rc;
+	return rc != 0;
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct instant_db *)a)->path, ((const struct instant_db *)b)->path);
+}
+
+int instant_find(struct instant *out, struct core *core, struct tree *tree, const char *without,
+		 struct snap_err *err)
+{
+	struct snap_err words = {{0}};
+	struct find find = {
+		.out = out, .core = core, .tree = tree, .without = without, .err = &words};
+	int rc;
+
+	*out = INSTANT_INIT;
+	rc = tree_walk(tree, WALK_MAX, find_one, &find);
+	if (rc == TREE_WALK_CUT)
+		rc = -EOVERFLOW;
+	rc = find.rc ? find.rc : rc < 0 ? rc : 0;
+	if (rc)
+		return err_set(err, rc, "the databases cannot be found: %s",
+			       words.text[0] ? words.text : strerror(-rc));
+	if (out->count > 0)
+		qsort(out->dbs, out->count, sizeof(out->dbs[0]), by_path);
+	return 0;
+}
+
+void instant_finish(struct instant *in)
+{
+	for (size_t i = 0; i < in->count; i++) {
+		struct instant_db *db = &in->dbs[i];
+
+		if (db->gen) {
+			snap_gen_close(db->gen);
+			snap_gen_unref(db->gen);
+		}
+		source_unref(db->source);
+		free(db->path);
+	}
+	free(in->dbs);
+	*in = INSTANT_INIT;
+}
+
+/* ---- when ---------------------------------------------------------------------------------------------- */
+
+/* Reads the headers of all holds in WAL mode. */
+static int sample_all(struct hold *holds, size_t count, struct wal_header *out)
+{
+	for (size_t i = 0; i < count; i++) {
+		int rc = holds[i].kind == HOLD_WAL ? hold_sample(&holds[i], &out[i]) : 0;
+
+		if (rc)
+			return rc < 0 ? -EAGAIN : rc;
+	}
+	return 0;
+}
+
+static bool equal(const struct hold *holds, size_t count, const struct wal_header *a, const struct wal_header *b)
+{
+	for (size_t i = 0; i < count; i++)
+		if (holds[i].kind == HOLD_WAL && memcmp(a[i].raw, b[i].raw, sizeof(a[i].raw)) != 0)
+			return false;
+	return true;
+}
+
+/* Until two rounds in a row are equal; NOW receives the headers. -EAGAIN: a wal-index was lost. */
+static int agree(struct hold *holds, size_t count, struct wal_header *now, struct snap_err *err)
+{
+	autofree struct wal_header *before = calloc(count, sizeof(*before));
+	int64_t until = monotonic_ns() + ROUNDS_NS;
+	bool has_before = false;
+
+	if (!before)
+		return err_set(err, -ENOMEM, "out of memory");
+	do {
+		int rc = sample_all(holds, count, now);
+
+		if (rc < 0)
+			return rc;
+		if (rc == 0 && has_before && equal(holds, count, before, now))
+			return 0;
+		has_before = rc == 0;
+		memcpy(before, now, count * sizeof(*before));
+	} while (monotonic_ns() < until);
+	return err_set(err, -EBUSY, "its writers left no instant between two commits");
+}
+
+/* Makes opened generations of the holds. */
+static int open_all(struct instant *in, struct hold *holds, const struct wal_header *at, struct snap_err *err)
+{
+	int64_t began = monotonic_ns();
+	int rc = 0;
+
+	for (size_t i = 0; i < in->count && !rc; i++) {
+		bool missed = false;
+
+		if (monotonic_ns() - began > SHARED_NS)
+			hold_yield(&holds[i]);
+		rc = hold_open(&holds[i], &at[i], &missed, err);
+		if (missed)
+			in->apart_ns = monotonic_ns() - began;
+	}
+	return rc;
+}
+
+/* One attempt. -EAGAIN: another one may have more luck. */
+static int try_open(struct instant *in, struct hold *holds, struct wal_header *at, struct snap_err *err)
+{
+	int64_t first = monotonic_ns();
+	int rc = 0;
+
+	in->apart_ns = 0;
+	for (size_t i = 0; i < in->count && !rc; i++) {
+		struct snap_err words = {{0}};
+
+		rc = hold_begin(&holds[i], in->dbs[i].source, &words);
+		if (rc)
+			err_set(err, rc, "\"%.100s\": %.200s", in->dbs[i].path,
+				words.text[0] ? words.text : strerror(-rc));
+	}
+	if (!rc)
+		rc = agree(holds, in->count, at, err);
+	in->at_ns = realtime_ns();
+	if (!rc)
+		rc = open_all(in, holds, at, err);
+	if (in->apart_ns)
+		in->apart_ns = monotonic_ns() - first;
+	for (size_t i = 0; i < in->count; i++) {
+		if (!rc)
+			in->dbs[i].gen = steal_ptr(&holds[i].gen);
+		hold_finish(&holds[i]);
+	}
+	return rc;
+}
+
+int instant_open(struct instant *in, struct snap_err *err)
+{
+	autofree struct hold *holds = calloc(in->count + 1, sizeof(*holds));
+	autofree struct wal_header *at = calloc(in->count + 1, sizeof(*at));
+	int rc = -EAGAIN;
+
+	if (!holds || !at)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (int i = 0; i < TRIES && rc == -EAGAIN; i++)
+		rc = try_open(in, holds, at, err);
+	return rc == -EAGAIN ? err_set(err, -EBUSY, "the databases changed at every try") : rc;
+}

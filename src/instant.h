@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * instant.h - all databases of a mount as of one instant: an opened generation of each.
+ *
+ * How: each is held still (source_hold.h); then the headers of all those in WAL mode are read, and read again.
+ * When no header has changed between the two, every database was, at the moment between the two rounds, what
+ * its header says: that moment is the instant. Rollback-journal databases are under SHARED at that moment,
+ * and are copied under it while that takes no longer than a quarter of a second in all; one that takes longer
+ * is exact if nobody has committed to it meanwhile, which its counters tell. For what remains APART_NS says
+ * how far from the instant it can be.
+ */
+#ifndef SQLSNAP_INSTANT_H
+#define SQLSNAP_INSTANT_H
+
+#include "sources.h"
+#include "tree.h"
+
+struct instant_db {
+	char *path;	       /* owned: in the mount */
+	struct source *source; /* a reference */
+	struct snap_attr attr; /* of the live file, as it was looked up */
+	struct snap_gen *gen;  /* opened, a reference */
+};
+
+struct instant {
+	struct instant_db *dbs; /* owned; in the order of their paths */
+	size_t count;
+	int64_t at_ns;	  /* CLOCK_REALTIME */
+	int64_t apart_ns; /* 0: all are exact */
+};
+
+#define INSTANT_INIT ((struct instant){.dbs = NULL})
+
+/*
+ * Finds the databases of TREE: those that are there, each once. What lies below the folder WITHOUT (absolute;
+ * NULL: none) is left out. Opens none. *OUT is finished by instant_finish(), also after a failure.
+ */
+int instant_find(struct instant *out, struct core *core, struct tree *tree, const char *without,
+		 struct snap_err *err);
+
+/* Opens all of them as of one instant. -EBUSY: writers left none; else what snap_gen_open() answers for one of
+ * them, which ERR names. Waits as long as that may for each. */
+int instant_open(struct instant *instant, struct snap_err *err);
+
+void instant_finish(struct instant *instant);
+
+#endif

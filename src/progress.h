@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* progress.h - moving a struct snap_progress, which may be NULL: then nobody looks. */
+#ifndef SQLSNAP_PROGRESS_H
+#define SQLSNAP_PROGRESS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "sqlsnap.h"
+
+/* A phase of TOTAL bytes (0: not known) begins; STEPS of the long ones are over. */
+static inline void progress_begin(struct snap_progress *p, enum snap_phase phase, int steps, uint64_t total)
+{
+	if (!p)
+		return;
+	atomic_store(&p->total, 0);
+	atomic_store(&p->steps, steps);
+	atomic_store(&p->done, 0);
+	atomic_store(&p->total, total);
+	atomic_store(&p->phase, (int)phase);
+}
+
+/* A phase that takes no share of its own. */
+static inline void progress_wait(struct snap_progress *p, enum snap_phase phase)
+{
+	if (p)
+		atomic_store(&p->phase, (int)phase);
+}
+
+static inline void progress_add(struct snap_progress *p, uint64_t bytes)
+{
+	if (p)
+		atomic_fetch_add(&p->done, bytes);
+}
+
+/* DONE bytes in all, if that is more than before. For one thread. */
+static inline void progress_reach(struct snap_progress *p, uint64_t done)
+{
+	if (p && done > atomic_load(&p->done))
+		atomic_store(&p->done, done);
+}
+
+#endif

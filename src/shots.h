@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shots.h - snapshots by mkdir: all databases of the mount as of one instant (instant.h), shown at once
+ * (kept_tree.h) and written to the store behind, one snapshot after the other.
+ *
+ * The way of one:
+ *  1. For each database a partial one is begun in the store and the name is reserved (keep.h): from here on it
+ *     is nobody else's, in no daemon.
+ *  2. The instant: each has a generation that is open.
+ *  3. Room: cloned where the file system can, else the blocks are set aside. So ENOSPC is mkdir's answer, and
+ *     not what becomes of a snapshot that somebody counts on.
+ *  4. It is shown, and mkdir returns. Its files are read as generations are.
+ *  5. The bytes are written, sealed, and published as a group: whole, or not there. The generations go on
+ *     with what was written, which lets go of their pins.
+ *  6. The store shows it. It is no longer known here.
+ * A daemon that dies before 5 is done leaves what the next start removes.
+ */
+#ifndef SQLSNAP_SHOTS_H
+#define SQLSNAP_SHOTS_H
+
+#include "core.h"
+#include "kept_tree.h"
+#include "tree.h"
+
+struct shots;
+
+/* All are borrowed. -ENOMEM */
+int shots_create(struct shots **out, struct core *core, struct tree *tree, struct kept_tree *kept);
+/* Waits until everything is written. Accepts NULL. */
+void shots_stop(struct shots *shots);
+void shots_destroy(struct shots *shots); /* accepts NULL */
+
+/* See snap_kept_make(). */
+int shots_take(struct shots *shots, const char *name, struct snap_err *err);
+
+/* Gives up the snapshot NAME that is being written. 0: it is gone, and the name is free; -ENOENT: there is none,
+ * or it was kept before it could be given up. */
+int shots_drop(struct shots *shots, const char *name);
+
+/* One that is being written, as it is now. */
+struct shot_state {
+	const char *name;
+	size_t databases;
+	int64_t at_ns;	  /* CLOCK_REALTIME: the instant */
+	int64_t apart_ns; /* how far from it some of the databases can be; 0: all are exact */
+	uint64_t done;	  /* bytes */
+	uint64_t total;
+};
+/* Calls FN for each, under a lock. */
+void shots_each(struct shots *shots, void (*fn)(void *arg, const struct shot_state *state), void *arg);
+
+#endif

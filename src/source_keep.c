@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* source_keep.c - see source.h: generations that are written to the store, or stay as they are. */
+#include <errno.h>
+
+#include "cleanup.h"
+#include "source.h"
+
+/* What its bytes are read from now: a reference, NULL when they have gone. */
+static struct image *take_image(struct snap_gen *gen, uint32_t *max_frame)
+{
+	lock_scope(&gen->source->lock);
+	*max_frame = gen->max_frame;
+	return gen->image ? image_ref(gen->image) : NULL;
+}
+
+bool source_gen_clone(struct snap_gen *gen, int fd)
+{
+	uint32_t max_frame;
+	struct image *im = take_image(gen, &max_frame);
+	bool cloned = im && image_clone(im, fd);
+
+	image_unref(im);
+	return cloned;
+}
+
+int source_gen_copy(struct snap_gen *gen, struct image_copy *copy, struct snap_err *err)
+{
+	struct image *im = take_image(gen, &copy->max_frame);
+	int rc;
+
+	if (!im)
+		return err_set(err, -EIO, "the snapshot was given up");
+	copy->size = gen->size;
+	rc = image_copy(im, copy, err);
+	image_unref(im);
+	return rc;
+}
+
+int source_gen_replace(struct snap_gen *gen, int fd, uint32_t page_size)
+{
+	struct image *flat, *old;
+	int rc = image_create_flat(&flat, fd, page_size);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&gen->source->lock);
+	old = gen->image;
+	gen->image = flat;
+	gen->max_frame = 0;
+	pthread_mutex_unlock(&gen->source->lock);
+	image_unref(old);
+	return 0;
+}
+
+void source_gen_freeze(struct snap_gen *gen)
+{
+	lock_scope(&gen->source->lock);
+	gen->frozen = true;
+}
