@@ -17,8 +17,6 @@
 #include "target.h"
 #include "validate.h"
 
-#define CHECK_MS 600000 /* the longest that a check may take: ten minutes are 100 GiB at 170 MB/s */
-
 struct snap_upload {
 	struct snap *snap; /* borrowed */
 
@@ -293,7 +291,7 @@ static int check(struct snap_upload *u, const struct snap_restore *order, struct
 				       .size = staging_size(u->staging),
 				       .full = config->check_full,
 				       .fit_fd = -1,
-				       .timeout_ms = CHECK_MS,
+				       .timeout_ms = VALIDATE_PATIENCE_MS,
 				       .cancelled = order->cancelled,
 				       .arg = order->arg,
 				       .progress = order->progress};
@@ -450,6 +448,7 @@ int snap_upload_restore(struct snap_upload *u, const struct snap_restore *order,
 	if (rc)
 		return rc;
 	rc = check(u, order, err);
+	progress_over(order->progress, 1);
 	if (rc == 0)
 		rc = restore(&job, err);
 	if (!job.told && job.result.committed)

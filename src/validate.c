@@ -190,7 +190,8 @@ static void look_how_far(const struct validate_order *order)
 	off_t at = order->progress ? lseek(order->fd, 0, SEEK_CUR) : 0;
 
 	if (at > 0)
-		progress_reach(order->progress, (uint64_t)at < 2 * order->size ? (uint64_t)at : 2 * order->size);
+		progress_reach(order->progress,
+			       (uint64_t)at < 2 * order->size ? (uint64_t)at : 2 * order->size);
 }
 
 /* Until the pipe can be read, or MS have gone by: 1 and 0; -ETIMEDOUT when the child's time is over,
