@@ -3,13 +3,23 @@
 #include "caller.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SIGKILL_BIT 0x100ull /* signal 9 in a mask */
+#include "../src/cleanup.h"
+
+#define STATUS_MAX (1u << 20) /* bytes; 65536 groups are less */
+
+#define BIT(sig) (1ull << ((sig)-1))
+/* What ends nobody who does nothing about it: signal(7). */
+#define HARMLESS                                                                                   \
+	(BIT(SIGCHLD) | BIT(SIGCONT) | BIT(SIGURG) | BIT(SIGWINCH) | BIT(SIGSTOP) | BIT(SIGTSTP) | \
+	 BIT(SIGTTIN) | BIT(SIGTTOU))
 
 /* The value of LINE if it begins with NAME. */
 static const char *value_of(const char *line, const char *name)
@@ -17,6 +27,14 @@ static const char *value_of(const char *line, const char *name)
 	size_t n = strlen(name);
 
 	return strncmp(line, name, n) == 0 && line[n] == ':' ? line + n + 1 : NULL;
+}
+
+/* The line after LINE, NULL: none. */
+static const char *next_line(const char *line)
+{
+	const char *end = strchr(line, '\n');
+
+	return end && end[1] ? end + 1 : NULL;
 }
 
 /* The kernel writes a newline as \n and a backslash as \\ (proc_task_name() in fs/proc/array.c). */
@@ -35,31 +53,13 @@ static void parse_name(struct caller *out, const char *value)
 	out->command[used] = '\0';
 }
 
-static void parse_groups(struct caller *out, const char *value)
-{
-	while (out->group_count < CALLER_GROUPS) {
-		char *end;
-		unsigned long gid;
-
-		value += strspn(value, " \t");
-		if (*value == '\n' || *value == '\0')
-			return;
-		gid = strtoul(value, &end, 10);
-		if (end == value)
-			return;
-		out->groups[out->group_count++] = (gid_t)gid;
-		value = end;
-	}
-}
-
 void caller_parse(struct caller *out, const char *text)
 {
-	unsigned long long pending = 0, handled = 0;
+	uint64_t pending = 0, handled = 0;
 	const char *value;
 
 	*out = (struct caller){.exiting = true};
-	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
-		line += *line == '\n';
+	for (const char *line = text; line; line = next_line(line)) {
 		if ((value = value_of(line, "Name")) != NULL)
 			parse_name(out, value);
 		else if ((value = value_of(line, "Tgid")) != NULL)
@@ -71,33 +71,69 @@ void caller_parse(struct caller *out, const char *text)
 		else if ((value = value_of(line, "SigBlk")) || (value = value_of(line, "SigIgn")) ||
 			 (value = value_of(line, "SigCgt")))
 			handled |= strtoull(value, NULL, 16);
-		else if ((value = value_of(line, "Groups")) != NULL)
-			parse_groups(out, value);
 	}
 	/* What ended it stays pending: complete_signal() in the kernel begins the end before it is taken. */
-	out->killed = pending & (out->exiting ? SIGKILL_BIT | ~handled : SIGKILL_BIT);
+	out->killed = pending & (out->exiting ? BIT(SIGKILL) | ~(handled | HARMLESS) : BIT(SIGKILL));
+}
+
+bool caller_parse_group(const char *text, gid_t group)
+{
+	for (const char *line = text; line; line = next_line(line)) {
+		const char *value = value_of(line, "Groups");
+		char *end;
+
+		for (; value; value = end) {
+			unsigned long gid;
+
+			value += strspn(value, " \t");
+			if (*value < '0' || *value > '9')
+				break; /* strtoul() would go on in the next line */
+			gid = strtoul(value, &end, 10);
+			if (gid == group)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* The status file of thread TID, to be freed; NULL: it cannot be read. */
+static char *read_status(pid_t tid)
+{
+	autofree char *text = NULL;
+	size_t size = 0, used = 0;
+	char path[40];
+	ssize_t n;
+
+	if (tid <= 0)
+		return NULL;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	do {
+		if (size - used < 2) {
+			size_t more = size ? 2 * size : 8192;
+			char *grown = more <= STATUS_MAX ? realloc(text, more) : NULL;
+
+			if (!grown)
+				return NULL;
+			text = grown;
+			size = more;
+		}
+		n = read(fd, text + used, size - used - 1);
+		used += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
+	text[used] = '\0';
+	return n == 0 && used > 0 ? steal_ptr(&text) : NULL;
 }
 
 bool caller_look(struct caller *out, pid_t tid)
 {
-	char path[40], text[8192];
-	size_t used = 0;
-	ssize_t n = -1;
-	int fd;
+	autofree char *text = read_status(tid);
 
 	*out = (struct caller){.tgid = 0};
-	if (tid <= 0)
+	if (!text)
 		return false;
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	while (used < sizeof(text) - 1 && (n = read(fd, text + used, sizeof(text) - 1 - used)) > 0)
-		used += (size_t)n;
-	close(fd);
-	if (used == 0)
-		return false;
-	text[used] = '\0';
 	caller_parse(out, text);
 	return true;
 }
@@ -110,25 +146,23 @@ struct snap_actor caller_actor(const struct caller *caller, uid_t uid)
 	return actor;
 }
 
-static bool in_group(const struct caller *caller, gid_t gid, gid_t group)
+static bool in_group(const struct actor *who, gid_t group)
 {
-	if (gid == group)
+	autofree char *text = NULL;
+
+	if (who->gid == group)
 		return true;
-	for (size_t i = 0; i < caller->group_count; i++) {
-		if (caller->groups[i] == group)
-			return true;
-	}
-	return false;
+	text = read_status(who->tid);
+	return text && caller_parse_group(text, group);
 }
 
-bool caller_may_write(const struct caller *caller, uid_t uid, gid_t gid, uid_t owner, gid_t group,
-		      mode_t mode)
+bool caller_may_write(const struct actor *who, uid_t owner, gid_t group, mode_t mode)
 {
-	if (uid == 0)
+	if (who->uid == 0)
 		return true;
-	if (uid == owner)
+	if (who->uid == owner)
 		return mode & S_IWUSR;
-	if (in_group(caller, gid, group))
-		return mode & S_IWGRP;
-	return mode & S_IWOTH;
+	if (((mode & S_IWGRP) != 0) == ((mode & S_IWOTH) != 0))
+		return mode & S_IWOTH; /* whether in the group or not */
+	return mode & (in_group(who, group) ? S_IWGRP : S_IWOTH);
 }

@@ -9,35 +9,38 @@
 #define SQLSNAPFS_CALLER_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <sys/types.h>
 
 #include "../src/sqlsnap.h"
 
-#define CALLER_GROUPS 64
+/* Who does something: from the request. */
+struct actor {
+	uid_t uid;
+	gid_t gid;
+	pid_t tid; /* 0: in another pid namespace */
+};
 
 struct caller {
-	pid_t tgid;   /* the process; 0: unknown */
+	pid_t tgid;			 /* the process; 0: unknown */
 	char command[SNAP_COMMAND_SIZE]; /* the thread's name, which is the program's unless it was set; "":
 					    unknown. Any bytes but NUL */
 	bool exiting; /* it has no memory any more: it ended without closing its files itself */
 	bool killed;  /* a signal ends it, or has: what it wrote is not what it meant to write */
-	gid_t groups[CALLER_GROUPS]; /* supplementary; more than that are not looked at */
-	size_t group_count;
 };
 
 /* Pure: TEXT is the content of a status file. */
 void caller_parse(struct caller *out, const char *text);
+/* The same: whether GROUP is among the supplementary groups. */
+bool caller_parse_group(const char *text, gid_t group);
 
-/* Looks at thread TID. False (and *OUT empty) when there is none, or TID is 0: it lives in another pid
- * namespace. */
+/* Looks at thread TID. False (and *OUT empty) when it cannot be told: there is none, or TID is 0. */
 bool caller_look(struct caller *out, pid_t tid);
 
 /* Who CALLER is, for the log and for status.json: a request of UID. */
 struct snap_actor caller_actor(const struct caller *caller, uid_t uid);
 
-/* Whether somebody with UID, GID and the caller's groups may write a file of OWNER, GROUP and MODE. */
-bool caller_may_write(const struct caller *caller, uid_t uid, gid_t gid, uid_t owner, gid_t group,
-		      mode_t mode);
+/* Whether WHO may write a file of OWNER, GROUP and MODE, as access(2) decides it, root always. The
+ * supplementary groups are those of the thread, if it can be looked at. */
+bool caller_may_write(const struct actor *who, uid_t owner, gid_t group, mode_t mode);
 
 #endif

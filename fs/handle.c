@@ -136,15 +136,13 @@ int handle_open(struct handle **out, struct handles *handles, struct node *node,
 	return 0;
 }
 
-int handle_open_upload(struct handle **out, struct handles *handles, struct node *node,
-		       const struct actor *who, struct snap_err *err)
+int handle_open_upload(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err)
 {
 	struct handle *h = make(handles, node, HANDLE_UPLOAD);
 
 	if (!h)
 		return fault_memory(err);
 	h->upload = node->upload;
-	h->who = *who;
 	upload_opened(h->upload);
 	enter(handles, h);
 	*out = h;
@@ -217,6 +215,18 @@ ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, s
 	return -EISDIR;
 }
 
+int handle_stat(struct handles *handles, const struct node *node, struct snap_attr *attr)
+{
+	int rc = -ENOENT;
+
+	pthread_mutex_lock(&handles->lock);
+	for (struct handle *h = handles->first; rc && h; h = h->next)
+		if (h->node == node && h->kind == HANDLE_FILE)
+			rc = snap_file_stat(h->file, attr);
+	pthread_mutex_unlock(&handles->lock);
+	return rc;
+}
+
 void handle_close(struct handle *h, struct handles *handles)
 {
 	leave(handles, h);
@@ -231,7 +241,7 @@ void handle_close(struct handle *h, struct handles *handles)
 		snap_list_destroy(h->list);
 		break;
 	case HANDLE_UPLOAD:
-		upload_closed(h->upload, &h->who);
+		upload_closed(h->upload);
 		break;
 	case HANDLE_TEXT:
 		free(h->text);

@@ -33,7 +33,6 @@ struct handle {
 		struct upload *upload;	/* opened */
 		char *text;		/* owned */
 	};
-	struct actor who;   /* of an upload: who opened it */
 	atomic_bool failed; /* a read failed and was logged */
 };
 
@@ -60,15 +59,16 @@ enum handle_answer {
  */
 int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err);
-/* Opens NODE's upload, for WHO. */
-int handle_open_upload(struct handle **out, struct handles *handles, struct node *node,
-		       const struct actor *who, struct snap_err *err);
+/* Opens NODE's upload. */
+int handle_open_upload(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err);
 /* A descriptor of TEXT, which is taken over, also on failure. */
 int handle_open_text(struct handle **out, struct handles *handles, struct node *node, char *text,
 		     struct snap_err *err);
 /* The same of a folder, whose entries are those of this moment. */
 int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err);
 ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+/* Attributes of NODE's file as somebody has it open, if that is one of a kept snapshot: -ENOENT. */
+int handle_stat(struct handles *handles, const struct node *node, struct snap_attr *attr);
 void handle_close(struct handle *h, struct handles *handles);
 
 #endif

@@ -14,11 +14,8 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "log.h"
-
-#define TEND_NS 1000000000ll
 
 int fs_create(struct fs **out, const struct fs_config *config)
 {
@@ -64,6 +61,12 @@ void fs_destroy(struct fs *fs)
 int check_writable(const struct fs *fs)
 {
 	return fs->config.read_only ? -EROFS : 0;
+}
+
+bool is_database(struct fs *fs, const char *path, enum snap_kind kind)
+{
+	return kind == SNAP_DATABASE || (kind == SNAP_PLAIN && snap_name_kind(fs->config.snap, path, NULL) ==
+								       SNAP_NAME_DATABASE);
 }
 
 int run_later(struct fs *fs, void (*fn)(void *arg), void *arg)
@@ -195,18 +198,6 @@ static int enter(struct fs *fs, struct node *parent, const char *name, const str
 	return node_enter(&fs->nodes, parent, name, &found->attr, found->gen, id);
 }
 
-/* Throws away uploads of which nothing is heard any more; whoever could miss the room comes by here. */
-static void tend(struct fs *fs)
-{
-	struct timespec ts;
-	int64_t now, due = atomic_load(&fs->tend_at);
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (int64_t)ts.tv_sec * 1000000000ll + ts.tv_nsec;
-	if (now >= due && atomic_compare_exchange_strong(&fs->tend_at, &due, now + TEND_NS))
-		uploads_tend(&fs->uploads, now);
-}
-
 static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 {
 	struct fs *fs = fs_of(req);
@@ -217,7 +208,6 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 	uint64_t id;
 	int rc = -ESTALE;
 
-	tend(fs);
 	if (parent)
 		rc = look(fs, fuse_req_ctx(req)->pid, parent, name, &found, &err);
 	if (!rc)
@@ -269,6 +259,10 @@ int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 	if (!rc && node->parent &&
 	    (attr->kind != node->kind || attr->key_dev != node->key[0] || attr->key_ino != node->key[1]))
 		rc = -ESTALE;
+	/* A snapshot was dropped: whoever has a file of it open goes on reading, which asks for its size. */
+	if ((rc == -ENOENT || rc == -ESTALE) && node->kind == SNAP_PLAIN && is_in_snapshot(path) &&
+	    handle_stat(&fs->handles, node, attr) == 0)
+		rc = 0;
 	return rc;
 }
 

@@ -23,12 +23,32 @@ static int rename_errno(int rc)
 
 /* ---- unlink -------------------------------------------------------------------------------------------- */
 
+/* NAME is a database's: it stays, and WHO is shown that it went. */
+static int hide_name(struct fs *fs, struct node *parent, const char *name, const char *path,
+		     const struct actor *who)
+{
+	struct snap_attr attr;
+	struct caller caller;
+	bool known = caller_look(&caller, who->tid);
+	/* As with any file that is removed while it is written. */
+	bool dropped = known && uploads_drop(&fs->uploads, caller.tgid, parent->id, name);
+	int rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
+
+	if (rc)
+		return rc == -ENOENT && dropped ? 0 : rc;
+	if (!is_database(fs, path, attr.kind))
+		return -EROFS;
+	if (!known)
+		return -EACCES; /* whom to hide it from cannot be told */
+	log_info("removing \"%s\" (uid %u, process %d) is ignored: live databases are not removed here", path,
+		 (unsigned)who->uid, (int)caller.tgid);
+	return tomb_add(&fs->tombs, caller.tgid, parent->id, name);
+}
+
 static int remove_name(struct fs *fs, struct node *parent, const char *name, const struct actor *who)
 {
 	struct upload *u = upload_scratch(&fs->uploads, parent->id, name);
 	char path[PATH_MAX];
-	struct snap_attr attr;
-	struct caller caller;
 	int rc;
 
 	if (u) {
@@ -41,17 +61,7 @@ static int remove_name(struct fs *fs, struct node *parent, const char *name, con
 		return remove_in_snapshot(fs, path, who);
 	if (rc == 0)
 		rc = check_writable(fs);
-	if (rc == 0)
-		rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
-	if (rc)
-		return rc;
-	if (attr.kind != SNAP_DATABASE)
-		return -EROFS;
-	if (!caller_look(&caller, who->tid))
-		return -EACCES; /* whom to hide it from cannot be told */
-	log_info("removing \"%s\" (uid %u, process %d) is ignored: live databases are not removed here", path,
-		 (unsigned)who->uid, (int)caller.tgid);
-	return tomb_add(&fs->tombs, caller.tgid, parent->id, name);
+	return rc ? rc : hide_name(fs, parent, name, path, who);
 }
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name)
@@ -68,9 +78,11 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 /* ---- rename -------------------------------------------------------------------------------------------- */
 
 struct rename_job {
+	struct fs *fs;
 	fuse_req_t req;
 	struct upload *upload; /* a reference */
 	struct upload_flush flush;
+	uint64_t parent;
 	bool answered;
 	char path[PATH_MAX];
 };
@@ -82,10 +94,21 @@ static bool is_interrupted(void *arg)
 	return fuse_req_interrupted(job->req);
 }
 
+/* Whoever had removed the name has written it anew. */
+static void show_again(struct rename_job *job)
+{
+	const char *slash = strrchr(job->path, '/');
+	struct caller caller;
+
+	if (caller_look(&caller, job->flush.who.tid))
+		tomb_remove(&job->fs->tombs, caller.tgid, job->parent, slash ? slash + 1 : job->path);
+}
+
 static void answer_restored(void *arg)
 {
 	struct rename_job *job = arg;
 
+	show_again(job);
 	job->answered = true;
 	reply_error(job->req, 0);
 }
@@ -98,13 +121,15 @@ static void run_rename(void *arg)
 	job->flush.arg = job;
 	rc = upload_become(job->upload, job->path, &job->flush);
 	upload_unref(job->upload);
+	if (rc == 0 && !job->answered)
+		show_again(job);
 	if (!job->answered)
 		reply_error(job->req, rename_errno(rc));
 	free(job);
 }
 
-/* Hands the restore of U over PATH to a thread that may wait. */
-static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const char *path)
+/* Hands the restore of U over PATH, in PARENT, to a thread that may wait. */
+static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, uint64_t parent, const char *path)
 {
 	struct rename_job *job = malloc(sizeof(*job));
 	int rc;
@@ -112,9 +137,11 @@ static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const c
 	if (!job)
 		return -ENOMEM;
 	*job = (struct rename_job){
+		.fs = fs,
 		.req = req,
 		.upload = upload_ref(u),
 		.flush = {.who = actor_of(req), .interrupted = is_interrupted, .restored = answer_restored},
+		.parent = parent,
 	};
 	memcpy(job->path, path, strlen(path) + 1);
 	rc = run_later(fs, run_rename, job);
@@ -144,7 +171,7 @@ static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struc
 	case SNAP_NAME_DATABASE:
 		if (flags & RENAME_NOREPLACE && snap_lookup(fs->config.snap, path, &attr, NULL, NULL) == 0)
 			return -EEXIST;
-		rc = become_later(fs, req, u, path);
+		rc = become_later(fs, req, u, parent->id, path);
 		return rc ? rc : RENAME_LATER;
 	case SNAP_NAME_SCRATCH:
 		there = flags & RENAME_NOREPLACE ? upload_scratch(&fs->uploads, parent->id, name) : NULL;

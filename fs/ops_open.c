@@ -24,7 +24,8 @@ static bool is_kept(const struct node *node)
 
 	while (top->parent && top->parent->parent)
 		top = top->parent;
-	return node->kind == SNAP_PLAIN && top != node && top->parent && strcmp(top->name, CONTROL_FOLDER) == 0;
+	return node->kind == SNAP_PLAIN && top != node && top->parent &&
+	       strcmp(top->name, CONTROL_FOLDER) == 0;
 }
 
 /* An OPEN under way, perhaps on a thread that may wait. */
@@ -162,10 +163,9 @@ static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_i
 {
 	struct fs *fs = fs_of(req);
 	struct fuse_file_info out = *fi;
-	struct actor who = actor_of(req);
 	struct handle *h = NULL;
 	struct snap_err err = {{0}};
-	int rc = handle_open_upload(&h, &fs->handles, node, &who, &err);
+	int rc = handle_open_upload(&h, &fs->handles, node, &err);
 
 	node_put(&fs->nodes, node);
 	if (rc) {
@@ -281,6 +281,8 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 			return;
 		free(job);
 	}
+	if (h->kind == HANDLE_UPLOAD && !upload_closes_idle(h->upload))
+		upload_drop(h->upload); /* not on this thread */
 	handle_close(h, &fs->handles);
 	fuse_reply_err(req, 0);
 }

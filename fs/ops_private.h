@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops_private.h - what the operations share: ops.c (names), ops_open.c (reading), ops_write.c (content),
- * ops_change.c (names that change), ops_snapshots.c (snapshots: made and dropped).
+ * ops_private.h - what the operations share: ops.c (names), ops_open.c (reading), ops_create.c (opening for
+ * writing), ops_write.c (content), ops_change.c (names that change), ops_snapshots.c (snapshots: made and
+ * dropped).
  */
 #ifndef SQLSNAPFS_OPS_PRIVATE_H
 #define SQLSNAPFS_OPS_PRIVATE_H
@@ -23,9 +24,8 @@ struct fs {
 	struct uploads uploads;
 	struct tombs tombs;
 	struct buffers buffers;
-	int64_t started_ns;	      /* CLOCK_REALTIME; constant */
+	int64_t started_ns;			       /* CLOCK_REALTIME; constant */
 	_Atomic uint64_t control_sizes[CONTROL_FILES]; /* of the texts that were made last; 0: none was */
-	_Atomic int64_t tend_at;      /* CLOCK_MONOTONIC: when uploads are looked through next */
 	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays
 					 until then */
 	struct fuse_session *session; /* borrowed; guarded by session_lock */
@@ -57,6 +57,9 @@ int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr);
 
 /* Whether nothing may be restored: -EROFS, or 0. */
 int check_writable(const struct fs *fs);
+
+/* Whether PATH, where a KIND stands, is a database's name: also where what stands there is none any more. */
+bool is_database(struct fs *fs, const char *path, enum snap_kind kind);
 
 /* Runs FN(ARG) on a thread that may wait; -EBUSY when too many wait already. */
 int run_later(struct fs *fs, void (*fn)(void *arg), void *arg);

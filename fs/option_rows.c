@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * option_rows.c - every option that there is, in the order of usage.
+ * option_rows.c - every option that there is, in the order of usage, whose headings stand in usage.c.
  *
  * What mount(8) and fstab may add is accepted here, or mounting at boot fails: libfuse refuses most of it.
  * suid and dev, which mount.fuse3 adds by itself, are dropped: a mount is always nosuid and nodev.
@@ -59,25 +59,30 @@ const struct option_row option_rows[] = {
 	SWITCH("-V", "--version", version, "print the versions"),
 	ARGUMENT("--check", "FILE", check_file, "say whether FILE could be restored, and why not"),
 
-	STRING("store", "DIR", store, "folder for what a slow reader needs kept, and for kept snapshots"),
+	/* Reading. */
 	NUMBER("wal_limit", "SIZE", OPTION_SIZE, wal_limit, 64 * KIB, TIB,
 	       "WAL that readers may hold back (64M)"),
 	NUMBER("wal_max", "SIZE", OPTION_SIZE, wal_max, 64 * KIB, TIB,
 	       "WAL at which the oldest readers end (1G)"),
+	FLAG("frozen", frozen, "databases stay as of now; refuse restores"),
+	FLAG("databases_only", databases_only, "show databases and folders, nothing else"),
+	FLAG("shared_locks", shared_locks, "every writer runs in this kernel and sees this path"),
+
+	/* Restoring. */
+	FLAG("norestore", norestore, "refuse restores"),
+	UNFLAG("restore", norestore, "accept restores, also behind norestore"),
+	WORD("check", "quick|full", check, check_words, "how an upload is checked (quick)"),
 	NUMBER("busy_timeout", "SECONDS", OPTION_SECONDS, busy_timeout, 0, 3600,
 	       "how long a restore waits for the live database (30)"),
-	FLAG("shared_locks", shared_locks, "every writer runs in this kernel and sees this path"),
-	WORD("check", "quick|full", check, check_words, "how an upload is checked (quick)"),
 	NUMBER("keep", "N", OPTION_COUNT, keep, 0, 1000, "kept snapshots of what restores replaced (3)"),
-	FLAG("norestore", norestore, "refuse restores"),
-	FLAG("frozen", frozen, "databases stay as of now; refuse restores"),
 	FLAG("force", force, "accept restores that look like a mistake"),
-	FLAG("databases_only", databases_only, "show databases and folders, nothing else"),
-	FLAG("nonempty", nonempty, "mount over a folder that is not empty"),
-	WORD("log", "LEVEL", log, log_words, "debug, info, warning or error (info)"),
 
+	/* The mount. */
+	STRING("store", "DIR", store, "folder for what a slow reader needs kept, and for kept snapshots"),
+	WORD("log", "LEVEL", log, log_words, "debug, info, warning or error (info)"),
 	FLAG("ro", read_only, "refuse every change"),
 	UNFLAG("rw", read_only, NULL),
+	FLAG("nonempty", nonempty, "mount over a folder that is not empty"),
 	FLAG("allow_other", allow_other, "let other users in (always on for root)"),
 	FLAG("allow_root", allow_root, "let root in, and nobody else"),
 	STRING("fsname", "NAME", fsname, "what the table of mounts shows as the source"),

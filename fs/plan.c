@@ -229,15 +229,12 @@ static int check_device(struct snap_err *err)
 		close(fd);
 		return 0;
 	}
-	if (errno == EACCES || errno == EPERM)
-		return fault(err, -errno,
-			     "/dev/fuse: %s: as a user, ask for access to it; in a container, run it with "
-			     "--device /dev/fuse --cap-add SYS_ADMIN",
-			     strerror(errno));
 	return fault(err, -errno,
-		     "/dev/fuse: %s: modprobe fuse; in a container, run it with --device /dev/fuse --cap-add "
-		     "SYS_ADMIN",
-		     strerror(errno));
+		     "/dev/fuse: %s: %s; in docker: --device /dev/fuse --cap-add SYS_ADMIN; in LXC: "
+		     "lxc.mount.entry = /dev/fuse dev/fuse none bind,create=file 0 0; in Proxmox: features: "
+		     "fuse=1",
+		     strerror(errno),
+		     errno == EACCES || errno == EPERM ? "as a user, ask for access to it" : "modprobe fuse");
 }
 
 /* Resolves as much of PATH as exists; the rest stays as it is. Owned by the caller, NULL out of memory. */

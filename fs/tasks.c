@@ -45,21 +45,27 @@ void task_begin(struct task *task, struct tasks *all, const char *path, const st
 	pthread_mutex_unlock(&all->lock);
 }
 
-/* Takes TASK out of the table and remembers END of it. */
+/* Takes TASK out of the table. Lock held. */
+static void leave(struct task *task)
+{
+	task->ended = true;
+	if (task->next)
+		task->next->prev = task->prev;
+	if (task->prev)
+		task->prev->next = task->next;
+	else
+		task->all->first = task->next;
+}
+
+/* The same, and remembers how it ended. */
 static void end(struct task *task, enum task_verdict verdict, int error, const char *reason,
 		const struct snap_restored *done)
 {
 	struct tasks *all = task->all;
 	struct task_end *to;
 
-	task->ended = true;
 	pthread_mutex_lock(&all->lock);
-	if (task->next)
-		task->next->prev = task->prev;
-	if (task->prev)
-		task->prev->next = task->next;
-	else
-		all->first = task->next;
+	leave(task);
 	to = &all->ended[all->next];
 	all->next = (all->next + 1) % TASKS_ENDED;
 	all->count += all->count < TASKS_ENDED;
@@ -152,4 +158,13 @@ void task_cancelled(struct task *task)
 	log_warn("restore of \"%s\" ended: %s, who wrote it, was killed; live database unchanged", task->path,
 		 name_actor(&task->who, who, sizeof(who)));
 	end(task, TASK_CANCELLED, 0, "whoever wrote it was killed", &done);
+}
+
+void task_dropped(struct task *task)
+{
+	struct tasks *all = task->all;
+
+	pthread_mutex_lock(&all->lock);
+	leave(task);
+	pthread_mutex_unlock(&all->lock);
 }

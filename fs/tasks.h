@@ -61,6 +61,8 @@ void task_begin(struct task *task, struct tasks *all, const char *path, const st
 void task_restored(struct task *task, const struct snap_restored *done);
 void task_refused(struct task *task, int rc, const struct snap_err *err, uint64_t size);
 void task_cancelled(struct task *task);
+/* It decided nothing yet: neither a line nor a memory of it. */
+void task_dropped(struct task *task);
 
 /* Calls FN, which must not wait, under the lock: with each task that is under way; with each end, the newest
  * first. */

@@ -8,7 +8,10 @@
  * looks the name up again from the same thread and is led to the upload's own nodeid. Nobody else sees it.
  * A scratch file has a name of its own that everybody who knows it can look up; it is not listed.
  *
- * When a close() restores is decided here (upload_flush()), whether the file is good in src/.
+ * upload.c        the table of uploads, content and attributes
+ * upload_names.c  who is led where
+ * upload_tend.c   what goes without anybody asking
+ * upload_flush.c  when a close() restores; whether the file is good is decided in src/
  */
 #ifndef SQLSNAPFS_UPLOAD_H
 #define SQLSNAPFS_UPLOAD_H
@@ -20,6 +23,7 @@
 #include "caller.h"
 #include "tasks.h"
 
+#define UPLOADS_MAX 1024		  /* that can be written to or found */
 #define UPLOAD_INTENT_NS 5000000000ll	  /* a retried open takes microseconds */
 #define UPLOAD_SILENCE_NS 60000000000ll	  /* a pending upload of which nothing is heard is thrown away */
 #define UPLOAD_SCRATCH_NS 3600000000000ll /* and a scratch file that nobody has open */
@@ -29,34 +33,31 @@ enum upload_kind {
 	UPLOAD_SCRATCH,
 };
 
-/* Who does something: from the request. */
-struct actor {
-	uid_t uid;
-	gid_t gid;
-	pid_t tid;
-};
-
 struct upload {
 	struct uploads *all; /* borrowed */
-	uint64_t id;	     /* constant, as are kind and creator; never used again */
+	uint64_t id;	     /* constant, as the next six; never used again */
 	enum upload_kind kind;
-	pid_t creator; /* the process; 0: unknown */
-	struct snap_actor by; /* who that is; constant */
+	uint64_t ino;	      /* that stat(2) shows */
+	struct actor who;     /* opened it first; TID 0 */
+	pid_t creator;	      /* the process; 0: unknown */
+	struct snap_actor by; /* who that is */
+	bool over;	      /* a live file stands there, which WHO may write; MODE, UID and GID are its */
 
 	/* guarded by uploads->lock */
 	struct upload *prev, *next;
 	int refs;
-	uint64_t parent;      /* the folder's nodeid */
-	char *name;	      /* owned */
-	char *path;	      /* owned; in the tree */
-	bool named;	      /* a scratch file that has not been removed or renamed over a database */
-	pid_t intent;	      /* the thread that is led here; 0: none */
+	uint64_t parent; /* the folder's nodeid */
+	char *name;	 /* owned */
+	char *path;	 /* owned; in the tree */
+	bool named;   /* can be found: a scratch file that has not been removed or renamed over a database, an
+			 upload to a database whose rest is still to come */
+	pid_t intent; /* the thread that is led here; 0: none */
 	int64_t intent_until; /* CLOCK_MONOTONIC, as the next */
 	int64_t touched;
 	int opens;
 
-	pthread_mutex_t lock;	  /* held while a verdict is made, and so over what takes long; never with
-				     uploads->lock inside */
+	pthread_mutex_t lock;	  /* held while a verdict is made, and so over what takes long; before
+				     uploads->lock and state_lock */
 	struct snap_upload *data; /* owned; constant */
 	/* guarded by state_lock */
 	pthread_mutex_t state_lock;
@@ -67,8 +68,8 @@ struct upload {
 	int64_t written_ns;
 	uint64_t last_owner; /* lock_owner of the last WRITE */
 	bool has_owner;
-	bool in_place;	    /* opened to be read and changed, and not cut: it takes no writes */
 	bool spent;	    /* renamed over a database: it takes no more writes */
+	bool dropped;	    /* it restores nothing any more, whatever is still written */
 	bool writer_killed; /* a FLUSH came from a killed writer after the last write */
 	uint64_t judged;    /* snap_upload_changes() at the last verdict */
 	int verdict;	    /* of then: 0, -errno */
@@ -80,10 +81,17 @@ struct uploads {
 	uint64_t last_id;
 	struct snap *snap; /* borrowed */
 	struct tasks tasks;
+
+	/* guarded by lock */
+	pthread_cond_t changed; /* there is something to tend, or it ends */
+	bool has_tender;
+	bool ending;
+	pthread_t tender;
 };
 
 void uploads_init(struct uploads *all, struct snap *snap);
-/* The session was ended by force: what is still open was not closed by its writer and restores nothing. */
+/* The session has ended: what is still open was not closed by its writer and restores nothing. Nothing is
+ * tended from now on. */
 void uploads_abandon(struct uploads *all);
 void uploads_finish(struct uploads *all); /* throws away what is left; nobody refers to any */
 
@@ -92,20 +100,24 @@ struct upload_order {
 	enum upload_kind kind;
 	uint64_t parent;
 	const char *name, *path;
+	uint64_t ino; /* 0: one of its own */
 	mode_t mode;
 	uid_t uid;
 	gid_t gid;
+	struct actor who;
 	pid_t creator;
 	struct snap_actor by;
+	bool over; /* see struct upload */
 };
 
-/* An upload with one reference for the caller. -ENOMEM, -ENOSPC... with words. */
+/* An upload with one reference for the caller. -EEXIST: there is a scratch file of that name; -ENFILE: there
+ * are UPLOADS_MAX; -ENOMEM, -ENOSPC... with words. */
 int upload_create(struct upload **out, struct uploads *all, const struct upload_order *order,
 		  struct snap_err *err);
 struct upload *upload_ref(struct upload *u);
 void upload_unref(struct upload *u); /* accepts NULL */
 
-/* TID's next look at the name leads to U. */
+/* TID's next look at the name leads to U, and nowhere else. */
 void upload_lead(struct upload *u, pid_t tid);
 /* A reference to the upload that TID is led to under NAME in PARENT, NULL: none. */
 struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const char *name);
@@ -115,20 +127,24 @@ struct upload *upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, 
 bool upload_any_pending(struct uploads *all);
 /* A reference to the scratch file of that name, NULL: none. */
 struct upload *upload_scratch(struct uploads *all, uint64_t parent, const char *name);
-/* Removes the name of a scratch file; open descriptors go on. */
+/* Makes a pending upload one that upload_pending() finds. */
+void upload_name(struct upload *u);
+/* Removes the name of a scratch file or a pending upload; open descriptors go on. */
 void upload_unname(struct upload *u);
 /* Gives a scratch file another one; what stood there before loses it. -ENOMEM */
 int upload_rename(struct upload *u, uint64_t parent, const char *name, const char *path);
+/* Process TGID has removed that database's name: what it was writing under it restores nothing. Whether there
+ * was any. */
+bool uploads_drop(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
 
-/* It is opened for reading and writing, and not cut yet. Databases are changed so, and files are not copied
- * so: a write in place is refused, before SQLite takes it for a commit. */
-void upload_in_place(struct upload *u);
 void upload_opened(struct upload *u);
 /* Whether closing it cannot mean a restore: upload_closed() then does not wait. */
 bool upload_closes_idle(struct upload *u);
 /* RELEASE. A whole upload that no FLUSH has decided about is restored now, unless its writer was killed; what
  * is left is thrown away, but for a pending one. */
-void upload_closed(struct upload *u, const struct actor *who);
+void upload_closed(struct upload *u);
+/* It restores nothing any more. */
+void upload_drop(struct upload *u);
 
 /* Attributes: size and times move with what is written. */
 void upload_stat(struct upload *u, struct snap_attr *attr);
@@ -148,7 +164,7 @@ struct upload_flush {
 	/* The answer is 0 already, and whoever waits need not wait for what follows; at most once, and
 	 * INTERRUPTED is not asked any more. NULL: nobody is told. */
 	void (*restored)(void *arg);
-	bool (*interrupted)(void *arg); /* a signal came for whoever waits */
+	bool (*interrupted)(void *arg); /* a signal came for whoever waits; NULL: nobody waits */
 	void *arg;
 };
 
@@ -156,11 +172,22 @@ struct upload_flush {
 bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc);
 /* Decides, and restores: see DESIGN part 7. Takes as long as that takes. Logs its verdict. */
 int upload_flush(struct upload *u, const struct upload_flush *flush);
+/* It cannot be decided about, and WHO hears RC: that is its verdict. Logs it. */
+void upload_refuse(struct upload *u, const struct actor *who, int rc);
 
 /* Makes scratch file U the database at PATH. 0, -errno. Takes as long as a restore. Logs its verdict. */
 int upload_become(struct upload *u, const char *path, const struct upload_flush *flush);
 
+/* Something has been made that has to be looked after: uploads_tend() is called every second as long as
+ * there is. */
+void uploads_watch(struct uploads *all);
 /* Throws away what has been silent for too long. NOW: CLOCK_MONOTONIC nanoseconds. */
 void uploads_tend(struct uploads *all, int64_t now);
+
+/* Uploads' lock held. */
+static inline bool upload_lives(const struct upload *u)
+{
+	return u->named || u->opens > 0 || u->intent != 0;
+}
 
 #endif

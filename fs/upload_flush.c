@@ -20,21 +20,21 @@
 #define LOG_MODULE "restore"
 #include "log.h"
 
+#include "../src/cleanup.h"
+#include "fault.h"
+
 static char *copy_path(struct upload *u)
 {
-	char *path;
-
-	pthread_mutex_lock(&u->all->lock);
-	path = strdup(u->path);
-	pthread_mutex_unlock(&u->all->lock);
-	return path;
+	lock_scope(&u->all->lock);
+	return strdup(u->path);
 }
 
 /* ---- who ----------------------------------------------------------------------------------------------- */
 
 /*
  * Whether whoever waits for FLUSH was killed. That a signal came (INTERRUPT) says too little, for it may be a
- * harmless one, and too late, for it comes some milliseconds after the FLUSH.
+ * harmless one, and too late, for it comes some milliseconds after the FLUSH. Of somebody who cannot be
+ * looked at it is all that is known.
  */
 static bool was_killed(void *arg)
 {
@@ -42,25 +42,42 @@ static bool was_killed(void *arg)
 	bool interrupted = flush->interrupted && flush->interrupted(flush->arg);
 	struct caller caller;
 
-	if (!flush->interrupted || !caller_look(&caller, flush->who.tid))
+	if (!flush->interrupted)
 		return false;
+	if (!caller_look(&caller, flush->who.tid))
+		return interrupted;
 	return caller.exiting ? caller.killed || interrupted : caller.killed && interrupted;
 }
 
-/* The kernel has checked it at open(), but the live file's mode may be another by now, and RENAME asks for
- * that of folders only. */
-static int check_access(struct upload *u, const char *path, const struct actor *who)
+/* Whether what stands there now is as it was when it was found that it may be written. */
+static bool has_same_rights(const struct upload *u, const struct snap_attr *attr)
 {
+	return u->over && u->uid == attr->uid && u->gid == attr->gid && !((u->mode ^ attr->mode) & 0777);
+}
+
+/*
+ * Whether the live file may be written. Of an upload to a database's own name that was asked when it was
+ * opened, and who opened it counts: whoever closes it may be a program with more rights that has inherited
+ * the descriptor, or with less. For a RENAME the kernel asks for the rights on folders only.
+ */
+static int check_access(struct upload *u, const char *path, const struct upload_flush *flush)
+{
+	struct actor who = flush->who;
 	struct snap_attr attr;
-	struct caller caller;
 	int rc = snap_lookup(u->all->snap, path, &attr, NULL, NULL);
 
+	if (u->kind == UPLOAD_DATABASE) {
+		who = u->who;
+		if (flush->interrupted && flush->who.uid == who.uid)
+			who.tid = flush->who.tid; /* its groups are as good */
+	}
 	if (rc == -ENOENT)
 		return 0; /* nothing stands there: the folder's mode has decided */
 	if (rc)
-		return who->uid == 0 ? 0 : rc; /* root repairs what cannot be looked at */
-	caller_look(&caller, who->tid);
-	return caller_may_write(&caller, who->uid, who->gid, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
+		return who.uid == 0 ? 0 : rc; /* root repairs what cannot be looked at */
+	if (u->kind == UPLOAD_DATABASE && has_same_rights(u, &attr))
+		return 0;
+	return caller_may_write(&who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
 }
 
 /* ---- verdicts ------------------------------------------------------------------------------------------ */
@@ -75,10 +92,33 @@ static struct snap_actor writer_of(const struct upload *u, const struct actor *w
 
 static void note_verdict(struct upload *u, uint64_t changes, int verdict)
 {
-	pthread_mutex_lock(&u->state_lock);
+	lock_scope(&u->state_lock);
 	u->judged = changes;
 	u->verdict = verdict;
-	pthread_mutex_unlock(&u->state_lock);
+}
+
+static void note_killed(struct upload *u)
+{
+	lock_scope(&u->state_lock);
+	u->writer_killed = true;
+}
+
+static int64_t mtime_of(struct upload *u)
+{
+	lock_scope(&u->state_lock);
+	return u->mtime_ns;
+}
+
+static int refuse(struct upload *u, const char *path, const struct actor *actor, int rc,
+		  const struct snap_err *err)
+{
+	struct snap_actor who = writer_of(u, actor);
+	struct task task;
+
+	task_begin(&task, &u->all->tasks, path, &who);
+	task_refused(&task, rc, err, snap_upload_size(u->data));
+	note_verdict(u, snap_upload_changes(u->data), rc);
+	return rc;
 }
 
 /* A restore under way. */
@@ -87,18 +127,8 @@ struct job {
 	const char *path;
 	const struct upload_flush *flush;
 	struct task task;
-	bool renamed; /* it is a scratch file that is renamed over PATH */
 	bool told;
 };
-
-/* The scratch file's name has become the database's. */
-static void spend(struct upload *u)
-{
-	pthread_mutex_lock(&u->state_lock);
-	u->spent = true;
-	pthread_mutex_unlock(&u->state_lock);
-	upload_unname(u);
-}
 
 static bool is_cancelled(void *arg)
 {
@@ -107,141 +137,252 @@ static bool is_cancelled(void *arg)
 	return was_killed((void *)job->flush);
 }
 
+/* It is done. What the kernel believes once it is answered must be so before. */
+static void take_restored(struct job *job, const struct snap_restored *done)
+{
+	task_restored(&job->task, done);
+	note_verdict(job->upload, done->changes, 0);
+	upload_unname(job->upload); /* all of it has come, or its name has become the database's */
+}
+
 static void tell_restored(void *arg, const struct snap_restored *done)
 {
 	struct job *job = arg;
 
-	task_restored(&job->task, done);
-	note_verdict(job->upload, snap_upload_changes(job->upload->data), 0); /* it began anew */
+	take_restored(job, done);
 	job->told = true;
-	if (job->renamed)
-		spend(job->upload);
 	if (job->flush->restored)
 		job->flush->restored(job->flush->arg);
 }
 
 /* Restores U over PATH. u->lock held. */
-static int restore(struct upload *u, const char *path, const struct upload_flush *flush, bool renamed)
+static int restore(struct upload *u, const char *path, const struct upload_flush *flush)
 {
-	struct job job = {.upload = u, .path = path, .flush = flush, .renamed = renamed};
+	struct job job = {.upload = u, .path = path, .flush = flush};
 	struct snap_restore order = {.path = path,
+				     .mtime_ns = mtime_of(u),
 				     .cancelled = is_cancelled,
 				     .durable = tell_restored,
 				     .arg = &job,
 				     .progress = &job.task.progress};
 	struct snap_actor who = writer_of(u, &flush->who);
-	struct snap_restored done = {.unchanged = false};
+	struct snap_restored done = {.changes = snap_upload_changes(u->data)};
 	struct snap_err err = {""};
-	uint64_t changes = snap_upload_changes(u->data);
-	int rc = check_access(u, path, &flush->who);
+	int rc = check_access(u, path, flush);
 
 	task_begin(&job.task, &u->all->tasks, path, &who);
-	pthread_mutex_lock(&u->state_lock);
-	order.mtime_ns = u->mtime_ns;
-	pthread_mutex_unlock(&u->state_lock);
 	if (rc == 0)
 		rc = snap_upload_restore(u->data, &order, &done, &err);
 	if (job.told)
 		return 0;
-	if (rc == -ECANCELED) {
-		pthread_mutex_lock(&u->state_lock);
-		u->writer_killed = true;
-		pthread_mutex_unlock(&u->state_lock);
-		task_cancelled(&job.task);
-		return -EINTR;
-	}
 	if (rc == 0) {
-		task_restored(&job.task, &done);
-		changes = snap_upload_changes(u->data); /* it begins anew */
-		if (renamed)
-			spend(u);
+		take_restored(&job, &done);
+	} else if (done.committed) {
+		log_error("restore of \"%s\": %s", path, err.text); /* which says how far it has come */
+		take_restored(&job, &done);
+		note_verdict(u, done.changes, rc);
+	} else if (rc == -ECANCELED) {
+		note_killed(u);
+		task_cancelled(&job.task);
+		rc = -EINTR;
 	} else {
 		task_refused(&job.task, rc, &err, snap_upload_size(u->data));
+		note_verdict(u, done.changes, rc);
 	}
-	note_verdict(u, changes, rc);
 	return rc;
 }
 
 /* ---- FLUSH --------------------------------------------------------------------------------------------- */
 
-/* A length was announced, and the rest is still to come, perhaps through another open: keeps the upload. */
-static void keep_pending(struct upload *u)
+/* A length was announced, and the rest is still to come, perhaps through another open; but not from a process
+ * that ends. */
+static void keep_pending(struct upload *u, const struct actor *who)
 {
-	pthread_mutex_lock(&u->all->lock);
-	if (!u->named) {
-		u->named = true;
-		u->refs++;
-	}
-	pthread_mutex_unlock(&u->all->lock);
+	struct caller caller;
+
+	if (caller_look(&caller, who->tid) && caller.exiting)
+		upload_unname(u);
+	else
+		upload_name(u);
 }
 
 bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc)
 {
 	enum snap_upload_state state = snap_upload_state(u->data);
 	uint64_t changes = snap_upload_changes(u->data);
-	bool mine;
+	bool mine, decided;
 
 	*rc = 0;
 	pthread_mutex_lock(&u->state_lock);
-	mine = !u->has_owner || u->last_owner == flush->owner;
-	if (mine && u->judged == changes)
+	mine = !u->dropped && (!u->has_owner || u->last_owner == flush->owner);
+	decided = u->judged == changes;
+	if (mine && decided)
 		*rc = u->verdict;
-	mine = mine && u->judged != changes;
 	pthread_mutex_unlock(&u->state_lock);
-	if (!mine || state == SNAP_UPLOAD_UNTOUCHED || state == SNAP_UPLOAD_EMPTY)
+	if (!mine || decided || state == SNAP_UPLOAD_UNTOUCHED || state == SNAP_UPLOAD_EMPTY)
 		return true;
 	if (u->kind == UPLOAD_SCRATCH)
 		return state != SNAP_UPLOAD_COMPLETE;
 	if (state != SNAP_UPLOAD_PENDING)
 		return false;
-	keep_pending(u);
+	keep_pending(u, &flush->who);
 	return true;
 }
 
-static int refuse_incomplete(struct upload *u, const char *path, const struct actor *actor)
+static int refuse_incomplete(struct upload *u, const char *path, const struct actor *who)
 {
-	struct snap_actor who = writer_of(u, actor);
+	struct snap_err err = {"parts of it were never written"};
+
+	if (u->kind == UPLOAD_DATABASE)
+		fault(&err, 0,
+		      "parts of it were never written, and what stands there now is of another moment "
+		      "(rsync: use --whole-file)");
+	return refuse(u, path, who, -EIO, &err);
+}
+
+void upload_refuse(struct upload *u, const struct actor *who, int rc)
+{
+	autofree char *path = copy_path(u);
+	struct snap_err err = {""};
+
+	if (rc == -EBUSY)
+		fault(&err, 0, "too many others wait to be restored or opened");
+	refuse(u, path ? path : "?", who, rc, &err);
+}
+
+/* The verdict is kept for the rename; nobody has said yet that this is to be a database. */
+static void check_scratch(struct upload *u, const char *path, const struct upload_flush *flush)
+{
+	struct snap_actor who = writer_of(u, &flush->who);
 	struct task task;
-	struct snap_err err = {
-		"parts of the file were never written, and what stands there now is of another "
-		"moment (rsync: use --whole-file)"};
+	struct snap_restore order = {
+		.path = path, .cancelled = was_killed, .arg = (void *)flush, .progress = &task.progress};
 
 	task_begin(&task, &u->all->tasks, path, &who);
-	task_refused(&task, -EIO, &err, snap_upload_size(u->data));
-	note_verdict(u, snap_upload_changes(u->data), -EIO);
-	return -EIO;
+	snap_upload_check(u->data, &order, NULL);
+	task_dropped(&task);
 }
 
 /* u->lock held. */
 static int decide(struct upload *u, const struct upload_flush *flush)
 {
-	char *path = copy_path(u);
-	struct snap_err err = {""};
+	autofree char *path = copy_path(u);
 	int rc;
 
-	if (!path)
+	if (upload_flush_idle(u, flush, &rc))
+		return rc; /* somebody else has decided meanwhile */
+	if (!path) {
+		upload_refuse(u, &flush->who, -ENOMEM);
 		return -ENOMEM;
-	if (upload_flush_idle(u, flush, &rc)) {
-		/* Somebody else has decided meanwhile. */
-	} else if (was_killed((void *)flush)) {
-		pthread_mutex_lock(&u->state_lock);
-		u->writer_killed = true;
-		pthread_mutex_unlock(&u->state_lock);
-		log_info("\"%s\": whoever wrote it was killed, nothing was restored", path);
-		rc = -EINTR;
-	} else if (u->kind == UPLOAD_SCRATCH) {
-		/* The verdict is kept for the rename; nobody has said yet that this is to be a database. */
-		struct snap_restore order = {.path = path, .cancelled = was_killed, .arg = (void *)flush};
-
-		snap_upload_check(u->data, &order, &err);
-	} else if (snap_upload_state(u->data) == SNAP_UPLOAD_INCOMPLETE) {
-		rc = refuse_incomplete(u, path, &flush->who);
-	} else {
-		rc = restore(u, path, flush, false);
-		upload_unname(u);
 	}
-	free(path);
+	if (was_killed((void *)flush)) {
+		note_killed(u);
+		log_info("\"%s\": whoever wrote it was killed, nothing was restored", path);
+		return -EINTR;
+	}
+	if (u->kind == UPLOAD_SCRATCH) {
+		check_scratch(u, path, flush);
+		return 0;
+	}
+	if (snap_upload_state(u->data) == SNAP_UPLOAD_INCOMPLETE)
+		rc = refuse_incomplete(u, path, &flush->who);
+	else
+		rc = restore(u, path, flush);
+	upload_unname(u); /* its length was announced, and all of it has come */
 	return rc;
+}
+
+/* ---- RELEASE ------------------------------------------------------------------------------------------- */
+
+/* State_lock held. */
+static bool is_decided(const struct upload *u)
+{
+	return u->dropped || u->writer_killed || u->judged == snap_upload_changes(u->data);
+}
+
+bool upload_closes_idle(struct upload *u)
+{
+	lock_scope(&u->state_lock);
+	return u->kind == UPLOAD_SCRATCH || is_decided(u) ||
+	       snap_upload_state(u->data) != SNAP_UPLOAD_COMPLETE;
+}
+
+/* Says that what was written goes. */
+static void note_discarded(struct upload *u)
+{
+	enum snap_upload_state state = snap_upload_state(u->data);
+	autofree char *path = NULL;
+	bool said;
+
+	pthread_mutex_lock(&u->state_lock);
+	said = u->writer_killed || u->judged == snap_upload_changes(u->data);
+	pthread_mutex_unlock(&u->state_lock);
+	if (said || state == SNAP_UPLOAD_UNTOUCHED || state == SNAP_UPLOAD_EMPTY)
+		return;
+	path = copy_path(u);
+	log_warn("\"%s\" %s: thrown away, live database unchanged", path ? path : "?",
+		 state == SNAP_UPLOAD_COMPLETE ? "was given up" : "was closed before it was whole");
+}
+
+/* Whether nobody comes back to U, which then cannot be found any more. */
+static bool close_for_good(struct upload *u)
+{
+	bool pending = snap_upload_state(u->data) == SNAP_UPLOAD_PENDING, named;
+
+	pthread_mutex_lock(&u->all->lock);
+	if (u->opens > 0 || u->intent != 0 || (u->named && pending)) {
+		pthread_mutex_unlock(&u->all->lock);
+		return false;
+	}
+	named = u->named;
+	u->named = false;
+	pthread_mutex_unlock(&u->all->lock);
+	if (named)
+		upload_unref(u); /* the caller's is left */
+	return true;
+}
+
+/* What the last close leaves to be done. u->lock held. */
+static void end_upload(struct upload *u)
+{
+	struct upload_flush nobody = {.who = u->who};
+	autofree char *path = NULL;
+
+	if (!close_for_good(u))
+		return;
+	path = upload_closes_idle(u) ? NULL : copy_path(u);
+	if (path)
+		restore(u, path, &nobody); /* nobody hears the answer but the log */
+	else
+		note_discarded(u);
+	snap_upload_discard(u->data);
+}
+
+static bool is_closed(struct upload *u)
+{
+	lock_scope(&u->all->lock);
+	return u->kind == UPLOAD_DATABASE && u->opens == 0;
+}
+
+/* Ends U if it is closed; else, and where somebody is still at it, whoever closes it or is at it will. */
+static void try_end(struct upload *u)
+{
+	if (is_closed(u) && pthread_mutex_trylock(&u->lock) == 0) {
+		end_upload(u);
+		pthread_mutex_unlock(&u->lock);
+	}
+}
+
+void upload_closed(struct upload *u)
+{
+	bool last;
+
+	pthread_mutex_lock(&u->all->lock);
+	last = --u->opens == 0;
+	pthread_mutex_unlock(&u->all->lock);
+	if (last)
+		try_end(u);
+	upload_unref(u);
 }
 
 int upload_flush(struct upload *u, const struct upload_flush *flush)
@@ -251,82 +392,32 @@ int upload_flush(struct upload *u, const struct upload_flush *flush)
 	pthread_mutex_lock(&u->lock);
 	rc = decide(u, flush);
 	pthread_mutex_unlock(&u->lock);
+	/* Whoever waited may have been answered long ago, and the last close may have come. */
+	try_end(u);
 	return rc;
-}
-
-/* ---- RELEASE ------------------------------------------------------------------------------------------- */
-
-bool upload_closes_idle(struct upload *u)
-{
-	enum snap_upload_state state = snap_upload_state(u->data);
-	bool idle;
-
-	pthread_mutex_lock(&u->state_lock);
-	idle = u->kind == UPLOAD_SCRATCH || u->writer_killed || u->judged == snap_upload_changes(u->data) ||
-	       state != SNAP_UPLOAD_COMPLETE;
-	pthread_mutex_unlock(&u->state_lock);
-	return idle;
-}
-
-/* Says that what was written goes. */
-static void note_discarded(struct upload *u)
-{
-	enum snap_upload_state state = snap_upload_state(u->data);
-	bool unjudged;
-	char *path;
-
-	pthread_mutex_lock(&u->state_lock);
-	unjudged = u->judged != snap_upload_changes(u->data);
-	pthread_mutex_unlock(&u->state_lock);
-	if (u->kind == UPLOAD_SCRATCH || !unjudged || state == SNAP_UPLOAD_UNTOUCHED ||
-	    state == SNAP_UPLOAD_EMPTY)
-		return;
-	path = copy_path(u);
-	log_warn("\"%s\" was closed before it was whole: thrown away, live database unchanged",
-		 path ? path : "?");
-	free(path);
-}
-
-void upload_closed(struct upload *u, const struct actor *who)
-{
-	struct upload_flush flush = {.who = *who};
-	bool last, pending;
-
-	pthread_mutex_lock(&u->all->lock);
-	last = --u->opens == 0;
-	pending = u->named;
-	pthread_mutex_unlock(&u->all->lock);
-	if (last && u->kind == UPLOAD_DATABASE) {
-		pthread_mutex_lock(&u->lock);
-		if (!upload_closes_idle(u)) {
-			char *path = copy_path(u);
-
-			if (path)
-				restore(u, path, &flush, false); /* nobody hears the answer but the log */
-			free(path);
-			upload_unname(u);
-		} else if (!pending) {
-			note_discarded(u);
-		}
-		if (!pending)
-			snap_upload_discard(u->data);
-		pthread_mutex_unlock(&u->lock);
-	}
-	upload_unref(u);
 }
 
 /* ---- RENAME -------------------------------------------------------------------------------------------- */
 
+static void set_spent(struct upload *u, bool spent)
+{
+	lock_scope(&u->state_lock);
+	u->spent = spent;
+}
+
 int upload_become(struct upload *u, const char *path, const struct upload_flush *flush)
 {
+	enum snap_upload_state state;
 	int rc;
 
-	pthread_mutex_lock(&u->lock);
-	if (snap_upload_state(u->data) == SNAP_UPLOAD_INCOMPLETE ||
-	    snap_upload_state(u->data) == SNAP_UPLOAD_PENDING)
+	lock_scope(&u->lock);
+	set_spent(u, true); /* before: what is written meanwhile must not be lost without a word */
+	state = snap_upload_state(u->data);
+	if (state == SNAP_UPLOAD_INCOMPLETE || state == SNAP_UPLOAD_PENDING)
 		rc = refuse_incomplete(u, path, &flush->who);
 	else
-		rc = restore(u, path, flush, true);
-	pthread_mutex_unlock(&u->lock);
+		rc = restore(u, path, flush);
+	if (rc)
+		set_spent(u, false);
 	return rc;
 }

@@ -1,11 +1,33 @@
 /* SPDX-License-Identifier: MIT */
-/* usage.c - what --help and --version print, the former from the table of options. */
+/*
+ * usage.c - what --help and --version print, the former from the table of options. tests/unit/test_texts.c
+ * holds the manual page and the completion to the same table.
+ */
 #include <stdio.h>
+#include <string.h>
 
 #include "fs.h"
 #include "options.h"
 
 #define COLUMN 26 /* where explanations begin */
+
+/* What stands above which option. */
+static const struct {
+	const char *first, *text;
+} headings[] = {
+	{"-f", "options:"},
+	{"wal_limit", "reading:"},
+	{"norestore", "restoring:"},
+	{"store", "the mount:"},
+};
+
+static void print_heading(FILE *to, const struct option_row *row)
+{
+	for (size_t i = 0; i < sizeof(headings) / sizeof(*headings); i++) {
+		if (strcmp(headings[i].first, row->name) == 0)
+			fprintf(to, "\n%s\n", headings[i].text);
+	}
+}
 
 static void print_row(FILE *to, const struct option_row *row)
 {
@@ -30,21 +52,38 @@ void usage_print(FILE *to)
 	      "Shows SQLite databases so that each file that is opened is one committed point in time.\n"
 	      "SOURCE is a database, NAME=PATH for a database under another name, or one folder; without "
 	      "it,\n"
-	      "the current directory. With COMMAND: mount, run it, unmount, exit with its status.\n"
-	      "\n",
+	      "the current directory. With COMMAND: mount, run it, unmount, exit with its status.\n",
 	      to);
 	for (const struct option_row *row = option_rows; row->name; row++) {
-		if (row->help)
-			print_row(to, row);
+		if (!row->help)
+			continue;
+		print_heading(to, row);
+		print_row(to, row);
 	}
 	fputs("  -o ...                  what mount(8) and fstab(5) add is accepted\n"
 	      "\n"
-	      "To unmount: umount MOUNTPOINT, or fusermount3 -u MOUNTPOINT.\n",
+	      "examples:\n"
+	      "  cd /srv/app && sqlsnapfs /mnt/snap                       all databases of the folder\n"
+	      "  sqlsnapfs /srv/app /tmp/snap -- restic backup /tmp/snap  mount, back up, unmount\n"
+	      "  cp /mnt/snap/db.sqlite3 backup.sqlite3                   a consistent copy\n"
+	      "  cp backup.sqlite3 /mnt/snap/db.sqlite3                   restores; what it replaces is kept "
+	      "in\n"
+	      "  ls /mnt/snap/.sqlsnapfs/snapshots                        this folder\n"
+	      "  mkdir /mnt/snap/.sqlsnapfs/snapshots/NAME                keeps all databases as of one "
+	      "instant\n"
+	      "  tail /mnt/snap/.sqlsnapfs/log                            why a restore was refused\n"
+	      "  umount /mnt/snap                                         or: fusermount3 -u /mnt/snap\n"
+	      "\n"
+	      "SIZE takes K, M, G or T. The manual: man sqlsnapfs\n",
 	      to);
 }
 
 void version_print(FILE *to)
 {
-	fprintf(to, "sqlsnapfs %s\nlibfuse %s\nSQLite %s\n", SQLSNAPFS_VERSION, fuse_pkgversion(),
-		snap_sqlite_version());
+	fprintf(to, "sqlsnapfs %s\nlibfuse %s\nSQLite %s%s\n", SQLSNAPFS_VERSION, fuse_pkgversion(),
+		snap_sqlite_version(),
+		snap_sqlite_has_wal_reset_bug() ? " (has the WAL-reset bug, sqlite.org/wal.html: two "
+						  "programs that checkpoint at once can "
+						  "lose commits; sqlsnapfs takes care not to)"
+						: "");
 }

@@ -10,6 +10,8 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "opath.h"
+#include "tree_private.h"
 
 struct frozen {
 	struct tree *tree; /* borrowed */
@@ -80,11 +82,40 @@ static const struct instant_db *find(const struct frozen *f, const char *path)
 				: NULL;
 }
 
+/* The database that PATH is a sidecar of; NULL: it is none. */
+static const struct instant_db *find_owner(const struct frozen *f, const char *path, bool *journal)
+{
+	size_t len = tree_sidecar_base(path, journal);
+	autofree char *base = len ? strndup(path, len) : NULL;
+
+	return base ? find(f, base) : NULL;
+}
+
+/* Empty, and nobody may write it: the file, if there is one, may be left of a database that has gone. */
+static int show_sidecar(const struct instant_db *db, bool journal, struct snap_attr *attr, struct snap_gen **gen)
+{
+	if (journal)
+		return -ENOENT;
+	show(db, attr, NULL);
+	attr->kind = SNAP_SIDECAR;
+	attr->ino = opath_mix(attr->ino, (uint64_t)db->path[0]);
+	attr->key_ino = attr->ino;
+	attr->size = attr->blocks = 0;
+	attr->mode &= ~(mode_t)0222;
+	if (gen)
+		*gen = NULL;
+	return 0;
+}
+
 int frozen_look(struct frozen *f, const char *path, struct snap_attr *attr, struct snap_gen **gen)
 {
 	const struct instant_db *db = find(f, path);
+	bool journal;
 
-	return db ? show(db, attr, gen) : -ENOENT;
+	if (db)
+		return show(db, attr, gen);
+	db = find_owner(f, path, &journal);
+	return db ? show_sidecar(db, journal, attr, gen) : -ENOENT;
 }
 
 int frozen_look_found(struct frozen *f, const struct tree_found *found, struct snap_attr *attr,
@@ -103,22 +134,24 @@ int frozen_look_found(struct frozen *f, const struct tree_found *found, struct s
 
 /* ---- listing ------------------------------------------------------------------------------------------- */
 
-/* Whether the entry NAME of the folder PATH is a database that came later. */
-static bool is_new(struct frozen *f, const char *path, const struct tree_name *name)
+/* Whether the entry NAME of the folder PATH is a database that came later, or a sidecar. */
+static bool is_hidden(struct frozen *f, const char *path, const struct tree_name *name)
 {
 	struct tree_found found = TREE_FOUND_INIT;
 	struct snap_attr attr;
 	char full[PATH_MAX];
-	bool new = false;
+	bool hidden = false, journal;
 
 	if (S_ISDIR(name->type) ||
 	    snprintf(full, sizeof(full), "%s%s%s", path, path[0] ? "/" : "", name->name) >= (int)sizeof(full) ||
 	    find(f, full))
 		return false;
+	if (find_owner(f, full, &journal))
+		return true;
 	if (tree_look(f->tree, full, &found, NULL) == 0)
-		new = found.attr.kind == SNAP_DATABASE && frozen_look_found(f, &found, &attr, NULL) != 0;
+		hidden = found.attr.kind == SNAP_DATABASE && frozen_look_found(f, &found, &attr, NULL) != 0;
 	tree_found_finish(&found);
-	return new;
+	return hidden;
 }
 
 static bool has(const struct tree_list *list, const char *name)
@@ -148,7 +181,7 @@ int frozen_list(struct frozen *f, const char *path, struct tree_list *list)
 	size_t n = 0;
 
 	for (size_t i = 0; i < list->count; i++) {
-		if (is_new(f, path, &list->names[i]))
+		if (is_hidden(f, path, &list->names[i]))
 			free(list->names[i].name);
 		else
 			list->names[n++] = list->names[i];

@@ -20,6 +20,16 @@ static inline void progress_begin(struct snap_progress *p, enum snap_phase phase
 	atomic_store(&p->phase, (int)phase);
 }
 
+/* STEPS of the long ones are over, and none has begun. */
+static inline void progress_over(struct snap_progress *p, int steps)
+{
+	if (!p)
+		return;
+	atomic_store(&p->total, 0);
+	atomic_store(&p->done, 0);
+	atomic_store(&p->steps, steps);
+}
+
 /* A phase that takes no share of its own. */
 static inline void progress_wait(struct snap_progress *p, enum snap_phase phase)
 {

@@ -30,6 +30,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "progress.h"
 
 /* The generation-to-be: a descriptor of its own on the uploaded bytes. */
 static int make_generation(struct restore *r)
@@ -99,13 +100,15 @@ static int replace(struct restore *r)
 		rc = restore_check_room(r);
 	if (!rc)
 		rc = restore_undo_begin(r);
+	if (r->kind != RESTORE_ROLLBACK)
+		progress_over(r->order->progress, 2);
 	if (!rc && r->kind != RESTORE_WAL)
 		view_close(&r->view); /* SHARED would keep our own writer out */
 	if (!rc)
 		rc = write_it(r);
-	if (!r->out->committed)
+	if (!r->out->committed && !r->doubtful)
 		restore_undo_drop(r);
-	else if (r->kept && r->order->keep > 0)
+	else if (r->out->committed && r->kept && r->order->keep > 0)
 		keep_prune(r->core->store, r->source->path, r->order->keep, realtime_ns(), NULL);
 	keep_destroy(steal_ptr(&r->keep));
 	restore_unfit(r);

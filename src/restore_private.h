@@ -33,11 +33,13 @@ struct watch {
 	bool checkpointing; /* what holds it is a checkpoint, which may change the header and not the content
 			     */
 	bool has_base, has_after;
-	struct version base;  /* right after it was granted */
-	struct version after; /* right before it was given up */
-	bool base_is_database;
-	uint8_t base_bytes[HEADER_SIZE]; /* of the database file, then; rollback-journal mode */
-	int64_t since, held_ns;		 /* CLOCK_MONOTONIC */
+	struct version base;			  /* right after it was granted */
+	struct version after;			  /* right before it was given up */
+	bool base_is_database, after_is_database; /* of the next: rollback-journal mode */
+	uint8_t base_bytes[HEADER_SIZE];	  /* of the database file, then */
+	uint8_t after_bytes[HEADER_SIZE];
+	bool has_journal;	/* after: it is not committed */
+	int64_t since, held_ns; /* CLOCK_MONOTONIC */
 };
 
 struct restore {
@@ -65,6 +67,7 @@ struct restore {
 
 	struct keep *keep; /* owned */
 	bool kept;	   /* it is committed */
+	bool doubtful;	   /* whether it was committed cannot be told: it stays */
 	bool kept_sidecar; /* and holds a file that SQLite deletes as it looks at the database */
 
 	struct db dest, staged;

@@ -8,8 +8,10 @@
 #include "restore_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "clock.h"
@@ -60,6 +62,24 @@ static void connect_source(struct restore *r)
 		source_upload_moved(r->source, &from, &to);
 }
 
+/* A journal that was deleted, and is there again after a power failure, would bring the old content back. */
+static int sync_folder(struct restore *r)
+{
+	autoclose int fd = openat(r->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0; /* SQLite lets it be, too */
+	return fsync(fd) ? -errno : 0;
+}
+
+/* Whether it would outlive a power failure. */
+static int make_durable(struct restore *r)
+{
+	int rc = r->dest.handle && vfs_wal_is_open(r->dest.vfs) ? vfs_sync_wal(r->dest.vfs) : sync_folder(r);
+
+	return rc ? err_set(r->err, -EIO, "restored, but the disk refused to make it durable") : 0;
+}
+
 static void tell_durable(struct restore *r)
 {
 	restore_measure(r);
@@ -69,18 +89,17 @@ static void tell_durable(struct restore *r)
 
 int restore_settle(struct restore *r)
 {
-	int rc = 0;
+	int rc;
 
 	if (!r->dest.handle)
-		return 0;
+		return make_durable(r);
 	progress_begin(r->order->progress, SNAP_PHASE_SETTLING, SNAP_PROGRESS_STEPS, 0);
 	restore_finish_backup(r, false);
 	sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 0, NULL);
 	/* Before anybody is told and looks: whoever connects first is another incarnation. */
 	connect_source(r);
 	source_commit_over(r->source);
-	if (vfs_wal_is_open(r->dest.vfs) && vfs_sync_wal(r->dest.vfs))
-		rc = err_set(r->err, -EIO, "restored, but the disk refused to make it durable");
+	rc = make_durable(r);
 	if (!rc)
 		tell_durable(r);
 	if (!vfs_wal_is_open(r->dest.vfs))

@@ -326,13 +326,35 @@ int restore_undo_begin(struct restore *r)
 	return explain(r, rc);
 }
 
+/* Before the lock it seemed that nothing need be kept: whether something was committed since. */
+static bool is_wanted_now(struct restore *r)
+{
+	return r->order->keep > 0 && (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK) &&
+	       !source_upload_is(r->source, &r->watch.base);
+}
+
+/* All of it, under the write lock. */
+static int copy_now(struct restore *r)
+{
+	uint32_t from;
+	int rc = begin(r);
+
+	if (rc || r->kind != RESTORE_WAL)
+		return rc ? rc : copy_rollback(r);
+	rc = view_advance(r, &r->watch.base, &from);
+	return rc ? rc : copy_view(r);
+}
+
 int restore_undo_commit(struct restore *r)
 {
 	int rc;
 
-	if (!r->keep || r->kept)
+	if (r->kept || (!r->keep && !is_wanted_now(r)))
 		return 0;
-	rc = r->kind == RESTORE_WAL ? complete_wal(r) : copy_rollback(r);
+	if (!r->keep)
+		rc = copy_now(r);
+	else
+		rc = r->kind == RESTORE_WAL ? complete_wal(r) : copy_rollback(r);
 	if (!rc)
 		rc = commit(r);
 	return explain(r, rc);

@@ -22,54 +22,75 @@
 
 #define SLICE_MS 1000  /* between two looks whether somebody still wants it */
 #define POLL_NS 500000 /* between two attempts to get the lock */
-#define COOKIE_FROM 40
-#define COOKIE_TO 44
+#define CHANGE_FROM 8  /* of the wal-index header: iChange, which counts commits */
+#define CHANGE_TO 12
 
 /* ---- what the shim sees -------------------------------------------------------------------------------- */
 
-/* The version at this moment, as the writing connection has it. */
-static bool sample_dest(struct restore *r, struct version *out, uint8_t *bytes)
+/* What the file at the place is at this moment. False: another one, or none. */
+static bool sample_place(struct restore *r, struct version *out)
+{
+	struct sample sample;
+
+	if (source_sample_now(r->source, NULL, &sample) || sample.version.dev != r->st.st_dev ||
+	    sample.version.ino != r->st.st_ino)
+		return false;
+	*out = sample.version;
+	return true;
+}
+
+/* The version at this moment, as the writing connection has it. False: it cannot be told, but what the
+ * database itself says may be in OUT all the same: HAS_HEADER. */
+static bool sample_dest(struct restore *r, struct version *out, uint8_t *bytes, bool *is_database)
 {
 	struct wal_header wal;
 	struct header header;
-	struct sample sample;
+	bool known;
 
-	if (source_sample_now(r->source, NULL, &sample))
-		return false;
-	*out = sample.version;
+	*is_database = false;
+	*out = (struct version){.dev = 0};
+	known = sample_place(r, out);
 	out->incarnation = r->live ? r->live->incarnation : 0;
 	if (vfs_wal_is_open(r->dest.vfs)) {
 		out->has_header = vfs_wal_header(r->dest.vfs, &wal) == 0;
-		memcpy(out->header, wal.raw, sizeof(out->header));
-		return out->has_header;
+		if (out->has_header)
+			memcpy(out->header, wal.raw, sizeof(out->header));
+		return known && out->has_header;
 	}
 	memset(bytes, 0, HEADER_SIZE);
-	if (vfs_read_db(r->dest.vfs, bytes, HEADER_SIZE, 0) < 0)
-		return false;
+	*is_database = vfs_read_db(r->dest.vfs, bytes, HEADER_SIZE, 0) >= 0;
 	/* A database that says WAL is one from its next opening on, and then has no counters. */
-	if (header_decode(&header, bytes, HEADER_SIZE) == 0 && !header_is_wal(&header)) {
+	if (*is_database && header_decode(&header, bytes, HEADER_SIZE) == 0 && !header_is_wal(&header)) {
 		out->has_counters = true;
 		memcpy(out->counters, header.counters, sizeof(out->counters));
 	}
-	return true;
+	return known && *is_database;
+}
+
+/* Whether a journal stands there: what it belongs to is rolled back by whoever opens the database next. */
+static bool has_journal(struct restore *r)
+{
+	struct stat st;
+	int rc = place_stat(&r->source->place, "-journal", &st);
+
+	return rc ? rc != -ENOENT : st.st_size > 0;
 }
 
 void restore_on_write(void *arg, bool held)
 {
 	struct restore *r = arg;
 	struct watch *w = &r->watch;
-	uint8_t bytes[HEADER_SIZE];
 
 	if (held) {
 		w->since = monotonic_ns();
-		w->has_after = false;
-		w->has_base = sample_dest(r, &w->base, w->base_bytes);
-		w->base_is_database = w->has_base && !w->base.has_header;
+		w->has_after = w->after_is_database = w->after.has_header = false;
+		w->has_base = sample_dest(r, &w->base, w->base_bytes, &w->base_is_database);
 		if (w->checkpointing && w->has_base)
 			source_commit_expected(r->source, &w->base);
 		return;
 	}
-	w->has_after = sample_dest(r, &w->after, bytes);
+	w->has_after = sample_dest(r, &w->after, w->after_bytes, &w->after_is_database);
+	w->has_journal = w->after_is_database && has_journal(r);
 	if (w->has_after && w->age && !w->after.has_header)
 		version_age(r, &w->after);
 	if (w->armed)
@@ -224,52 +245,53 @@ int restore_lock(struct restore *r)
 		return err_set(r->err, -EBUSY, "its journal mode is being changed");
 	if (!restore_is_still_there(r))
 		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
+	if (!r->watch.has_base)
+		return err_set(r->err, -EIO, "the live database cannot be examined");
 	return 0;
 }
 
 /* ---- the truth ----------------------------------------------------------------------------------------- */
 
-/* The schema cookie: the one number in a header that every restore raises. */
-static bool same_cookie(const uint8_t *a, const uint8_t *b)
+/* Has SQLite roll back what is left of the transaction, and looks whether the database is what it was. */
+static bool is_rolled_back(struct restore *r)
 {
-	return memcmp(a + COOKIE_FROM, b + COOKIE_FROM, COOKIE_TO - COOKIE_FROM) == 0;
-}
-
-/* Has SQLite roll back what may be left of the transaction, and reads the header. */
-static bool look_again(struct restore *r, uint8_t *bytes)
-{
+	uint8_t bytes[HEADER_SIZE] = {0};
 	struct db db = DB_INIT;
-	bool known;
+	bool same;
 
 	if (db_open(&db, r->dirfd, r->source->place.name, DB_RESTORER, NULL))
 		return false;
 	sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
-	db_exec(&db, "PRAGMA user_version");
-	memset(bytes, 0, HEADER_SIZE);
-	known = vfs_read_db(db.vfs, bytes, HEADER_SIZE, 0) >= 0;
+	same = db_exec(&db, "PRAGMA user_version") == SQLITE_OK &&
+	       vfs_read_db(db.vfs, bytes, HEADER_SIZE, 0) >= 0 &&
+	       memcmp(bytes, r->watch.base_bytes, HEADER_SIZE) == 0;
 	db_close(&db);
-	return known;
+	return same;
 }
 
-/* Whether the transaction was committed, whatever SQLite said of it. */
+/* A WAL that starts over has another header, too, but only a commit counts. */
+static bool counts_a_commit(const uint8_t *before, const uint8_t *after)
+{
+	return memcmp(before + CHANGE_FROM, after + CHANGE_FROM, CHANGE_TO - CHANGE_FROM) != 0;
+}
+
+/* Whether the transaction was committed, whatever SQLite said of it: by what stood there right after the lock
+ * was granted and right before it was given up, for nobody else can have changed it in between. */
 static bool is_committed(struct restore *r)
 {
 	const struct watch *w = &r->watch;
-	struct header header;
-	uint8_t bytes[HEADER_SIZE];
 	struct wal_header now;
 
-	if (w->has_base && w->base.has_header) {
-		/* Nobody else can have changed the header while the lock was held; later ones, only after. */
-		if (w->has_after)
-			return memcmp(w->base.header, w->after.header, sizeof(w->base.header)) != 0;
-		return r->live && live_sample(r->live, &now) == 0 &&
-		       memcmp(w->base.header, now.raw, sizeof(now.raw)) != 0;
+	if (w->base.has_header) {
+		if (w->after.has_header)
+			return counts_a_commit(w->base.header, w->after.header);
+		r->doubtful = !r->live || live_sample(r->live, &now) != 0;
+		return !r->doubtful && counts_a_commit(w->base.header, now.raw);
 	}
-	if (!look_again(r, bytes) || header_decode(&header, bytes, sizeof(bytes)))
-		return false;
-	return !w->has_base || header_decode(&header, w->base_bytes, HEADER_SIZE) ||
-	       !same_cookie(bytes, w->base_bytes);
+	if (w->after_is_database && !w->has_journal)
+		return memcmp(w->base_bytes, w->after_bytes, HEADER_SIZE) != 0;
+	r->doubtful = !is_rolled_back(r);
+	return false;
 }
 
 /* ---- the commit ---------------------------------------------------------------------------------------- */
@@ -287,8 +309,7 @@ int restore_commit(struct restore *r)
 	int rc;
 
 	forgive(r);
-	if (w->has_base)
-		source_commit_expected(r->source, &w->base);
+	source_commit_expected(r->source, &w->base);
 	w->age = true;
 	progress_begin(r->order->progress, SNAP_PHASE_WRITING, 2, r->staged_size);
 	vfs_watch_reads(r->staged.vfs, r->order->progress);
@@ -302,7 +323,7 @@ int restore_commit(struct restore *r)
 
 		w->age = false;
 		restore_finish_backup(r, true);
-		if (!w->has_base || !w->base.has_header)
+		if (!w->base.has_header)
 			db_close(&r->dest); /* what is left of it can then be rolled back */
 		r->out->committed = is_committed(r);
 		rc = err_set(r->err, error, "%s: %s",
@@ -313,8 +334,8 @@ int restore_commit(struct restore *r)
 	w->armed = w->age = false;
 	if (r->out->committed && w->has_after) {
 		source_upload_publish(r->source, r->gen, &w->after);
-		if (!r->live && w->has_base)
-			source_commit_expected(r->source, &w->base); /* until the source has connected */
+		if (!r->live)
+			source_connect_expected(r->source);
 	} else {
 		source_commit_over(r->source);
 	}

@@ -18,6 +18,8 @@ struct snap_file {
 	struct snap *snap;
 	struct rawfd raw;
 	struct snap_gen *gen; /* opened, a reference: read instead; NULL: none */
+	bool kept;
+	struct snap_attr attr; /* KEPT */
 };
 
 struct snap_list {
@@ -216,6 +218,8 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 
 	if (kept_tree_has(path))
 		return look_kept(snap, path, attr, err);
+	if (gen)
+		*gen = NULL;
 	if (snap->frozen && frozen_look(snap->frozen, path, attr, gen) == 0)
 		return 0;
 	rc = tree_look(snap->tree, path, &found, err);
@@ -345,13 +349,17 @@ int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64
 		return err_set(err, -ENOMEM, "out of memory");
 	f->snap = snap;
 	f->raw = RAWFD_INIT;
-	f->gen = kept_tree_has(path) ? kept_tree_open_pending(snap->kept, path, key_dev, key_ino) : NULL;
+	f->kept = kept_tree_has(path);
+	if (f->kept && (kept_tree_look(snap->kept, path, &f->attr) || f->attr.key_dev != key_dev ||
+			f->attr.key_ino != key_ino))
+		return err_set(err, -ESTALE, "%s", strerror(ESTALE));
+	f->gen = f->kept ? kept_tree_open_pending(snap->kept, path, key_dev, key_ino) : NULL;
 	if (f->gen) {
 		*out = steal_ptr(&f);
 		return 0;
 	}
-	rc = kept_tree_has(path) ? kept_tree_open(snap->kept, path, key_dev, key_ino, &f->raw)
-				 : tree_open_plain(snap->tree, path, key_dev, key_ino, &f->raw);
+	rc = f->kept ? kept_tree_open(snap->kept, path, key_dev, key_ino, &f->raw)
+		     : tree_open_plain(snap->tree, path, key_dev, key_ino, &f->raw);
 	if (rc)
 		return err_set(err, rc, "%s", strerror(-rc));
 	*out = steal_ptr(&f);
@@ -366,6 +374,12 @@ ssize_t snap_file_read(struct snap_file *f, void *buf, size_t size, uint64_t off
 		return snap_gen_read(f->gen, buf, size, offset, NULL);
 	got = pread(f->raw.fd, buf, size, (off_t)offset);
 	return got < 0 ? -errno : got;
+}
+
+int snap_file_stat(struct snap_file *f, struct snap_attr *attr)
+{
+	*attr = f->attr;
+	return f->kept ? 0 : -ENOENT;
 }
 
 void snap_file_close(struct snap_file *f)

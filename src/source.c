@@ -242,8 +242,9 @@ static int settle(struct source *s, const struct sample *sample, struct snap_gen
 
 	pthread_mutex_lock(&s->lock);
 	cur = s->current;
-	if (cur && cur->uploaded && s->committing && !version_equal(&s->base, &sample->version)) {
-		/* A checkpoint of ours is cutting the WAL, and is not done yet: the content is the same. */
+	if (cur && cur->uploaded && s->committing && s->base_shown &&
+	    !version_equal(&s->base, &sample->version)) {
+		/* What is under way has changed the version, but not the content yet. */
 		*gen = snap_gen_ref(cur);
 		pthread_mutex_unlock(&s->lock);
 		return 0;

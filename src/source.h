@@ -54,6 +54,7 @@ struct source {
 	bool committing;	       /* it may have committed what no generation shows yet */
 	int64_t tidy_next, tidy_until; /* CLOCK_MONOTONIC; tidy_until 0: there is nothing to tidy up */
 	struct version base;	       /* committing: what was there before, as long as it has not */
+	bool base_shown;	       /* committing: the uploaded bytes that are current are of BASE */
 	bool no_clone;		       /* the file system cannot clone: learned by trying */
 	int64_t no_spool_until;	       /* CLOCK_MONOTONIC; spooling failed: not again before that */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
@@ -85,7 +86,7 @@ struct snap_gen {
 	bool bound;
 	bool uploaded; /* constant; its image is what was uploaded, not what the database file holds: no other
 			  will do, and it stays as long as this is the current generation */
-	bool frozen; /* its bytes or none: nobody is led elsewhere */
+	bool frozen;   /* its bytes or none: nobody is led elsewhere */
 	struct version version; /* of the content; unbound: of the last look */
 	int64_t mtime_ns;
 	int opens;
@@ -187,6 +188,8 @@ int source_sample_now(struct source *s, struct live *live, struct sample *sample
 
 /* From here to source_commit_over() looks and opens that see another version than BASE wait a moment. */
 void source_commit_expected(struct source *s, const struct version *base);
+/* The same after source_upload_publish(): until the source has connected, others see another version. */
+void source_connect_expected(struct source *s);
 void source_commit_over(struct source *s);
 /* The waiting, for WAIT_NS at most, of one who saw SEEN. Under no lock. */
 void source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns);

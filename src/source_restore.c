@@ -70,7 +70,17 @@ void source_commit_expected(struct source *s, const struct version *base)
 {
 	lock_scope(&s->lock);
 	s->base = *base;
+	s->base_shown = s->current && s->current->uploaded && version_equal(&s->current->version, base);
 	s->committing = true;
+}
+
+void source_connect_expected(struct source *s)
+{
+	lock_scope(&s->lock);
+	if (!s->current || !s->current->uploaded)
+		return;
+	s->base = s->current->version;
+	s->base_shown = s->committing = true;
 }
 
 void source_commit_over(struct source *s)

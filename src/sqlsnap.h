@@ -161,6 +161,9 @@ int snap_readlink(struct snap *snap, const char *path, char *target, size_t size
 int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64_t key_ino,
 		   struct snap_file **out, struct snap_err *err);
 ssize_t snap_file_read(struct snap_file *file, void *buf, size_t size, uint64_t offset);
+/* Of a file of a kept snapshot, which never change: also when the snapshot has been dropped. -ENOENT: it is
+ * another file. */
+int snap_file_stat(struct snap_file *file, struct snap_attr *attr);
 void snap_file_close(struct snap_file *file);
 
 /* Of the file system below the tree (a folder), or of the first database. */
@@ -255,9 +258,9 @@ int snap_name_kind(struct snap *snap, const char *path, struct snap_err *err);
 enum snap_upload_state {
 	SNAP_UPLOAD_UNTOUCHED,	/* neither written nor cut */
 	SNAP_UPLOAD_EMPTY,	/* 0 bytes */
-	SNAP_UPLOAD_INCOMPLETE, /* parts were never written, or its header says that it is longer */
+	SNAP_UPLOAD_INCOMPLETE, /* parts were never written */
 	SNAP_UPLOAD_PENDING,	/* its length was announced before its first byte, and there are gaps */
-	SNAP_UPLOAD_COMPLETE,
+	SNAP_UPLOAD_COMPLETE,	/* all of it, as far as that can be told without looking at it */
 };
 
 /* Empty; *out is owned by the caller. */
@@ -318,6 +321,8 @@ struct snap_restore {
 
 /* What became of a restore. */
 struct snap_restored {
+	bool committed;	   /* the live database is what was uploaded: also with an error that came after that */
+	uint64_t changes;  /* snap_upload_changes() as the verdict leaves it: what it was about */
 	bool unchanged;	   /* the live database was equal already: nothing was written */
 	char undo[64];	   /* the kept snapshot that holds what was replaced; "": none was made */
 	uint64_t size;	   /* bytes */
@@ -334,9 +339,11 @@ struct snap_restored {
 int snap_upload_check(struct snap_upload *upload, const struct snap_restore *order, struct snap_err *err);
 
 /*
- * Checks UPLOAD and replaces the live database at order->path by it, in one transaction. 0 with *DONE,
- * durable; else a -errno of that table, and the live database is what it was. Afterwards the upload begins
- * anew, with what it has just restored. May take minutes; several at once on one database take turns.
+ * Checks UPLOAD and replaces the live database at order->path by it, in one transaction. 0: done, and
+ * durable; else a -errno of that table, and the live database is what it was unless DONE says COMMITTED.
+ * After a commit the upload begins anew, with what it has just restored. -EBUSY also when another verdict
+ * about it is being made, and DONE is left alone. May take minutes; several at once on one database take
+ * turns.
  */
 int snap_upload_restore(struct snap_upload *upload, const struct snap_restore *order,
 			struct snap_restored *done, struct snap_err *err);

@@ -13,7 +13,8 @@
 #include "cleanup.h"
 #include "tree_private.h"
 
-#define NAMED_MAX 5 /* databases that a refusal names */
+#define NAMED_MAX 5    /* databases that a refusal names */
+#define LOOKED_MAX 500 /* files that it looks at for them */
 
 void target_finish(struct target *t)
 {
@@ -157,7 +158,7 @@ static void name_databases(struct tree *tree, const char *path, char *out, size_
 	out[0] = '\0';
 	if (tree_split(path, parent, &name) || tree_list(tree, parent, &list, NULL))
 		return;
-	for (size_t i = 0; i < list.count && shown < NAMED_MAX; i++) {
+	for (size_t i = 0; i < list.count && i < LOOKED_MAX && shown < NAMED_MAX; i++) {
 		struct tree_found found = TREE_FOUND_INIT;
 
 		snprintf(child, sizeof(child), "%s%s%s", parent, parent[0] ? "/" : "", list.names[i].name);

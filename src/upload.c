@@ -249,10 +249,21 @@ enum snap_upload_state snap_upload_state(struct snap_upload *u)
 	return SNAP_UPLOAD_INCOMPLETE;
 }
 
+/* What our own folder hides is nobody's to write. */
+static int find_target(struct snap *snap, const char *path, struct target *out, struct snap_err *err)
+{
+	*out = TARGET_INIT;
+	if (!kept_tree_has(path))
+		return target_find(snap->tree, snap->core.store, path, out, err);
+	out->kind = SNAP_NAME_OTHER;
+	err_set(err, 0, "\"%s\" is read-only: a restore is written to a database's own name", path);
+	return 0;
+}
+
 int snap_name_kind(struct snap *snap, const char *path, struct snap_err *err)
 {
 	struct target target;
-	int rc = target_find(snap->tree, snap->core.store, path, &target, err);
+	int rc = find_target(snap, path, &target, err);
 
 	if (rc == 0)
 		rc = (int)target.kind;
@@ -372,19 +383,26 @@ struct job {
 	const struct snap_restore *order;
 	struct restore_result result;
 	bool told; /* it is durable, and the upload is not the restore's any more */
+	struct snap_restored done;
 };
 
-static struct snap_restored restored(const struct restore_result *result)
+/* Fills DONE; afterwards the upload may be written to again. */
+static void end_job(struct job *job)
 {
-	struct snap_restored done = {.unchanged = result->unchanged,
-				     .size = result->size,
-				     .took_ns = result->took_ns,
-				     .locked_ns = result->locked_ns,
-				     .old_user_version = result->old_user_version,
-				     .new_user_version = result->new_user_version};
+	const struct restore_result *result = &job->result;
 
-	memcpy(done.undo, result->undo, sizeof(done.undo));
-	return done;
+	if (result->committed)
+		begin_anew(job->upload, job->order->path);
+	job->done = (struct snap_restored){.committed = result->committed,
+					   .changes = snap_upload_changes(job->upload),
+					   .unchanged = result->unchanged,
+					   .size = result->size,
+					   .took_ns = result->took_ns,
+					   .locked_ns = result->locked_ns,
+					   .old_user_version = result->old_user_version,
+					   .new_user_version = result->new_user_version};
+	memcpy(job->done.undo, result->undo, sizeof(job->done.undo));
+	end_verdict(job->upload);
 }
 
 static bool is_cancelled(void *arg)
@@ -397,13 +415,11 @@ static bool is_cancelled(void *arg)
 static void tell_durable(void *arg)
 {
 	struct job *job = arg;
-	struct snap_restored done = restored(&job->result);
 
-	begin_anew(job->upload, job->order->path);
-	end_verdict(job->upload);
+	end_job(job);
 	job->told = true;
 	if (job->order->durable)
-		job->order->durable(job->order->arg, &done);
+		job->order->durable(job->order->arg, &job->done);
 }
 
 static int restore(struct job *job, struct snap_err *err)
@@ -413,7 +429,7 @@ static int restore(struct job *job, struct snap_err *err)
 	struct snap *snap = u->snap;
 	struct target target;
 	struct source *source = NULL;
-	int rc = target_find(snap->tree, snap->core.store, order->path, &target, err);
+	int rc = find_target(snap, order->path, &target, err);
 
 	if (rc == 0 && target.kind != SNAP_NAME_DATABASE)
 		rc = err_set(err, -EPERM, "it is no database's name any more");
@@ -451,10 +467,8 @@ int snap_upload_restore(struct snap_upload *u, const struct snap_restore *order,
 	progress_over(order->progress, 1);
 	if (rc == 0)
 		rc = restore(&job, err);
-	if (!job.told && job.result.committed)
-		begin_anew(u, order->path);
 	if (!job.told)
-		end_verdict(u);
-	*done = restored(&job.result);
+		end_job(&job);
+	*done = job.done;
 	return rc;
 }

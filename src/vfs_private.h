@@ -17,7 +17,7 @@ struct vfs_stream {
 	uint8_t *bytes; /* owned */
 	size_t used;
 	sqlite3_int64 at; /* of the first */
-	bool commit;	  /* the header of a frame that commits came last */
+	bool plain;	  /* the header of a frame that does not commit came last */
 };
 
 struct vfs {

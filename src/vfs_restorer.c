@@ -88,6 +88,8 @@ int vfs_sync_wal(struct vfs *vfs)
 	if (!wal)
 		return 0;
 	if (rc == SQLITE_OK)
+		rc = vfs_stream_flush(&vfs->stream, wal);
+	if (rc == SQLITE_OK)
 		rc = wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL);
 	return rc == SQLITE_OK ? 0 : -EIO;
 }

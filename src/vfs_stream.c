@@ -4,7 +4,7 @@
  * their way to the -wal, and the staged file's pages on their way from it.
  *
  * What must stay true: frames wait here only as long as nobody can look for them: a frame that commits goes
- * out at once, with all before it, and whether it could is the answer to its own xWrite; so does whatever
+ * out at once, after all before it, and whether it could is the answer to its own xWrite; so does whatever
  * waits before the -wal is read, measured, cut, synced or closed. What is read ahead is of a file that does
  * not change.
  */
@@ -37,32 +37,38 @@ int vfs_stream_flush(struct vfs_stream *s, sqlite3_file *real)
 	return n ? real->pMethods->xWrite(real, s->bytes, n, s->at) : SQLITE_OK;
 }
 
-/* Whether these bytes are the header of a frame that commits. */
-static bool commits(const uint8_t *bytes, int n)
+/* Whether these bytes are the header of a frame that does not commit. */
+static bool is_plain(const uint8_t *bytes, int n)
 {
 	static const uint8_t none[4];
 
-	return n == WAL_FRAME_HEADER && memcmp(bytes + COMMIT_OFFSET, none, sizeof(none)) != 0;
+	return n == WAL_FRAME_HEADER && memcmp(bytes + COMMIT_OFFSET, none, sizeof(none)) == 0;
 }
 
+/*
+ * Only frames that do not commit wait: a header that says so, and the page that follows it. All else goes out
+ * at once, after what waits: what commits, its page, in however many parts, the header of a WAL, and what is
+ * written again.
+ */
 int vfs_stream_write(struct vfs_stream *s, sqlite3_file *real, const void *bytes, int n, sqlite3_int64 offset)
 {
 	bool follows = s->used > 0 && offset == s->at + (sqlite3_int64)s->used;
-	bool due = s->commit && n != WAL_FRAME_HEADER;
+	bool plain = is_plain(bytes, n);
+	bool waits = (size_t)n <= STREAM_SIZE && (plain || (s->plain && follows)) && stream_buffer(s);
 	int rc = SQLITE_OK;
 
-	if (s->used > 0 && (!follows || s->used + (size_t)n > STREAM_SIZE))
+	s->plain = plain;
+	if (!waits || !follows || s->used + (size_t)n > STREAM_SIZE)
 		rc = vfs_stream_flush(s, real);
 	if (rc != SQLITE_OK)
 		return rc;
-	s->commit = commits(bytes, n);
-	if ((size_t)n > STREAM_SIZE || !stream_buffer(s))
+	if (!waits)
 		return real->pMethods->xWrite(real, bytes, n, offset);
 	if (s->used == 0)
 		s->at = offset;
 	memcpy(s->bytes + s->used, bytes, (size_t)n);
 	s->used += (size_t)n;
-	return due ? vfs_stream_flush(s, real) : SQLITE_OK;
+	return SQLITE_OK;
 }
 
 int vfs_stream_read(struct vfs_stream *s, sqlite3_file *real, void *bytes, int n, sqlite3_int64 offset)

@@ -47,6 +47,32 @@ held_stop() {
 	wait "$HELD_APP" || fault "the application failed"
 }
 
+# app_start COMMAND...: an application that answers each line of its stdin with a line, after "ready", and ends at "stop".
+# ask LINE: its answer.
+app_start() {
+	mkfifo "$T/app.in" "$T/app.out"
+	"$@" <"$T/app.in" >"$T/app.out" 2>"$LOGS/app.err" &
+	APP_PID=$!
+	CHILDREN+=("$APP_PID")
+	exec {APP_IN}>"$T/app.in" {APP_OUT}<"$T/app.out"
+	rm "$T/app.in" "$T/app.out"
+	equal 'the application' "$(app_reply)" ready
+}
+app_reply() {
+	local line
+	read -r -t $((60 * FACTOR)) -u "$APP_OUT" line || die "the application does not answer: $(tail -n 3 "$LOGS/app.err")"
+	printf '%s\n' "$line"
+}
+ask() {
+	printf '%s\n' "$1" >&"$APP_IN"
+	app_reply
+}
+app_stop() {
+	echo stop >&"$APP_IN" # a daemon that was started since has the other ends too
+	exec {APP_IN}>&- {APP_OUT}<&-
+	wait "$APP_PID" || fault "the application failed: $(tail -n 3 "$LOGS/app.err")"
+}
+
 # restored WHAT MARKER: the application sees it, without reconnecting, and everything else is as it was.
 restored() {
 	equal "$1: marker" "$(held marker)" "\"$2\""

@@ -25,10 +25,9 @@ void upload_opened(struct upload *u)
 	abort();
 }
 
-void upload_closed(struct upload *u, const struct actor *who)
+void upload_closed(struct upload *u)
 {
 	(void)u;
-	(void)who;
 	abort();
 }
 

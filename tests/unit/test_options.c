@@ -161,7 +161,10 @@ static const struct parse_case good_cases[] = {
 	{{"M", "-o", "log=error"}, "mountpoint=[M] log=3 log_given", false},
 	{{"M", "-o", "log=error,debug"}, "foreground debug mountpoint=[M] log=0 log_given", false},
 	{{"M", "-o", "norestore"}, "mountpoint=[M] norestore", false},
+	{{"M", "-o", "norestore,restore"}, "mountpoint=[M]", false},
+	{{"M", "-o", "restore", "-o", "norestore"}, "mountpoint=[M] norestore", false},
 	{{"M", "-o", "frozen"}, "mountpoint=[M] norestore frozen", false},
+	{{"M", "-o", "frozen,restore"}, "mountpoint=[M] norestore frozen", false},
 	{{"M", "-o", "databases_only"}, "mountpoint=[M] databases_only", false},
 	/* mount(8) and FUSE. */
 	{{"S", "M", "-o", "rw,allow_other,noatime"}, "source=[S] mountpoint=[M] allow_other", false},

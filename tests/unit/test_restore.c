@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Restores of a database in WAL mode that an application has open. */
+/* Restores of a database that an application has open: what it sees, and what a power failure would. */
 #include "restores.h"
 
 #define OLD_ROWS 500
@@ -39,10 +39,67 @@ static void test_open_connection_sees_it(void **state)
 	down(&f);
 }
 
+/* ---- a journal that is deleted is to stay so ----------------------------------------------------------- */
+
+static struct {
+	bool deleted; /* the journal was, or is just about to be */
+	ino_t folder;
+	int synced; /* times that the folder was, since */
+} seen;
+
+static int note_sync(int fd)
+{
+	struct stat st;
+
+	if (seen.deleted && fstat(fd, &st) == 0 && st.st_ino == seen.folder)
+		seen.synced++;
+	return 0;
+}
+
+/* In front of the C library's: the disk is taken for a fast one. */
+int fsync(int fd)
+{
+	return note_sync(fd);
+}
+
+int fdatasync(int fd)
+{
+	return note_sync(fd);
+}
+
+static int note_delete(void *arg, enum vfs_call call)
+{
+	(void)arg;
+	seen.deleted |= call == VFS_DELETE;
+	return SQLITE_OK;
+}
+
+static void test_deleted_journal_is_durable(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+	struct stat st;
+
+	(void)state;
+	up(&f, "PRAGMA journal_mode=DELETE; CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(500));
+	assert_int_equal(fstat(f.folder.fd, &st), 0);
+	seen.folder = st.st_ino;
+	upload_make(&u, f.snap, 4096, NEW);
+	how.fault = note_delete;
+	assert_restored(&f, &u, &how);
+	assert_true(seen.deleted);
+	assert_true(seen.synced > 0);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open_connection_sees_it),
+		cmocka_unit_test(test_deleted_journal_is_durable),
 	};
 
 	if (argc > 1 && strcmp(argv[1], VALIDATE_ARGUMENT) == 0)

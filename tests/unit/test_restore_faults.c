@@ -10,6 +10,8 @@
 #define NEW_ROWS 90
 #define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
 #define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(40)
+/* All of the WAL is in the database file: the first frame starts it over. */
+#define WAL_COPIED WAL_OLD ";PRAGMA wal_checkpoint(FULL)"
 #define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(40)
 #define NEW TABLE APP_ROWS(90)
 #define COUNT_T "SELECT count(*) FROM t"
@@ -21,6 +23,7 @@ struct plan {
 	bool persistent; /* and all that follow */
 	int code;
 	bool hit;
+	bool copied; /* nothing in the WAL counts: it may start over */
 };
 
 static int fail_nth(void *arg, enum vfs_call call)
@@ -78,7 +81,7 @@ static bool run_one(struct fixture *f, struct plan *plan, int64_t *rows)
 			 plan->left, plan->call, rc, how.result.committed, how.err.text,
 			 look_afresh(f, COUNT_T, how.result.committed ? OLD_ROWS : NEW_ROWS));
 	assert_int_equal(app_get(&f->app, COUNT_T), *rows);
-	if (!how.result.committed && wal > 0)
+	if (!how.result.committed && wal > 0 && (!plan->copied || file_bytes(f, "db-wal") > 0))
 		assert_int_equal(file_bytes(f, "db-wal"), wal); /* no dead tail */
 	assert_int_equal(count_kept(f), how.result.committed);
 	if (how.result.committed)
@@ -90,7 +93,7 @@ static bool run_one(struct fixture *f, struct plan *plan, int64_t *rows)
 	return plan->hit;
 }
 
-static void check_calls(const char *sql)
+static void check_calls(const char *sql, bool copied)
 {
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		int64_t rows = 0;
@@ -102,7 +105,8 @@ static void check_calls(const char *sql)
 			struct plan plan = {.call = calls[i].call,
 					    .left = ++n,
 					    .persistent = calls[i].lasts,
-					    .code = calls[i].code};
+					    .code = calls[i].code,
+					    .copied = copied};
 
 			if (rows != OLD_ROWS)
 				up(&f, sql);
@@ -123,20 +127,127 @@ static void check_calls(const char *sql)
 static void test_wal(void **state)
 {
 	(void)state;
-	check_calls(WAL_OLD);
+	check_calls(WAL_OLD, false);
+}
+
+static void test_wal_starts_over(void **state)
+{
+	(void)state;
+	check_calls(WAL_COPIED, true);
 }
 
 static void test_rollback(void **state)
 {
 	(void)state;
-	check_calls(ROLLBACK_OLD);
+	check_calls(ROLLBACK_OLD, false);
+}
+
+/* Somebody who makes a table as soon as the write lock is free. */
+struct jumper {
+	struct plan plan;
+	int start; /* of a pipe: a byte starts him */
+	pid_t pid;
+	int status;
+};
+
+static struct jumper *jumping; /* has been started */
+
+static int jump(const char *path, int start)
+{
+	sqlite3 *db;
+	char go;
+
+	if (read(start, &go, 1) != 1 ||
+	    sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, "unix") != SQLITE_OK)
+		return 1;
+	sqlite3_busy_timeout(db, 20000);
+	return sqlite3_exec(db, "CREATE TABLE jumped(x)", NULL, NULL, NULL) == SQLITE_OK ? 0 : 2;
+}
+
+static void jumper_start(struct jumper *j, struct fixture *f)
+{
+	char path[PATH_MAX];
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	j->start = ends[1];
+	j->pid = fork();
+	assert_true(j->pid >= 0);
+	if (j->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(jump(folder_file(&f->folder, "db", path), ends[0]));
+	}
+	close(ends[0]);
+}
+
+static void jumper_wait(void)
+{
+	struct jumper *j = jumping;
+
+	jumping = NULL;
+	if (j)
+		assert_int_equal(waitpid(j->pid, &j->status, 0), j->pid);
+}
+
+static int fail_and_let_jump(void *arg, enum vfs_call call)
+{
+	struct jumper *j = arg;
+	bool was_hit = j->plan.hit;
+	int rc = fail_nth(&j->plan, call);
+
+	if (j->plan.hit && !was_hit) {
+		assert_int_equal(write(j->start, "", 1), 1);
+		jumping = j;
+	}
+	return rc;
+}
+
+int __real_db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struct snap_err *err);
+int __wrap_db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struct snap_err *err);
+
+/* A look at what became of it comes too late. */
+int __wrap_db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struct snap_err *err)
+{
+	jumper_wait();
+	return __real_db_open(db, dirfd, name, kind, err);
+}
+
+/* A restore fails, and before it can look somebody else has changed the schema: that is not its doing. */
+static void test_jumped_upon(void **state)
+{
+	(void)state;
+	for (int n = 1; n <= 24; n++) {
+		struct jumper jumper = {
+			.plan = {.call = VFS_WRITE, .left = n, .persistent = true, .code = SQLITE_FULL}};
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		app_up(&f, ROLLBACK_OLD);
+		jumper_start(&jumper, &f);
+		snap_up(&f);
+		how.fault = fail_and_let_jump;
+		how.arg = &jumper;
+		upload_make(&u, f.snap, 4096, NEW);
+		assert_int_equal(restore(&f, &u, &how), -ENOSPC);
+		assert_false(how.result.committed);
+		jumper_wait();
+		assert_int_equal(jumper.status, 0);
+		assert_int_equal(app_get(&f.app, COUNT_T), OLD_ROWS);
+		close(jumper.start);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
 }
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wal),
+		cmocka_unit_test(test_wal_starts_over),
 		cmocka_unit_test(test_rollback),
+		cmocka_unit_test(test_jumped_upon),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)

@@ -273,6 +273,60 @@ static void test_no_snapshot_of_an_upload(void **state)
 	end(&x, true);
 }
 
+/* The first restore is shown, the application commits, a second restore starts the WAL over: what is looked
+ * at meanwhile is the commit. */
+struct onlooker {
+	struct fixture *f;
+	uint64_t size; /* of the first upload */
+	bool looked;
+	int64_t rows;
+};
+
+static int look_on(void *arg, enum vfs_call call)
+{
+	struct onlooker *o = arg;
+	struct wal_header header;
+	struct source *source;
+
+	if (call != VFS_WRITE || o->looked)
+		return SQLITE_OK;
+	source = source_of(o->f);
+	assert_int_equal(vfs_wal_header(source->live->hub->db.vfs, &header), 0);
+	source_unref(source);
+	if (header.max_frame == 0) { /* it has started over */
+		struct snap_gen *gen = open_now(o->f);
+
+		o->looked = true;
+		o->rows = ask_gen(gen, COUNT_T);
+		close_gen(gen);
+	}
+	return SQLITE_OK;
+}
+
+static void test_commit_before_the_next(void **state)
+{
+	struct onlooker o = {.looked = false};
+	struct fixtures x;
+	struct upload other;
+
+	(void)state;
+	restore_over(&x, WAL_OLD);
+	assert_restored(&x.f, &x.u, &x.how);
+	assert_shows_upload(&x.f, &x.u);
+	upload_make(&other, x.f.snap, 4096, TABLE APP_ROWS(77));
+	app_do(&x.f.app, "INSERT INTO t(b) VALUES('after'); PRAGMA wal_checkpoint(FULL)");
+	o.f = &x.f;
+	x.how = RESTORING;
+	x.how.fault = look_on;
+	x.how.arg = &o;
+	assert_restored(&x.f, &other, &x.how);
+	assert_true(o.looked);
+	assert_int_equal(o.rows, 501);
+	assert_shows_upload(&x.f, &other);
+	upload_finish(&other);
+	end(&x, true);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +339,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_set_mtime),
 		cmocka_unit_test(test_equal_changes_nothing),
 		cmocka_unit_test(test_no_snapshot_of_an_upload),
+		cmocka_unit_test(test_commit_before_the_next),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)

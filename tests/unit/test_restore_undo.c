@@ -31,6 +31,14 @@ static bool work_on(void *arg)
 	return false;
 }
 
+/* The same, as the connection that restores first asks for something. */
+static int work_on_open(void *arg, enum vfs_call call)
+{
+	(void)call;
+	work_on(arg);
+	return SQLITE_OK;
+}
+
 static void check_commits_meanwhile(const char *const *sql, int least)
 {
 	struct restoring how = RESTORING;
@@ -181,6 +189,37 @@ static void test_how_many_are_kept(void **state)
 	down(&f);
 }
 
+/* What is there is what was last restored, and need not be kept; but then it is not. */
+static void test_commit_after_the_look(void **state)
+{
+	static const char *const adds[] = {"INSERT INTO t(b) VALUES('last')", NULL};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		struct restoring how = RESTORING;
+		struct busy_app busy = {.sql = adds};
+		struct upload first, u;
+		struct fixture f;
+
+		up(&f, modes[i]);
+		busy.app = &f.app;
+		upload_make(&first, f.snap, 4096, NEW);
+		upload_make(&u, f.snap, 4096, TABLE APP_ROWS(20));
+		assert_restored(&f, &first, &how);
+		how = RESTORING;
+		how.fault = work_on_open;
+		how.arg = &busy;
+		assert_restored(&f, &u, &how);
+		assert_int_equal(busy.done, 1);
+		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 501);
+		assert_int_equal(app_get(&f.app, COUNT_T), 20);
+		upload_finish(&first);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
 /* The snapshot has its name before the first byte of the database is written. */
 struct first_write {
 	struct fixture *f;
@@ -298,6 +337,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_hot_journal),
 		cmocka_unit_test(test_garbage_is_kept_as_it_is),
 		cmocka_unit_test(test_how_many_are_kept),
+		cmocka_unit_test(test_commit_after_the_look),
 		cmocka_unit_test(test_kept_before_it_is_written),
 		cmocka_unit_test(test_no_room_to_keep),
 		cmocka_unit_test(test_shown_bytes_give_way),

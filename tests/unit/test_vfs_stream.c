@@ -128,6 +128,53 @@ static void test_commit_goes_out(void **state)
 	}
 }
 
+/* walRewriteChecksums(): the headers of frames that are there already are written again, the one that commits
+ * last, and nothing after it. walWriteToLog(): a frame beyond a sync comes in parts. */
+static void test_commit_without_page(void **state)
+{
+	uint8_t header[WAL_FRAME_HEADER] = {[3] = 4, [7] = 4, [20] = 99}, page[PAGE];
+	sqlite3_int64 at = (sqlite3_int64)wal_frame_offset(4, PAGE);
+	struct vfs_stream s = {.bytes = NULL};
+	struct fake *f = fake_new();
+
+	(void)state;
+	for (uint32_t i = 1; i <= 4; i++)
+		assert_int_equal(put_frame(&s, f, i, i == 4 ? 4 : 0), SQLITE_OK);
+	assert_int_equal(vfs_stream_write(&s, &f->base, header, sizeof(header), at), SQLITE_OK);
+	assert_memory_equal(f->bytes + at, header, sizeof(header));
+	header[20] = 98; /* followed by its page, in parts */
+	memset(page, 5, sizeof(page));
+	at = (sqlite3_int64)wal_frame_offset(5, PAGE);
+	for (int part = 1; part < PAGE; part += 777) {
+		assert_int_equal(vfs_stream_write(&s, &f->base, header, sizeof(header), at), SQLITE_OK);
+		assert_int_equal(vfs_stream_write(&s, &f->base, page, part, at + WAL_FRAME_HEADER),
+				 SQLITE_OK);
+		assert_int_equal(vfs_stream_write(&s, &f->base, page + part, PAGE - part,
+						  at + WAL_FRAME_HEADER + part),
+				 SQLITE_OK);
+		assert_memory_equal(f->bytes + at, header, sizeof(header));
+		assert_memory_equal(f->bytes + at + WAL_FRAME_HEADER, page, sizeof(page));
+		memset(f->bytes + at, 0, FRAME);
+	}
+	check_frames(f, 1, 4);
+	vfs_stream_finish(&s);
+	free(f);
+}
+
+/* The header of a WAL that starts over. */
+static void test_wal_header(void **state)
+{
+	uint8_t header[WAL_FILE_HEADER] = {1, 2, 3};
+	struct vfs_stream s = {.bytes = NULL};
+	struct fake *f = fake_new();
+
+	(void)state;
+	assert_int_equal(vfs_stream_write(&s, &f->base, header, sizeof(header), 0), SQLITE_OK);
+	assert_memory_equal(f->bytes, header, sizeof(header));
+	vfs_stream_finish(&s);
+	free(f);
+}
+
 /* A disk that refuses is heard of no later than with the frame that commits, whichever write it was. */
 static void test_refusal_before_commit(void **state)
 {
@@ -220,6 +267,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_collects),
 		cmocka_unit_test(test_commit_goes_out),
+		cmocka_unit_test(test_commit_without_page),
+		cmocka_unit_test(test_wal_header),
 		cmocka_unit_test(test_refusal_before_commit),
 		cmocka_unit_test(test_rewrites),
 		cmocka_unit_test(test_reads_ahead),

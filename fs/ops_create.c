@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ops_create.c - see ops_private.h: opening for writing, and files that are made.
+ *
+ * What must stay true: a generation's nodeid is never opened for writing; nobody is given a descriptor whose
+ * close could restore a live file that he may not write.
+ */
+#define LOG_MODULE "ops"
+#include "ops_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fault.h"
+#include "log.h"
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+/* An OPEN for writing of a database's name, on a thread that may wait. */
+struct intent_job {
+	struct fs *fs;
+	fuse_req_t req;
+	struct node *node; /* a reference */
+	struct actor who;
+	bool readable;
+};
+
+static int make_order(struct intent_job *job, const char *path, const struct snap_actor *by,
+		      struct upload_order *order)
+{
+	struct snap *snap = job->fs->config.snap;
+	struct node *node = job->node;
+	struct snap_attr attr;
+	int rc = node->gen ? snap_gen_stat_at(snap, path, node->gen, &attr)
+			   : snap_lookup(snap, path, &attr, NULL, NULL);
+
+	/* The kernel checks it: OPEN of the upload asks for the rights that are shown for it. */
+	*order = (struct upload_order){.kind = UPLOAD_DATABASE,
+				       .parent = node->parent->id,
+				       .name = node->name,
+				       .path = path,
+				       .ino = attr.ino,
+				       .mode = attr.mode,
+				       .uid = attr.uid,
+				       .gid = attr.gid,
+				       .who = job->who,
+				       .creator = by->pid,
+				       .by = *by,
+				       .over = true};
+	return rc;
+}
+
+/* The upload that NODE's name leads WHO to from now on: one that he has begun already, or a new one. */
+static int make_intent(struct intent_job *job, struct upload **out, struct snap_err *err)
+{
+	struct fs *fs = job->fs;
+	struct node *node = job->node;
+	struct upload_order order;
+	struct snap_actor by;
+	char path[PATH_MAX];
+	struct caller caller;
+	struct upload *u;
+	int rc = node_path(node, NULL, path, sizeof(path));
+
+	if (rc)
+		return rc;
+	if (!is_database(fs, path, node->kind))
+		return -EROFS;
+	if (!caller_look(&caller, job->who.tid))
+		return fault(
+			err, -EACCES,
+			"whoever wants to write lives in another pid namespace and cannot be told apart: "
+			"write under a temporary name and rename it");
+	*out = upload_pending(&fs->uploads, caller.tgid, node->parent->id, node->name);
+	if (*out)
+		return 0;
+	by = caller_actor(&caller, job->who.uid);
+	rc = make_order(job, path, &by, &order);
+	if (rc == 0)
+		rc = upload_create(&u, &fs->uploads, &order, err);
+	if (rc)
+		return rc;
+	/* What is no database is shown to nobody, so what is written over it begins empty. */
+	rc = node->gen ? snap_upload_begin_with(u->data, node->gen, job->readable, err) : 0;
+	if (rc)
+		upload_unref(u);
+	else
+		*out = u;
+	return rc;
+}
+
+static void run_intent(void *arg)
+{
+	struct intent_job *job = arg;
+	struct upload *u = NULL;
+	struct snap_err err = {{0}};
+	int rc = make_intent(job, &u, &err);
+
+	if (rc == 0) {
+		upload_lead(u, job->who.tid);
+		rc = -ESTALE; /* the kernel looks the name up again */
+	} else if (err.text[0]) {
+		log_error("\"%s\" cannot be opened for writing: %s", job->node->name, err.text);
+	}
+	upload_unref(u);
+	node_put(&job->fs->nodes, job->node);
+	reply_error(job->req, rc);
+	free(job);
+}
+
+/* Says what whoever copies a database's -wal or -shm must know. */
+static int refuse_sidecar(struct fs *fs, struct node *node)
+{
+	char path[PATH_MAX];
+	struct snap_err err = {{0}};
+
+	if (node_path(node, NULL, path, sizeof(path)) == 0 &&
+	    snap_name_kind(fs->config.snap, path, &err) == SNAP_NAME_SIDECAR)
+		log_error("\"%s\" cannot be written: %s", node->name, err.text);
+	return -EACCES;
+}
+
+void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct intent_job *job = NULL;
+	int rc = check_writable(fs);
+
+	if (rc == 0 && node->kind == SNAP_SIDECAR)
+		rc = refuse_sidecar(fs, node);
+	else if (rc == 0 && node->kind != SNAP_DATABASE && node->kind != SNAP_PLAIN)
+		rc = -EROFS;
+	if (rc == 0) {
+		job = malloc(sizeof(*job));
+		rc = job ? 0 : -ENOMEM;
+	}
+	if (rc == 0) {
+		*job = (struct intent_job){.fs = fs,
+					   .req = req,
+					   .node = node,
+					   .who = actor_of(req),
+					   .readable = (fi->flags & O_ACCMODE) == O_RDWR};
+		rc = run_later(fs, run_intent, job);
+	}
+	if (rc == 0)
+		return;
+	free(job);
+	node_put(&fs->nodes, node);
+	reply_error(req, rc);
+}
+
+/* ---- making -------------------------------------------------------------------------------------------- */
+
+/* A database's name to which whoever asks had no file: he has removed it, or there is none. */
+static int describe_database(struct fs *fs, const char *path, struct upload_order *order)
+{
+	struct snap_attr attr;
+	int rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
+
+	order->kind = UPLOAD_DATABASE;
+	if (rc == -ENOENT)
+		return 0; /* the folder's mode has decided */
+	if (rc)
+		return order->who.uid == 0 ? 0 : rc;
+	order->over = true;
+	order->ino = attr.ino;
+	order->mode = attr.mode;
+	order->uid = attr.uid;
+	order->gid = attr.gid;
+	return caller_may_write(&order->who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
+}
+
+/* What a file that is made under NAME will be. */
+static int describe_new(struct fs *fs, fuse_req_t req, const char *path, mode_t mode,
+			struct upload_order *order, struct snap_err *err)
+{
+	struct caller caller;
+	int kind = snap_name_kind(fs->config.snap, path, err);
+
+	order->path = path;
+	order->who = actor_of(req);
+	order->mode = mode & 0777;
+	order->uid = order->who.uid;
+	order->gid = order->who.gid;
+	caller_look(&caller, order->who.tid);
+	order->creator = caller.tgid;
+	order->by = caller_actor(&caller, order->who.uid);
+	order->kind = UPLOAD_SCRATCH;
+	switch (kind) {
+	case SNAP_NAME_DATABASE:
+		return describe_database(fs, path, order);
+	case SNAP_NAME_SCRATCH:
+		return 0;
+	case SNAP_NAME_SIDECAR:
+		return -EACCES;
+	case SNAP_NAME_TAKEN:
+		return -EEXIST;
+	case SNAP_NAME_OTHER:
+		return -EPERM;
+	default:
+		return kind;
+	}
+}
+
+/* Makes the upload and its handle. */
+static int create(struct fs *fs, fuse_req_t req, struct node *parent, const char *name, mode_t mode,
+		  struct fuse_entry_param *e, struct handle **h, struct snap_err *err)
+{
+	struct upload_order order = {.parent = parent->id, .name = name};
+	struct upload *u = NULL;
+	struct node *node;
+	struct snap_attr attr;
+	char path[PATH_MAX];
+	uint64_t id;
+	int rc = check_writable(fs);
+
+	if (rc == 0)
+		rc = node_path(parent, name, path, sizeof(path));
+	if (rc == 0)
+		rc = describe_new(fs, req, path, mode, &order, err);
+	if (rc == 0)
+		rc = upload_create(&u, &fs->uploads, &order, err);
+	if (rc == 0)
+		rc = upload_truncate(u, 0, err); /* holes in a new file are zeros, and meant */
+	if (rc == 0) {
+		tomb_remove(&fs->tombs, order.creator, parent->id, name);
+		upload_stat(u, &attr);
+		rc = node_enter_upload(&fs->nodes, parent, name, &attr, u, &id);
+	}
+	if (rc == 0) {
+		e->ino = id;
+		e->attr = attr_to_stat(&attr);
+		node = node_get(&fs->nodes, id);
+		rc = handle_open_upload(h, &fs->handles, node, err);
+		node_put(&fs->nodes, node);
+		if (rc)
+			node_forget(&fs->nodes, id, 1);
+	}
+	if (rc && u)
+		upload_unname(u);
+	upload_unref(u);
+	return rc;
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct node *parent = node_get(&fs->nodes, parent_id);
+	struct fuse_entry_param e = {.generation = 1};
+	struct handle *h = NULL;
+	struct snap_err err = {{0}};
+	int rc = parent ? create(fs, req, parent, name, mode, &e, &h, &err) : -ESTALE;
+
+	node_put(&fs->nodes, parent);
+	if (rc) {
+		if (err.text[0])
+			log_error("\"%s\" cannot be written: %s", name, err.text);
+		reply_error(req, rc);
+		return;
+	}
+	fi->fh = (uintptr_t)h;
+	fi->direct_io = 1;
+	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
+		handle_close(h, &fs->handles);
+		node_forget(&fs->nodes, e.ino, 1);
+	}
+}

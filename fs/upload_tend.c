@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * upload_tend.c - see upload.h: uploads that nobody comes back for. They hold room on a disk that may be the
+ * application's, and bytes of a live database; so somebody looks after them who needs no request for it.
+ */
+#include "upload.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOG_MODULE "upload"
+#include "log.h"
+
+#include "../src/cleanup.h"
+#include "../src/clock.h"
+
+#define TEND_NS NS_PER_S
+
+/* ---- what is due --------------------------------------------------------------------------------------- */
+
+/* Whether the process that would go on with U has ended. */
+static bool is_orphan(const struct upload *u)
+{
+	return u->creator > 0 && kill(u->creator, 0) && errno == ESRCH;
+}
+
+/* Whether U's name has been unused for too long. Lock held. */
+static bool is_silent(const struct upload *u, int64_t now)
+{
+	if (!u->named || u->opens > 0)
+		return false;
+	if (u->kind == UPLOAD_SCRATCH)
+		return u->touched + UPLOAD_SCRATCH_NS < now;
+	/* One process's announced length is nobody else's business. */
+	return u->touched + UPLOAD_SILENCE_NS < now || is_orphan(u);
+}
+
+/* What one round takes from one upload. */
+struct due {
+	struct upload *upload; /* a reference */
+	char *path;	       /* owned; of what was silent, and NULL else or without memory */
+	bool intent, silent;   /* with the reference of either */
+	bool lost;	       /* nobody comes for it any more */
+};
+
+/* False: nothing is due. Lock held. */
+static bool take_due(struct uploads *all, int64_t now, struct due *due)
+{
+	for (struct upload *u = all->first; u; u = u->next) {
+		due->intent = u->intent != 0 && u->intent_until < now;
+		due->silent = is_silent(u, now);
+		if (!due->intent && !due->silent)
+			continue;
+		if (due->intent)
+			u->intent = 0;
+		if (due->silent) {
+			u->named = false;
+			due->path = strdup(u->path);
+		}
+		due->lost = !upload_lives(u);
+		due->upload = u;
+		u->refs++;
+		return true;
+	}
+	return false;
+}
+
+void uploads_tend(struct uploads *all, int64_t now)
+{
+	for (;;) {
+		struct due due = {.path = NULL};
+		bool any;
+
+		pthread_mutex_lock(&all->lock);
+		any = take_due(all, now, &due);
+		pthread_mutex_unlock(&all->lock);
+		if (!any)
+			return;
+		if (due.silent)
+			log_at(due.upload->kind == UPLOAD_DATABASE ? SNAP_WARNING : SNAP_INFO,
+			       "\"%s\" was never finished: thrown away, nothing was restored",
+			       due.path ? due.path : "?");
+		free(due.path);
+		/* Whoever decides about it right now does this himself. */
+		if (due.lost && pthread_mutex_trylock(&due.upload->lock) == 0) {
+			snap_upload_discard(due.upload->data);
+			pthread_mutex_unlock(&due.upload->lock);
+		}
+		if (due.intent)
+			upload_unref(due.upload);
+		if (due.silent)
+			upload_unref(due.upload);
+		upload_unref(due.upload);
+	}
+}
+
+/* ---- who does it --------------------------------------------------------------------------------------- */
+
+/* Lock held. */
+static bool has_anything(const struct uploads *all)
+{
+	const struct upload *u = all->first;
+
+	while (u && !u->named && u->intent == 0)
+		u = u->next;
+	return u != NULL;
+}
+
+static void *run_tender(void *arg)
+{
+	struct uploads *all = arg;
+	int64_t next = monotonic_ns() + TEND_NS;
+
+	pthread_mutex_lock(&all->lock);
+	while (!all->ending) {
+		struct timespec until = ns_timespec(next);
+
+		if (!has_anything(all)) {
+			pthread_cond_wait(&all->changed, &all->lock);
+			continue;
+		}
+		if (pthread_cond_timedwait(&all->changed, &all->lock, &until) != ETIMEDOUT)
+			continue;
+		pthread_mutex_unlock(&all->lock);
+		next = monotonic_ns() + TEND_NS;
+		uploads_tend(all, next - TEND_NS);
+		pthread_mutex_lock(&all->lock);
+	}
+	pthread_mutex_unlock(&all->lock);
+	return NULL;
+}
+
+/* A thread that takes no signals but those of its own making. */
+static int start_tender(struct uploads *all)
+{
+	sigset_t blocked, old;
+	int rc;
+
+	sigfillset(&blocked);
+	sigdelset(&blocked, SIGBUS);
+	sigdelset(&blocked, SIGSEGV);
+	sigdelset(&blocked, SIGFPE);
+	sigdelset(&blocked, SIGILL);
+	pthread_sigmask(SIG_SETMASK, &blocked, &old);
+	rc = pthread_create(&all->tender, NULL, run_tender, all);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc;
+}
+
+void uploads_watch(struct uploads *all)
+{
+	lock_scope(&all->lock);
+	if (all->ending)
+		return;
+	if (!all->has_tender)
+		all->has_tender = start_tender(all) == 0; /* else the next one tries again */
+	pthread_cond_signal(&all->changed);
+}

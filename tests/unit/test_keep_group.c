@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_keep_group.c - snapshots of several databases: all of them are kept or none is, wherever a daemon dies
+ * or a call fails; names that are reserved; what the next start removes.
+ */
+#include "keeps.h"
+
+#include "syscalls.h"
+
+#define CALLS_MAX 1500 /* more than any of these makes */
+#define MEMBERS 3
+
+static const char *const sources[MEMBERS] = {"/srv/app/a.db", "/srv/app/b.db", "/srv/app/sub/c.db"};
+
+static int keep_all_until(const char *name, bool publish, struct keep **keeps)
+{
+	struct keep_meta meta = meta_at(1);
+	char group[KEEP_GROUP_SIZE];
+	int rc = keep_group_name(group);
+
+	for (int i = 0; i < MEMBERS && !rc; i++) {
+		rc = keep_begin(&keeps[i], store, sources[i], name, &err);
+		rc = rc ? rc : keep_reserve(keeps[i], &err);
+		if (!rc && pwrite(keep_fd(keeps[i]), sources[i], strlen(sources[i]), 0) < 0)
+			rc = -errno;
+	}
+	for (int i = 0; i < MEMBERS && !rc; i++)
+		rc = keep_seal(keeps[i], &meta, group, &err);
+	return rc || !publish ? rc : keep_publish(keeps, MEMBERS, group, &err);
+}
+
+static int keep_all(const char *name)
+{
+	struct keep *keeps[MEMBERS] = {NULL};
+	int rc = keep_all_until(name, true, keeps);
+
+	for (int i = 0; i < MEMBERS; i++)
+		keep_destroy(keeps[i]);
+	return rc;
+}
+
+static bool any(void *arg, const char *source)
+{
+	(void)source;
+	return arg == NULL;
+}
+
+/* As kept_tree_drop() does it. */
+static int drop_all(const char *name)
+{
+	int rc = keep_group_end(store, sources[0], name, any, NULL, &err);
+
+	for (int i = 0; i < MEMBERS; i++) {
+		int one = keep_drop(store, sources[i], name, &err);
+
+		rc = rc || one == -ENOENT ? rc : one;
+	}
+	return rc;
+}
+
+static int do_keep(void *arg)
+{
+	(void)arg;
+	return keep_all("one");
+}
+
+static int do_drop(void *arg)
+{
+	(void)arg;
+	return drop_all("one");
+}
+
+static int do_clean(void *arg)
+{
+	(void)arg;
+	return keep_clean(store, &err);
+}
+
+/* Whether NAME is kept: of all, with their bytes, or of none. */
+static bool is_kept_as(const char *name)
+{
+	int count = 0;
+
+	for (int i = 0; i < MEMBERS; i++) {
+		struct keep_entry entry;
+
+		if (keep_find(store, sources[i], name, &entry) == 0) {
+			assert_content(sources[i], name, "", sources[i]);
+			count++;
+		}
+	}
+	if (count != 0 && count != MEMBERS)
+		fail_msg("%d of %d databases are kept", count, MEMBERS);
+	return count != 0;
+}
+
+static bool is_kept(void)
+{
+	return is_kept_as("one");
+}
+
+/* After the next daemon has started nothing is left but what is whole. */
+static void assert_clean(void)
+{
+	bool there = is_kept();
+	int groups = 0;
+
+	assert_int_equal(keep_clean(store, &err), 0);
+	assert_int_equal(is_kept(), there);
+	for (int i = 0; i < MEMBERS; i++)
+		if (store_knows(store, sources[i]) && exists(in_source(sources[i], "kept")))
+			assert_string_equal(names_in(in_source(sources[i], "kept")), there ? "one " : "");
+	if (exists(at("fast/a/store/groups"))) {
+		const char *names = names_in(at("fast/a/store/groups"));
+
+		assert_null(strchr(names, '.'));
+		groups = names[0] != '\0';
+	}
+	assert_int_equal(groups, there);
+}
+
+/* ---- death --------------------------------------------------------------------------------------------- */
+
+static void test_killed_keeping(void **state)
+{
+	bool was_kept = false;
+	unsigned n;
+
+	(void)state;
+	for (n = 1; run_killed(n, do_keep, NULL); n++) {
+		assert_true(n < CALLS_MAX);
+		assert_true(!was_kept || is_kept());
+		was_kept = is_kept();
+		/* The name is free whether a start has come between or not. */
+		if (!was_kept && n % 2 == 0) {
+			assert_int_equal(keep_all("one"), 0);
+			assert_true(is_kept());
+			assert_int_equal(drop_all("one"), 0);
+		}
+		assert_clean();
+		if (exists(at("fast/a")))
+			wipe();
+	}
+	assert_true(n > 60);
+	assert_true(was_kept && is_kept());
+	assert_clean();
+}
+
+static void test_killed_dropping(void **state)
+{
+	bool was_kept = true;
+	unsigned n;
+
+	(void)state;
+	for (n = 1;; n++) {
+		assert_true(n < CALLS_MAX);
+		if (!is_kept())
+			assert_int_equal(keep_all("one"), 0);
+		if (!run_killed(n, do_drop, NULL))
+			break;
+		assert_true(was_kept || !is_kept());
+		was_kept = is_kept();
+		assert_clean();
+	}
+	assert_true(n > 30 && !was_kept);
+	assert_false(is_kept());
+	assert_clean();
+}
+
+/* A daemon dies between the name of one member and the group's file. */
+static void leave_half(const char *name)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct keep *keeps[MEMBERS] = {NULL}, *late = NULL;
+
+		if (keep_all_until(name, false, keeps) || keep_publish(keeps, 2, NULL, NULL) ||
+		    keep_begin(&late, store, sources[0], "reserved", NULL) || keep_reserve(late, NULL))
+			_exit(1);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void test_killed_cleaning(void **state)
+{
+	unsigned n;
+
+	(void)state;
+	assert_int_equal(keep_all("one"), 0);
+	for (n = 1;; n++) {
+		assert_true(n < CALLS_MAX);
+		leave_half("half");
+		assert_false(is_kept_as("half"));
+		if (!run_killed(n, do_clean, NULL))
+			break;
+		assert_true(is_kept());
+		assert_false(is_kept_as("half"));
+	}
+	assert_true(n > 30);
+	assert_clean();
+	assert_true(is_kept());
+}
+
+/* ---- failure ------------------------------------------------------------------------------------------- */
+
+static void fail_each_call(int error, int (*fn)(void *arg), bool before, bool after)
+{
+	int fds = count_fds(), rc;
+	unsigned n = 0;
+	bool failed;
+
+	do {
+		if (before && !is_kept())
+			assert_int_equal(keep_all("one"), 0);
+		failed = run_failing(++n, error, fn, NULL, &rc);
+		assert_true(n < CALLS_MAX);
+		assert_true(failed || rc == 0);
+		if (rc == 0)
+			assert_int_equal(is_kept(), after);
+		else if (!before)
+			assert_false(is_kept());
+		assert_clean();
+		assert_int_equal(count_fds(), fds);
+		if (failed && !before && exists(at("fast/a")))
+			wipe();
+	} while (failed);
+	assert_true(n > 30);
+}
+
+static void test_failed_keeping(void **state)
+{
+	(void)state;
+	fail_each_call(ENOSPC, do_keep, false, true);
+	wipe();
+	fail_each_call(EIO, do_keep, false, true);
+}
+
+static void test_failed_dropping(void **state)
+{
+	(void)state;
+	fail_each_call(EIO, do_drop, true, false);
+}
+
+/* ---- names --------------------------------------------------------------------------------------------- */
+
+static void test_reserved(void **state)
+{
+	struct keep *k = NULL, *other = NULL;
+	struct keep_meta meta = meta_at(1);
+
+	(void)state;
+	assert_int_equal(keep_begin(&k, store, DB, "one", &err), 0);
+	assert_int_equal(keep_reserve(k, &err), 0);
+	assert_string_equal(kept(DB), ""); /* nothing to be seen */
+	assert_int_equal(keep_begin(&other, store, DB, "one", &err), 0);
+	assert_int_equal(keep_reserve(other, &err), -EEXIST);
+	keep_destroy(other);
+	assert_int_equal(keep_clean(store, &err), 0); /* somebody is at work on it */
+	assert_int_equal(keep_drop(store, DB, "one", &err), -EBUSY);
+	assert_int_equal(keep_seal(k, &meta, NULL, &err), 0);
+	assert_string_equal(kept(DB), "");
+	assert_int_equal(keep_publish(&k, 1, NULL, &err), 0);
+	keep_destroy(k);
+	assert_string_equal(kept(DB), "one ");
+	/* What is kept stays. */
+	assert_int_equal(keep_begin(&k, store, DB, "one", &err), 0);
+	assert_int_equal(keep_reserve(k, &err), -EEXIST);
+	keep_destroy(k);
+	assert_string_equal(kept(DB), "one ");
+	/* Whoever gives up leaves the name free. */
+	assert_int_equal(keep_begin(&k, store, DB, "two", &err), 0);
+	assert_int_equal(keep_reserve(k, &err), 0);
+	keep_destroy(k);
+	assert_string_equal(names_in(in_source(DB, "kept")), "one ");
+}
+
+static bool is_first(void *arg, const char *source)
+{
+	(void)arg;
+	return strcmp(source, sources[0]) == 0;
+}
+
+/* Who shows only some of the databases drops only these. */
+static void test_foreign_member(void **state)
+{
+	struct keep_entry entry;
+
+	(void)state;
+	assert_int_equal(keep_all("one"), 0);
+	assert_int_equal(keep_group_end(store, sources[0], "one", is_first, NULL, &err), 0);
+	assert_true(is_kept());
+	assert_int_equal(keep_drop(store, sources[0], "one", &err), 0);
+	assert_int_equal(keep_clean(store, &err), 0);
+	assert_int_equal(keep_find(store, sources[1], "one", &entry), 0);
+	for (int i = 1; i < MEMBERS; i++)
+		assert_int_equal(keep_drop(store, sources[i], "one", &err), 0);
+	assert_int_equal(keep_clean(store, &err), 0);
+	assert_string_equal(names_in(at("store/groups")), "");
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		test_fast(test_killed_keeping), test_fast(test_killed_dropping),
+		test_fast(test_killed_cleaning), test_fast(test_failed_keeping),
+		test_fast(test_failed_dropping), test(test_reserved),
+		test(test_foreign_member),
+	};
+
+	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* test_status_tasks.c - restores under way and how they ended: what is remembered, in which order, and the lines of the log. */
+#include "../../fs/tasks.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOG_MODULE "test"
+#include "../../fs/log.h"
+#include "../../fs/log_ring.h"
+
+static const struct snap_actor cp = {.uid = 1000, .pid = 42, .command = "cp"};
+static const struct snap_actor nobody = {.uid = 7};
+
+struct seen {
+	char text[4096];
+};
+
+static void see_running(void *arg, const struct task *task)
+{
+	struct seen *seen = arg;
+	size_t used = strlen(seen->text);
+
+	snprintf(seen->text + used, sizeof(seen->text) - used, "%s ", task->path);
+}
+
+static void see_ended(void *arg, const struct task_end *end)
+{
+	struct seen *seen = arg;
+	size_t used = strlen(seen->text);
+
+	snprintf(seen->text + used, sizeof(seen->text) - used, "%s:%d:%d:%s:%u ", end->path, (int)end->verdict,
+		 end->error, end->reason, (unsigned)end->done.size);
+}
+
+static void assert_seen(struct tasks *all, const char *running, const char *ended)
+{
+	struct seen seen = {""};
+
+	tasks_each_running(all, see_running, &seen);
+	assert_string_equal(seen.text, running);
+	seen.text[0] = '\0';
+	tasks_each_ended(all, see_ended, &seen);
+	assert_string_equal(seen.text, ended);
+}
+
+static void assert_logged(const char *text)
+{
+	char *log = log_recent();
+
+	assert_non_null(log);
+	if (!strstr(log, text))
+		fail_msg("the log does not say \"%s\":\n%s", text, log);
+	free(log);
+}
+
+static void test_ends(void **state)
+{
+	struct snap_restored done = {.size = 4096, .undo = "before-x", .old_user_version = 1, .new_user_version = 2};
+	struct snap_err err = {"not good"};
+	struct task a, b, c, d, e;
+	struct tasks all;
+
+	(void)state;
+	tasks_init(&all);
+	assert_seen(&all, "", "");
+	task_begin(&a, &all, "a", &cp);
+	task_begin(&b, &all, "b", &cp);
+	task_begin(&c, &all, "c", &nobody);
+	task_begin(&d, &all, "d", &cp);
+	task_begin(&e, &all, "e", &cp);
+	assert_seen(&all, "e d c b a ", "");
+	task_restored(&c, &done);
+	assert_seen(&all, "e d b a ", "c:0:0::4096 ");
+	assert_logged("\"c\" was restored by uid 7 (unknown, pid 0): 0.0 MiB in 0.00 s, locked for 0.00 s; to undo it: cp "
+		      ".sqlsnapfs/snapshots/before-x/c c; user_version was 1 and is 2: migrations may have to run");
+	task_refused(&e, -EUCLEAN, &err, 12);
+	assert_logged("error: restore: restore of \"e\" refused, live database unchanged: not good; written by uid 1000 "
+		      "(cp, pid 42)");
+	done = (struct snap_restored){.unchanged = true, .size = 5};
+	task_restored(&a, &done);
+	assert_logged("\"a\" was equal to what uid 1000 (cp, pid 42) wrote: nothing was changed");
+	task_cancelled(&d);
+	assert_logged("restore of \"d\" ended: uid 1000 (cp, pid 42), who wrote it, was killed");
+	task_dropped(&b);
+	assert_seen(&all, "",
+		    "d:3:0:whoever wrote it was killed:0 a:1:0::5 e:2:-117:not good:12 c:0:0::4096 ");
+	tasks_finish(&all);
+}
+
+static void test_a_task_ends_once(void **state)
+{
+	struct snap_restored done = {.size = 1};
+	struct snap_err err = {""};
+	struct tasks all;
+	struct task a;
+
+	(void)state;
+	tasks_init(&all);
+	task_begin(&a, &all, "a", &cp);
+	task_restored(&a, &done);
+	task_restored(&a, &done);
+	task_refused(&a, -EIO, &err, 1);
+	task_cancelled(&a);
+	assert_seen(&all, "", "a:0:0::1 ");
+	tasks_finish(&all);
+}
+
+static void test_no_words_are_errnos(void **state)
+{
+	struct snap_err err = {""};
+	struct tasks all;
+	struct task a;
+
+	(void)state;
+	tasks_init(&all);
+	task_begin(&a, &all, "a", &cp);
+	task_refused(&a, -ENOSPC, &err, 1);
+	assert_seen(&all, "", "a:2:-28:No space left on device:1 ");
+	tasks_finish(&all);
+}
+
+static void test_the_last_ones_are_remembered(void **state)
+{
+	struct snap_restored done = {.size = 1};
+	char path[16], expected[4096] = "";
+	struct tasks all;
+	struct task a;
+
+	(void)state;
+	tasks_init(&all);
+	log_set_level(SNAP_WARNING);
+	for (int i = 0; i < 2 * TASKS_ENDED + 3; i++) {
+		snprintf(path, sizeof(path), "%d", i);
+		task_begin(&a, &all, path, &cp);
+		task_restored(&a, &done);
+	}
+	log_set_level(SNAP_INFO);
+	for (int i = 2 * TASKS_ENDED + 2; i > TASKS_ENDED + 2; i--) {
+		size_t used = strlen(expected);
+
+		snprintf(expected + used, sizeof(expected) - used, "%d:0:0::1 ", i);
+	}
+	assert_seen(&all, "", expected);
+	tasks_finish(&all);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_a_task_ends_once),
+		cmocka_unit_test(test_no_words_are_errnos),
+		cmocka_unit_test(test_the_last_ones_are_remembered),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

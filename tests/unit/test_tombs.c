@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* test_tombs.c - names that a process has removed: hidden from it, from nobody else, and not for ever. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../fs/tombs.h"
+
+static int64_t later; /* nanoseconds that the clock is ahead */
+
+int __real_clock_gettime(clockid_t id, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int rc = __real_clock_gettime(id, ts);
+
+	ts->tv_sec += later / 1000000000;
+	return rc;
+}
+
+static struct tombs tombs;
+
+static int setup(void **state)
+{
+	(void)state;
+	later = 0;
+	tombs_init(&tombs);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	tombs_finish(&tombs);
+	return 0;
+}
+
+static bool hidden(pid_t tid, uint64_t parent, const char *name)
+{
+	return tomb_hides(&tombs, tid, parent, name);
+}
+
+static void *look_from_thread(void *arg)
+{
+	*(bool *)arg = gettid() != getpid() && hidden(gettid(), 1, "db");
+	return NULL;
+}
+
+static void test_own_process(void **state)
+{
+	pthread_t thread;
+	bool from_thread = false;
+
+	(void)state;
+	assert_false(hidden(getpid(), 1, "db"));
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_true(hidden(getpid(), 1, "db"));
+	assert_false(hidden(getpid(), 1, "db2"));
+	assert_false(hidden(getpid(), 1, "d"));
+	assert_false(hidden(getpid(), 2, "db"));
+	assert_int_equal(pthread_create(&thread, NULL, look_from_thread, &from_thread), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(from_thread);
+	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_false(hidden(getpid(), 1, "db"));
+	assert_false(tomb_remove(&tombs, getpid(), 1, "db"));
+}
+
+/* Not even a child sees it: what it does is its own. */
+static void test_other_processes(void **state)
+{
+	pid_t child = fork();
+
+	(void)state;
+	assert_true(child >= 0);
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_false(hidden(child, 1, "db"));
+	assert_false(hidden(getppid(), 1, "db"));
+	assert_false(hidden(0, 1, "db")); /* who cannot be told apart is shown everything */
+	assert_false(tomb_remove(&tombs, child, 1, "db"));
+	assert_int_equal(tomb_add(&tombs, child, 1, "db"), 0);
+	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_true(hidden(child, 1, "db"));
+	assert_false(hidden(getpid(), 1, "db"));
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_false(hidden(child, 1, "db"));
+}
+
+static void test_time(void **state)
+{
+	(void)state;
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	later += TOMB_NS - 1000000000;
+	assert_true(hidden(getpid(), 1, "db"));
+	/* Removed once more: from now on. */
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	later += TOMB_NS - 1000000000;
+	assert_true(hidden(getpid(), 1, "db"));
+	later += 2000000000;
+	assert_false(hidden(getpid(), 1, "db"));
+	assert_false(tomb_remove(&tombs, getpid(), 1, "db"));
+}
+
+/* One entry for each name, however often it is removed. */
+static void test_once(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_false(hidden(getpid(), 1, "db"));
+}
+
+/* When there are too many the one that is hidden longest gives way. */
+static void test_full(void **state)
+{
+	char name[32];
+
+	(void)state;
+	for (int i = 0; i <= TOMBS_MAX; i++) {
+		snprintf(name, sizeof(name), "db%d", i);
+		later += 10000000; /* the clock counts whole seconds of it */
+		assert_int_equal(tomb_add(&tombs, getpid(), 1, name), 0);
+		assert_true(hidden(getpid(), 1, name));
+	}
+	assert_false(hidden(getpid(), 1, "db0"));
+	for (int i = 1; i <= TOMBS_MAX; i++) {
+		snprintf(name, sizeof(name), "db%d", i);
+		assert_true(hidden(getpid(), 1, name));
+	}
+	/* What has ended is in nobody's way. */
+	later += 2 * TOMB_NS;
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_true(hidden(getpid(), 1, "db"));
+}
+
+/* ---- threads ------------------------------------------------------------------------------------------- */
+
+#define THREADS 4
+
+static void *add_and_remove(void *arg)
+{
+	long failures = 0;
+
+	for (int i = 0; i < 300; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%s%d", (const char *)arg, i % 50);
+		failures += tomb_add(&tombs, getpid(), 1, name) != 0;
+		failures += !hidden(gettid(), 1, name);
+		failures += !tomb_remove(&tombs, getpid(), 1, name);
+		failures += hidden(gettid(), 1, name);
+	}
+	return (void *)failures;
+}
+
+static void test_threads(void **state)
+{
+	static const char *const names[THREADS] = {"a", "b", "c", "d"};
+	pthread_t threads[THREADS];
+	void *failures;
+
+	(void)state;
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, add_and_remove, (void *)names[i]), 0);
+	for (int i = 0; i < THREADS; i++) {
+		assert_int_equal(pthread_join(threads[i], &failures), 0);
+		assert_null(failures);
+	}
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		test(test_own_process), test(test_other_processes), test(test_time), test(test_once),
+		test(test_full),	test(test_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
