@@ -65,8 +65,8 @@ int check_writable(const struct fs *fs)
 
 bool is_database(struct fs *fs, const char *path, enum snap_kind kind)
 {
-	return kind == SNAP_DATABASE || (kind == SNAP_PLAIN && snap_name_kind(fs->config.snap, path, NULL) ==
-								       SNAP_NAME_DATABASE);
+	return kind == SNAP_DATABASE ||
+	       (kind == SNAP_PLAIN && snap_name_kind(fs->config.snap, path, NULL) == SNAP_NAME_DATABASE);
 }
 
 int run_later(struct fs *fs, void (*fn)(void *arg), void *arg)

@@ -34,7 +34,8 @@ int remove_in_snapshot(struct fs *fs, const char *path, const struct actor *who)
 	int rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
 
 	if (rc == 0)
-		log_info("removing \"%s\" (uid %u) is ignored: a snapshot is dropped whole, by rmdir of its folder",
+		log_info("removing \"%s\" (uid %u) is ignored: a snapshot is dropped whole, by rmdir of its "
+			 "folder",
 			 path, (unsigned)who->uid);
 	return rc;
 }
@@ -111,7 +112,8 @@ static void run_mkdir(void *arg)
 	int rc = snap_kept_make(job->fs->config.snap, job->name, &err);
 
 	if (rc && rc != -EEXIST)
-		log_error("snapshot \"%s\" cannot be made: %s", job->name, err.text[0] ? err.text : strerror(-rc));
+		log_error("snapshot \"%s\" cannot be made: %s", job->name,
+			  err.text[0] ? err.text : strerror(-rc));
 	if (!rc) {
 		log_info("snapshot \"%s\" was made (uid %u)", job->name, (unsigned)job->who.uid);
 		rc = reply_made(job);

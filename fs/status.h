@@ -42,8 +42,10 @@
  *                 "unchanged", "refused", "cancelled"), error (errno's name as cp(1) would have it, in words,
  *                 or null), reason (null, or why not), size (bytes), seconds, locked_seconds, undo (the kept
  *                 snapshot of what was replaced, or null), uid, pid, command
- * snapshots       array, the oldest first: name, made, state ("kept"), size (bytes of all), why (null, or what
- *                 made it), databases (array of path and size)
+ * snapshots       array, the oldest first: name, made, state ("writing": it can be read, and is being brought
+ *                 to the store; "kept"), share (0 to 1, of what is to be written), apart (seconds by which its
+ *                 databases may miss one instant; null once it is kept, when WHY says it), size (bytes of
+ *                 all), why (null, or what made it), databases (array of path and size)
  */
 #ifndef SQLSNAPFS_STATUS_H
 #define SQLSNAPFS_STATUS_H

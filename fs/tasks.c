@@ -35,8 +35,7 @@ void tasks_finish(struct tasks *all)
 
 void task_begin(struct task *task, struct tasks *all, const char *path, const struct snap_actor *who)
 {
-	*task = (struct task){
-		.all = all, .path = path, .who = *who, .began_ns = clock_ns(CLOCK_MONOTONIC)};
+	*task = (struct task){.all = all, .path = path, .who = *who, .began_ns = clock_ns(CLOCK_MONOTONIC)};
 	pthread_mutex_lock(&all->lock);
 	task->next = all->first;
 	if (task->next)
@@ -115,9 +114,12 @@ static void log_restored(const struct task *task, const struct snap_restored *do
 		log_info("\"%s\" was equal to what %s wrote: nothing was changed", path, who);
 		return;
 	}
-	if (done->undo[0])
+	if (done->undo[0] && done->undo_path[0])
 		snprintf(undo, sizeof(undo), "; to undo it: cp .sqlsnapfs/snapshots/%s/%.500s %.500s",
-			 done->undo, path, path);
+			 done->undo, done->undo_path, path);
+	else if (done->undo[0])
+		snprintf(undo, sizeof(undo),
+			 "; to undo it: mount the folder that the link leads to, and its %s", done->undo);
 	if (done->old_user_version != done->new_user_version)
 		snprintf(schema, sizeof(schema),
 			 "; user_version was %u and is %u: migrations may have to run",

@@ -35,6 +35,7 @@ struct walk {
 	struct snap *snap;
 	int (*fn)(void *arg, const struct snap_source_facts *facts);
 	void *arg;
+	int refused; /* what FN, or memory, ended it with */
 	bool complete;
 	struct source **shown; /* owned; references; sorted once the walk is over */
 	size_t count, room;
@@ -68,7 +69,8 @@ static int show(struct walk *walk, struct source *source, const char *path, cons
 
 	source_facts(source, found, &facts);
 	facts.path = path;
-	return walk->fn(walk->arg, &facts);
+	walk->refused = walk->fn(walk->arg, &facts);
+	return walk->refused;
 }
 
 /* What stands in the tree. */
@@ -83,9 +85,9 @@ static int show_path(void *arg, const char *path)
 		rc = sources_get(walk->snap->core.sources, &found.place, &source);
 	if (!source) {
 		tree_found_finish(&found);
-		return rc == -ENOMEM ? rc : 0; /* it went, or cannot be looked at: nor can a reader */
+		return 0; /* it went, or cannot be looked at: nor can a reader */
 	}
-	rc = remember(walk, source);
+	rc = walk->refused = remember(walk, source);
 	if (!rc)
 		rc = show(walk, source, path, &found);
 	source_unref(source);
@@ -111,28 +113,25 @@ static int show_other(void *arg, struct source *source)
 	if (!facts.readers && !facts.pin_count && !facts.spool_bytes && (walk->complete || !path))
 		return 0;
 	facts.path = walk->complete ? NULL : path;
-	return walk->fn(walk->arg, &facts);
+	walk->refused = walk->fn(walk->arg, &facts);
+	return walk->refused;
 }
 
 int snap_each_source(struct snap *snap, int (*fn)(void *arg, const struct snap_source_facts *facts),
 		     void *arg, bool *complete)
 {
 	struct walk walk = {.snap = snap, .fn = fn, .arg = arg, .complete = true};
-	int rc = tree_walk(snap->tree, WALK_ENTRIES, show_path, &walk);
 
-	if (rc == TREE_WALK_CUT || (rc < 0 && rc != -ENOMEM)) {
-		walk.complete = false;
-		rc = 0;
-	}
+	walk.complete = tree_walk(snap->tree, WALK_ENTRIES, show_path, &walk) == 0;
 	if (walk.count)
 		qsort(walk.shown, walk.count, sizeof(struct source *), by_address);
-	if (!rc)
-		rc = sources_each(snap->core.sources, show_other, &walk);
+	if (!walk.refused)
+		sources_each(snap->core.sources, show_other, &walk);
 	for (size_t i = 0; i < walk.count; i++)
 		source_unref(walk.shown[i]);
 	free(walk.shown);
 	*complete = walk.complete;
-	return rc;
+	return walk.refused;
 }
 
 /* ---- kept snapshots ------------------------------------------------------------------------------------ */
@@ -159,6 +158,30 @@ int snap_each_kept(struct snap *snap, int (*fn)(void *arg, const struct snap_kep
 	struct kept_walk_arg walk = {.fn = fn, .arg = arg};
 
 	return kept_tree_each(snap->kept, show_kept, &walk);
+}
+
+struct pending_walk_arg {
+	void (*fn)(void *arg, const struct snap_pending_facts *facts);
+	void *arg;
+};
+
+static void show_pending(void *arg, const struct shot_state *state)
+{
+	const struct pending_walk_arg *walk = arg;
+	const struct snap_pending_facts facts = {.name = state->name,
+						 .apart_ns = state->apart_ns,
+						 .done = state->done,
+						 .total = state->total};
+
+	walk->fn(walk->arg, &facts);
+}
+
+void snap_each_pending(struct snap *snap, void (*fn)(void *arg, const struct snap_pending_facts *facts),
+		       void *arg)
+{
+	struct pending_walk_arg walk = {.fn = fn, .arg = arg};
+
+	shots_each(snap->shots, show_pending, &walk);
 }
 
 struct kept_opened {

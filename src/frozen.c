@@ -92,7 +92,8 @@ static const struct instant_db *find_owner(const struct frozen *f, const char *p
 }
 
 /* Empty, and nobody may write it: the file, if there is one, may be left of a database that has gone. */
-static int show_sidecar(const struct instant_db *db, bool journal, struct snap_attr *attr, struct snap_gen **gen)
+static int show_sidecar(const struct instant_db *db, bool journal, struct snap_attr *attr,
+			struct snap_gen **gen)
 {
 	if (journal)
 		return -ENOENT;
@@ -125,8 +126,8 @@ int frozen_look_found(struct frozen *f, const struct tree_found *found, struct s
 		const struct instant_db *db = &f->instant.dbs[i];
 
 		/* By its place, and only as long as the same file stands there. */
-		if (place_same(&db->source->place, &found->place) && db->attr.key_dev == found->attr.key_dev &&
-		    db->attr.key_ino == found->attr.key_ino)
+		if (place_same(&db->source->place, &found->place) &&
+		    db->attr.key_dev == found->attr.key_dev && db->attr.key_ino == found->attr.key_ino)
 			return show(db, attr, gen);
 	}
 	return -ENOENT;
@@ -143,7 +144,8 @@ static bool is_hidden(struct frozen *f, const char *path, const struct tree_name
 	bool hidden = false, journal;
 
 	if (S_ISDIR(name->type) ||
-	    snprintf(full, sizeof(full), "%s%s%s", path, path[0] ? "/" : "", name->name) >= (int)sizeof(full) ||
+	    snprintf(full, sizeof(full), "%s%s%s", path, path[0] ? "/" : "", name->name) >=
+		    (int)sizeof(full) ||
 	    find(f, full))
 		return false;
 	if (find_owner(f, full, &journal))
@@ -198,8 +200,8 @@ int frozen_list(struct frozen *f, const char *path, struct tree_list *list)
 		if (!more)
 			return -ENOMEM;
 		list->names = more;
-		more[list->count] = (struct tree_name){
-			.name = strdup(name), .ino = db->attr.ino, .type = S_IFREG};
+		more[list->count] =
+			(struct tree_name){.name = strdup(name), .ino = db->attr.ino, .type = S_IFREG};
 		if (!more[list->count].name)
 			return -ENOMEM;
 		list->count++;

@@ -68,9 +68,10 @@ struct image_copy {
 	int fd;
 	bool cloned; /* image_clone() came before */
 	uint32_t max_frame;
-	uint64_t size;		   /* bytes of the image */
-	_Atomic uint64_t *done;	   /* grows by as many; NULL: nobody asks */
-	bool (*wanted)(void *arg); /* asked now and then: false ends the copying with -ECANCELED; NULL: always */
+	uint64_t size;		/* bytes of the image */
+	_Atomic uint64_t *done; /* grows by as many; NULL: nobody asks */
+	bool (*wanted)(
+		void *arg); /* asked now and then: false ends the copying with -ECANCELED; NULL: always */
 	void *arg;
 };
 

@@ -38,8 +38,8 @@ static bool is_wanted(const struct image_copy *copy)
 	return !copy->wanted || copy->wanted(copy->arg);
 }
 
-static int copy_range(struct image *im, const struct image_copy *copy, uint8_t *buf, uint64_t from, uint64_t to,
-		      struct snap_err *err)
+static int copy_range(struct image *im, const struct image_copy *copy, uint8_t *buf, uint64_t from,
+		      uint64_t to, struct snap_err *err)
 {
 	while (from < to) {
 		size_t part = to - from < CHUNK ? (size_t)(to - from) : CHUNK;

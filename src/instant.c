@@ -13,8 +13,8 @@
 #include "source_hold.h"
 
 #define TRIES 4
-#define ROUNDS_NS (2 * NS_PER_S)    /* the longest that two equal rounds are waited for */
-#define SHARED_NS (NS_PER_S / 4)    /* the longest that SHARED is kept for the databases that come later */
+#define ROUNDS_NS (2 * NS_PER_S) /* the longest that two equal rounds are waited for */
+#define SHARED_NS (NS_PER_S / 4) /* the longest that SHARED is kept for the databases that come later */
 #define DATABASES_MAX 100000u
 #define WALK_MAX 10000000u /* entries of the tree */
 
@@ -95,8 +95,7 @@ int instant_find(struct instant *out, struct core *core, struct tree *tree, cons
 		 struct snap_err *err)
 {
 	struct snap_err words = {{0}};
-	struct find find = {
-		.out = out, .core = core, .tree = tree, .without = without, .err = &words};
+	struct find find = {.out = out, .core = core, .tree = tree, .without = without, .err = &words};
 	int rc;
 
 	*out = INSTANT_INIT;
@@ -142,7 +141,8 @@ static int sample_all(struct hold *holds, size_t count, struct wal_header *out)
 	return 0;
 }
 
-static bool equal(const struct hold *holds, size_t count, const struct wal_header *a, const struct wal_header *b)
+static bool equal(const struct hold *holds, size_t count, const struct wal_header *a,
+		  const struct wal_header *b)
 {
 	for (size_t i = 0; i < count; i++)
 		if (holds[i].kind == HOLD_WAL && memcmp(a[i].raw, b[i].raw, sizeof(a[i].raw)) != 0)

@@ -172,7 +172,8 @@ static int find_record(struct store *store, const char *source, const char *name
 {
 	autoclose int folder = store_open_source(store, source, false, NULL);
 	autoclose int kept = folder < 0 ? folder : keep_open_kept(folder, false);
-	autoclose int fd = kept < 0 ? kept : openat(kept, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	autoclose int fd =
+		kept < 0 ? kept : openat(kept, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (kept < 0)
 		return kept;

@@ -142,7 +142,7 @@ static bool parse_value(struct keep_record *r, enum field field, const char *val
 static int find_field(const char *name)
 {
 	static const char *const names[FIELDS] = {
-		[MADE] = "made_ns", [MTIME] = "mtime_ns",      [MODE] = "mode", [UID] = "uid",
+		[MADE] = "made_ns", [MTIME] = "mtime_ns",      [MODE] = "mode",	  [UID] = "uid",
 		[GID] = "gid",	    [PAGE_SIZE] = "page_size", [GROUP] = "group", [WHY] = "why"};
 
 	for (int field = 0; field < FIELDS; field++) {

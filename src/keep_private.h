@@ -23,7 +23,7 @@ int keep_part(const char *suffix);
 struct keep_record {
 	struct keep_meta meta; /* SIZE is SIZES[KEEP_DB] */
 	bool has[KEEP_PARTS];
-	uint64_t sizes[KEEP_PARTS]; /* bytes */
+	uint64_t sizes[KEEP_PARTS];  /* bytes */
 	char group[KEEP_GROUP_SIZE]; /* "": of none */
 };
 

@@ -213,8 +213,8 @@ static int end_group(void *arg, const char *source)
 	struct drop *drop = arg;
 
 	if (kept_shown_path(drop->kept, source))
-		drop->failed = keep_group_end(drop->kept->store, source, drop->name, is_ours, drop->kept,
-					      drop->err);
+		drop->failed =
+			keep_group_end(drop->kept->store, source, drop->name, is_ours, drop->kept, drop->err);
 	return drop->failed != 0;
 }
 

@@ -368,21 +368,30 @@ int kept_tree_open(struct kept_tree *k, const char *path, uint64_t dev, uint64_t
 	return st.st_dev == dev && st.st_ino == ino ? rawfd_reopen(k->table, fd, out, NULL) : -ESTALE;
 }
 
+static int take_here(struct kept_walk *walk, const struct keep_entry *entry)
+{
+	return strcmp(walk->here, walk->at) == 0 ? take_first(walk, entry) : 0;
+}
+
 int kept_tree_origin(struct kept_tree *k, const char *path, char **file, char *snapshot, int64_t *made_ns)
 {
 	autofree char *source = NULL;
-	struct keep_entry entry;
 	struct kept_spot spot;
+	struct kept_walk walk = {.kept = k, .name = spot.name, .path = "", .fn = take_here};
 	int rc = kept_parse(path, &spot);
 
 	if (rc || spot.level != KEPT_INSIDE || strlen(spot.name) > KEEP_NAME_MAX)
 		return rc ? rc : -ENOENT;
+	walk.at = spot.path;
 	source = source_at(k, spot.path, strlen(spot.path));
-	rc = source ? keep_find(k->store, source, spot.name, &entry) : -errno;
+	if (!source)
+		return -errno;
+	if (kept_walk_pending(&walk) != 1) /* before the store, which has it before it is not pending any more */
+		rc = keep_find(k->store, source, spot.name, &walk.found);
 	if (rc)
 		return rc;
 	memcpy(snapshot, spot.name, strlen(spot.name) + 1);
-	*made_ns = entry.meta.made_ns;
+	*made_ns = walk.found.meta.made_ns;
 	*file = steal_ptr(&source);
 	return 0;
 }

@@ -68,6 +68,9 @@ int kept_tree_origin(struct kept_tree *kept, const char *path, char **file, char
  * errno: ENOENT, ENOMEM */
 char *kept_tree_source(const struct kept_tree *kept, const char *path);
 
+/* The path in the mount of SOURCE, borrowed from either; NULL when it is none of this mount's. */
+const char *kept_shown_path(const struct kept_tree *kept, const char *source);
+
 /* A database of a snapshot that is being written. The caller's, as what it points to, while it is shown. */
 struct kept_pending {
 	struct list link; /* guarded by the tree's lock */

@@ -46,9 +46,6 @@ int kept_parse(const char *path, struct kept_spot *out);
 /* What is left of PATH below FOLDER: "" when it is that folder; NULL when it stands elsewhere. */
 const char *kept_below(const char *path, const char *folder);
 
-/* The path in the mount of SOURCE, borrowed from either; NULL when it is none of this mount's. */
-const char *kept_shown_path(const struct kept_tree *kept, const char *source);
-
 /* A walk over what is kept of this mount's sources. */
 struct kept_walk {
 	const struct kept_tree *kept;

@@ -15,10 +15,12 @@
  *   6 write      one transaction. A crash leaves the old content: in WAL mode frames without a commit, which
  *                the next writer overwrites; else a hot journal, which the next reader rolls back.
  *   7 commit     a crash leaves the new content, or the old one as long as the WAL was not synced.
- *   8 settle     the WAL is synced: now it is durable, and whoever waits is told. Checkpoint.
+ *   8 settle     the WAL is synced, or the folder in which a journal was deleted: now it is durable, and who
+ *                waits is told. Checkpoint.
  *
- * What must stay true: nothing of the live database is written before its undo is named; after a failure the
- * live database is looked at again, and only that decides what is answered; nothing waits without an end.
+ * What must stay true: nothing of the live database is written before its undo is named; after a failure what
+ * the live database was as its write lock was given up decides what is answered, and where that cannot be
+ * told the undo stays; nothing waits without an end.
  */
 #include "restore_private.h"
 

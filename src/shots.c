@@ -235,8 +235,10 @@ int shots_take(struct shots *s, const char *name, struct snap_err *err)
 	int rc;
 
 	if (!keep_name_valid(name))
-		return err_set(err, -EINVAL, "\"%s\" cannot be the name of a snapshot: no leading dot, no more than "
-					     "%d bytes", name, KEEP_NAME_MAX);
+		return err_set(err, -EINVAL,
+			       "\"%s\" cannot be the name of a snapshot: no leading dot, no more than "
+			       "%d bytes",
+			       name, KEEP_NAME_MAX);
 	if (is_taken(s, name))
 		return err_set(err, -EEXIST, "there is a snapshot \"%s\"", name);
 	shot = calloc(1, sizeof(*shot));

@@ -4,8 +4,8 @@
  * (kept_tree.h) and written to the store behind, one snapshot after the other.
  *
  * The way of one:
- *  1. For each database a partial one is begun in the store and the name is reserved (keep.h): from here on it
- *     is nobody else's, in no daemon.
+ *  1. For each database a partial one is begun in the store and the name is reserved (keep.h): from here on
+ * it is nobody else's, in no daemon.
  *  2. The instant: each has a generation that is open.
  *  3. Room: cloned where the file system can, else the blocks are set aside. So ENOSPC is mkdir's answer, and
  *     not what becomes of a snapshot that somebody counts on.
@@ -33,8 +33,8 @@ void shots_destroy(struct shots *shots); /* accepts NULL */
 /* See snap_kept_make(). */
 int shots_take(struct shots *shots, const char *name, struct snap_err *err);
 
-/* Gives up the snapshot NAME that is being written. 0: it is gone, and the name is free; -ENOENT: there is none,
- * or it was kept before it could be given up. */
+/* Gives up the snapshot NAME that is being written. 0: it is gone, and the name is free; -ENOENT: there is
+ * none, or it was kept before it could be given up. */
 int shots_drop(struct shots *shots, const char *name);
 
 /* One that is being written, as it is now. */

@@ -106,8 +106,9 @@ static void report(const struct shot *shot, int rc, int64_t took_ns, const struc
 		core_event(shot->shots->core, SNAP_INFO, "snapshot \"%s\" was removed before it was written",
 			   shot->name);
 	else if (rc)
-		core_event(shot->shots->core, SNAP_ERROR, "snapshot \"%s\" was lost: it cannot be written: %s",
-			   shot->name, err->text[0] ? err->text : strerror(-rc));
+		core_event(shot->shots->core, SNAP_ERROR,
+			   "snapshot \"%s\" was lost: it cannot be written: %s", shot->name,
+			   err->text[0] ? err->text : strerror(-rc));
 	else
 		core_event(shot->shots->core, SNAP_INFO,
 			   "snapshot \"%s\" of %zu database%s was written: %llu MiB in %.3f s", shot->name, n,

@@ -14,14 +14,6 @@
 #include "shmguard.h"
 #include "snap_private.h"
 
-struct snap_file {
-	struct snap *snap;
-	struct rawfd raw;
-	struct snap_gen *gen; /* opened, a reference: read instead; NULL: none */
-	bool kept;
-	struct snap_attr attr; /* KEPT */
-};
-
 struct snap_list {
 	struct tree_list list;
 };
@@ -337,70 +329,4 @@ int snap_readlink(struct snap *snap, const char *path, char *target, size_t size
 int snap_statvfs(struct snap *snap, struct statvfs *out)
 {
 	return tree_statvfs(snap->tree, out);
-}
-
-int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64_t key_ino,
-		   struct snap_file **out, struct snap_err *err)
-{
-	autofree struct snap_file *f = calloc(1, sizeof(*f));
-	int rc;
-
-	if (!f)
-		return err_set(err, -ENOMEM, "out of memory");
-	f->snap = snap;
-	f->raw = RAWFD_INIT;
-	f->kept = kept_tree_has(path);
-	if (f->kept && (kept_tree_look(snap->kept, path, &f->attr) || f->attr.key_dev != key_dev ||
-			f->attr.key_ino != key_ino))
-		return err_set(err, -ESTALE, "%s", strerror(ESTALE));
-	f->gen = f->kept ? kept_tree_open_pending(snap->kept, path, key_dev, key_ino) : NULL;
-	if (f->gen) {
-		*out = steal_ptr(&f);
-		return 0;
-	}
-	rc = f->kept ? kept_tree_open(snap->kept, path, key_dev, key_ino, &f->raw)
-		     : tree_open_plain(snap->tree, path, key_dev, key_ino, &f->raw);
-	if (rc)
-		return err_set(err, rc, "%s", strerror(-rc));
-	*out = steal_ptr(&f);
-	return 0;
-}
-
-ssize_t snap_file_read(struct snap_file *f, void *buf, size_t size, uint64_t offset)
-{
-	ssize_t got;
-
-	if (f->gen)
-		return snap_gen_read(f->gen, buf, size, offset, NULL);
-	got = pread(f->raw.fd, buf, size, (off_t)offset);
-	return got < 0 ? -errno : got;
-}
-
-int snap_file_stat(struct snap_file *f, struct snap_attr *attr)
-{
-	*attr = f->attr;
-	return f->kept ? 0 : -ENOENT;
-}
-
-void snap_file_close(struct snap_file *f)
-{
-	rawfd_close(f->snap->core.raw, &f->raw);
-	if (f->gen) {
-		snap_gen_close(f->gen);
-		snap_gen_unref(f->gen);
-	}
-	free(f);
-}
-
-int snap_kept_make(struct snap *snap, const char *name, struct snap_err *err)
-{
-	return shots_take(snap->shots, name, err);
-}
-
-int snap_kept_drop(struct snap *snap, const char *name, struct snap_err *err)
-{
-	bool given_up = shots_drop(snap->shots, name) == 0;
-	int rc = kept_tree_drop(snap->kept, name, err);
-
-	return given_up && rc == -ENOENT ? 0 : rc;
 }

@@ -404,11 +404,13 @@ void snap_gen_close(struct snap_gen *gen)
 ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t offset, struct snap_err *err)
 {
 	struct source *s = gen->source;
+	struct snap_err own = {""};
 	struct image *im;
 	uint32_t max_frame;
 	bool dead;
 	int rc;
 
+	err = err ? err : &own;
 	if (offset >= gen->size)
 		return 0;
 	if (size > gen->size - offset)
@@ -422,7 +424,7 @@ ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t off
 	dead = image_is_dead(im); /* why was said when it came to that */
 	rc = image_read(im, max_frame, buf, size, offset, err);
 	if (rc && !dead)
-		source_note_error(s, err && err->text[0] ? err->text : strerror(-rc));
+		source_note_error(s, err->text[0] ? err->text : strerror(-rc));
 	image_unref(im);
 	return rc ? rc : (ssize_t)size;
 }

@@ -354,8 +354,10 @@ static int open_slow(struct source *s, struct snap_gen *gen, struct snap_gen **m
 int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err)
 {
 	struct source *s = gen->source;
+	struct snap_err own = {""};
 	int rc;
 
+	err = err ? err : &own;
 	if (open_held(s, gen))
 		return 0;
 	if (gen->frozen)
@@ -369,7 +371,7 @@ int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved,
 	pthread_mutex_unlock(&s->lock);
 	rc = flags & SNAP_NOWAIT ? open_quick(s, gen, moved, err) : open_slow(s, gen, moved, err);
 	if (rc < 0)
-		source_note_error(s, err && err->text[0] ? err->text : strerror(-rc));
+		source_note_error(s, err->text[0] ? err->text : strerror(-rc));
 	pthread_mutex_lock(&s->lock);
 	s->binding--;
 	pthread_mutex_unlock(&s->lock);

@@ -126,7 +126,8 @@ void hold_yield(struct hold *h)
 /* ---- opening what was held ----------------------------------------------------------------------------- */
 
 /* The image of the pin as of the header AT. */
-static int bind_wal(struct hold *h, const struct wal_header *at, struct source_binding *b, struct snap_err *err)
+static int bind_wal(struct hold *h, const struct wal_header *at, struct source_binding *b,
+		    struct snap_err *err)
 {
 	/* An image takes a header without frames for the WAL's next life, unless it began with it. */
 	bool as_begun = memcmp(at->raw, h->conn->start.raw, sizeof(at->raw)) == 0;

@@ -142,6 +142,8 @@ int source_upload_create(struct source *s, int fd, uint64_t size, uint32_t page_
 /* What remounts will know: a time that must not come again, of no version. Lock held. */
 static void remember(struct source *s, int64_t mtime_ns)
 {
+	if (s->has_seen && s->seen.mtime_ns > mtime_ns)
+		mtime_ns = s->seen.mtime_ns; /* an upload may be older than what was shown before it */
 	s->seen = (struct store_seen){.mtime_ns = mtime_ns};
 	s->has_seen = s->seen_dirty = true;
 }

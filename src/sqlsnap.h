@@ -291,8 +291,8 @@ enum snap_upload_state snap_upload_state(struct snap_upload *upload);
 
 struct snap_restored;
 
-/* How far something is that takes long; whoever asks for it has it all zero before. Moved by one thread, looked
- * at by any. */
+/* How far something is that takes long; whoever asks for it has it all zero before. Moved by one thread,
+ * looked at by any. */
 enum snap_phase {
 	SNAP_PHASE_WAITING,  /* for its turn */
 	SNAP_PHASE_CHECKING, /* whether the upload is a database that can be restored */
@@ -315,19 +315,21 @@ struct snap_restore {
 	/* Called as soon as it is restored, durable and shown: what follows then (a checkpoint) need not be
 	 * waited for. Not called when nothing had to be written, or for a failure. NULL: nobody cares. */
 	void (*durable)(void *arg, const struct snap_restored *done);
-	void *arg; /* of both */
+	void *arg;			/* of both */
 	struct snap_progress *progress; /* moved on the way; NULL: nobody looks */
 };
 
 /* What became of a restore. */
 struct snap_restored {
-	bool committed;	   /* the live database is what was uploaded: also with an error that came after that */
-	uint64_t changes;  /* snap_upload_changes() as the verdict leaves it: what it was about */
-	bool unchanged;	   /* the live database was equal already: nothing was written */
-	char undo[64];	   /* the kept snapshot that holds what was replaced; "": none was made */
-	uint64_t size;	   /* bytes */
-	int64_t took_ns;   /* in all */
-	int64_t locked_ns; /* with the live database's write lock */
+	bool committed; /* the live database is what was uploaded: also with an error that came after that */
+	uint64_t changes;    /* snap_upload_changes() as the verdict leaves it: what it was about */
+	bool unchanged;	     /* the live database was equal already: nothing was written */
+	char undo[64];	     /* the kept snapshot that holds what was replaced; "": none was made */
+	char undo_path[512]; /* where it stands in that, which a link's own name is not; "": a link led out of
+				the tree, and this mount does not show it */
+	uint64_t size;	     /* bytes */
+	int64_t took_ns;     /* in all */
+	int64_t locked_ns;   /* with the live database's write lock */
 	uint32_t old_user_version, new_user_version;
 };
 
@@ -363,7 +365,7 @@ int snap_gen_set_mtime(struct snap_gen *gen, int64_t mtime_ns);
 /* Who does something. */
 struct snap_actor {
 	uid_t uid;
-	pid_t pid;		    /* 0: unknown */
+	pid_t pid;			 /* 0: unknown */
 	char command[SNAP_COMMAND_SIZE]; /* as the kernel knows it; "": unknown. Any bytes */
 };
 
@@ -430,8 +432,19 @@ struct snap_kept_facts {
 	int64_t made_ns;  /* CLOCK_REALTIME */
 };
 
-/* Calls FN with every one of them, in no order, as snap_each_source() does. */
+/* Calls FN with every one of them, in no order, as snap_each_source() does; also with those that are being
+ * written, which may come twice. */
 int snap_each_kept(struct snap *snap, int (*fn)(void *arg, const struct snap_kept_facts *facts), void *arg);
+
+/* A snapshot that is being written. */
+struct snap_pending_facts {
+	const char *name;     /* borrowed */
+	int64_t apart_ns;     /* how far from one instant some of its databases can be; 0: not at all */
+	uint64_t done, total; /* bytes */
+};
+/* Calls FN, which must not wait, with each. */
+void snap_each_pending(struct snap *snap, void (*fn)(void *arg, const struct snap_pending_facts *facts),
+		       void *arg);
 
 /* Whether the SQLite library of this program can lose commits when two processes checkpoint at once
  * (sqlite.org/wal.html, part 11): 3.7.0 to 3.51.2, but for 3.44.6 and 3.50.7. Applications have their own. */

@@ -6,6 +6,7 @@
  * content; the staging file that a restore has shown to readers is never written again.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -382,7 +383,8 @@ struct job {
 	struct snap_upload *upload;
 	const struct snap_restore *order;
 	struct restore_result result;
-	bool told; /* it is durable, and the upload is not the restore's any more */
+	bool told;	     /* it is durable, and the upload is not the restore's any more */
+	char undo_path[512]; /* where its kept snapshots show the database */
 	struct snap_restored done;
 };
 
@@ -402,6 +404,7 @@ static void end_job(struct job *job)
 					   .old_user_version = result->old_user_version,
 					   .new_user_version = result->new_user_version};
 	memcpy(job->done.undo, result->undo, sizeof(job->done.undo));
+	memcpy(job->done.undo_path, job->undo_path, sizeof(job->done.undo_path));
 	end_verdict(job->upload);
 }
 
@@ -429,6 +432,7 @@ static int restore(struct job *job, struct snap_err *err)
 	struct snap *snap = u->snap;
 	struct target target;
 	struct source *source = NULL;
+	const char *shown;
 	int rc = find_target(snap, order->path, &target, err);
 
 	if (rc == 0 && target.kind != SNAP_NAME_DATABASE)
@@ -438,6 +442,8 @@ static int restore(struct job *job, struct snap_err *err)
 	target_finish(&target);
 	if (rc)
 		return rc;
+	shown = source->path ? kept_shown_path(snap->kept, source->path) : NULL;
+	snprintf(job->undo_path, sizeof(job->undo_path), "%s", shown ? shown : "");
 	struct restore_order to = {.source = source,
 				   .staging = u->staging,
 				   .report = &u->report,

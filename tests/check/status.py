@@ -28,7 +28,8 @@ RESTORE = {
     "reason": (TEXT, NONE), "size": int, "seconds": NUMBER, "locked_seconds": NUMBER, "undo": (TEXT, NONE), **ACTOR,
 }
 SNAPSHOT = {
-    "name": TEXT, "made": TEXT, "state": ["kept"], "size": int, "why": (TEXT, NONE),
+    "name": TEXT, "made": TEXT, "state": ["writing", "kept"], "share": NUMBER, "apart": (*NUMBER, NONE), "size": int,
+    "why": (TEXT, NONE),
     "databases": [[{"path": TEXT, "size": int}]],
 }
 STATUS = {

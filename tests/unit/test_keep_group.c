@@ -306,7 +306,7 @@ static void test_foreign_member(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test_fast(test_killed_keeping), test_fast(test_killed_dropping),
+		test_fast(test_killed_keeping),	 test_fast(test_killed_dropping),
 		test_fast(test_killed_cleaning), test_fast(test_failed_keeping),
 		test_fast(test_failed_dropping), test(test_reserved),
 		test(test_foreign_member),

@@ -66,9 +66,9 @@ static int64_t ask_kept(struct fixture *f, const char *path, const char *sql)
 	snap_file_close(file);
 	buf[18] = buf[19] = 1; /* memory has no WAL */
 	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
-	assert_int_equal(sqlite3_deserialize(db, "main", buf, (sqlite3_int64)attr.size,
-					     (sqlite3_int64)attr.size, 0),
-			 SQLITE_OK);
+	assert_int_equal(
+		sqlite3_deserialize(db, "main", buf, (sqlite3_int64)attr.size, (sqlite3_int64)attr.size, 0),
+		SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, sql, app_row, &reply, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	free(buf);
@@ -159,7 +159,7 @@ static void test_lets_go(void **state)
 	assert_int_equal(atomic_load(&written), 1);
 	app_do(&f->app, "INSERT INTO t VALUES(2)");
 	/* Its first column says whether a reader was in the way. */
-	assert_int_equal(app_ask(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+	assert_int_equal(app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
 	assert_int_equal(snap_file_read(file, after, sizeof(after), 0), sizeof(after));
 	assert_memory_equal(before, after, sizeof(before));
 	snap_file_close(file);

@@ -124,7 +124,7 @@ static void test_kinds(void **state)
 	close_gen(gen);
 	app_stop(&f.app);
 	fd = openat(f.folder.fd, "broken", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	assert_int_equal(write(fd, "SQLite format 3\0", 16), 16);
+	assert_int_equal(write(fd, (char[200]){"SQLite format 3"}, 200), 200);
 	close(fd);
 	struct found found = look_for(&f, "broken");
 	assert_true(found.found);
@@ -502,13 +502,12 @@ static void test_what_has_gone_is_shown_while_it_is_read(void **state)
 	app_stop(&f.app);
 	assert_int_equal(unlink(folder_file(&f.folder, "db", path)), 0);
 	found = look_for(&f, NULL);
-	assert_int_equal(found.count, 1);
 	assert_true(found.found);
 	assert_string_equal(found.facts.file, path);
 	assert_int_equal(found.facts.readers, 1);
 	assert_int_equal(found.facts.pin_count, 1);
 	close_gen(gen);
-	assert_int_equal(look_for(&f, NULL).count, 0);
+	assert_false(look_for(&f, NULL).found);
 	down(&f);
 }
 

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_instant.c - that the databases of a snapshot are of one instant, when commits come at the worst
+ * moment: between the looks at two headers (hold_sample() is stood in front of: ld(1), --wrap).
+ */
+#include "gens.h"
+
+#include <errno.h>
+
+#include "../../src/source_hold.h"
+
+int __real_hold_sample(struct hold *hold, struct wal_header *out);
+int __wrap_hold_sample(struct hold *hold, struct wal_header *out);
+
+static struct fixture fixture;
+static struct app second;
+static int commits; /* that are still to come in between */
+static int looks;
+
+/* The application commits to the first database and then to the second, so the second is never ahead. */
+int __wrap_hold_sample(struct hold *hold, struct wal_header *out)
+{
+	if (++looks % 2 == 0 && commits > 0) {
+		commits--;
+		app_do(&fixture.app, "INSERT INTO t VALUES(1)");
+		app_do(&second, "INSERT INTO t VALUES(1)");
+	}
+	return __real_hold_sample(hold, out);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	looks = commits = 0;
+	fixture = (struct fixture){.snap = NULL};
+	app_up(&fixture, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
+	app_start(&second, &fixture.folder, "db2");
+	app_do(&second, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
+	snap_up(&fixture);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	app_stop(&fixture.app);
+	app_stop(&second);
+	down(&fixture);
+	return 0;
+}
+
+/* Rows in the database NAME of the snapshot. */
+static int64_t rows(const char *name)
+{
+	struct app_reply reply = {0};
+	struct snap_file *file;
+	struct snap_attr attr;
+	char path[64];
+	sqlite3 *db;
+
+	snprintf(path, sizeof(path), ".sqlsnapfs/snapshots/one/%s", name);
+	assert_int_equal(snap_lookup(fixture.snap, path, &attr, NULL, NULL), 0);
+	assert_int_equal(snap_file_open(fixture.snap, path, attr.key_dev, attr.key_ino, &file, NULL), 0);
+	unsigned char *buf = malloc(attr.size);
+	assert_non_null(buf);
+	assert_int_equal(snap_file_read(file, buf, attr.size, 0), attr.size);
+	snap_file_close(file);
+	buf[18] = buf[19] = 1; /* memory has no WAL */
+	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_deserialize(db, "main", buf, (sqlite3_int64)attr.size, (sqlite3_int64)attr.size, 0),
+		SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "SELECT count(*) FROM t", app_row, &reply, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	free(buf);
+	return reply.value;
+}
+
+static void test_between_looks(void **state)
+{
+	(void)state;
+	commits = 3;
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	assert_int_equal(commits, 0);
+	assert_int_equal(rows("db"), 3);
+	assert_int_equal(rows("db2"), 3);
+}
+
+/* Without a moment between two commits there is no instant, and no snapshot. */
+static void test_never(void **state)
+{
+	struct snap_attr attr;
+
+	(void)state;
+	commits = INT32_MAX;
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), -EBUSY);
+	assert_int_equal(snap_lookup(fixture.snap, ".sqlsnapfs/snapshots/one", &attr, NULL, NULL), -ENOENT);
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {test(test_between_looks), test(test_never)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
