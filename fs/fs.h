@@ -19,8 +19,8 @@ struct options;
 struct fs; /* nodes, handles, and the snap that they stand on */
 
 struct fs_config {
-	struct snap *snap; /* borrowed; outlives the fs */
-	bool read_only;	   /* every change is EROFS */
+	struct snap *snap;	       /* borrowed; outlives the fs */
+	bool read_only;		       /* every change is EROFS */
 	const struct options *options; /* borrowed, as the next: for status.json. NULL: unknown */
 	const char *mountpoint;
 	unsigned max_read; /* bytes, from -o max_read; 0: not given. init() must copy it to conn->max_read,

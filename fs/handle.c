@@ -136,14 +136,15 @@ int handle_open(struct handle **out, struct handles *handles, struct node *node,
 	return 0;
 }
 
-int handle_open_upload(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err)
+int handle_open_upload(struct handle **out, struct handles *handles, struct node *node, pid_t tid,
+		       struct snap_err *err)
 {
 	struct handle *h = make(handles, node, HANDLE_UPLOAD);
 
 	if (!h)
 		return fault_memory(err);
 	h->upload = node->upload;
-	upload_opened(h->upload);
+	upload_opened(h->upload, tid);
 	enter(handles, h);
 	*out = h;
 	return 0;

@@ -59,8 +59,9 @@ enum handle_answer {
  */
 int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err);
-/* Opens NODE's upload. */
-int handle_open_upload(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err);
+/* Opens NODE's upload, for thread TID. */
+int handle_open_upload(struct handle **out, struct handles *handles, struct node *node, pid_t tid,
+		       struct snap_err *err);
 /* A descriptor of TEXT, which is taken over, also on failure. */
 int handle_open_text(struct handle **out, struct handles *handles, struct node *node, char *text,
 		     struct snap_err *err);

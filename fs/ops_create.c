@@ -85,6 +85,8 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 		return rc;
 	/* What is no database is shown to nobody, so what is written over it begins empty. */
 	rc = node->gen ? snap_upload_begin_with(u->data, node->gen, job->readable, err) : 0;
+	if (rc == 0 && node->gen && job->readable)
+		upload_in_place(u);
 	if (rc)
 		upload_unref(u);
 	else
@@ -99,8 +101,9 @@ static void run_intent(void *arg)
 	struct snap_err err = {{0}};
 	int rc = make_intent(job, &u, &err);
 
+	if (rc == 0)
+		rc = upload_lead(u, job->who.tid);
 	if (rc == 0) {
-		upload_lead(u, job->who.tid);
 		rc = -ESTALE; /* the kernel looks the name up again */
 	} else if (err.text[0]) {
 		log_error("\"%s\" cannot be opened for writing: %s", job->node->name, err.text);
@@ -130,7 +133,8 @@ void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_
 	int rc = check_writable(fs);
 
 	if (rc == 0 && node->kind == SNAP_SIDECAR)
-		rc = refuse_sidecar(fs, node);
+		rc = (fi->flags & O_ACCMODE) == O_RDWR ? -EACCES /* SQLite tries, and then reads */
+						       : refuse_sidecar(fs, node);
 	else if (rc == 0 && node->kind != SNAP_DATABASE && node->kind != SNAP_PLAIN)
 		rc = -EROFS;
 	if (rc == 0) {
@@ -234,7 +238,7 @@ static int create(struct fs *fs, fuse_req_t req, struct node *parent, const char
 		e->ino = id;
 		e->attr = attr_to_stat(&attr);
 		node = node_get(&fs->nodes, id);
-		rc = handle_open_upload(h, &fs->handles, node, err);
+		rc = handle_open_upload(h, &fs->handles, node, order.who.tid, err);
 		node_put(&fs->nodes, node);
 		if (rc)
 			node_forget(&fs->nodes, id, 1);
@@ -256,7 +260,8 @@ void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mo
 
 	node_put(&fs->nodes, parent);
 	if (rc) {
-		if (err.text[0])
+		/* A journal beside what it reads is what SQLite tries by itself. */
+		if (err.text[0] && !(rc == -EACCES && (fi->flags & O_ACCMODE) == O_RDWR))
 			log_error("\"%s\" cannot be written: %s", name, err.text);
 		reply_error(req, rc);
 		return;

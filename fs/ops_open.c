@@ -165,7 +165,7 @@ static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_i
 	struct fuse_file_info out = *fi;
 	struct handle *h = NULL;
 	struct snap_err err = {{0}};
-	int rc = handle_open_upload(&h, &fs->handles, node, &err);
+	int rc = handle_open_upload(&h, &fs->handles, node, actor_of(req).tid, &err);
 
 	node_put(&fs->nodes, node);
 	if (rc) {

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * status.h - .sqlsnapfs/status.json: what a mount is doing, as one JSON object. This is its schema, number 1;
- * members may be added without another number. Times are UTC, "2026-11-20T03:15:02Z"; seconds have three
- * decimals; null is what is unknown or never was. Text is UTF-8, other bytes of file names are U+FFFD.
+ * status.h - .sqlsnapfs/status.json: what a mount is doing, as one JSON object. This is its schema, number
+ * 1; members may be added without another number. Times are UTC, "2026-11-20T03:15:02Z"; seconds have three
+ * decimals; null is what is unknown or never was. Text is UTF-8; other bytes of file names are U+FFFD.
  *
  * schema          1
  * time, started   now; when this program began to serve the mount
  * version, pid    of this program
  * mountpoint      absolute
  * read_only       whether restores are off
- * options         the own options of the mount as they are in effect: store (null: the default), wal_limit,
- *                 wal_max (bytes), busy_timeout (seconds), check ("quick", "full"), keep, force, norestore,
- *                 frozen, shared_locks, databases_only
- * sqlite          version; wal_reset_bug: whether this program's library is one of 3.7.0 to 3.51.2 that can
- *                 lose commits when two processes checkpoint at once (applications bring their own library)
- * warnings        array of texts: what somebody should look at. Empty when all is well
- * complete        false: the tree has too many files to be looked through each time, and sources may lack
- *                 databases that nobody has looked up
+ * options         the mount's own options as they are in effect: store (null: the default), wal_limit,
+ *                 wal_max (bytes), busy_timeout (seconds), check ("quick", "full"), keep, force,
+ *                 norestore, frozen, shared_locks, databases_only
+ * sqlite          version; wal_reset_bug: whether this program's library is one of 3.7.0 to 3.51.2 that
+ *                 can lose commits when two processes checkpoint at once (applications have their own)
+ * warnings        array of texts: what somebody should look at; empty when all is well
+ * complete        false: the tree has too many files to be looked through each time, and SOURCES may
+ *                 lack databases that nobody has looked up
  * sources         array, one object for each database:
  *   path            in the mount; null: it has gone from there and is still being read
  *   file            absolute path of the live file
@@ -25,7 +25,7 @@
  *   generation      number of the version that was looked up last; null: none was
  *   connected       whether this program holds a connection to it now
  *   readers         descriptors open on it in the mount
- *   pins            array, oldest first: read transactions that hold the WAL back: age (seconds), wal_bytes
+ *   pins            array, oldest first, of read transactions that hold its WAL: age (seconds), wal_bytes
  *   pin_count       as many there are; 32 of them are listed
  *   wal_bytes       committed bytes of its WAL; null while not connected, as the next
  *   held_bytes      what our pins may have kept the WAL from giving back, all in all
@@ -33,19 +33,20 @@
  *   wal_marked      true: its wal-index shows the mark of the WAL-reset bug (nBackfill > mxFrame)
  *   last_error      null, or time and text of the last failure; a later success leaves it
  *   last_opened     null, or the newest state of it that anybody has opened, also before a remount: time,
- *                   seconds_ago, uid, pid, command, and snapshot: the kept snapshot that it was read from, as
- *                   old as which it is, or null
- * running         array: restores under way: kind "restore", path, phase ("waiting", "checking", "keeping",
- *                 "locking", "writing", "settling"), done and total (bytes of the phase, total null: unknown),
- *                 share (0 to 1, of all of it, estimated), seconds, uid, pid, command
- * restores        array, the newest first, of the last 20 since the start: path, time, verdict ("restored",
- *                 "unchanged", "refused", "cancelled"), error (errno's name as cp(1) would have it, in words,
- *                 or null), reason (null, or why not), size (bytes), seconds, locked_seconds, undo (the kept
- *                 snapshot of what was replaced, or null), uid, pid, command
- * snapshots       array, the oldest first: name, made, state ("writing": it can be read, and is being brought
- *                 to the store; "kept"), share (0 to 1, of what is to be written), apart (seconds by which its
- *                 databases may miss one instant; null once it is kept, when WHY says it), size (bytes of
- *                 all), why (null, or what made it), databases (array of path and size)
+ *                   seconds_ago, uid, pid, command, and snapshot: the kept snapshot that it was read from,
+ *                   whose age it has then, or null
+ * running         array of restores under way: kind ("restore"), path, phase ("waiting", "checking",
+ *                 "keeping", "locking", "writing", "settling"), done and total (bytes of the phase; total
+ *                 null: unknown), share (0 to 1, of all of it, estimated), seconds, uid, pid, command
+ * restores        array, the newest first, of the last 20 since the start: path, time, verdict
+ *                 ("restored", "unchanged", "refused", "cancelled"), error (null, or errno in words, as
+ *                 cp(1) has it), reason (null, or why not), size (bytes), seconds, locked_seconds, undo
+ *                 (the kept snapshot of what was replaced, or null), undo_path (where it stands in that;
+ *                 null: this mount does not show it), uid, pid, command
+ * snapshots       array, the oldest first: name, made, state ("writing": it can be read, and is being
+ *                 brought to the store; "kept"), share (0 to 1, of what is to be written), apart (seconds
+ *                 by which its databases may miss one instant; null once it is kept: then WHY says it),
+ *                 size (bytes of all), why (null, or what made it), databases (array of path and size)
  */
 #ifndef SQLSNAPFS_STATUS_H
 #define SQLSNAPFS_STATUS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tasks.h - what takes long and changes something: restores. Which are under way, and how the last ones ended,
- * for status.json; each end is a line in the log. No FUSE calls, so that it is tested without a mount.
+ * tasks.h - what takes long and changes something: restores. Which are under way, and how the last ones
+ * ended, for status.json; each end is a line in the log. No FUSE calls, so that it is tested without a mount.
  *
  * tasks->lock is held for table work only. A task belongs to the thread that does it; from task_begin() to
  * its end it stands in the table, and its path must stay.
@@ -19,12 +19,12 @@
 struct tasks;
 
 struct task {
-	struct tasks *all;	  /* borrowed; constant, as are the next three */
-	const char *path;	  /* borrowed; the database's, in the tree */
+	struct tasks *all; /* borrowed; constant, as are the next three */
+	const char *path;  /* borrowed; the database's, in the tree */
 	struct snap_actor who;
-	int64_t began_ns;		  /* CLOCK_MONOTONIC */
+	int64_t began_ns;	       /* CLOCK_MONOTONIC */
 	struct snap_progress progress; /* for the library to move */
-	struct task *prev, *next;	  /* guarded by all->lock */
+	struct task *prev, *next;      /* guarded by all->lock */
 	bool ended;
 };
 
@@ -41,9 +41,9 @@ struct task_end {
 	char path[PATH_MAX];
 	struct snap_actor who;
 	enum task_verdict verdict;
-	int error;		    /* -errno; 0: none */
+	int error;			      /* -errno; 0: none */
 	char reason[sizeof(struct snap_err)]; /* of a refusal; "": none */
-	struct snap_restored done;  /* what is known of it */
+	struct snap_restored done;	      /* what is known of it */
 };
 
 struct tasks {

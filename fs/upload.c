@@ -61,6 +61,8 @@ static void upload_free(struct upload *u)
 void uploads_finish(struct uploads *all)
 {
 	uploads_abandon(all);
+	while (all->intents)
+		upload_unref(upload_take_intent(&all->intents));
 	while (all->first) {
 		struct upload *u = all->first;
 
@@ -239,11 +241,33 @@ static void note_change(struct upload *u, const uint64_t *owner)
 	pthread_mutex_unlock(&u->all->lock);
 }
 
-/* -EIO: it takes no more. */
-static int check_spent(struct upload *u, struct snap_err *err)
+/*
+ * Whether a change is taken now. CUT: it makes the file empty, which begins it anew. What was opened to be
+ * read and changed is a database that somebody works on, not a file that he copies: refused at once, for
+ * SQLite would take its writes for a commit and not hear of the close().
+ */
+static int check_change(struct upload *u, bool cut, struct snap_err *err)
 {
-	lock_scope(&u->state_lock);
-	return u->spent ? fault(err, -EIO, "it has become a database already") : 0;
+	pthread_mutex_lock(&u->state_lock);
+	bool spent = u->spent;
+
+	u->in_place = u->in_place && !cut;
+	bool in_place = u->in_place;
+	pthread_mutex_unlock(&u->state_lock);
+	if (spent)
+		return fault(err, -EIO, "it has become a database already");
+	if (in_place)
+		return fault(
+			err, -EIO,
+			"a database is not changed through the mount; to restore it, write the whole file");
+	return 0;
+}
+
+void upload_in_place(struct upload *u)
+{
+	pthread_mutex_lock(&u->state_lock);
+	u->in_place = true;
+	pthread_mutex_unlock(&u->state_lock);
 }
 
 ssize_t upload_read(struct upload *u, void *buf, size_t size, uint64_t offset, struct snap_err *err)
@@ -255,36 +279,36 @@ ssize_t upload_read(struct upload *u, void *buf, size_t size, uint64_t offset, s
 ssize_t upload_write(struct upload *u, const void *buf, size_t size, uint64_t offset, uint64_t owner,
 		     struct snap_err *err)
 {
-	ssize_t n = check_spent(u, err);
+	ssize_t n = check_change(u, false, err);
 
 	if (n == 0)
 		n = snap_upload_write(u->data, buf, size, offset, err);
 	if (n <= 0)
 		return n;
 	note_change(u, &owner);
-	return check_spent(u, err) ? -EIO : n;
+	return check_change(u, false, err) ? -EIO : n;
 }
 
 int upload_truncate(struct upload *u, uint64_t size, struct snap_err *err)
 {
-	int rc = check_spent(u, err);
+	int rc = check_change(u, size == 0, err);
 
 	if (rc == 0)
 		rc = snap_upload_truncate(u->data, size, err);
 	if (rc)
 		return rc;
 	note_change(u, NULL);
-	return check_spent(u, err);
+	return check_change(u, size == 0, err);
 }
 
 int upload_allocate(struct upload *u, uint64_t offset, uint64_t size, bool keep_size, struct snap_err *err)
 {
-	int rc = check_spent(u, err);
+	int rc = check_change(u, false, err);
 
 	if (rc == 0)
 		rc = snap_upload_allocate(u->data, offset, size, keep_size, err);
 	if (rc)
 		return rc;
 	note_change(u, NULL);
-	return check_spent(u, err);
+	return check_change(u, false, err);
 }

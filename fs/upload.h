@@ -49,11 +49,10 @@ struct upload {
 	uint64_t parent; /* the folder's nodeid */
 	char *name;	 /* owned */
 	char *path;	 /* owned; in the tree */
-	bool named;   /* can be found: a scratch file that has not been removed or renamed over a database, an
-			 upload to a database whose rest is still to come */
-	pid_t intent; /* the thread that is led here; 0: none */
-	int64_t intent_until; /* CLOCK_MONOTONIC, as the next */
-	int64_t touched;
+	bool named;  /* can be found: a scratch file that has not been removed or renamed over a database, an
+			upload to a database whose rest is still to come */
+	int intents; /* threads that are led here */
+	int64_t touched; /* CLOCK_MONOTONIC */
 	int opens;
 
 	pthread_mutex_t lock;	  /* held while a verdict is made, and so over what takes long; before
@@ -68,6 +67,7 @@ struct upload {
 	int64_t written_ns;
 	uint64_t last_owner; /* lock_owner of the last WRITE */
 	bool has_owner;
+	bool in_place;	    /* opened to be read and changed, and not cut: it takes no writes */
 	bool spent;	    /* renamed over a database: it takes no more writes */
 	bool dropped;	    /* it restores nothing any more, whatever is still written */
 	bool writer_killed; /* a FLUSH came from a killed writer after the last write */
@@ -75,9 +75,18 @@ struct upload {
 	int verdict;	    /* of then: 0, -errno */
 };
 
+/* A thread that has asked for a descriptor, and looks again. */
+struct intent {
+	struct intent *next;
+	struct upload *upload; /* a reference */
+	pid_t tid;
+	int64_t until; /* CLOCK_MONOTONIC */
+};
+
 struct uploads {
 	pthread_mutex_t lock;
 	struct upload *first;
+	struct intent *intents; /* owned */
 	uint64_t last_id;
 	struct snap *snap; /* borrowed */
 	struct tasks tasks;
@@ -117,8 +126,8 @@ int upload_create(struct upload **out, struct uploads *all, const struct upload_
 struct upload *upload_ref(struct upload *u);
 void upload_unref(struct upload *u); /* accepts NULL */
 
-/* TID's next look at the name leads to U, and nowhere else. */
-void upload_lead(struct upload *u, pid_t tid);
+/* TID's next look at the name leads to U, and nowhere else. -ENOMEM */
+int upload_lead(struct upload *u, pid_t tid);
 /* A reference to the upload that TID is led to under NAME in PARENT, NULL: none. */
 struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const char *name);
 /* A reference to the pending upload that process TGID has begun under that name, NULL: none. */
@@ -137,7 +146,8 @@ int upload_rename(struct upload *u, uint64_t parent, const char *name, const cha
  * was any. */
 bool uploads_drop(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
 
-void upload_opened(struct upload *u);
+/* TID, which may have been led to it, has opened U. */
+void upload_opened(struct upload *u, pid_t tid);
 /* Whether closing it cannot mean a restore: upload_closed() then does not wait. */
 bool upload_closes_idle(struct upload *u);
 /* RELEASE. A whole upload that no FLUSH has decided about is restored now, unless its writer was killed; what
@@ -152,6 +162,8 @@ void upload_stat(struct upload *u, struct snap_attr *attr);
 /* NULL, MTIME 0: stays. Owner and mode are a scratch file's own; those of a live database are not changed by
  * what is written over it. */
 void upload_set(struct upload *u, const mode_t *mode, const uid_t *uid, const gid_t *gid, int64_t mtime_ns);
+/* It was opened for reading and writing, over what stands there: it takes no writes before it is cut. */
+void upload_in_place(struct upload *u);
 ssize_t upload_read(struct upload *u, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 ssize_t upload_write(struct upload *u, const void *buf, size_t size, uint64_t offset, uint64_t owner,
 		     struct snap_err *err);
@@ -184,10 +196,15 @@ void uploads_watch(struct uploads *all);
 /* Throws away what has been silent for too long. NOW: CLOCK_MONOTONIC nanoseconds. */
 void uploads_tend(struct uploads *all, int64_t now);
 
-/* Uploads' lock held. */
+/* ---- between the four files; the uploads' lock is held ---- */
+
+/* Takes *AT out of the list of intents; the reference is the caller's. */
+struct upload *upload_take_intent(struct intent **at);
+
+/* Whether it can be found or written to. */
 static inline bool upload_lives(const struct upload *u)
 {
-	return u->named || u->opens > 0 || u->intent != 0;
+	return u->named || u->opens > 0 || u->intents > 0;
 }
 
 #endif

@@ -330,7 +330,7 @@ static bool close_for_good(struct upload *u)
 	bool pending = snap_upload_state(u->data) == SNAP_UPLOAD_PENDING, named;
 
 	pthread_mutex_lock(&u->all->lock);
-	if (u->opens > 0 || u->intent != 0 || (u->named && pending)) {
+	if (u->opens > 0 || u->intents > 0 || (u->named && pending)) {
 		pthread_mutex_unlock(&u->all->lock);
 		return false;
 	}

@@ -27,66 +27,77 @@ static struct upload *hand_out(struct upload *u)
 
 /* ---- led by a thread's open(2) ------------------------------------------------------------------------- */
 
-/* Takes one upload's intent of TID away, whose reference is the caller's then; NULL: there is none. Lock
- * held. */
-static struct upload *take_intent(struct uploads *all, pid_t tid)
+struct upload *upload_take_intent(struct intent **at)
 {
-	struct upload *u = all->first;
+	struct intent *intent = *at;
+	struct upload *u = intent->upload;
 
-	while (u && u->intent != tid)
-		u = u->next;
-	if (u)
-		u->intent = 0;
+	*at = intent->next;
+	u->intents--;
+	free(intent);
 	return u;
 }
 
-void upload_lead(struct upload *u, pid_t tid)
+/* Where TID's intent is in the list: a thread is in one open(2) at a time. Lock held. */
+static struct intent **find_intent(struct uploads *all, pid_t tid)
+{
+	struct intent **at = &all->intents;
+
+	while (*at && (*at)->tid != tid)
+		at = &(*at)->next;
+	return at;
+}
+
+int upload_lead(struct upload *u, pid_t tid)
 {
 	struct uploads *all = u->all;
-	struct upload *old;
+	struct intent *intent = malloc(sizeof(*intent)), **at;
+	struct upload *old = NULL;
 
-	/* A thread is in one open(2) at a time: what an earlier one has left was not come for. */
-	do {
-		pthread_mutex_lock(&all->lock);
-		old = take_intent(all, tid);
-		if (!old) {
-			if (u->intent == 0)
-				u->refs++; /* the intent's */
-			u->intent = tid;
-			u->intent_until = monotonic_ns() + UPLOAD_INTENT_NS;
-		}
-		pthread_mutex_unlock(&all->lock);
-		upload_unref(old);
-	} while (old);
+	if (!intent)
+		return -ENOMEM;
+	pthread_mutex_lock(&all->lock);
+	at = find_intent(all, tid);
+	if (*at)
+		old = upload_take_intent(at); /* it was not come for */
+	*intent = (struct intent){.next = all->intents,
+				  .upload = hand_out(u),
+				  .tid = tid,
+				  .until = monotonic_ns() + UPLOAD_INTENT_NS};
+	all->intents = intent;
+	u->intents++;
+	pthread_mutex_unlock(&all->lock);
+	upload_unref(old);
 	uploads_watch(all);
+	return 0;
 }
 
 struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const char *name)
 {
-	struct upload *u;
+	const struct intent *intent;
 
 	if (tid == 0)
 		return NULL;
 	lock_scope(&all->lock);
-	u = all->first;
-	while (u && !(u->intent == tid && is_at(u, parent, name) && u->intent_until >= monotonic_ns()))
-		u = u->next;
-	return hand_out(u);
+	intent = *find_intent(all, tid);
+	if (!intent || intent->until < monotonic_ns() || !is_at(intent->upload, parent, name))
+		return NULL;
+	return hand_out(intent->upload);
 }
 
-void upload_opened(struct upload *u)
+void upload_opened(struct upload *u, pid_t tid)
 {
-	bool intended;
+	struct upload *led = NULL;
+	struct intent **at;
 
 	pthread_mutex_lock(&u->all->lock);
-	u->refs++; /* the handle's */
-	u->opens++;
+	hand_out(u)->opens++; /* the reference is the handle's */
 	u->touched = monotonic_ns();
-	intended = u->intent != 0;
-	u->intent = 0;
+	at = find_intent(u->all, tid);
+	if (*at && (*at)->upload == u)
+		led = upload_take_intent(at);
 	pthread_mutex_unlock(&u->all->lock);
-	if (intended)
-		upload_unref(u);
+	upload_unref(led);
 }
 
 /* ---- known to its process ------------------------------------------------------------------------------ */

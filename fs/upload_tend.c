@@ -37,46 +37,60 @@ static bool is_silent(const struct upload *u, int64_t now)
 	return u->touched + UPLOAD_SILENCE_NS < now || is_orphan(u);
 }
 
-/* What one round takes from one upload. */
+/* What one round takes away. */
 struct due {
-	struct upload *upload; /* a reference */
-	char *path;	       /* owned; of what was silent, and NULL else or without memory */
-	bool intent, silent;   /* with the reference of either */
+	struct upload *upload; /* a reference; NULL: nothing is due */
+	char *path;	       /* owned; of what was silent, NULL without memory */
+	bool silent;	       /* else somebody was led there, who has not come */
 	bool lost;	       /* nobody comes for it any more */
 };
 
-/* False: nothing is due. Lock held. */
-static bool take_due(struct uploads *all, int64_t now, struct due *due)
+/* Lock held. */
+static struct upload *take_late_intent(struct uploads *all, int64_t now)
 {
-	for (struct upload *u = all->first; u; u = u->next) {
-		due->intent = u->intent != 0 && u->intent_until < now;
-		due->silent = is_silent(u, now);
-		if (!due->intent && !due->silent)
-			continue;
-		if (due->intent)
-			u->intent = 0;
-		if (due->silent) {
-			u->named = false;
-			due->path = strdup(u->path);
-		}
-		due->lost = !upload_lives(u);
-		due->upload = u;
-		u->refs++;
-		return true;
+	struct intent **at = &all->intents;
+
+	while (*at && (*at)->until >= now)
+		at = &(*at)->next;
+	return *at ? upload_take_intent(at) : NULL;
+}
+
+/* Lock held. */
+static struct upload *take_silent_name(struct uploads *all, int64_t now)
+{
+	struct upload *u = all->first;
+
+	while (u && !is_silent(u, now))
+		u = u->next;
+	if (u)
+		u->named = false;
+	return u; /* with the name's reference */
+}
+
+/* Lock held. */
+static struct due take_due(struct uploads *all, int64_t now)
+{
+	struct due due = {.upload = take_late_intent(all, now)};
+
+	if (!due.upload) {
+		due.upload = take_silent_name(all, now);
+		due.silent = due.upload != NULL;
 	}
-	return false;
+	if (due.silent)
+		due.path = strdup(due.upload->path);
+	due.lost = due.upload && !upload_lives(due.upload);
+	return due;
 }
 
 void uploads_tend(struct uploads *all, int64_t now)
 {
 	for (;;) {
-		struct due due = {.path = NULL};
-		bool any;
+		struct due due;
 
 		pthread_mutex_lock(&all->lock);
-		any = take_due(all, now, &due);
+		due = take_due(all, now);
 		pthread_mutex_unlock(&all->lock);
-		if (!any)
+		if (!due.upload)
 			return;
 		if (due.silent)
 			log_at(due.upload->kind == UPLOAD_DATABASE ? SNAP_WARNING : SNAP_INFO,
@@ -88,10 +102,6 @@ void uploads_tend(struct uploads *all, int64_t now)
 			snap_upload_discard(due.upload->data);
 			pthread_mutex_unlock(&due.upload->lock);
 		}
-		if (due.intent)
-			upload_unref(due.upload);
-		if (due.silent)
-			upload_unref(due.upload);
 		upload_unref(due.upload);
 	}
 }
@@ -103,9 +113,9 @@ static bool has_anything(const struct uploads *all)
 {
 	const struct upload *u = all->first;
 
-	while (u && !u->named && u->intent == 0)
+	while (u && !u->named)
 		u = u->next;
-	return u != NULL;
+	return u || all->intents;
 }
 
 static void *run_tender(void *arg)

@@ -104,8 +104,7 @@ static int show_other(void *arg, struct source *source)
 	struct snap_source_facts facts;
 	struct stat st;
 
-	if (walk->count &&
-	    bsearch(&source, walk->shown, walk->count, sizeof(struct source *), by_address))
+	if (walk->count && bsearch(&source, walk->shown, walk->count, sizeof(struct source *), by_address))
 		return 0;
 	source_facts(source, NULL, &facts);
 	if (place_stat(&source->place, "", &st) != 0)
@@ -168,10 +167,8 @@ struct pending_walk_arg {
 static void show_pending(void *arg, const struct shot_state *state)
 {
 	const struct pending_walk_arg *walk = arg;
-	const struct snap_pending_facts facts = {.name = state->name,
-						 .apart_ns = state->apart_ns,
-						 .done = state->done,
-						 .total = state->total};
+	const struct snap_pending_facts facts = {
+		.name = state->name, .apart_ns = state->apart_ns, .done = state->done, .total = state->total};
 
 	walk->fn(walk->arg, &facts);
 }

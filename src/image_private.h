@@ -14,7 +14,7 @@
 struct shared_spool {
 	atomic_int refs;
 	struct spool spool; /* owned */
-	uint64_t counted; /* the last count that it was part of; guarded by its source's lock */
+	uint64_t counted;   /* the last count that it was part of; guarded by its source's lock */
 };
 
 /* Where bytes are: under a pin, or in a spool. Reference-counted, for readers outlive a swap. */

@@ -47,7 +47,7 @@ struct live {
 	struct wal_header first; /* was_wal: as we came */
 
 	pthread_mutex_t lock;
-	struct conn *idle; /* owned; not pinned */
+	struct conn *idle;  /* owned; not pinned */
 	struct list pinned; /* in the order in which their pins began */
 	int pins;
 	int64_t gap_since;  /* CLOCK_MONOTONIC when pins went to 0, or a checkpoint was seen in the gap */

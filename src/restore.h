@@ -31,9 +31,9 @@ struct restore_order {
 	 * restore's: what follows is a checkpoint, which nobody need wait for. STAGING and REPORT are not
 	 * used any more. Not called when nothing was written, or for a failure. NULL: nobody cares. */
 	void (*durable)(void *arg);
-	void *arg;	    /* of both */
+	void *arg;			/* of both */
 	struct snap_progress *progress; /* NULL: nobody looks */
-	vfs_fault_fn fault; /* of the connection that writes; for tests, with its argument */
+	vfs_fault_fn fault;		/* of the connection that writes; for tests, with its argument */
 	void *fault_arg;
 };
 

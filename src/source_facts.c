@@ -92,11 +92,12 @@ void source_watch_mark(struct source *s, struct live *live)
 		memcpy(s->mark_header, now.raw, sizeof(now.raw));
 	pthread_mutex_unlock(&s->lock);
 	if (tell)
-		source_event(s, SNAP_ERROR,
-			     "its wal-index says that %u frames of %u are copied to the database: the WAL-reset "
-			     "bug of SQLite has struck, or locks do not work. Stop its applications, copy the "
-			     "database with its -wal and -shm, and check it",
-			     copied, now.max_frame);
+		source_event(
+			s, SNAP_ERROR,
+			"its wal-index says that %u frames of %u are copied to the database: the WAL-reset "
+			"bug of SQLite has struck, or locks do not work. Stop its applications, copy the "
+			"database with its -wal and -shm, and check it",
+			copied, now.max_frame);
 }
 
 /* ---- what is said -------------------------------------------------------------------------------------- */

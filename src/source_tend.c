@@ -172,10 +172,9 @@ static void kill_oldest(struct source *s, uint64_t held_back)
 
 	if (n > 0) {
 		image_kill(images[0].image);
-		source_event(
-			s, SNAP_ERROR,
-			"%llu MiB of WAL are held back for a slow reader, which now gets EIO (wal_max)",
-			(unsigned long long)(held_back >> 20));
+		source_event(s, SNAP_ERROR,
+			     "%llu MiB of WAL are held back for a slow reader, which now gets EIO (wal_max)",
+			     (unsigned long long)(held_back >> 20));
 	}
 	release(images, n);
 }

@@ -14,8 +14,8 @@
 
 /* A database file and the WAL frames over it. */
 struct spool {
-	int db_fd;  /* owned; -1: nothing, reads as 0 bytes */
-	int wal_fd; /* owned; the -wal from its first byte; -1: no frames */
+	int db_fd;	/* owned; -1: nothing, reads as 0 bytes */
+	int wal_fd;	/* owned; the -wal from its first byte; -1: no frames */
 	uint64_t bytes; /* of both */
 };
 

@@ -25,7 +25,8 @@ RUNNING = {
 }
 RESTORE = {
     "path": TEXT, "time": TEXT, "verdict": ["restored", "unchanged", "refused", "cancelled"], "error": (TEXT, NONE),
-    "reason": (TEXT, NONE), "size": int, "seconds": NUMBER, "locked_seconds": NUMBER, "undo": (TEXT, NONE), **ACTOR,
+    "reason": (TEXT, NONE), "size": int, "seconds": NUMBER, "locked_seconds": NUMBER, "undo": (TEXT, NONE),
+    "undo_path": (TEXT, NONE), **ACTOR,
 }
 SNAPSHOT = {
     "name": TEXT, "made": TEXT, "state": ["writing", "kept"], "share": NUMBER, "apart": (*NUMBER, NONE), "size": int,

@@ -87,7 +87,7 @@ status "[r['verdict'] for r in restores] == ['unchanged', 'refused', 'restored']
 	"all(r['command'] == 'cp' and r['uid'] == 0 and r['pid'] > 1 for r in restores)" \
 	"restores[1]['error'] == 'Wrong medium type' and 'SQLite' in restores[1]['reason'] and restores[1]['size'] == 12" \
 	"restores[2]['size'] == $(stat -c %s "$T/good") and restores[2]['error'] is None and restores[2]['reason'] is None" \
-	"restores[2]['undo'].startswith('before-restore-') and 0 <= restores[2]['locked_seconds'] <= restores[2]['seconds'] < 60" \
+	"restores[2]['undo'].startswith('before-restore-') and restores[2]['undo_path'] == 'wal.sqlite3' and 0 <= restores[2]['locked_seconds'] <= restores[2]['seconds'] < 60" \
 	"running == []" "len(snapshots) == 1 and snapshots[0]['name'] == restores[2]['undo'] and snapshots[0]['state'] == 'kept'" \
 	"[d['path'] for d in snapshots[0]['databases']] == ['wal.sqlite3']" "snapshots[0]['size'] == snapshots[0]['databases'][0]['size'] > 0"
 grep -qE '"wal.sqlite3" was restored by uid 0 \(cp, pid [0-9]+\): ' "$MNT/.sqlsnapfs/log" || die 'the log does not say who'
@@ -154,6 +154,9 @@ for name in "$undo" "$old"; do # the newest state counts, not the last that was 
 done
 
 note 'the mark of the WAL-reset bug'
+# shellcheck disable=SC2016 # its own shell's
+wait_for 15 bash -c '[ ! -s "$1" ]' - "$SRC/wal.sqlite3-wal" || die 'the WAL that the restore wrote stays'
+held write >/dev/null
 exec {one}<"$MNT/wal.sqlite3"
 python3 - "$SRC/wal.sqlite3-shm" <<'PY'
 import struct, sys
@@ -186,3 +189,13 @@ equal "two were never backed up" "$status" 1
 for name in "$SRC"/odd*; do cat "$MNT/${name##*/}" >/dev/null; done
 rm "$SRC/garbage.sqlite3"
 alert || die "all were opened just now: $(cat "$STATUS")"
+
+note 'a snapshot is seen while it is written, and counts as a backup from then on'
+mkdir "$MNT/.sqlsnapfs/snapshots/now"
+cat "$MNT/.sqlsnapfs/snapshots/now/wal.sqlite3" >/dev/null
+status "snapshots[-1]['name'] == 'now' and snapshots[-1]['state'] in ('writing', 'kept')" "len(snapshots[-1]['databases']) == len(sources) == 3" \
+	"source('wal.sqlite3')['last_opened']['snapshot'] == 'now' and source('wal.sqlite3')['last_opened']['time'] == snapshots[-1]['made']" \
+	"source('sub/roll.sqlite3')['last_opened']['snapshot'] is None"
+until_status "snapshots[-1]['state'] == 'kept' and snapshots[-1]['share'] == 1 and snapshots[-1]['size'] == sum(s['size'] for s in sources)"
+rmdir "$MNT/.sqlsnapfs/snapshots/now"
+status "'now' not in [s['name'] for s in snapshots]" "len(snapshots) == 2"

@@ -19,9 +19,10 @@ void upload_unref(struct upload *u)
 		abort();
 }
 
-void upload_opened(struct upload *u)
+void upload_opened(struct upload *u, pid_t tid)
 {
 	(void)u;
+	(void)tid;
 	abort();
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_status_caller.c - who is behind a request: names as the kernel writes them, and what a look at a thread tells. */
+/* test_status_caller.c - who is behind a request: names as the kernel writes them, and what a look at a
+ * thread tells. */
 #include "../../fs/caller.h"
 
 #include <setjmp.h>

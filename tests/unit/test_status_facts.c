@@ -71,8 +71,8 @@ static void test_bug_versions(void **state)
 		int number;
 		bool bug;
 	} cases[] = {
-		{3006023, false}, {3007000, true},  {3007001, true}, {3040001, true},  {3044005, true},
-		{3044006, false}, {3046001, true},  {3050006, true}, {3050007, false}, {3051000, true},
+		{3006023, false}, {3007000, true},  {3007001, true},  {3040001, true},	{3044005, true},
+		{3044006, false}, {3046001, true},  {3050006, true},  {3050007, false}, {3051000, true},
 		{3051002, true},  {3051003, false}, {3053000, false},
 	};
 
@@ -154,7 +154,9 @@ static void test_pins_and_what_they_hold_back(void **state)
 	assert_int_equal(facts.generation, snap_gen_id(first));
 	/* More than a quarter of the limit: the next open takes a pin of its own. */
 	app_do(&f.app, APP_ROWS(2000));
-	frames = app_get(&f.app, "PRAGMA wal_checkpoint(PASSIVE)") == 0 ? (file_look(&f.folder, "db-wal").size - 32) / 4120 : 0;
+	frames = app_get(&f.app, "PRAGMA wal_checkpoint(PASSIVE)") == 0
+			 ? (file_look(&f.folder, "db-wal").size - 32) / 4120
+			 : 0;
 	second = open_now(&f);
 	app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
 	facts = facts_of(&f);
@@ -274,7 +276,8 @@ static void test_a_reader_that_is_given_up(void **state)
 
 static void test_the_newest_state_that_was_opened(void **state)
 {
-	struct snap_actor cp = {.uid = 7, .pid = 42, .command = "cp"}, sh = {.uid = 8, .pid = 43, .command = "sh"};
+	struct snap_actor cp = {.uid = 7, .pid = 42, .command = "cp"},
+			  sh = {.uid = 8, .pid = 43, .command = "sh"};
 	struct snap_source_facts facts;
 	struct snap_opened old;
 	struct fixture f;
@@ -368,7 +371,8 @@ static void keep_db(struct fixture *f, const char *name, int64_t made_ns)
 	struct keep *keep;
 	char path[PATH_MAX];
 
-	assert_int_equal(keep_begin(&keep, f->snap->core.store, folder_file(&f->folder, "db", path), name, NULL), 0);
+	assert_int_equal(
+		keep_begin(&keep, f->snap->core.store, folder_file(&f->folder, "db", path), name, NULL), 0);
 	assert_int_equal(write(keep_fd(keep), "12345", 5), 5);
 	assert_int_equal(keep_commit(keep, &meta, NULL), 0);
 	keep_destroy(keep);
@@ -523,8 +527,8 @@ static void test_a_replaced_file_keeps_its_pin_in_sight(void **state)
 	struct snap_gen *old = open_now(&f), *again = open_now(&f);
 	app_stop(&f.app);
 	folder_file(&f.folder, "db", path);
-	snprintf(command, sizeof(command),
-		 "sqlite3 %s.new 'CREATE TABLE t(a, b)' && mv %s.new %s", path, path, path);
+	snprintf(command, sizeof(command), "sqlite3 %s.new 'CREATE TABLE t(a, b)' && mv %s.new %s", path,
+		 path, path);
 	assert_int_equal(system(command), 0);
 	snap_gen_unref(look(&f, NULL));
 	facts = facts_of(&f);
@@ -559,9 +563,10 @@ static void test_a_walk_has_a_limit(void **state)
 	(void)state;
 	app_up(&f, "CREATE TABLE t(a, b)");
 	snap_up_still(&f);
-	snprintf(command, sizeof(command),
-		 "cd %s && for i in 1 2 3 4 5 6 7 8 9; do mkdir -p $i/x && cp db $i/db && cp db $i/x/db; done",
-		 f.folder.path);
+	snprintf(
+		command, sizeof(command),
+		"cd %s && for i in 1 2 3 4 5 6 7 8 9; do mkdir -p $i/x && cp db $i/db && cp db $i/x/db; done",
+		f.folder.path);
 	assert_int_equal(system(command), 0);
 	assert_int_equal(tree_walk(f.snap->tree, 1000, count_path, &n), 0);
 	assert_int_equal(n, 19);

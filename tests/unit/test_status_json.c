@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_status_json.c - the writer: what each kind of byte becomes, shapes, numbers, and what it does without memory. */
+/* test_status_json.c - the writer: what each kind of byte becomes, shapes, numbers, and what it does without
+ * memory. */
 #include "../../fs/json.h"
 
 #include <setjmp.h>
@@ -151,8 +152,9 @@ static void test_shapes(void **state)
 	json_end(&j);
 	json_number(&j, "after", 2);
 	json_end(&j);
-	assert_taken(&j, "{\n\t\"none\": [],\n\t\"empty\": {},\n\t\"some\": [\n\t\t1,\n\t\t{\n\t\t\t\"x\": null,\n"
-			 "\t\t\t\"y\": false\n\t\t},\n\t\t[]\n\t],\n\t\"after\": 2\n}\n");
+	assert_taken(
+		&j, "{\n\t\"none\": [],\n\t\"empty\": {},\n\t\"some\": [\n\t\t1,\n\t\t{\n\t\t\t\"x\": null,\n"
+		    "\t\t\t\"y\": false\n\t\t},\n\t\t[]\n\t],\n\t\"after\": 2\n}\n");
 }
 
 static void test_numbers(void **state)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_status_tasks.c - restores under way and how they ended: what is remembered, in which order, and the lines of the log. */
+/* test_status_tasks.c - restores under way and how they ended: what is remembered, in which order, and the
+ * lines of the log. */
 #include "../../fs/tasks.h"
 
 #include <setjmp.h>
@@ -38,8 +39,8 @@ static void see_ended(void *arg, const struct task_end *end)
 	struct seen *seen = arg;
 	size_t used = strlen(seen->text);
 
-	snprintf(seen->text + used, sizeof(seen->text) - used, "%s:%d:%d:%s:%u ", end->path, (int)end->verdict,
-		 end->error, end->reason, (unsigned)end->done.size);
+	snprintf(seen->text + used, sizeof(seen->text) - used, "%s:%d:%d:%s:%u ", end->path,
+		 (int)end->verdict, end->error, end->reason, (unsigned)end->done.size);
 }
 
 static void assert_seen(struct tasks *all, const char *running, const char *ended)
@@ -65,7 +66,11 @@ static void assert_logged(const char *text)
 
 static void test_ends(void **state)
 {
-	struct snap_restored done = {.size = 4096, .undo = "before-x", .old_user_version = 1, .new_user_version = 2};
+	struct snap_restored done = {.size = 4096,
+				     .undo = "before-x",
+				     .undo_path = "real/c",
+				     .old_user_version = 1,
+				     .new_user_version = 2};
 	struct snap_err err = {"not good"};
 	struct task a, b, c, d, e;
 	struct tasks all;
@@ -81,10 +86,14 @@ static void test_ends(void **state)
 	assert_seen(&all, "e d c b a ", "");
 	task_restored(&c, &done);
 	assert_seen(&all, "e d b a ", "c:0:0::4096 ");
-	assert_logged("\"c\" was restored by uid 7 (unknown, pid 0): 0.0 MiB in 0.00 s, locked for 0.00 s; to undo it: cp "
-		      ".sqlsnapfs/snapshots/before-x/c c; user_version was 1 and is 2: migrations may have to run");
+	assert_logged(
+		"\"c\" was restored by uid 7 (unknown, pid 0): 0.0 MiB in 0.00 s, locked for 0.00 s; to undo "
+		"it: cp "
+		".sqlsnapfs/snapshots/before-x/real/c c; user_version was 1 and is 2: migrations may have to "
+		"run");
 	task_refused(&e, -EUCLEAN, &err, 12);
-	assert_logged("error: restore: restore of \"e\" refused, live database unchanged: not good; written by uid 1000 "
+	assert_logged("error: restore: restore of \"e\" refused, live database unchanged: not good; written "
+		      "by uid 1000 "
 		      "(cp, pid 42)");
 	done = (struct snap_restored){.unchanged = true, .size = 5};
 	task_restored(&a, &done);

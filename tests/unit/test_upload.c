@@ -192,7 +192,7 @@ static void test_references(void **state)
 	assert_ptr_equal(upload_ref(u), u);
 	upload_unref(u);
 	assert_false(is_empty());
-	upload_opened(u);
+	upload_opened(u, gettid());
 	upload_unref(u);
 	assert_false(is_empty());
 	write_all(u, OWNER, &image);
@@ -212,7 +212,7 @@ static void test_left_over(void **state)
 	(void)state;
 	write_all(open_scratch(".x"), OWNER, &image);
 	write_all(open_cut(), OWNER, &image);
-	upload_lead(make_upload(UPLOAD_DATABASE, "db", getpid()), 5);
+	assert_int_equal(upload_lead(make_upload(UPLOAD_DATABASE, "db", getpid()), 5), 0);
 }
 
 /* One name, made twice at once. */
@@ -262,7 +262,7 @@ static void test_limit(void **state)
 	upload_closed(many[0]);
 	upload_closed(many[1]);
 	assert_int_equal(try_create(UPLOAD_DATABASE, FOLDER, "db", &one, &err), 0);
-	upload_opened(one);
+	upload_opened(one, gettid());
 	upload_unref(one);
 	assert_int_equal(try_create(UPLOAD_DATABASE, FOLDER, "db", &one, &err), -ENFILE);
 	upload_unref(many[0]);
@@ -276,7 +276,7 @@ static void test_intent(void **state)
 
 	(void)state;
 	assert_true(led_to(5, NULL));
-	upload_lead(u, 5);
+	assert_int_equal(upload_lead(u, 5), 0);
 	upload_unref(u); /* the intent keeps it */
 	assert_false(is_empty());
 	assert_true(led_to(5, u));
@@ -285,9 +285,35 @@ static void test_intent(void **state)
 	assert_true(led_to(0, NULL));
 	assert_true(found(upload_led(&all, 5, FOLDER + 1, "db"), NULL));
 	assert_true(found(upload_led(&all, 5, FOLDER, "db2"), NULL));
-	upload_opened(u);
+	upload_opened(u, 6); /* through /proc/self/fd: not who was led */
+	assert_true(led_to(5, u));
+	upload_opened(u, 5);
 	assert_true(led_to(5, NULL)); /* the next open(2) is another */
 	upload_closed(u);
+	upload_closed(u);
+	assert_true(is_empty());
+}
+
+/* Threads that share an upload, and are on their way to it at once. */
+static void test_intents(void **state)
+{
+	struct upload *u = make_upload(UPLOAD_DATABASE, "db", getpid());
+
+	(void)state;
+	for (pid_t tid = 1; tid < 50; tid++)
+		assert_int_equal(upload_lead(u, tid), 0);
+	upload_unref(u);
+	for (pid_t tid = 1; tid < 50; tid++)
+		assert_true(led_to(tid, u));
+	for (pid_t tid = 1; tid < 50; tid += 2) {
+		upload_opened(u, tid);
+		assert_true(led_to(tid, NULL));
+		assert_true(led_to(tid + 1, tid + 1 < 50 ? u : NULL));
+	}
+	uploads_tend(&all, now() + UPLOAD_INTENT_NS + 1000000000);
+	assert_true(led_to(2, NULL));
+	for (pid_t tid = 1; tid < 50; tid += 2)
+		upload_closed(u);
 	assert_true(is_empty());
 }
 
@@ -298,20 +324,22 @@ static void test_intent_again(void **state)
 
 	(void)state;
 	u = make_upload(UPLOAD_DATABASE, "db", getpid());
-	upload_lead(u, 5);
-	upload_lead(u, 5);
+	assert_int_equal(upload_lead(u, 5), 0);
+	assert_int_equal(upload_lead(u, 5), 0);
 	assert_true(led_to(5, u));
 	upload_unref(u);
 	v = make_upload(UPLOAD_DATABASE, "db", getpid());
-	upload_lead(v, 5);
+	assert_int_equal(upload_lead(v, 5), 0);
 	upload_unref(v);
 	assert_true(led_to(5, v));
 	assert_ptr_equal(all.first, v);
 	assert_null(v->next); /* the first is gone */
-	upload_lead(v, 6);
-	assert_true(led_to(5, NULL));
+	assert_int_equal(upload_lead(v, 6), 0);
+	assert_true(led_to(5, v));
 	assert_true(led_to(6, v));
-	upload_opened(v);
+	upload_opened(v, 6);
+	upload_opened(v, 5);
+	upload_closed(v);
 	upload_closed(v);
 	assert_true(is_empty());
 }
@@ -332,7 +360,7 @@ static void test_intent_lost(void **state)
 	(void)state;
 	assert_int_equal(snap_upload_begin_with(u->data, gen, true, NULL), 0);
 	snap_gen_unref(gen);
-	upload_lead(u, 5);
+	assert_int_equal(upload_lead(u, 5), 0);
 	app_do(&f.app, APP_ROWS(5));
 	assert_true(is_read());
 	uploads_tend(&all, now() + UPLOAD_INTENT_NS / 2);
@@ -377,7 +405,7 @@ static void test_scratch(void **state)
 	assert_true(scratch_is(".y", NULL));
 	assert_int_equal(upload_rename(u, FOLDER, ".y", ".y"), 0);
 	/* Removed while it is open: the name is free, the descriptor goes on. */
-	upload_opened(u);
+	upload_opened(u, gettid());
 	upload_unname(u);
 	upload_unname(u);
 	w = open_scratch(".y");
@@ -461,7 +489,7 @@ static void test_not_silent(void **state)
 	write_part(pending, OWNER, &image, 0, 5000);
 	assert_int_equal(close_upload(pending), 0);
 	touched = pending->touched;
-	upload_opened(pending);
+	upload_opened(pending, gettid());
 	assert_true(pending->touched >= touched);
 	upload_closed(pending);
 	uploads_tend(&all, touched + UPLOAD_SILENCE_NS);
@@ -537,7 +565,7 @@ static void *make_and_move(void *arg)
 
 		snprintf(name, sizeof(name), ".x%d", i % 7);
 		if (try_create(UPLOAD_SCRATCH, FOLDER, name, &u, &err) == 0) {
-			upload_opened(u);
+			upload_opened(u, gettid());
 			upload_truncate(u, 0, &err);
 			upload_write(u, name, sizeof(name), 0, OWNER, &err);
 			snprintf(name, sizeof(name), ".x%d", (i + own) % 7);
@@ -553,7 +581,7 @@ static void *make_and_move(void *arg)
 		upload_unref(seen);
 		u = open_cut();
 		upload_ref(u);
-		upload_lead(u, 100 + own);
+		assert_int_equal(upload_lead(u, 100 + own), 0);
 		upload_unref(upload_led(&all, 100 + own, FOLDER, "db"));
 		upload_name(u);
 		upload_unref(upload_pending(&all, getpid(), FOLDER, "db"));
@@ -586,11 +614,11 @@ static void test_threads(void **state)
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_stat),	 test(test_times),	 test(test_content), test(test_references),
-		test(test_left_over),	 test(test_same_name),	 test(test_limit),   test(test_intent),
-		test(test_intent_again), test(test_intent_lost), test(test_scratch), test(test_pending),
-		test(test_silent),	 test(test_not_silent),	 test(test_orphan),  test(test_abandoned),
-		test(test_threads),
+		test(test_stat),      test(test_times),	       test(test_content),     test(test_references),
+		test(test_left_over), test(test_same_name),    test(test_limit),       test(test_intent),
+		test(test_intents),   test(test_intent_again), test(test_intent_lost), test(test_scratch),
+		test(test_pending),   test(test_silent),       test(test_not_silent),  test(test_orphan),
+		test(test_abandoned), test(test_threads),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)

@@ -123,7 +123,7 @@ static void test_release_restores(void **state)
 	(void)state;
 	write_all(u, OWNER, &image);
 	assert_int_equal(flush_as(u, (struct closing){.owner = OWNER + 1}), 0);
-	upload_opened(u); /* a second descriptor that does not write */
+	upload_opened(u, gettid()); /* a second descriptor that does not write */
 	upload_closed(u);
 	assert_int_equal(live_rows(), LIVE_ROWS);
 	assert_false(upload_closes_idle(u));
@@ -519,7 +519,7 @@ static void test_late_release(void **state)
 	truncate_to(u, 8192);
 	write_part(u, OWNER, &image, 0, 4096);
 	assert_int_equal(flush(u), 0);
-	upload_lead(u, 5);
+	assert_int_equal(upload_lead(u, 5), 0);
 	truncate_to(u, 0);
 	upload_closed(u);
 	upload_unref(upload_led(&all, 5, FOLDER, "db"));

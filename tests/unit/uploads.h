@@ -188,7 +188,7 @@ static inline struct upload *make_upload(enum upload_kind kind, const char *name
 /* Opens U; the reference that it was made with goes, as in the operations. */
 static inline struct upload *opened(struct upload *u)
 {
-	upload_opened(u);
+	upload_opened(u, gettid());
 	upload_unref(u);
 	return u;
 }

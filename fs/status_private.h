@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* status_private.h - what the files status*.c share; nobody else includes it. */
+#ifndef SQLSNAPFS_STATUS_PRIVATE_H
+#define SQLSNAPFS_STATUS_PRIVATE_H
+
+#include "json.h"
+#include "status.h"
+
+#define NS_PER_MS 1000000ll
+#define WARNINGS_MAX 20
+
+/* What was found on the way and stands elsewhere in the text. */
+struct warnings {
+	char text[WARNINGS_MAX][512];
+	size_t count; /* may be more than are there */
+};
+
+struct making {
+	struct json json;
+	struct warnings warnings;
+	int64_t now_ns; /* CLOCK_REALTIME */
+	int64_t monotonic_ns;
+};
+
+void status_warn(struct making *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The member "snapshots". */
+void status_put_snapshots(struct making *m, struct snap *snap);
+
+#endif
