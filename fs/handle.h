@@ -18,7 +18,7 @@ enum handle_kind {
 	HANDLE_FILE,	   /* a plain file */
 	HANDLE_EMPTY,	   /* a database's -wal or -shm */
 	HANDLE_UPLOAD,	   /* a file that is being written, or was */
-	HANDLE_TEXT,	   /* .sqlsnapfs/log as it was at open() */
+	HANDLE_TEXT,	   /* a file of .sqlsnapfs as it was at open() */
 	HANDLE_FOLDER,
 };
 

@@ -386,8 +386,8 @@ int kept_tree_origin(struct kept_tree *k, const char *path, char **file, char *s
 	source = source_at(k, spot.path, strlen(spot.path));
 	if (!source)
 		return -errno;
-	if (kept_walk_pending(&walk) !=
-	    1) /* before the store, which has it before it is not pending any more */
+	/* Before the store, which has it before it is not pending any more. */
+	if (kept_walk_pending(&walk) != 1)
 		rc = keep_find(k->store, source, spot.name, &walk.found);
 	if (rc)
 		return rc;

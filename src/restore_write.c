@@ -102,7 +102,7 @@ void restore_on_write(void *arg, bool held)
 /* Best effort: these need a schema that can be read, and change how long it takes, not what comes of it. */
 static void tune(struct restore *r)
 {
-	db_exec(&r->dest, "PRAGMA cache_size=-65536");
+	db_exec(&r->dest, "PRAGMA cache_size=-8192");
 	/* In WAL mode the sync follows when the lock has been given up. */
 	if (r->kind == RESTORE_WAL)
 		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");

@@ -182,7 +182,7 @@ held_stop
 unmount "$MNT"
 mount_fs "$SRC"
 equal "who had what" "$(status -p "[(s['path'], s['last_opened'] and (s['last_opened']['time'], s['last_opened']['pid'], s['last_opened']['command'])) for s in sources]")" "$opened"
-alert() { jq -e 'all(.sources[]; (.last_opened.seconds_ago // 1e9) < 26 * 3600)' "$STATUS" >/dev/null; }
+alert() { jq -e '.sources != [] and all(.sources[]; (.last_opened.seconds_ago // 1e9) < 26 * 3600)' "$STATUS" >/dev/null; }
 status=0
 alert || status=$?
 equal "two were never backed up" "$status" 1
