@@ -119,6 +119,16 @@ static int resize(struct restore *r)
 								: 0;
 }
 
+/* -ENOSPC, before a copy that cannot end fills the disk for others. */
+static int check_store(struct restore *r, uint64_t size)
+{
+	struct statvfs vfs;
+
+	if (fstatvfs(keep_fd(r->keep), &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < size)
+		return err_set(r->err, -ENOSPC, "%s", strerror(ENOSPC));
+	return 0;
+}
+
 static int copy_view(struct restore *r)
 {
 	autofree uint8_t *buf = NULL;
@@ -128,8 +138,11 @@ static int copy_view(struct restore *r)
 		rc = resize(r);
 		rc = rc ? rc : copy_frames(r, r->live->hub->db.vfs, 0, r->view.max_frame);
 	} else {
-		buf = malloc(CHUNK);
-		rc = buf ? copy_range(r, buf, 0, r->view.size) : err_set(r->err, -ENOMEM, "out of memory");
+		rc = check_store(r, r->view.size);
+		buf = rc ? NULL : malloc(CHUNK);
+		if (!rc)
+			rc = buf ? copy_range(r, buf, 0, r->view.size)
+				 : err_set(r->err, -ENOMEM, "out of memory");
 	}
 	if (!rc && fdatasync(keep_fd(r->keep))) /* the rest will be synced under the write lock */
 		rc = err_errno(r->err, "cannot write the store");
@@ -175,6 +188,10 @@ static int copy_rollback(struct restore *r)
 	size = spool_image_size(&header, file_size);
 	progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1, size);
 	if (!clone_file(r)) {
+		int room = check_store(r, size);
+
+		if (room)
+			return room;
 		for (uint64_t at = 0; at < size;) {
 			size_t part = size - at < CHUNK ? (size_t)(size - at) : CHUNK;
 			ssize_t got = vfs_read_db(r->dest.vfs, buf, part, at);
