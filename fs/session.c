@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "device.h"
 #include "fault.h"
 #include "fuseopts.h"
 #include "notify.h"
@@ -267,6 +268,9 @@ static int open_session(struct session *session, struct snap_err *err)
 				     ? "; in a container, run it with --device /dev/fuse --cap-add SYS_ADMIN"
 				     : ": fusermount3 (package fuse3) refuses, or is missing");
 	mountpoint_covered(session->mountpoint);
+	rc = device_attach(session->fuse);
+	if (rc < 0)
+		return fault(err, rc, "cannot make a FUSE session: %s", strerror(-rc));
 	fs_set_session(config->fs, session->fuse);
 	return 0;
 }
@@ -313,9 +317,7 @@ static int run_loop(struct session *session)
 		return -ENOMEM;
 	rc = fuse_session_loop_mt(session->fuse, loop);
 	fuse_loop_cfg_destroy(loop);
-	/* An unmount in the middle of a request reads as an aborted connection instead of a missing device.
-	 */
-	return rc < 0 && rc != -ECONNABORTED ? rc : 0;
+	return rc < 0 ? rc : 0;
 }
 
 static int serve(struct session *session, struct snap_err *err)

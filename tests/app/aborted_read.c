@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * aborted_read.c - linked into the program instead of read(2): the first thread of libfuse's that learns of
- * the unmount hears ECONNABORTED, as it does from the kernel when a request was on its way to it in that
- * instant, and the others ENODEV, as ever. No test can hit that instant.
+ * aborted_read.c - linked into the program instead of read(2): libfuse's threads learn of the unmount as
+ * ECONNABORTED, as one does from the kernel when a request was on its way to it in that instant. No test can
+ * hit that instant.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -29,7 +29,11 @@ ssize_t read(int fd, void *buf, size_t size)
 	ssize_t got = real_read(fd, buf, size);
 
 	/* No other device that this program reads can go away. */
-	if (got < 0 && errno == ENODEV)
+	if (got < 0 && errno == ENODEV) {
+		static const char said[] = "aborted_read: a read was aborted\n";
+
+		(void)!write(STDERR_FILENO, said, sizeof(said) - 1);
 		errno = ECONNABORTED;
+	}
 	return got;
 }

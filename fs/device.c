@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * device.c - see device.h. read(2) stays what libfuse's ending relies on: a cancellation point.
+ */
+#include "device.h"
+
+#include <errno.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static ssize_t device_read(int fd, void *buf, size_t size, void *userdata)
+{
+	ssize_t got = read(fd, buf, size);
+
+	(void)userdata;
+	if (got < 0 && errno == ECONNABORTED)
+		errno = ENODEV;
+	return got;
+}
+
+static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	(void)userdata;
+	return writev(fd, iov, count);
+}
+
+int device_attach(struct fuse_session *session)
+{
+	static const struct fuse_custom_io io = {.read = device_read, .writev = device_writev};
+
+	return fuse_session_custom_io(session, &io, fuse_session_fd(session));
+}
