@@ -21,7 +21,7 @@ note "SEED=$seed"
 left_in_store() { find "$STORE" -mindepth 1 -name '.*'; }
 nothing_left() { [ -z "$(left_in_store)" ]; }
 # Processes that the daemon has started and that have outlived it.
-orphans() { ls -l /proc/[0-9]*/fd 2>/dev/null | grep -cF " $STORE/" || :; }
+orphans() { find /proc/[0-9]*/fd -lname "$STORE/*" 2>/dev/null | wc -l; }
 no_orphans() { [ "$(orphans)" = 0 ]; }
 
 # uploaded NAME: all of it has arrived.
@@ -41,7 +41,7 @@ whole() {
 
 # kills JOURNAL ROUNDS
 kills() {
-	local round to now began took after done copy restored=0 died=0 kept
+	local round to now began took after ended copy restored=0 died=0 kept
 	make_marked "$DB" live "$1"
 	rm -rf "$STORE"
 	mkdir "$STORE"
@@ -65,10 +65,10 @@ kills() {
 		read -r -t "$((after / 1000000)).$(printf %06d $((after % 1000000)))" <> <(:) || :
 		kill -9 "$(fs_pid "$MNT")"
 		expect_daemon_end "$MNT"
-		done=0
-		wait "$copy" || done=$?
-		whole "$1, round $round, killed after $after us, cp $done"
-		[ "$done" -ne 0 ] || equal "round $round: what cp said was restored" "$REPLY" "$to"
+		ended=0
+		wait "$copy" || ended=$?
+		whole "$1, round $round, killed after $after us, cp $ended"
+		[ "$ended" -ne 0 ] || equal "round $round: what cp said was restored" "$REPLY" "$to"
 		[ "$REPLY" = "$now" ] && died=$((died + 1)) || restored=$((restored + 1))
 		now=$REPLY
 		wait_for 10 no_orphans || die "round $round: processes of the daemon are left: $(orphans)"

@@ -111,7 +111,7 @@ restored 'a descriptor of root'"'"'s' given
 chmod 600 "$UP/given"
 cp --preserve=mode "$UP/given" "$MNT/.scratch"
 must_fail any 'Permission denied' as other cat "$MNT/.scratch"
-must_fail any 'Permission denied' as other sh -c 'echo x >>"$1"' - "$MNT/.scratch"
+must_fail any 'Permission denied' as other tee -a "$MNT/.scratch"
 rm "$MNT/.scratch"
 chmod 644 "$UP/given"
 
@@ -129,7 +129,7 @@ for path in .sqlsnapfs .sqlsnapfs/log .sqlsnapfs/snapshots; do
 done
 equal 'whose folder it is' "$(stat -c '%u %a' "$MNT/.sqlsnapfs")" '0 700'
 grep -q 'restored by uid 5001 ' "$MNT/.sqlsnapfs/log" || die "the log does not say who"
-must_fail any 'Read-only file system|Operation not permitted|Permission denied' sh -c 'echo x >"$1"' - "$MNT/.sqlsnapfs/log"
+must_fail any 'Read-only file system|Operation not permitted|Permission denied' tee "$MNT/.sqlsnapfs/log"
 for name in .x tmpx log.tmp db.sqlite3 snapshots/.x; do
 	must_fail any 'not permitted|Read-only|denied' cp "$UP/given" "$MNT/.sqlsnapfs/$name"
 done

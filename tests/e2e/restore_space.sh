@@ -40,7 +40,6 @@ live() {
 	held write >/dev/null
 	listing=$(ls -A "$APP")
 	before=$(live_bytes)
-	room=$(free_kib "$DISK")
 }
 # refused WHAT PATTERN UPLOAD: by cp and by rename
 refused() {

@@ -13,8 +13,8 @@ DB=$SRC/app/db.sqlite3
 SEEN=$MNT/app/db.sqlite3
 KEPT=$MNT/.sqlsnapfs/snapshots
 mkdir "$SRC/app"
-undos() { ls "$KEPT" 2>/dev/null | grep -c '^before-restore-' || :; }
-newest() { ls -t "$KEPT" | head -n 1; }
+undos() { find "$KEPT" -maxdepth 1 -name 'before-restore-*' | wc -l; }
+newest() { find "$KEPT" -mindepth 1 -maxdepth 1 -printf '%T@ %f\n' | sort -n | tail -n 1 | cut -d' ' -f2; }
 # upload MARKER: restores a database of that name
 upload() {
 	make_marked "$T/up" "$1"

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "../../src/restore.h"
 #include "../../src/validate.h"
 
 /* ---- the gate, as a test may stand in it --------------------------------------------------------------- */
@@ -29,10 +30,44 @@ int __wrap_validate_file(const struct validate_order *order, struct validate_rep
 	return __real_validate_file(order, out, err);
 }
 
+int __real_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);
+int __wrap_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);
+
+static bool disk_refuses; /* after the commit */
+
+int __wrap_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err)
+{
+	struct restore_order untold = *order;
+	int rc;
+
+	if (!disk_refuses)
+		return __real_restore_run(order, out, err);
+	untold.durable = NULL;
+	rc = __real_restore_run(&untold, out, err);
+	assert_int_equal(rc, 0);
+	return err_set(err, -EIO, "restored, but the disk refused to make it durable");
+}
+
+void __real_task_restored(struct task *task, const struct snap_restored *done);
+void __wrap_task_restored(struct task *task, const struct snap_restored *done);
+
+static void (*at_end)(void); /* called once, when a restore is over and before anybody knows */
+
+void __wrap_task_restored(struct task *task, const struct snap_restored *done)
+{
+	void (*call)(void) = at_end;
+
+	at_end = NULL;
+	if (call)
+		call();
+	__real_task_restored(task, done);
+}
+
 static int setup_gate(void **state)
 {
 	checks = 0;
-	at_check = NULL;
+	at_check = at_end = NULL;
+	disk_refuses = false;
 	return setup(state);
 }
 
@@ -200,6 +235,7 @@ static void test_killed_twice(void **state)
 {
 	struct upload *u = open_cut();
 	struct closing c = {.tid = ended_process(SIGKILL)};
+	struct snap_err err;
 
 	(void)state;
 	write_all(u, OWNER, &image);
@@ -207,6 +243,10 @@ static void test_killed_twice(void **state)
 	assert_int_equal(flush_as(u, c), -EINTR);
 	assert_true(upload_closes_idle(u));
 	assert_int_equal(flush_as(u, (struct closing){.owner = 5}), 0);
+	/* What fails changes nothing about that. */
+	assert_int_equal(upload_truncate(u, UINT64_MAX / 4, &err), -EFBIG);
+	assert_int_equal(snap_upload_state(u->data), SNAP_UPLOAD_COMPLETE);
+	assert_true(upload_closes_idle(u));
 	upload_closed(u);
 	assert_untouched();
 	reap(c.tid);
@@ -514,20 +554,26 @@ static void test_late_release(void **state)
 	assert_int_equal(live_rows(), LIVE_ROWS);
 	assert_int_equal(close_upload(u), 0);
 	assert_restored();
-	/* And while it is on its way to the second. */
-	u = open_cut();
-	truncate_to(u, 8192);
+}
+
+/* The same while the second open is on its way: whoever comes goes on with what is there. */
+static void test_release_before_open(void **state)
+{
+	struct upload *u = open_cut();
+
+	(void)state;
+	truncate_to(u, image.size);
 	write_part(u, OWNER, &image, 0, 4096);
 	assert_int_equal(flush(u), 0);
 	assert_int_equal(upload_lead(u, 5), 0);
-	truncate_to(u, 0);
+	write_part(u, OWNER, &image, 4096, image.size - 4096);
 	upload_closed(u);
-	upload_unref(upload_led(&all, 5, FOLDER, "db"));
+	assert_int_equal(live_rows(), LIVE_ROWS);
 	assert_ptr_equal(upload_led(&all, 5, FOLDER, "db"), u);
-	opened(u);
-	write_all(u, OWNER, &image);
+	upload_opened(u, 5);
+	upload_unref(u);
 	assert_int_equal(close_upload(u), 0);
-	assert_int_equal(logged("nothing was changed"), 1);
+	assert_restored();
 }
 
 /* ---- scratch files ------------------------------------------------------------------------------------- */
@@ -877,7 +923,7 @@ static void test_written_when_answered(void **state)
 	sqlite3_free(later.bytes);
 }
 
-/* What is written once it is answered is not what was decided about. */
+/* What is written once it is over is not what was decided about, known or not. */
 static void write_part_meanwhile(void)
 {
 	write_part(shared, OWNER, &image, 4096, 4096);
@@ -890,8 +936,35 @@ static void test_not_swallowed(void **state)
 	write_all(shared, OWNER, &image);
 	assert_int_equal(flush_as(shared, (struct closing){.answered = write_part_meanwhile}), 0);
 	assert_int_equal(flush(shared), -EIO);
+	truncate_to(shared, 0);
+	write_all(shared, OWNER, &image);
+	at_end = write_part_meanwhile;
+	assert_int_equal(flush(shared), 0);
+	assert_int_equal(flush(shared), -EIO);
 	upload_closed(shared);
 	assert_int_equal(live_rows(), IMAGE_ROWS);
+}
+
+/* The answer is what is true: it is restored, and not safe. */
+static void test_not_durable(void **state)
+{
+	struct upload *u = open_cut(), *scratch = open_scratch(".x");
+
+	(void)state;
+	disk_refuses = true;
+	write_all(u, OWNER, &image);
+	assert_int_equal(flush(u), -EIO);
+	assert_int_equal(flush(u), -EIO);
+	upload_closed(u);
+	assert_int_equal(live_rows(), IMAGE_ROWS);
+	assert_int_equal(logged("unchanged"), 0);
+	assert_int_equal(logged("the disk refused to make it durable"), 1);
+	write_all(scratch, OWNER, &image);
+	assert_int_equal(become(scratch), -EIO);
+	assert_int_equal(logged("live database unchanged"), 0);
+	upload_unname(scratch);
+	upload_closed(scratch);
+	assert_int_equal(stored(), 0);
 }
 
 /* ---- given up ------------------------------------------------------------------------------------------ */
@@ -982,6 +1055,7 @@ int main(int argc, char **argv)
 		gate_test(test_pending_cut),
 		gate_test(test_allocated),
 		gate_test(test_late_release),
+		gate_test(test_release_before_open),
 		gate_test(test_rename),
 		gate_test(test_rename_refused),
 		gate_test(test_write_after_verdict),
@@ -997,6 +1071,7 @@ int main(int argc, char **argv)
 		gate_test(test_closed_when_answered),
 		gate_test(test_written_when_answered),
 		gate_test(test_not_swallowed),
+		gate_test(test_not_durable),
 		gate_test(test_removed),
 		gate_test(test_refuse),
 		gate_test(test_session_over),
