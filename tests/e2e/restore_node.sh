@@ -5,9 +5,8 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
-need node
-NODE=${NODE:-node}
-"$NODE" -e 'require("node:sqlite")' 2>/dev/null || skip 'this node has no node:sqlite'
+NODE=$("$TOP/scripts/node-sqlite" find) || skip 'no node here has an SQLite library; scripts/node-sqlite install'
+export NODE_PATH=/usr/share/nodejs:/usr/lib/$(uname -m)-linux-gnu/nodejs:/usr/lib/nodejs
 allow_sidecars
 
 DB=$SRC/db.sqlite3
