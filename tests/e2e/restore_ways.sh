@@ -19,14 +19,16 @@ mount_fs -o keep=1 "$SRC"
 held_start "$DB"
 before=$(live_state "$DB")
 
+need rsync cpio curl rclone borg restic openssl
 restores() { grep -c ' was restored by ' "$LOG" || :; }
 
-# way NAME COMMAND...: the command restores $UP/db.sqlite3, whose marker is NAME.
+# way NAME COMMAND...: the command restores $UP/db.sqlite3, whose marker is NAME and which has $rows rows.
+rows=200
 way() {
 	local name=$1 count
 	shift
 	note "$name"
-	make_marked "$UP/db.sqlite3" "$name"
+	make_marked "$UP/db.sqlite3" "$name" delete 4096 "$rows"
 	count=$(restores)
 	"$@" || die "$name: status $?"
 	restored "$name" "$name"
@@ -73,17 +75,21 @@ os._exit(0)' "$F" "$SEEN"
 way stdout_never_closed sh -c 'python3 -c "import os, sys; os.write(1, open(sys.argv[1], \"rb\").read()); os._exit(0)" "$1" >"$2"' - "$F" "$SEEN"
 way two_writers sh -c '(head -c 8192; cat) <"$1" >"$2" || :' - "$F" "$SEEN"
 way mtime_after python3 -c 'import os, shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2]); os.utime(sys.argv[2], (1e9, 1e9))' "$F" "$SEEN"
-if command -v curl >/dev/null; then way curl curl -sS -o "$SEEN" "file://$F"; fi
-if command -v rclone >/dev/null; then way rclone rclone copyto "$F" "$SEEN"; fi
-if command -v borg >/dev/null; then
-	export BORG_BASE_DIR=$T/borg BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
-	way borg sh -c 'cd "${1%/*}" && rm -rf ../repo && borg init -e none ../repo && borg create ../repo::a db.sqlite3 && cd "$2" && borg extract "$3/repo::a"' - "$F" "$MNT" "$T"
-fi
-if command -v restic >/dev/null; then
-	export RESTIC_PASSWORD=x RESTIC_REPOSITORY=$T/restic RESTIC_CACHE_DIR=$T/restic-cache
-	way restic sh -c 'rm -rf "$RESTIC_REPOSITORY" && restic -q init && cd "${1%/*}" && restic -q backup db.sqlite3 && restic -q restore latest --target "$2"' - "$F" "$MNT"
-	way restic_dump sh -c 'restic -q backup "$1" && restic -q dump latest "$1" >"$2"' - "$F" "$SEEN"
-fi
+way curl curl -sS -o "$SEEN" "file://$F"
+way openssl sh -c 'openssl enc -aes-256-cbc -pbkdf2 -pass pass:x <"$1" >"$3" && openssl enc -d -aes-256-cbc -pbkdf2 -pass pass:x <"$3" >"$2"' - "$F" "$SEEN" "$T/enc"
+export RCLONE_CONFIG=$T/rclone.conf
+way rclone rclone copyto "$F" "$SEEN"
+export BORG_BASE_DIR=$T/borg BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
+way borg sh -c 'cd "${1%/*}" && rm -rf ../repo && borg init -e none ../repo && borg create ../repo::a db.sqlite3 && cd "$2" && borg extract "$3/repo::a"' - "$F" "$MNT" "$T"
+export RESTIC_PASSWORD=x RESTIC_REPOSITORY=$T/restic RESTIC_CACHE_DIR=$T/restic-cache
+restic -q init
+way restic sh -c 'cd "${1%/*}" && restic -q backup db.sqlite3 && restic -q restore latest --target "$2"' - "$F" "$MNT"
+way restic_dump sh -c 'restic -q backup "$1" && restic -q dump latest "$1" >"$2"' - "$F" "$SEEN"
+# Many packs: restic announces the length, and opens the file anew for each of them.
+rows=90000
+way restic_60_mib sh -c 'cd "${1%/*}" && restic -q backup db.sqlite3 && restic -q restore latest --target "$2"' - "$F" "$MNT"
+[ "$(stat -c %s "$F")" -ge 60000000 ] || die "not as large as it should be: $(stat -c %s "$F")"
+rows=200
 
 # What was uploaded is what the name reads, bytes and mtime, until the database changes.
 exact bytes
