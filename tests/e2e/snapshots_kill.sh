@@ -56,9 +56,10 @@ for ((i = 0; i < TIMES; i++)); do
 		wait_for 20 grep -q "snapshot \"s$i\" of " "$LOG" || die "s$i is not written"
 		rmdir "$SNAPS/s$i" &
 	fi
+	child=$!
 	python3 -c 'import sys, time; time.sleep(float(sys.argv[1]))' "0.$(printf '%03d' $((i * 12 % 190)))" # any moment will do
 	kill_daemon
-	wait "$!" 2>/dev/null || :
+	wait "$child" 2>/dev/null || :
 	mount_fs "$SRC"
 	wait_for 20 no_leavings || die "left in the store: $(leavings)"
 	sums "$SNAPS/before" | diff "$T/before" - >"$T/out" || die "what was finished has changed: $(cat "$T/out")"

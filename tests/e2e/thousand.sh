@@ -24,10 +24,12 @@ watch_daemon() {
 	done
 }
 watched() {
+	local child
 	"$@" &
-	CHILDREN+=($!)
-	watch_daemon "$!"
-	wait "$!" || die "$1: status $?"
+	child=$! # a process substitution changes $!
+	CHILDREN+=("$child")
+	watch_daemon "$child"
+	wait "$child" || die "$1: status $?"
 	read -r fds threads <"$T/most"
 	note "$1: at most $fds descriptors, $threads threads"
 	[ "$fds" -lt 300 ] || die "$1: $fds descriptors"
