@@ -56,7 +56,8 @@ static int open_plainly(struct hold *h, struct snap_err *err)
 		rc = expected_gen(h->source, &h->sample, &gen);
 	if (rc)
 		return rc == -ENOMEM ? err_set(err, rc, "out of memory") : rc;
-	return follow(h, snap_gen_open(gen, 0, &moved, err), gen, moved, err);
+	rc = snap_gen_open(gen, 0, &moved, err);
+	return follow(h, rc, gen, moved, err);
 }
 
 /* Takes a connection and holds what it sees: false when that cannot be had. */

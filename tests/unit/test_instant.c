@@ -97,11 +97,31 @@ static void test_never(void **state)
 	assert_int_equal(snap_lookup(fixture.snap, ".sqlsnapfs/snapshots/one", &attr, NULL, NULL), -ENOENT);
 }
 
+/* One that is opened as any reader does, for there is nothing to hold, and leads to another generation. */
+static void test_led_on(void **state)
+{
+	struct snap_gen *before = open_now(&fixture);
+	struct snap_attr attr;
+	char path[PATH_MAX];
+
+	(void)state;
+	app_stop(&fixture.app);
+	close_gen(before);
+	assert_int_equal(truncate(folder_file(&fixture.folder, "db-wal", path), 0), 0);
+	assert_int_equal(truncate(folder_file(&fixture.folder, "db", path), 0), 0);
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	assert_int_equal(snap_lookup(fixture.snap, ".sqlsnapfs/snapshots/one/db", &attr, NULL, NULL), 0);
+	assert_int_equal(attr.size, 0);
+	assert_int_equal(rows("db2"), 0);
+	app_start(&fixture.app, &fixture.folder, "db");
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
-	static const struct CMUnitTest tests[] = {test(test_between_looks), test(test_never)};
+	static const struct CMUnitTest tests[] = {test(test_between_looks), test(test_never),
+						  test(test_led_on)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
