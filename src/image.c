@@ -200,6 +200,12 @@ bool image_covers(struct image *im, uint32_t max_frame)
 	return !im->dead && (im->backing->conn || im->map.upto >= max_frame);
 }
 
+bool image_is_damaged(struct image *im)
+{
+	lock_scope(&im->lock);
+	return im->damaged;
+}
+
 bool image_is_dead(struct image *im)
 {
 	lock_scope(&im->lock);
@@ -308,7 +314,8 @@ static int read_db(const struct image *im, const struct backing *b, uint8_t *buf
 	return 0;
 }
 
-/* Reads part of page PGNO from FRAME, whose header must name the page and carry the image's salt. */
+/* Reads part of page PGNO from FRAME, whose header must name the page and carry the image's salt; -EBADMSG:
+ * the -wal was cut or written over. */
 static int read_frame(struct image *im, struct backing *b, uint32_t frame, uint32_t pgno, uint8_t *buf,
 		      size_t size, size_t skip)
 {
@@ -321,13 +328,13 @@ static int read_frame(struct image *im, struct backing *b, uint32_t frame, uint3
 	if (got < 0)
 		return (int)got;
 	if (got != (ssize_t)sizeof(header) || !wal_frame_matches(header, pgno, im->salt))
-		return -EIO;
+		return -EBADMSG;
 	at += WAL_FRAME_HEADER + skip;
 	got = b->conn ? vfs_read_wal(b->conn->db.vfs, buf, size, at)
 		      : spool_read_wal(&b->shared->spool, buf, size, at);
 	if (got < 0)
 		return (int)got;
-	return got == (ssize_t)size ? 0 : -EIO;
+	return got == (ssize_t)size ? 0 : -EBADMSG;
 }
 
 /* One batch of pages: runs that the database file holds are read at once, others frame by frame. FIRST's byte
@@ -364,6 +371,17 @@ static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, u
 	return rc;
 }
 
+/* What was read is none of the image's bytes, although the read itself worked. */
+static int note_damage(struct image *im, int rc, struct snap_err *err)
+{
+	pthread_mutex_lock(&im->lock);
+	im->damaged = true;
+	pthread_mutex_unlock(&im->lock);
+	return err_set(err, -EIO,
+		       rc == -ENXIO ? "somebody cut the live file off below it"
+				    : "somebody cut its WAL, or wrote over it");
+}
+
 int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uint64_t offset,
 	       struct snap_err *err)
 {
@@ -386,8 +404,8 @@ int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uin
 		image_kill(im);
 		rc = err_set(err, -EIO,
 			     "the read lock on the database was lost; other versions can still be read");
-	} else if (rc == -ENXIO) {
-		rc = err_set(err, -EIO, "somebody cut the live file off below it");
+	} else if (rc == -ENXIO || rc == -EBADMSG) {
+		rc = note_damage(im, rc, err);
 	} else if (rc) {
 		err_set(err, rc, "reading failed: %s", strerror(-rc));
 	}

@@ -38,6 +38,9 @@ int image_read(struct image *image, uint32_t max_frame, void *buf, size_t size, 
 /* Still read under its pin, and since when (CLOCK_MONOTONIC). */
 bool image_is_pinned(struct image *image, int64_t *since);
 bool image_is_dead(struct image *image);
+/* A read found that bytes of it stand nowhere any more, or others in their place: somebody cut or overwrote
+ * the files. Not that the disk failed, which may have passed a moment later. */
+bool image_is_damaged(struct image *image);
 /* Whether bytes as of MAX_FRAME can be had: under the pin, or in what was spooled. */
 bool image_covers(struct image *image, uint32_t max_frame);
 

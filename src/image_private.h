@@ -30,6 +30,7 @@ struct image {
 	struct backing *backing;
 	struct pagemap map;
 	bool dead;
+	bool damaged;
 	uint64_t counted; /* the last count that its pin was part of */
 	bool has_salt; /* false: the WAL was empty; its salt comes with its first frame, and then stays below
 			  a pin */

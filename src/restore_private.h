@@ -55,7 +55,7 @@ struct restore {
 	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
 	int dirfd;	   /* owned; O_PATH */
 	struct live *live; /* a reference; NULL for the last three kinds */
-	bool unreadable;   /* the view is, in part: the file was cut or overwritten */
+	bool unreadable;   /* the view is, in part: the file was cut or overwritten, not a read that failed */
 	struct view view;  /* empty once the write lock is to be waited for, but for the undo of WAL mode */
 
 	int staged_dir;	     /* borrowed, or the next one */
@@ -87,7 +87,9 @@ static inline bool restore_is_cancelled(const struct restore *r)
 
 /* Finds out what stands there, and connects to it. */
 int restore_live_open(struct restore *r);
-/* What SQLite opens cannot be read to its end after all: it becomes RESTORE_BROKEN. */
+/* What SQLite opens was cut or overwritten (UNREADABLE) after all: it becomes RESTORE_BROKEN, which is kept
+ * as it is, without the lock. Not for a read that failed: the database may be whole, and applications commit.
+ */
 int restore_live_break(struct restore *r);
 void restore_live_close(struct restore *r);
 /* Makes the file that is missing. */

@@ -32,7 +32,7 @@ int view_read(struct restore *r, void *buf, size_t size, uint64_t offset)
 	if (v->image) {
 		int rc = image_read(v->image, v->max_frame, buf, size, offset, r->err);
 
-		r->unreadable |= rc == -EIO && !image_is_dead(v->image);
+		r->unreadable |= rc == -EIO && image_is_damaged(v->image);
 		return rc;
 	}
 	ssize_t got = vfs_read_db(v->conn->db.vfs, to, size, offset);
@@ -65,10 +65,13 @@ static int view_of_wal(struct restore *r, struct conn *conn)
 
 	v->size = (uint64_t)start.page_count * start.page_size;
 	if (start.page_count == 0) {
-		if (source_read_header(r->live, &header, &file_size)) {
+		rc = source_read_header(r->live, &header, &file_size);
+		if (rc) {
 			live_unpin(conn);
-			r->unreadable = true;
-			return err_set(r->err, -EIO, "the live database is damaged");
+			r->unreadable = rc == -EUCLEAN;
+			return err_set(r->err, -EIO,
+				       r->unreadable ? "the live database's header is damaged"
+						     : "cannot read the live database");
 		}
 		v->size = spool_image_size(&header, file_size);
 		page_size = header.page_size;

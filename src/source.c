@@ -175,9 +175,9 @@ int source_read_header(struct live *live, struct header *out, uint64_t *file_siz
 	uint8_t bytes[HEADER_SIZE];
 	ssize_t got = vfs_read_db(live->hub->db.vfs, bytes, sizeof(bytes), 0);
 
-	if (got < 0 || vfs_db_size(live->hub->db.vfs, file_size) || header_decode(out, bytes, (size_t)got))
+	if (got < 0 || vfs_db_size(live->hub->db.vfs, file_size))
 		return -EIO;
-	return 0;
+	return header_decode(out, bytes, (size_t)got) ? -EUCLEAN : 0;
 }
 
 int source_sample_live(struct source *s, struct live *live, struct sample *sample)
@@ -198,9 +198,8 @@ int source_sample_live(struct source *s, struct live *live, struct sample *sampl
 			return 0;
 		}
 	}
-	rc = source_read_header(live, &header, &file_size);
-	if (rc)
-		return rc;
+	if (source_read_header(live, &header, &file_size))
+		return -EIO;
 	atomic_store(&s->page_size, header.page_size);
 	sample->size = spool_image_size(&header, file_size);
 	if (!sample->version.has_header) {

@@ -140,7 +140,8 @@ void source_wait_gap(struct source *s);
 /* Fills SAMPLE from the live header that LIVE has mapped (or, in rollback mode, from the file's); stat fields
  * are set already. 0, WAL_TORN, -errno. */
 int source_sample_live(struct source *s, struct live *live, struct sample *sample);
-/* The database's own header and file size through the hub's handle: 0 or -EIO. */
+/* The database's own header and file size through the hub's handle: 0; -EUCLEAN: it is none; -EIO: it cannot
+ * be read. */
 int source_read_header(struct live *live, struct header *out, uint64_t *file_size);
 void source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, uint64_t ino, uint64_t size,
 			struct timespec mtime, struct timespec ctime, int64_t seen_ns);

@@ -53,6 +53,7 @@ static void test_disk_error(void **state)
 	assert_int_equal(spool(image, max_frame, copy.size, false, &f->err), -EIO);
 	assert_true(strlen(f->err.text) > 0);
 	assert_false(image_is_dead(image));
+	assert_false(image_is_damaged(image));
 	fail = false;
 	assert_reads_all(image, max_frame, &copy);
 	assert_int_equal(spool(image, max_frame, copy.size, false, &f->err), 0);

@@ -142,6 +142,71 @@ static void test_rollback(void **state)
 	check_calls(ROLLBACK_OLD, false);
 }
 
+/* ---- a look that fails --------------------------------------------------------------------------------- */
+
+/* The N-th read of the connection that looks fails, and no other: true when there was one. What is kept is
+ * never the files as they are, which nothing holds still: the database is whole. */
+static bool look_with_failure(struct fixture *f, int n, int *refused)
+{
+	struct plan plan = {.call = VFS_READ, .left = n, .code = SQLITE_IOERR_READ};
+	struct source *source = source_of(f);
+	struct restoring how = RESTORING;
+	struct keep_entry kept;
+	struct upload u;
+	char path[PATH_MAX];
+	int rc;
+
+	close_gen(open_now(f));
+	assert_non_null(source->live);
+	assert_ptr_equal(source->live->idle, source->live->hub);
+	upload_make(&u, f->snap, 4096, NEW);
+	vfs_set_fault(source->live->hub->db.vfs, fail_nth, &plan);
+	rc = restore(f, &u, &how);
+	vfs_set_fault(source->live->hub->db.vfs, NULL, NULL);
+	assert_int_equal(rc == 0, how.result.committed);
+	if (rc) {
+		assert_int_equal(rc, -EIO);
+		assert_true(strlen(how.err.text) > 0);
+		assert_int_equal(count_kept(f), 0);
+		++*refused;
+	} else {
+		folder_file(&f->folder, "db", path);
+		assert_int_equal(keep_find(f->snap->core.store, path, how.result.undo, &kept), 0);
+		assert_false(kept.has_wal);
+		assert_int_equal(ask_kept(f, how.result.undo, COUNT_T), OLD_ROWS);
+	}
+	assert_int_equal(app_get(&f->app, COUNT_T), rc ? OLD_ROWS : NEW_ROWS);
+	source_unref(source);
+	upload_finish(&u);
+	return plan.hit;
+}
+
+static void test_looks(void **state)
+{
+	static const char *const modes[] = {WAL_OLD, WAL_COPIED, ROLLBACK_OLD};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		int n = 0, refused = 0;
+		bool hit = true;
+
+		while (hit && n < N_MAX) {
+			struct fixture f;
+
+			app_up(&f, modes[i]);
+			snap_up_still(&f); /* nobody closes the connection meanwhile */
+			hit = look_with_failure(&f, ++n, &refused);
+			app_stop(&f.app);
+			down(&f);
+		}
+		print_message("# looks: %d calls, %d refused\n", n - 1, refused);
+		assert_false(hit);
+		assert_true(refused > 0);
+	}
+}
+
+/* ---- somebody else is quicker -------------------------------------------------------------------------- */
+
 /* Somebody who makes a table as soon as the write lock is free. */
 struct jumper {
 	struct plan plan;
@@ -244,9 +309,8 @@ static void test_jumped_upon(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_wal),
-		cmocka_unit_test(test_wal_starts_over),
-		cmocka_unit_test(test_rollback),
+		cmocka_unit_test(test_wal),	    cmocka_unit_test(test_wal_starts_over),
+		cmocka_unit_test(test_rollback),    cmocka_unit_test(test_looks),
 		cmocka_unit_test(test_jumped_upon),
 	};
 
