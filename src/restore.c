@@ -9,9 +9,10 @@
  *                clean.
  *   4 undo       what is replaced is copied to the store while applications go on. A crash leaves a partial
  *                snapshot, which the next start removes.
- *   5 lock       a missing file is made, empty, which a crash leaves. The write lock, as any writer takes it;
- *                what was committed since 4 is added to the snapshot, which is brought to the disk and named.
- *                From here a crash leaves a snapshot of what is still there.
+ *   5 lock       a missing file is made, empty, which a crash leaves, and a failure, too: an application may
+ *                have opened it already. The write lock, as any writer takes it; what was committed since 4
+ *                is added to the snapshot, which is brought to the disk and named. From here a crash leaves a
+ *                snapshot of what is still there.
  *   6 write      one transaction. A crash leaves the old content: in WAL mode frames without a commit, which
  *                the next writer overwrites; else a hot journal, which the next reader rolls back.
  *   7 commit     a crash leaves the new content, or the old one as long as the WAL was not synced.

@@ -53,8 +53,8 @@ struct restore_result {
  * may take minutes. Several on one source take turns. STAGING's file is what readers are shown then: it must
  * not be written to again.
  *
- * -errno with words in ERR; the live database is what it was, unless OUT says COMMITTED (the disk refused to
- * make it durable, or what follows the commit failed):
+ * -errno with words in ERR; the live database is what it was (one that was missing may be there, empty),
+ * unless OUT says COMMITTED (the disk refused to make it durable, or what follows the commit failed):
  *   -EINVAL   cannot be meant (without FORCE), or another text encoding (always)
  *   -EINVAL   no regular file stands there; -EMLINK: it has several names
  *   -EBUSY    locked past BUSY_TIMEOUT_MS, or replaced meanwhile

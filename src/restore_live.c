@@ -247,13 +247,9 @@ int restore_live_open(struct restore *r)
 
 void restore_live_close(struct restore *r)
 {
-	struct stat st;
-
-	/* Nothing was restored into it: it was not there before. */
-	if (r->made && !r->out->committed &&
-	    fstatat(r->dirfd, r->source->place.name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 0 &&
-	    st.st_ino == r->st.st_ino && st.st_dev == r->st.st_dev)
-		unlinkat(r->dirfd, r->source->place.name, 0);
+	/* A file that we made stays, also when nothing was restored into it: an application that has opened
+	 * it holds no lock by which that could be seen, and would write to a file without a name. To SQLite
+	 * an empty file is an empty database, as one that is missing is to an application that makes it. */
 	disannounce(r);
 	live_unref(steal_ptr(&r->live));
 	cleanup_close(&r->dirfd);
