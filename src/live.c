@@ -422,6 +422,17 @@ void live_observe_gap(struct live *live)
 		live->gap_since = monotonic_ns();
 }
 
+bool live_others_read(struct live *live)
+{
+	struct proclocks_seen seen;
+
+	if (!scan_shm(live, &seen) ||
+	    proclocks_others_hold(&seen, PROCLOCKS_WAL_READ(1), PROCLOCKS_WAL_READ(4)))
+		return true;
+	lock_scope(&live->lock);
+	return live->pins > 1;
+}
+
 bool live_observe(struct live *live)
 {
 	struct proclocks_seen seen;

@@ -111,6 +111,9 @@ uint64_t live_forgiven(struct live *live);
 /* Looks at who else is connected, for the close that is to come; true when another process waits for readers
  * to go. Costs a read of /proc/locks. */
 bool live_observe(struct live *live);
+/* For the holder of one pin: whether anybody else reads from the WAL, which then cannot start over; also when
+ * that cannot be told. A hint, as all that /proc/locks says. Costs the same. */
+bool live_others_read(struct live *live);
 /* Looks whether another process runs a checkpoint, which makes the gap last. Costs the same. */
 void live_observe_gap(struct live *live);
 

@@ -250,6 +250,17 @@ static uint64_t needed(const struct restore *r)
 	return old + old / r->staged_page_size * JOURNAL_PAGE + growth + SLACK;
 }
 
+/* Whether our first frame starts the WAL over: all of it is in the database file, and nobody reads from it
+ * but our view, which ends before. Who begins to read until then makes this wrong, and the transaction may
+ * find the disk full: it is then undone, and its frames are cut off. */
+static bool will_start_over(const struct restore *r, const struct wal_header *header)
+{
+	uint32_t copied;
+
+	return vfs_wal_backfill(r->live->hub->db.vfs, &copied) == 0 && copied == header->max_frame &&
+	       !live_others_read(r->live);
+}
+
 /* What of the -wal has no frames that count, and will be written over. */
 static uint64_t reusable(const struct restore *r)
 {
@@ -260,6 +271,8 @@ static uint64_t reusable(const struct restore *r)
 	if (r->kind != RESTORE_WAL || place_stat(&r->source->place, "-wal", &wal) ||
 	    live_sample(r->live, &header))
 		return 0;
+	if (will_start_over(r, &header))
+		return (uint64_t)wal.st_size;
 	used = header.max_frame ? wal_frame_offset(header.max_frame + 1, header.page_size) : 0;
 	return (uint64_t)wal.st_size > used ? (uint64_t)wal.st_size - used : 0;
 }

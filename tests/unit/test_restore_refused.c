@@ -2,6 +2,8 @@
 /* Restores that are refused, or fail: the live database is what it was, and nothing is left behind. */
 #include "restores.h"
 
+#include <sys/statvfs.h>
+
 #include "../../src/clock.h"
 
 #define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
@@ -224,7 +226,7 @@ static void test_cancelled(void **state)
 /* ---- room ---------------------------------------------------------------------------------------------- */
 
 /* The database on a file system of its own, of SIZE. */
-static void up_small(struct fixture *f, const char *size, const char *sql)
+static void app_up_small(struct fixture *f, const char *size, const char *sql)
 {
 	char options[64];
 
@@ -237,6 +239,11 @@ static void up_small(struct fixture *f, const char *size, const char *sql)
 	assert_true(f->folder.fd >= 0);
 	app_start(&f->app, &f->folder, "db");
 	app_do(&f->app, sql);
+}
+
+static void up_small(struct fixture *f, const char *size, const char *sql)
+{
+	app_up_small(f, size, sql);
 	snap_up(f);
 }
 
@@ -319,6 +326,67 @@ static void test_disk_fills_meanwhile(void **state)
 	}
 }
 
+/* Leaves FREE bytes of the database's file system. */
+static void leave_free(struct fixture *f, uint64_t free_bytes)
+{
+	struct statvfs vfs;
+	int fd = openat(f->folder.fd, "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstatvfs(fd, &vfs), 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)(vfs.f_bavail * vfs.f_frsize - free_bytes)), 0);
+	close(fd);
+}
+
+enum reading { NOBODY, APPLICATION, OURSELVES };
+
+/* A WAL that is all in the database file is written over, and needs no room, unless somebody reads from it.
+ */
+static void check_room_again(enum reading who, bool copied)
+{
+	struct restoring how = RESTORING;
+	struct snap_gen *gen = NULL;
+	struct app reader;
+	struct upload u;
+	struct fixture f;
+
+	app_up_small(&f, "8m", WAL_OLD ";" APP_ROWS(4000));
+	app_start(&reader, &f.folder, "db");
+	if (who == APPLICATION) {
+		app_do(&reader, "BEGIN");
+		assert_int_equal(app_get(&reader, COUNT_T), 4200);
+	}
+	snap_up(&f);
+	if (who == OURSELVES)
+		gen = open_now(&f);
+	if (copied) /* as far as readers let it: to their mark, which is the last frame */
+		app_do(&f.app, "PRAGMA wal_checkpoint(PASSIVE)");
+	upload_make(&u, f.snap, 4096, BIG);
+	leave_free(&f, 3 << 19);
+	if (who == NOBODY && copied)
+		assert_restored(&f, &u, &how);
+	else
+		assert_refused(&f, &u, &how, -ENOSPC);
+	/* It was not found out by filling the disk. */
+	assert_true(how.result.committed || strstr(how.err.text, "in one transaction"));
+	assert_afresh(&f, COUNT_T, how.result.committed ? 4000 : 4200);
+	if (gen)
+		close_gen(gen);
+	upload_finish(&u);
+	app_stop(&reader);
+	app_stop(&f.app);
+	down_small(&f);
+}
+
+static void test_room_of_the_wal(void **state)
+{
+	(void)state;
+	check_room_again(NOBODY, false);
+	check_room_again(NOBODY, true);
+	check_room_again(APPLICATION, true);
+	check_room_again(OURSELVES, true);
+}
+
 /* ---- a missing file that was made ---------------------------------------------------------------------- */
 
 /* An application opens the file as soon as it is there, and does nothing yet: no lock of it can be seen. */
@@ -377,6 +445,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_no_room_beside),
 		cmocka_unit_test(test_disk_fills_meanwhile),
+		cmocka_unit_test(test_room_of_the_wal),
 		cmocka_unit_test(test_made_and_opened_meanwhile),
 	};
 
