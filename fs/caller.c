@@ -146,6 +146,13 @@ struct snap_actor caller_actor(const struct caller *caller, uid_t uid)
 	return actor;
 }
 
+const char *actor_name(const struct snap_actor *who, char *out, size_t size)
+{
+	snprintf(out, size, "uid %u (%s, pid %d)", (unsigned)who->uid,
+		 who->command[0] ? who->command : "unknown", (int)who->pid);
+	return out;
+}
+
 static bool in_group(const struct actor *who, gid_t group)
 {
 	autofree char *text = NULL;

@@ -38,6 +38,9 @@ bool caller_look(struct caller *out, pid_t tid);
 
 /* Who CALLER is, for the log and for status.json: a request of UID. */
 struct snap_actor caller_actor(const struct caller *caller, uid_t uid);
+/* "uid 1000 (cp, pid 4711)", in OUT, which is returned. ACTOR_NAME_SIZE bytes are enough. */
+const char *actor_name(const struct snap_actor *who, char *out, size_t size);
+#define ACTOR_NAME_SIZE 128
 
 /* Whether WHO may write a file of OWNER, GROUP and MODE, as access(2) decides it, root always. The
  * supplementary groups are those of the thread, if it can be looked at. */

@@ -28,23 +28,35 @@ bool is_in_snapshot(const char *path)
 	return rest && strchr(rest, '/');
 }
 
+/* Who waits for the answer, for the log, in TEXT. */
+static const char *name_caller(const struct actor *who, char text[ACTOR_NAME_SIZE])
+{
+	struct snap_actor actor;
+	struct caller caller;
+
+	caller_look(&caller, who->tid);
+	actor = caller_actor(&caller, who->uid);
+	return actor_name(&actor, text, ACTOR_NAME_SIZE);
+}
+
 int remove_in_snapshot(struct fs *fs, const char *path, const struct actor *who)
 {
 	struct snap_attr attr;
+	char text[ACTOR_NAME_SIZE];
 	int rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
 
 	if (rc == 0)
-		log_info("removing \"%s\" (uid %u) is ignored: a snapshot is dropped whole, by rmdir of its "
+		log_info("removing \"%s\" by %s is ignored: a snapshot is dropped whole, by rmdir of its "
 			 "folder",
-			 path, (unsigned)who->uid);
+			 path, name_caller(who, text));
 	return rc;
 }
 
 struct folder_job {
 	struct fs *fs;
 	fuse_req_t req;
-	struct node *parent; /* a reference */
-	struct actor who;
+	struct node *parent;	   /* a reference */
+	char who[ACTOR_NAME_SIZE]; /* for the log */
 	char path[PATH_MAX];
 	char name[NAME_MAX + 1]; /* of the snapshot */
 };
@@ -53,6 +65,7 @@ struct folder_job {
 static int make_job(struct folder_job **out, fuse_req_t req, struct node *parent, const char *name)
 {
 	struct folder_job *job = malloc(sizeof(*job));
+	struct actor who = actor_of(req);
 	const char *snapshot;
 	int rc;
 
@@ -61,7 +74,7 @@ static int make_job(struct folder_job **out, fuse_req_t req, struct node *parent
 	job->fs = fs_of(req);
 	job->req = req;
 	job->parent = parent;
-	job->who = actor_of(req);
+	name_caller(&who, job->who);
 	rc = node_path(parent, name, job->path, sizeof(job->path));
 	snapshot = rc ? NULL : below_snapshots(job->path);
 	if (!rc && (!snapshot || strchr(snapshot, '/')))
@@ -115,7 +128,7 @@ static void run_mkdir(void *arg)
 		log_error("snapshot \"%s\" cannot be made: %s", job->name,
 			  err.text[0] ? err.text : strerror(-rc));
 	if (!rc) {
-		log_info("snapshot \"%s\" was made (uid %u)", job->name, (unsigned)job->who.uid);
+		log_info("snapshot \"%s\" was made by %s", job->name, job->who);
 		rc = reply_made(job);
 	}
 	if (rc)
@@ -154,7 +167,7 @@ static void run_rmdir(void *arg)
 	if (rc)
 		log_error("removing snapshot \"%s\": %s", job->name, err.text[0] ? err.text : strerror(-rc));
 	else
-		log_info("snapshot \"%s\" was removed (uid %u)", job->name, (unsigned)job->who.uid);
+		log_info("snapshot \"%s\" was removed by %s", job->name, job->who);
 	reply_error(job->req, rc);
 	end_job(job);
 }

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #define LOG_MODULE "restore"
+#include "caller.h"
 #include "log.h"
 
 #define MIB (1024.0 * 1024.0)
@@ -96,20 +97,12 @@ void tasks_each_ended(struct tasks *all, void (*fn)(void *arg, const struct task
 
 /* ---- ends ---------------------------------------------------------------------------------------------- */
 
-/* "uid 1000 (cp, pid 4711)". */
-static const char *name_actor(const struct snap_actor *who, char *out, size_t size)
-{
-	snprintf(out, size, "uid %u (%s, pid %d)", (unsigned)who->uid,
-		 who->command[0] ? who->command : "unknown", (int)who->pid);
-	return out;
-}
-
 static void log_restored(const struct task *task, const struct snap_restored *done)
 {
-	char undo[sizeof(done->undo) + 2 * 512 + 64] = "", schema[80] = "", who[128];
+	char undo[sizeof(done->undo) + 2 * 512 + 64] = "", schema[80] = "", who[ACTOR_NAME_SIZE];
 	const char *path = task->path;
 
-	name_actor(&task->who, who, sizeof(who));
+	actor_name(&task->who, who, sizeof(who));
 	if (done->unchanged) {
 		log_info("\"%s\" was equal to what %s wrote: nothing was changed", path, who);
 		return;
@@ -141,24 +134,24 @@ void task_refused(struct task *task, int rc, const struct snap_err *err, uint64_
 {
 	const char *reason = err->text[0] ? err->text : strerror(-rc);
 	struct snap_restored done = {.size = size, .took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns};
-	char who[128];
+	char who[ACTOR_NAME_SIZE];
 
 	if (task->ended)
 		return;
 	log_error("restore of \"%s\" refused, live database unchanged: %s; written by %s", task->path, reason,
-		  name_actor(&task->who, who, sizeof(who)));
+		  actor_name(&task->who, who, sizeof(who)));
 	end(task, TASK_REFUSED, rc, reason, &done);
 }
 
 void task_cancelled(struct task *task)
 {
 	struct snap_restored done = {.took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns};
-	char who[128];
+	char who[ACTOR_NAME_SIZE];
 
 	if (task->ended)
 		return;
 	log_warn("restore of \"%s\" ended: %s, who wrote it, was killed; live database unchanged", task->path,
-		 name_actor(&task->who, who, sizeof(who)));
+		 actor_name(&task->who, who, sizeof(who)));
 	end(task, TASK_CANCELLED, 0, "whoever wrote it was killed", &done);
 }
 

@@ -30,6 +30,7 @@ held write >/dev/null
 
 note "mkdir, and what is under the name"
 mkdir "$SNAPS/first"
+grep -qE 'snapshot "first" was made by uid 0 \(mkdir, pid [1-9][0-9]*\)$' "$LOG" || die "who made it is not told"
 exec 9<"$SNAPS/first/wal.db" # a slow reader, from before it is written
 printf 'small.db\nsub/old.db\nwal.db\n' >"$T/all"
 tree "$SNAPS/first" | diff "$T/all" -
@@ -72,6 +73,7 @@ rmdir "$SNAPS/gone" # most likely before it was written
 mkdir "$SNAPS/gone" # and the name is free at once
 wait_for 10 written gone || die "gone is not written"
 rmdir "$SNAPS/gone"
+grep -qE 'snapshot "gone" was removed by uid 0 \(rmdir, pid [1-9][0-9]*\)$' "$LOG" || die "who removed it is not told"
 equal "what is open" "$(sha256sum <&7)" "$want  -"
 equal "what was given up" "$(sqlite3_of 8)" ok
 exec 7<&- 8<&-
@@ -79,6 +81,7 @@ exec 7<&- 8<&-
 note "rm -r"
 mkdir "$SNAPS/second"
 rm -r "$SNAPS/second"
+grep -qE 'removing "[^"]*/second/wal.db" by uid 0 \(rm, pid [1-9][0-9]*\) is ignored' "$LOG" || die "who removed its files is not told"
 equal "after rm -r" "$(ls "$SNAPS")" first
 mkdir "$SNAPS/second"
 wait_for 10 written second || die "second is not written"
