@@ -342,6 +342,20 @@ static int serve(struct session *session, struct snap_err *err)
 	return 0;
 }
 
+/* How long what is still to be written may take, in milliseconds: with what is open it shares the one time
+ * that an end may take, of which an unmount from outside has used nothing. */
+static int64_t patience_of(const struct session *session)
+{
+	struct timespec now;
+	int64_t left;
+
+	if (session->deadline.tv_sec == 0)
+		return SESSION_DRAIN_S * 1000;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	left = (int64_t)(session->deadline.tv_sec - now.tv_sec) * 1000;
+	return left > 0 ? left : 0;
+}
+
 int session_run(const struct session_config *config, struct snap_err *err)
 {
 	struct session session = {
@@ -358,7 +372,7 @@ int session_run(const struct session_config *config, struct snap_err *err)
 		rc = serve(&session, err);
 	close_session(&session); /* ends the greeter's question too */
 	command_finish(&session.greeter);
-	snap_stop(config->snap); /* opens that wait still answer through the session */
+	snap_stop(config->snap, patience_of(&session)); /* opens that wait still answer through the session */
 	fs_set_session(config->fs, NULL);
 	if (session.fuse)
 		fuse_session_destroy(session.fuse);

@@ -19,6 +19,7 @@
 int shots_create(struct shots **out, struct core *core, struct tree *tree, struct kept_tree *kept)
 {
 	struct shots *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
 
 	if (!s)
 		return -ENOMEM;
@@ -26,18 +27,39 @@ int shots_create(struct shots **out, struct core *core, struct tree *tree, struc
 	s->tree = tree;
 	s->kept = kept;
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->changed, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->changed, &attr);
+	pthread_condattr_destroy(&attr);
 	list_init(&s->queue);
 	*out = s;
 	return 0;
 }
 
-void shots_stop(struct shots *s)
+/* No snapshot that is not published yet will be. Lock held. */
+static void give_up(struct shots *s)
 {
+	list_each (e, &s->queue) {
+		struct shot *shot = list_entry(e, struct shot, link);
+
+		if (shot->publishing || shot->over || atomic_load(&shot->cancelled))
+			continue;
+		atomic_store(&shot->late, true);
+		atomic_store(&shot->cancelled, true);
+	}
+}
+
+void shots_stop(struct shots *s, int64_t patience_ms)
+{
+	struct timespec until = ns_timespec(monotonic_ns() + patience_ms * NS_PER_MS);
+
 	if (!s)
 		return;
 	lock_scope(&s->lock);
 	s->ending = true;
+	while (s->writing && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0)
+		;
+	give_up(s);
 	while (s->writing)
 		pthread_cond_wait(&s->changed, &s->lock);
 }
@@ -46,7 +68,7 @@ void shots_destroy(struct shots *s)
 {
 	if (!s)
 		return;
-	shots_stop(s);
+	shots_stop(s, 0);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->changed);
 	free(s);

@@ -26,9 +26,10 @@ struct shots;
 
 /* All are borrowed. -ENOMEM */
 int shots_create(struct shots **out, struct core *core, struct tree *tree, struct kept_tree *kept);
-/* Waits until everything is written. Accepts NULL. */
-void shots_stop(struct shots *shots);
-void shots_destroy(struct shots *shots); /* accepts NULL */
+/* Waits until everything is written, for PATIENCE_MS at most: what is not published then is given up. Accepts
+ * NULL. */
+void shots_stop(struct shots *shots, int64_t patience_ms);
+void shots_destroy(struct shots *shots); /* accepts NULL; gives up what is being written */
 
 /* See snap_kept_make(). */
 int shots_take(struct shots *shots, const char *name, struct snap_err *err);

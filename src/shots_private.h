@@ -24,7 +24,8 @@ struct shot {
 	char name[KEEP_NAME_MAX + 1];
 	bool publishing;       /* it is too late to give it up */
 	bool over;	       /* it is being finished */
-	atomic_bool cancelled; /* nobody wants it any more */
+	atomic_bool cancelled; /* nobody wants it any more, */
+	atomic_bool late;      /* or there is no time left to write it */
 	_Atomic uint64_t done; /* bytes */
 	uint64_t total;
 };

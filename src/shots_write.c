@@ -102,7 +102,10 @@ static void report(const struct shot *shot, int rc, int64_t took_ns, const struc
 {
 	size_t n = shot->instant.count;
 
-	if (rc == -ECANCELED)
+	if (rc == -ECANCELED && atomic_load(&shot->late))
+		core_event(shot->shots->core, SNAP_ERROR,
+			   "snapshot \"%s\" was lost: the mount ended before it was written", shot->name);
+	else if (rc == -ECANCELED)
 		core_event(shot->shots->core, SNAP_INFO, "snapshot \"%s\" was removed before it was written",
 			   shot->name);
 	else if (rc)

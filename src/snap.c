@@ -144,9 +144,9 @@ int snap_start(struct snap *snap, struct snap_err *err)
 	return rc ? err_set(err, rc, "cannot start a thread: %s", strerror(-rc)) : 0;
 }
 
-void snap_stop(struct snap *snap)
+void snap_stop(struct snap *snap, int64_t patience_ms)
 {
-	shots_stop(snap->shots); /* as long as the janitor looks after what they hold back */
+	shots_stop(snap->shots, patience_ms); /* as long as the janitor looks after what they hold back */
 	sources_stop(snap->core.sources);
 	work_stop(snap->core.work);
 }
@@ -155,7 +155,7 @@ void snap_destroy(struct snap *snap)
 {
 	if (!snap)
 		return;
-	snap_stop(snap);
+	snap_stop(snap, SNAP_PATIENCE_MS);
 	shots_destroy(snap->shots);
 	frozen_destroy(snap->frozen);
 	sources_destroy(snap->core.sources);

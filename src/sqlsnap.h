@@ -118,12 +118,14 @@ int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *er
 int snap_start(struct snap *snap, struct snap_err *err);
 
 /* Ends the threads: when it returns no call of this context's is under way and none of its functions is
- * called back any more. Before what they call back into is destroyed. May take as long as an open may wait,
- * or as writing takes of what is still to be kept. */
-void snap_stop(struct snap *snap);
+ * called back any more. Before what they call back into is destroyed. May take as long as an open may wait.
+ * What is still to be kept is written for PATIENCE_MS milliseconds at most; then it is given up, with an
+ * error for each snapshot that is lost, and nothing of it stays in the store. */
+void snap_stop(struct snap *snap, int64_t patience_ms);
 
-/* Ends the threads, closes every source as an application would, frees. Accepts NULL. All generations and
- * files must have been closed. May take seconds. */
+/* Ends the threads (with SNAP_PATIENCE_MS, unless they have ended), closes every source as an application
+ * would, frees. Accepts NULL. All generations and files must have been closed. May take seconds. */
+#define SNAP_PATIENCE_MS 30000
 void snap_destroy(struct snap *snap);
 
 /* Runs fn(arg) on one of the library's threads; -EAGAIN when too many such calls are under way. */

@@ -169,7 +169,7 @@ static void test_start_cleans(void **state)
 	assert_int_equal(partial, 0);
 	assert_int_equal(mkdir(at("store/.work-0123456789abcdef"), 0700), 0);
 	assert_int_equal(snap_start(snap, &err), 0);
-	snap_stop(snap); /* waits for what it has begun */
+	snap_stop(snap, SNAP_PATIENCE_MS); /* waits for what it has begun */
 	assert_string_equal(names_in(in_source(at("app/a.db"), "kept")), "one ");
 	assert_false(exists(at("store/.work-0123456789abcdef")));
 }

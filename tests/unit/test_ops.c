@@ -257,7 +257,7 @@ static void test_led_callers_find_what_they_were_led_to(void **state)
 	}
 	/* Nobody is expected any more, and nothing is held for him. */
 	assert_int_equal(app_get(&f.app, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
-	snap_stop(f.snap);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
 	fs_destroy(fs);
 	app_stop(&f.app);
 	down(&f);
@@ -282,7 +282,7 @@ static void test_stop_answers_what_waits(void **state)
 	request_init(&waiting, fs, 1);
 	request_init(&late, fs, 2);
 	fs_ops.open(&waiting, id, &fi);
-	snap_stop(f.snap);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
 	assert_true(is_answered(&waiting));
 	assert_int_equal(waiting.error, EBUSY);
 	fs_ops.open(&late, id, &fi);

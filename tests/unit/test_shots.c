@@ -165,6 +165,22 @@ static void test_lets_go(void **state)
 	snap_file_close(file);
 }
 
+/* An end without time: what is not written is given up. */
+static void test_no_patience(void **state)
+{
+	struct fixture *f = *state;
+	struct snap_attr attr;
+
+	app_do(&f->app, "INSERT INTO t VALUES(zeroblob(60000000))");
+	make(f, "one");
+	make(f, "two");
+	snap_stop(f->snap, 0);
+	restart(f);
+	/* The first may have been fast, and the second would be written after it. */
+	assert_int_equal(snap_lookup(f->snap, TOP "two", &attr, NULL, NULL), -ENOENT);
+	assert_int_equal(snap_kept_make(f->snap, "two", NULL), 0); /* nothing of it is in the way */
+}
+
 static void test_rollback(void **state)
 {
 	struct fixture *f = *state;
@@ -252,8 +268,14 @@ static void test_frozen(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_at_once_and_later), test(test_empty_wal), test(test_lets_go), test(test_rollback),
-		test(test_refused),	      test(test_no_room),   test(test_frozen),
+		test(test_at_once_and_later),
+		test(test_empty_wal),
+		test(test_lets_go),
+		test(test_rollback),
+		test(test_refused),
+		test(test_no_room),
+		test(test_frozen),
+		test(test_no_patience),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);

@@ -82,7 +82,7 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
 	(void)state;
-	snap_stop(f.snap);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
 	uploads_finish(&all);
 	app_stop(&f.app);
 	down(&f);
