@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device.c - see device.h. read(2) stays what libfuse's ending relies on: a cancellation point.
+ * device.c - see device.h. read(2) stays what libfuse's ending relies on: a cancellation point. An answer
+ * that comes after the session has closed its descriptor is one that nobody waits for any more (ENOENT, as
+ * for an interrupted request); libfuse 3.17 would complain of it.
  */
 #include "device.h"
 
@@ -20,8 +22,12 @@ static ssize_t device_read(int fd, void *buf, size_t size, void *userdata)
 
 static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
+	ssize_t sent = writev(fd, iov, count);
+
 	(void)userdata;
-	return writev(fd, iov, count);
+	if (sent < 0 && errno == EBADF)
+		errno = ENOENT;
+	return sent;
 }
 
 int device_attach(struct fuse_session *session)

@@ -113,15 +113,25 @@ static void test_groups_of_texts(void **state)
 
 static pid_t start(void (*live)(void))
 {
-	pid_t pid = fork();
+	int begun[2];
+	char byte;
+	pid_t pid;
 
+	assert_int_equal(pipe(begun), 0);
+	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(begun[0]);
+		close(begun[1]);
 		live();
 		for (;;)
 			pause();
 	}
+	close(begun[1]);
+	assert_int_equal(read(begun[0], &byte, 1),
+			 0); /* fork(3) blocks signals, also in the child for a moment */
+	close(begun[0]);
 	return pid;
 }
 

@@ -136,14 +136,24 @@ static inline int logged(const char *words)
 /* A process that lives until it is killed. */
 static inline pid_t start_process(void)
 {
-	pid_t pid = fork();
+	int begun[2];
+	char byte;
+	pid_t pid;
 
+	assert_int_equal(pipe(begun), 0);
+	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(begun[0]);
+		close(begun[1]);
 		for (;;)
 			pause();
 	}
+	close(begun[1]);
+	assert_int_equal(read(begun[0], &byte, 1),
+			 0); /* fork(3) blocks signals, also in the child for a moment */
+	close(begun[0]);
 	return pid;
 }
 
