@@ -46,7 +46,8 @@ struct life {
 static void log_event(void *arg, enum snap_level level, const char *text)
 {
 	(void)arg;
-	log_line(level, "source", "%s", text);
+	if (log_wants(level))
+		log_line(level, "source", "%s", text);
 }
 
 static void drop_pages(void *arg, uint64_t gen_id)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,24 +21,43 @@
 
 #define ATTEMPTS 8 /* at a name that nobody takes for leavings */
 
+/*
+ * NULL: there is none. One that is somebody else's is not taken: mount(8) clears the environment for ordinary
+ * users, and mount.fuse3(8) then says /root.
+ */
+static const char *home_dir(void)
+{
+	const char *home = getenv("HOME");
+	const struct passwd *user;
+	struct stat st;
+
+	if (!home || home[0] != '/')
+		return NULL;
+	if (stat(home, &st) < 0 || st.st_uid == geteuid())
+		return home;
+	user = getpwuid(geteuid());
+	return user && user->pw_dir && user->pw_dir[0] == '/' ? user->pw_dir : home;
+}
+
 /* NULL with ENOENT: there is none. */
 static char *default_dir(void)
 {
 	const char *state = getenv("STATE_DIRECTORY");
 	const char *xdg = getenv("XDG_STATE_HOME");
-	const char *home = getenv("HOME");
+	const char *home;
 	char *dir = NULL;
 	int n = -1;
 
-	errno = ENOENT;
 	if (state && state[0] == '/')
 		n = asprintf(&dir, "%.*s", (int)strcspn(state, ":"), state);
 	else if (geteuid() == 0)
 		n = asprintf(&dir, "/var/lib/sqlsnapfs");
 	else if (xdg && xdg[0] == '/')
 		n = asprintf(&dir, "%s/sqlsnapfs", xdg);
-	else if (home && home[0] == '/')
+	else if ((home = home_dir()) != NULL)
 		n = asprintf(&dir, "%s/.local/state/sqlsnapfs", home);
+	else
+		errno = ENOENT;
 	return n < 0 ? NULL : dir;
 }
 

@@ -103,6 +103,8 @@ static void test_default(void **state)
 		{false, NULL, "/x", "/home/u", "/x/sqlsnapfs"},
 		{false, NULL, "relative", "/home/u", "/home/u/.local/state/sqlsnapfs"},
 		{false, NULL, NULL, "/home/u", "/home/u/.local/state/sqlsnapfs"},
+		{false, NULL, NULL, "/root",
+		 "/nonexistent/.local/state/sqlsnapfs"}, /* as mount.fuse3 says to all */
 		{false, NULL, "", "", NULL},
 		{false, NULL, NULL, "relative", NULL},
 		{false, NULL, NULL, NULL, NULL},
