@@ -6,7 +6,8 @@
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
 NODE=$("$TOP/scripts/node-sqlite" find) || skip 'no node here has an SQLite library; scripts/node-sqlite install'
-export NODE_PATH=/usr/share/nodejs:/usr/lib/$(uname -m)-linux-gnu/nodejs:/usr/lib/nodejs
+export NODE_PATH=${NODE#*:}
+NODE=${NODE%%:*}
 allow_sidecars
 
 DB=$SRC/db.sqlite3
