@@ -11,11 +11,37 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fault.h"
 #include "log.h"
+
+/* Says which database it may become: its own name's; or, of the temporary names of rsync (".NAME.abcdef") and
+ * rclone ("NAME.abcdef.partial"), that of NAME. */
+static void expect(struct upload *u, const char *path)
+{
+	char target[PATH_MAX];
+	char *name, *end;
+
+	snprintf(target, sizeof(target), "%s", path);
+	name = strrchr(target, '/');
+	name = name ? name + 1 : target;
+	if (u->kind == UPLOAD_SCRATCH) {
+		end = strrchr(name, '.');
+		if (end && name[0] != '.' && strcmp(end, ".partial") == 0) {
+			*end = '\0';
+			end = strrchr(name, '.');
+		}
+		if (!end || end == name)
+			return;
+		*end = '\0';
+		if (name[0] == '.')
+			memmove(name, name + 1, strlen(name));
+	}
+	snap_upload_expect(u->data, target); /* without memory it goes without */
+}
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
@@ -83,6 +109,7 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 		rc = upload_create(&u, &fs->uploads, &order, err);
 	if (rc)
 		return rc;
+	expect(u, path);
 	/* What is no database is shown to nobody, so what is written over it begins empty. */
 	rc = node->gen ? snap_upload_begin_with(u->data, node->gen, job->readable, err) : 0;
 	if (rc == 0 && node->gen && job->readable)
@@ -227,6 +254,8 @@ static int create(struct fs *fs, fuse_req_t req, struct node *parent, const char
 		rc = describe_new(fs, req, path, mode, &order, err);
 	if (rc == 0)
 		rc = upload_create(&u, &fs->uploads, &order, err);
+	if (rc == 0)
+		expect(u, path);
 	if (rc == 0)
 		rc = upload_truncate(u, 0, err); /* holes in a new file are zeros, and meant */
 	if (rc == 0) {

@@ -170,6 +170,14 @@ const char *keep_name(const struct keep *k)
 	return k->name;
 }
 
+int keep_retitle(struct keep *k, const char *name)
+{
+	if (!keep_name_valid(name))
+		return -EINVAL;
+	snprintf(k->name, sizeof(k->name), "%s", name);
+	return 0;
+}
+
 /* ---- ending -------------------------------------------------------------------------------------------- */
 
 static int write_meta(struct keep *k, const struct keep_meta *meta, const char *group)

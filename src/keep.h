@@ -75,6 +75,8 @@ int keep_reserve(struct keep *keep, struct snap_err *err);
 int keep_commit(struct keep *keep, const struct keep_meta *meta, struct snap_err *err);
 /* As it became, or as it was asked for while it is not committed; borrowed, as long as KEEP lives. */
 const char *keep_name(const struct keep *keep);
+/* Asks for another name; before it is committed. -EINVAL: not a name. */
+int keep_retitle(struct keep *keep, const char *name);
 /* Removes one that is not committed. Accepts NULL. */
 void keep_destroy(struct keep *keep);
 

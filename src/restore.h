@@ -18,12 +18,15 @@
 #include "staging.h"
 #include "validate.h"
 
+struct headstart;
+
 struct restore_order {
 	struct source *source;		      /* borrowed; nothing need stand at its place */
 	struct staging *staging;	      /* borrowed; complete, and not written to meanwhile */
 	const struct validate_report *report; /* borrowed; the verdict about STAGING as it is */
 	bool force;			      /* accept what cannot be meant */
 	unsigned keep;			      /* before-restore snapshots that stay; 0: none is made */
+	struct headstart *headstart;	      /* borrowed; NULL: there is none */
 	int busy_timeout_ms;		      /* how long to wait for the live database's lock */
 	int64_t mtime_ns;		      /* that the restored database shows; 0: now */
 	bool (*cancelled)(void *arg);	      /* asked until the point of no return; NULL: never */

@@ -66,6 +66,7 @@ struct restore {
 	uint32_t staged_page_size, staged_pages;
 
 	struct keep *keep; /* owned */
+	uint64_t begun;	   /* bytes at its beginning that may be right already: see headstart.h */
 	bool kept;	   /* it is committed */
 	bool doubtful;	   /* whether it was committed cannot be told: it stays */
 	bool kept_sidecar; /* and holds a file that SQLite deletes as it looks at the database */

@@ -23,10 +23,12 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "headstart.h"
 #include "progress.h"
 #include "spool_private.h"
 
 #define CHUNK (1u << 20)
+#define BLOCK 8192u /* bytes that are compared at a time: few are written for a changed page */
 
 static const char *const sidecars[] = {"-wal", "-journal"};
 
@@ -50,9 +52,30 @@ static bool is_wanted(struct restore *r)
 	return !source_upload_is(r->source, &r->view.version);
 }
 
-static int write_keep(struct restore *r, const void *buf, size_t size, uint64_t offset)
+/* Where the headstart has copied: what is there and right need not be written. */
+static int write_changes(struct restore *r, const uint8_t *buf, size_t size, uint64_t offset)
 {
-	return spool_write(keep_fd(r->keep), buf, size, offset, r->err);
+	uint8_t there[BLOCK];
+	int rc = 0;
+
+	for (size_t done = 0, part; done < size && !rc; done += part) {
+		part = size - done < BLOCK ? size - done : BLOCK;
+		if (pread(keep_fd(r->keep), there, part, (off_t)(offset + done)) != (ssize_t)part ||
+		    memcmp(there, buf + done, part) != 0)
+			rc = spool_write(keep_fd(r->keep), buf + done, part, offset + done, r->err);
+	}
+	return rc;
+}
+
+static int write_keep(struct restore *r, const uint8_t *buf, size_t size, uint64_t offset)
+{
+	size_t begun = 0;
+	int rc;
+
+	if (offset < r->begun)
+		begun = r->begun - offset < size ? (size_t)(r->begun - offset) : size;
+	rc = write_changes(r, buf, begun, offset);
+	return rc ? rc : spool_write(keep_fd(r->keep), buf + begun, size - begun, offset + begun, r->err);
 }
 
 /* ---- under a pin --------------------------------------------------------------------------------------- */
@@ -124,6 +147,7 @@ static int check_store(struct restore *r, uint64_t size)
 {
 	struct statvfs vfs;
 
+	size -= r->begun < size ? r->begun : size;
 	if (fstatvfs(keep_fd(r->keep), &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < size)
 		return err_set(r->err, -ENOSPC, "%s", strerror(ENOSPC));
 	return 0;
@@ -305,6 +329,7 @@ static void make_room(struct restore *r)
 	uint64_t need = (r->view.size ? r->view.size : (uint64_t)r->st.st_size) + STORE_RESERVE;
 	struct statvfs vfs;
 
+	need -= r->begun < need ? r->begun : need;
 	if (statvfs(store_dir(r->core->store), &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < need)
 		core_make_room(r->core);
 }
@@ -318,10 +343,13 @@ static int begin(struct restore *r)
 	if (!r->source->path)
 		return err_set(r->err, -EIO,
 			       "its path cannot be told, by which the old content would be kept");
+	if (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK)
+		r->keep = headstart_take(r->order->headstart, r->source, &r->begun);
 	make_room(r);
 	gmtime_r(&now, &tm);
 	strftime(name, sizeof(name), KEEP_UNDO "%Y%m%dT%H%M%SZ", &tm);
-	return keep_begin(&r->keep, r->core->store, r->source->path, name, r->err);
+	return r->keep ? keep_retitle(r->keep, name)
+		       : keep_begin(&r->keep, r->core->store, r->source->path, name, r->err);
 }
 
 int restore_undo_begin(struct restore *r)

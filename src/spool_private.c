@@ -40,9 +40,8 @@ static bool same_stat(const struct stat *a, const struct stat *b)
 	       timespec_ns(a->st_ctim) == timespec_ns(b->st_ctim);
 }
 
-/* Opens NAME + SUFFIX of PLACE. */
-static int open_raw(struct core *core, const struct place *place, const char *suffix, struct rawfd *raw,
-		    struct stat *st, struct snap_err *err)
+int spool_open_raw(struct core *core, const struct place *place, const char *suffix, struct rawfd *raw,
+		   struct stat *st, struct snap_err *err)
 {
 	char name[NAME_MAX + 16];
 	autoclose int dir = place_open_dir(place);
@@ -106,7 +105,7 @@ bool spool_is_wal(struct core *core, const struct place *place)
 	struct stat st;
 	bool wal;
 
-	if (open_raw(core, place, "", &raw, &st, NULL))
+	if (spool_open_raw(core, place, "", &raw, &st, NULL))
 		return false;
 	wal = pread(raw.fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes) &&
 	      header_decode(&header, bytes, sizeof(bytes)) == 0 && header_is_wal(&header);
@@ -163,7 +162,7 @@ int spool_raw(struct spool_flat *out, struct core *core, const struct place *pla
 	struct spool_flat flat = SPOOL_FLAT_INIT;
 	struct rawfd raw = RAWFD_INIT;
 	struct stat st;
-	int rc = open_raw(core, place, "", &raw, &st, err);
+	int rc = spool_open_raw(core, place, "", &raw, &st, err);
 
 	if (rc)
 		return rc;
@@ -202,7 +201,7 @@ static int copy_one(struct core *core, const struct place *place, const char *su
 		    struct snap_err *err)
 {
 	struct rawfd raw = RAWFD_INIT;
-	int rc = open_raw(core, place, suffix, &raw, st, err);
+	int rc = spool_open_raw(core, place, suffix, &raw, st, err);
 
 	if (rc)
 		return rc == -ENOENT ? -EAGAIN : rc;

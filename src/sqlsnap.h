@@ -277,6 +277,10 @@ void snap_upload_discard(struct snap_upload *upload);
 int snap_upload_begin_with(struct snap_upload *upload, struct snap_gen *gen, bool readable,
 			   struct snap_err *err);
 
+/* It will probably become the database at PATH, and what stands there may be copied to the store while it
+ * arrives. A guess: nothing depends on it. At most once, before anything is written; -ENOMEM. */
+int snap_upload_expect(struct snap_upload *upload, const char *path);
+
 /* As read(2), write(2), ftruncate(2), fallocate(2), fdatasync(2) on a regular file. -ENOSPC with words. */
 ssize_t snap_upload_read(struct snap_upload *upload, void *buf, size_t size, uint64_t offset,
 			 struct snap_err *err);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "headstart.h"
 #include "progress.h"
 #include "restore.h"
 #include "snap_private.h"
@@ -26,6 +27,10 @@ struct snap_upload {
 	uint64_t changes;	 /* of the stagings before */
 	bool busy;		 /* a verdict is being made */
 	bool spent;		 /* STAGING is shown to readers, and there was no memory for another */
+
+	char *expected;		     /* owned; constant: the database that it may become; NULL: unknown */
+	atomic_bool asked;	     /* HEADSTART has been asked for */
+	struct headstart *headstart; /* owned; NULL: none. Set by whoever asked, with LOCK for reading */
 
 	/* for whoever has made it busy */
 	struct validate_report report;
@@ -130,6 +135,8 @@ void snap_upload_destroy(struct snap_upload *u)
 {
 	if (!u)
 		return;
+	headstart_end(u->headstart);
+	free(u->expected);
 	staging_destroy(u->staging);
 	validate_report_finish(&u->report);
 	pthread_rwlock_destroy(&u->lock);
@@ -139,6 +146,12 @@ void snap_upload_destroy(struct snap_upload *u)
 int snap_upload_begin_with(struct snap_upload *u, struct snap_gen *gen, bool readable, struct snap_err *err)
 {
 	return lend(u->staging, gen, readable, err);
+}
+
+int snap_upload_expect(struct snap_upload *u, const char *path)
+{
+	u->expected = strdup(path);
+	return u->expected ? 0 : -ENOMEM;
 }
 
 /* ---- content ------------------------------------------------------------------------------------------- */
@@ -153,6 +166,16 @@ static int begin_change(struct snap_upload *u, struct snap_err *err)
 	return err_set(err, -EBUSY, "it is being restored");
 }
 
+/* Begins to copy what will be replaced. Lock held for reading. */
+static void begin_early(struct snap_upload *u)
+{
+	if (!u->expected || u->snap->core.config.keep == 0 || staging_size(u->staging) < HEADSTART_MIN ||
+	    atomic_exchange(&u->asked, true))
+		return;
+	if (headstart_begin(&u->headstart, u->snap, u->expected))
+		u->headstart = NULL;
+}
+
 ssize_t snap_upload_write(struct snap_upload *u, const void *buf, size_t size, uint64_t offset,
 			  struct snap_err *err)
 {
@@ -161,6 +184,8 @@ ssize_t snap_upload_write(struct snap_upload *u, const void *buf, size_t size, u
 	if (n)
 		return n;
 	n = staging_write(u->staging, buf, size, offset, err);
+	if (n > 0)
+		begin_early(u);
 	pthread_rwlock_unlock(&u->lock);
 	return n;
 }
@@ -355,6 +380,13 @@ static void replace(struct snap_upload *u, struct staging *next)
 	staging_destroy(old);
 }
 
+/* Nothing is left of a restore that is over. Busy. */
+static void end_headstart(struct snap_upload *u)
+{
+	headstart_end(steal_ptr(&u->headstart));
+	atomic_store(&u->asked, false);
+}
+
 /* The content is shown to readers from now on, so further writes go to another file over it. */
 static void begin_anew(struct snap_upload *u, const char *path)
 {
@@ -393,6 +425,7 @@ static void end_job(struct job *job)
 {
 	const struct restore_result *result = &job->result;
 
+	end_headstart(job->upload);
 	if (result->committed)
 		begin_anew(job->upload, job->order->path);
 	job->done = (struct snap_restored){.committed = result->committed,
@@ -449,6 +482,7 @@ static int restore(struct job *job, struct snap_err *err)
 				   .report = &u->report,
 				   .force = snap->core.config.force,
 				   .keep = snap->core.config.keep,
+				   .headstart = u->headstart,
 				   .busy_timeout_ms = snap->core.config.busy_timeout_ms,
 				   .mtime_ns = order->mtime_ns,
 				   .cancelled = is_cancelled,

@@ -110,6 +110,7 @@ struct restoring {
 	bool force;
 	unsigned keep;
 	int busy_timeout_ms;
+	struct headstart *headstart; /* borrowed */
 	bool (*cancelled)(void *arg);
 	vfs_fault_fn fault;
 	void *arg; /* of both */
@@ -157,6 +158,7 @@ static inline int restore(struct fixture *f, struct upload *u, struct restoring 
 				      .report = &u->report,
 				      .force = how->force,
 				      .keep = how->keep,
+				      .headstart = how->headstart,
 				      .busy_timeout_ms = how->busy_timeout_ms,
 				      .mtime_ns = UPLOADED_AT,
 				      .cancelled = how->cancelled,
