@@ -17,7 +17,8 @@
  *                the next writer overwrites; else a hot journal, which the next reader rolls back.
  *   7 commit     a crash leaves the new content, or the old one as long as the WAL was not synced.
  *   8 settle     the WAL is synced, or the folder in which a journal was deleted: now it is durable, and who
- *                waits is told. Checkpoint.
+ *                waits is told. Checkpoint; before that where nothing readable stood, for by its file alone
+ *                a mount that starts after a power failure would not know the database.
  *
  * What must stay true: nothing of the live database is written before its undo is named; after a failure what
  * the live database was as its write lock was given up decides what is answered, and where that cannot be

@@ -37,7 +37,8 @@ static void shorten_wal(struct restore *r)
 	struct wal_header header;
 	uint32_t copied;
 
-	if (vfs_wal_header(r->dest.vfs, &header) || vfs_wal_backfill(r->dest.vfs, &copied))
+	if (!vfs_wal_is_open(r->dest.vfs) || vfs_wal_header(r->dest.vfs, &header) ||
+	    vfs_wal_backfill(r->dest.vfs, &copied))
 		return;
 	sqlite3_busy_timeout(r->dest.handle, 0);
 	if (copied < header.max_frame)
@@ -89,6 +90,7 @@ static void tell_durable(struct restore *r)
 
 int restore_settle(struct restore *r)
 {
+	bool first;
 	int rc;
 
 	if (!r->dest.handle)
@@ -100,11 +102,16 @@ int restore_settle(struct restore *r)
 	connect_source(r);
 	source_commit_over(r->source);
 	rc = make_durable(r);
+	/* Of what could not be read the file is no database before that, and a mount would not take it for
+	 * one. */
+	first = r->kind == RESTORE_BROKEN;
+	if (!rc && first)
+		shorten_wal(r);
 	if (!rc)
 		tell_durable(r);
 	if (!vfs_wal_is_open(r->dest.vfs))
 		return rc;
-	if (!rc)
+	if (!rc && !first)
 		shorten_wal(r);
 	if (r->live)
 		source_upload_refresh(r->source, r->live);

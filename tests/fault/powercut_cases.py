@@ -303,6 +303,8 @@ CASES = [
     RawRestore("missing-beside-wal", missing_beside_wal),
     RawRestore("missing-beside-wal-gets-wal", missing_beside_wal, new_of(journal="wal")),
     RawRestore("empty-beside-wal", empty_beside_wal, new_of(journal="wal")),
+    RawRestore("garbage", garbage),
+    RawRestore("garbage-gets-wal", garbage, new_of(journal="wal")),
     Snapshot("snapshot", ("wal", "delete", "wal")),
     Snapshot("snapshot-of-one", ("wal",)),
 ]
