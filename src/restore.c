@@ -4,7 +4,8 @@
  *
  *   1 look       what stands there. A journal that a crash of the application left hot is rolled back, as its
  *                next open would.
- *   2 sense      an upload that cannot be meant, or that changes nothing, ends here.
+ *   2 sense      an upload that cannot be meant, or that changes nothing, ends here; what it does not change
+ *                is brought to the disk, for applications may not have done it.
  *   3 fit        another page size is a copy in the store. A crash leaves it there, for the next start to
  *                clean.
  *   4 undo       what is replaced is copied to the store while applications go on. A crash leaves a partial
@@ -54,7 +55,10 @@ static int make_generation(struct restore *r)
 static int accept_unchanged(struct restore *r)
 {
 	struct version version = r->view.version;
+	int rc = restore_sync_view(r);
 
+	if (rc)
+		return rc;
 	if (r->kind == RESTORE_ROLLBACK)
 		version_age(r, &version);
 	source_upload_publish(r->source, r->gen, &version);

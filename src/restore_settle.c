@@ -81,6 +81,15 @@ static int make_durable(struct restore *r)
 	return rc ? err_set(r->err, -EIO, "restored, but the disk refused to make it durable") : 0;
 }
 
+int restore_sync_view(struct restore *r)
+{
+	int rc = vfs_sync(r->view.conn ? r->view.conn->db.vfs : r->live->hub->db.vfs);
+
+	rc = rc ? rc : sync_folder(r);
+	return rc ? err_set(r->err, -EIO, "it holds that already, but the disk refused to make it durable")
+		  : 0;
+}
+
 static void tell_durable(struct restore *r)
 {
 	restore_measure(r);
