@@ -37,7 +37,8 @@ ERRORS = {
     "sqlite": ("ENOMEM",),
 }
 ONCE_ONLY = {"open": ("EINTR",), "read": ("EINTR",), "sync": ("EINTR",)}  # for good, who tries again would do so for ever
-MOST = 5000
+MOST = 5000  # calls of one class in an operation
+EACH = 5  # calls of a run that fail in the short form
 
 
 def runs(only):
@@ -94,8 +95,8 @@ def sampled(rig, todo, seconds, rng):
     while todo:
         for run in todo:
             _, seen = one(rig, run, 1 << 60)
-            if seen:
-                injected, _ = one(rig, run, rng.randint(1, seen))
+            for n in rng.sample(range(1, seen + 1), min(seen, EACH)):
+                injected, _ = one(rig, run, n)
                 total += bool(injected)
             if time.monotonic() > end:
                 return total
