@@ -3,7 +3,6 @@
 
 import os
 import shutil
-import subprocess
 
 from databases import look, make
 from mounts import Daemon, Fault, wait_for
