@@ -351,10 +351,23 @@ bool mountpoint_is_ours(const struct mountpoint *mp)
 	return mp->mounted && path_dev(mp->path, &dev) && dev == mp->dev;
 }
 
+bool mountpoint_is_told(const struct mountpoint *mp)
+{
+	uint64_t dev;
+
+	return mp->mounted &&
+	       (path_dev(mp->path, &dev) || (errno != EIO && errno != ENOMEM && errno != EINTR));
+}
+
 int mountpoint_detach(struct mountpoint *mp, struct snap_err *err)
 {
-	int rc = mountpoint_is_ours(mp) ? unmount_path(mp->path, err) : 0;
+	int rc = 0;
 
+	if (mp->mounted && !mountpoint_is_told(mp))
+		return fault(err, -EIO, "cannot unmount %s: whether the mount is ours cannot be told",
+			     mp->path);
+	if (mountpoint_is_ours(mp))
+		rc = unmount_path(mp->path, err);
 	if (rc == 0)
 		mountpoint_remove(mp);
 	return rc;

@@ -50,6 +50,9 @@ void mountpoint_covered(struct mountpoint *mp);
 /* Whether the mount on top at the path is ours. */
 bool mountpoint_is_ours(const struct mountpoint *mp);
 
+/* Whether the last can be told: the mount was noted, and the system answers. */
+bool mountpoint_is_told(const struct mountpoint *mp);
+
 /*
  * Takes our mount out of the tree, open files go on; removes the folder if it was made. Harmless when the
  * mount has gone already. -errno when it is still there.

@@ -118,6 +118,16 @@ static int reply_made(struct folder_job *job)
 	return 0;
 }
 
+/* It was made and cannot be shown, for which RC is the reason: the caller is told that there is none. */
+static void unmake(struct folder_job *job, int rc)
+{
+	struct snap_err err = {{0}};
+	int left = snap_kept_drop(job->fs->config.snap, job->name, &err);
+
+	log_error("snapshot \"%s\" cannot be shown: %s; %s", job->name, strerror(-rc),
+		  left ? "it stays" : "it was removed again");
+}
+
 static void run_mkdir(void *arg)
 {
 	struct folder_job *job = arg;
@@ -130,6 +140,8 @@ static void run_mkdir(void *arg)
 	if (!rc) {
 		log_info("snapshot \"%s\" was made by %s", job->name, job->who);
 		rc = reply_made(job);
+		if (rc)
+			unmake(job, rc);
 	}
 	if (rc)
 		reply_error(job->req, rc);

@@ -268,6 +268,8 @@ static int open_session(struct session *session, struct snap_err *err)
 				     ? "; in a container, run it with --device /dev/fuse --cap-add SYS_ADMIN"
 				     : ": fusermount3 (package fuse3) refuses, or is missing");
 	mountpoint_covered(session->mountpoint);
+	if (!session->mountpoint->mounted)
+		return fault(err, -EIO, "cannot examine the mount on %s", session->mountpoint->path);
 	rc = device_attach(session->fuse);
 	if (rc < 0)
 		return fault(err, rc, "cannot make a FUSE session: %s", strerror(-rc));
@@ -278,7 +280,7 @@ static int open_session(struct session *session, struct snap_err *err)
 /*
  * Ends the connection before libfuse does, and puts a descriptor in its place that polls as broken (a pipe
  * that nobody reads): libfuse then takes the mount for gone. Otherwise it unmounts whatever is mounted at the
- * path by now.
+ * path by now, which is what must do where the system does not tell whether that is ours.
  */
 static void close_session(struct session *session)
 {
@@ -287,7 +289,8 @@ static void close_session(struct session *session)
 
 	if (!session->fuse)
 		return;
-	if (fuse_session_fd(session->fuse) >= 0 && pipe2(fds, O_CLOEXEC) == 0) {
+	if (fuse_session_fd(session->fuse) >= 0 && mountpoint_is_told(session->mountpoint) &&
+	    pipe2(fds, O_CLOEXEC) == 0) {
 		if (mountpoint_detach(session->mountpoint, &err) < 0)
 			log_error("%s", err.text);
 		close(fds[0]);

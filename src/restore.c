@@ -4,7 +4,8 @@
  *
  *   1 look       what stands there. A journal that a crash of the application left hot is rolled back, as its
  *                next open would.
- *   2 sense      an upload that cannot be meant, or that changes nothing, ends here.
+ *   2 sense      an upload that cannot be meant, or that changes nothing, ends here; what it does not change
+ *                is brought to the disk, for applications may not have done it.
  *   3 fit        another page size is a copy in the store. A crash leaves it there, for the next start to
  *                clean.
  *   4 undo       what is replaced is copied to the store while applications go on. A crash leaves a partial
@@ -17,7 +18,8 @@
  *                the next writer overwrites; else a hot journal, which the next reader rolls back.
  *   7 commit     a crash leaves the new content, or the old one as long as the WAL was not synced.
  *   8 settle     the WAL is synced, or the folder in which a journal was deleted: now it is durable, and who
- *                waits is told. Checkpoint.
+ *                waits is told. Checkpoint; before that where nothing readable stood, for by its file alone
+ *                a mount that starts after a power failure would not know the database.
  *
  * What must stay true: nothing of the live database is written before its undo is named; after a failure what
  * the live database was as its write lock was given up decides what is answered, and where that cannot be
@@ -53,7 +55,10 @@ static int make_generation(struct restore *r)
 static int accept_unchanged(struct restore *r)
 {
 	struct version version = r->view.version;
+	int rc = restore_sync_view(r);
 
+	if (rc)
+		return rc;
 	if (r->kind == RESTORE_ROLLBACK)
 		version_age(r, &version);
 	source_upload_publish(r->source, r->gen, &version);

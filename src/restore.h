@@ -31,8 +31,9 @@ struct restore_order {
 	int64_t mtime_ns;		      /* that the restored database shows; 0: now */
 	bool (*cancelled)(void *arg);	      /* asked until the point of no return; NULL: never */
 	/* Called when it is committed, durable and shown, with OUT filled and the source still this
-	 * restore's: what follows is a checkpoint, which nobody need wait for. STAGING and REPORT are not
-	 * used any more. Not called when nothing was written, or for a failure. NULL: nobody cares. */
+	 * restore's: what follows is a checkpoint, which nobody need wait for (it came before where nothing
+	 * readable stood). STAGING and REPORT are not used any more. Not called when nothing was written, or
+	 * for a failure. NULL: nobody cares. */
 	void (*durable)(void *arg);
 	void *arg;			/* of both */
 	struct snap_progress *progress; /* NULL: nobody looks */

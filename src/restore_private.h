@@ -150,6 +150,8 @@ void restore_on_write(void *arg, bool held);
 
 /* Brings the commit to the disk, its WAL into the database file, and its generation to the readers. */
 int restore_settle(struct restore *r);
+/* Brings to the disk what the view shows, which an application has committed and need not have synced. */
+int restore_sync_view(struct restore *r);
 /* Opens a connection for it, and copies and cuts the WAL as far as readers let it. */
 int restore_shorten(struct restore *r);
 

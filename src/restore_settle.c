@@ -37,7 +37,8 @@ static void shorten_wal(struct restore *r)
 	struct wal_header header;
 	uint32_t copied;
 
-	if (vfs_wal_header(r->dest.vfs, &header) || vfs_wal_backfill(r->dest.vfs, &copied))
+	if (!vfs_wal_is_open(r->dest.vfs) || vfs_wal_header(r->dest.vfs, &header) ||
+	    vfs_wal_backfill(r->dest.vfs, &copied))
 		return;
 	sqlite3_busy_timeout(r->dest.handle, 0);
 	if (copied < header.max_frame)
@@ -80,6 +81,15 @@ static int make_durable(struct restore *r)
 	return rc ? err_set(r->err, -EIO, "restored, but the disk refused to make it durable") : 0;
 }
 
+int restore_sync_view(struct restore *r)
+{
+	int rc = vfs_sync(r->view.conn ? r->view.conn->db.vfs : r->live->hub->db.vfs);
+
+	rc = rc ? rc : sync_folder(r);
+	return rc ? err_set(r->err, -EIO, "it holds that already, but the disk refused to make it durable")
+		  : 0;
+}
+
 static void tell_durable(struct restore *r)
 {
 	restore_measure(r);
@@ -89,6 +99,7 @@ static void tell_durable(struct restore *r)
 
 int restore_settle(struct restore *r)
 {
+	bool first;
 	int rc;
 
 	if (!r->dest.handle)
@@ -100,11 +111,16 @@ int restore_settle(struct restore *r)
 	connect_source(r);
 	source_commit_over(r->source);
 	rc = make_durable(r);
+	/* Of what could not be read the file is no database before that, and a mount would not take it for
+	 * one. */
+	first = r->kind == RESTORE_BROKEN;
+	if (!rc && first)
+		shorten_wal(r);
 	if (!rc)
 		tell_durable(r);
 	if (!vfs_wal_is_open(r->dest.vfs))
 		return rc;
-	if (!rc)
+	if (!rc && !first)
 		shorten_wal(r);
 	if (r->live)
 		source_upload_refresh(r->source, r->live);

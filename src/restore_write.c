@@ -103,9 +103,10 @@ void restore_on_write(void *arg, bool held)
 static void tune(struct restore *r)
 {
 	db_exec(&r->dest, "PRAGMA cache_size=-8192");
-	/* In WAL mode the sync follows when the lock has been given up. */
-	if (r->kind == RESTORE_WAL)
-		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");
+	/* In WAL mode the sync follows when the lock has been given up. Else SQLite cuts a file that becomes
+	 * shorter after it has deleted the journal, which does not hold what is cut off: the disk must not
+	 * see the two the other way round. */
+	db_exec(&r->dest, r->kind == RESTORE_WAL ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=EXTRA");
 }
 
 bool restore_is_still_there(struct restore *r)

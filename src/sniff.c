@@ -5,6 +5,8 @@
  * What must stay true:
  *  - A remembered answer is used only while size, mtime and ctime are what they were, and only if those
  *    times were over VERSION_RACY_NS old when the file was read: a later change must be visible in them.
+ *  - What the disk refused to say is no answer: once it does not, raw bytes of a live database would be
+ *    read.
  *  - No descriptor is opened on a file that a connection has (rawfd.h says why).
  * The tables are direct-mapped: an answer that falls on another's slot replaces it. A header stands in a
  * smaller table of its own, for few files are databases, and counts only while it belongs to its slot's
@@ -180,7 +182,7 @@ int sniff_look(struct sniff *sniff, int fd, struct stat *st, struct sniffed *out
 		rc = read_verdict(raw.fd, st, &verdict, &header, &stable);
 	rawfd_close(sniff->table, &raw);
 	if (rc)
-		return opath_transient(rc) ? rc : 0;
+		return opath_transient(rc) || rc == -EIO ? rc : 0;
 	answer(out, verdict, stable ? &header : NULL);
 	if (stable)
 		remember(sniff, st, read_ns, verdict, &header);

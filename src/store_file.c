@@ -47,10 +47,22 @@ int store_lock(int fd)
 	return flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
 }
 
-/* Whether what was just made is ours: nobody has taken it for leavings. */
-static bool is_ours(int dir, const char *name, int fd)
+/* Whether what was just made is ours: 0; -EAGAIN: somebody has taken it for leavings. -errno: that cannot be
+ * told, and it is removed again; HOW: as unlinkat(2). */
+static int check_ours(int dir, const char *name, int fd, int how)
 {
-	return store_lock(fd) != -EWOULDBLOCK && store_is(dir, name, fd);
+	struct stat named, open;
+	int rc = store_lock(fd);
+
+	if (rc == -EWOULDBLOCK)
+		return -EAGAIN;
+	if (fstatat(dir, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &open) == 0)
+		return opath_same(&named, &open) ? 0 : -EAGAIN;
+	if (errno == ENOENT)
+		return -EAGAIN;
+	rc = -errno;
+	unlinkat(dir, name, how);
+	return rc;
 }
 
 int store_make_file(int dir, const char *prefix, char name[STORE_NAME_SIZE])
@@ -63,8 +75,10 @@ int store_make_file(int dir, const char *prefix, char name[STORE_NAME_SIZE])
 		fd = openat(dir, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 		if (fd < 0 && errno != EEXIST)
 			return -errno;
-		if (fd >= 0 && is_ours(dir, name, fd))
-			return steal_fd(&fd);
+		int rc = fd < 0 ? -EAGAIN : check_ours(dir, name, fd, 0);
+
+		if (rc != -EAGAIN)
+			return rc ? rc : steal_fd(&fd);
 	}
 	return -EAGAIN;
 }
@@ -72,17 +86,18 @@ int store_make_file(int dir, const char *prefix, char name[STORE_NAME_SIZE])
 int store_make_locked(int dir, const char *name)
 {
 	autoclose int fd = -1;
+	int rc;
 
 	if (mkdirat(dir, name, 0700))
 		return -errno;
 	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0) {
-		int rc = errno == ENOENT ? -EAGAIN : -errno;
-
+		rc = errno == ENOENT ? -EAGAIN : -errno;
 		unlinkat(dir, name, AT_REMOVEDIR);
 		return rc;
 	}
-	return is_ours(dir, name, fd) ? steal_fd(&fd) : -EAGAIN;
+	rc = check_ours(dir, name, fd, AT_REMOVEDIR);
+	return rc ? rc : steal_fd(&fd);
 }
 
 /* ---- folders ------------------------------------------------------------------------------------------- */

@@ -89,11 +89,12 @@ int tree_statvfs(struct tree *tree, struct statvfs *out);
  * which is returned; TREE_WALK_CUT when LIMIT entries (and what was left of their folder) were read before
  * the end. Descends no symlink and no mount. A symlink counts when it leaves the tree, for inside the
  * database itself does. Folders that cannot be read are left out; -EMFILE and the like are forwarded.
+ * -EIO, after all else was visited: the disk did not tell of something whether it is a database.
  */
 int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path), void *arg);
 #define TREE_WALK_CUT 2
 
-/* Counts what tree_walk() finds, up to LIMIT. */
+/* Counts what tree_walk() finds, up to LIMIT; also when the disk did not tell all. */
 int tree_count(struct tree *tree, size_t limit, size_t *databases);
 
 /* What st_ino shows for the inode: itself on the tree's own device, else a 64-bit hash of both numbers. */

@@ -35,6 +35,7 @@ struct entry {
 struct scan {
 	struct entry *entries; /* owned; sorted by name */
 	size_t count, room;
+	bool unknown; /* of one of them the disk has not told what it is */
 };
 
 static void scan_finish(struct scan *scan)
@@ -114,7 +115,7 @@ static int read_names(struct tree *tree, DIR *dir, uint64_t dev, struct scan *sc
 }
 
 /* Takes over what a look at the entry says. A vanished one is hidden. */
-static int look_at(struct tree *tree, const struct tree_spot *folder, struct entry *e)
+static int look_at(struct tree *tree, const struct tree_spot *folder, struct scan *scan, struct entry *e)
 {
 	struct tree_spot spot = *folder;
 	struct tree_found found;
@@ -126,6 +127,7 @@ static int look_at(struct tree *tree, const struct tree_spot *folder, struct ent
 	if (rc == -ENOENT)
 		e->hidden = true;
 	e->what = NO_DATABASE;
+	scan->unknown |= rc == -EIO;
 	if (rc)
 		return opath_transient(rc) ? rc : 0;
 	if (found.attr.kind == SNAP_DATABASE) {
@@ -143,7 +145,7 @@ static int classify(struct tree *tree, const struct tree_spot *folder, struct sc
 	for (size_t i = 0; i < scan->count; i++) {
 		struct entry *e = &scan->entries[i];
 		bool look = e->name.type == 0 || e->name.type == S_IFLNK || (all && e->name.type == S_IFREG);
-		int rc = look ? look_at(tree, folder, e) : 0;
+		int rc = look ? look_at(tree, folder, scan, e) : 0;
 
 		if (rc)
 			return rc;
@@ -167,7 +169,7 @@ static int hide_sidecar(struct tree *tree, const struct tree_spot *folder, struc
 	if (!owner || owner->hidden)
 		return 0;
 	if (owner->what == UNKNOWN && owner->name.type == S_IFREG)
-		rc = look_at(tree, folder, owner);
+		rc = look_at(tree, folder, scan, owner);
 	e->hidden = e->hidden || owner->what == DATABASE;
 	return rc;
 }
@@ -337,6 +339,7 @@ struct walk {
 	void *arg;
 	size_t left; /* entries that may still be read */
 	struct todo *todo;
+	bool unknown; /* the disk has not told of all whether they are databases */
 };
 
 static int visit(const struct walk *walk, const char *folder, const char *name)
@@ -362,6 +365,7 @@ static int walk_folder(struct tree *tree, const char *path, struct walk *walk)
 		else if (e->what == DATABASE && e->counts)
 			rc = visit(walk, path, e->name.name);
 	}
+	walk->unknown |= scan.unknown;
 	walk->left -= scan.count < walk->left ? scan.count : walk->left;
 	scan_finish(&scan);
 	return rc;
@@ -381,11 +385,14 @@ int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *
 		autofree struct todo *next = pop(&walk.todo);
 
 		rc = walk_folder(tree, next->path, &walk);
+		walk.unknown |= rc == -EIO;
 		if (rc < 0 && !opath_transient(rc))
 			rc = 0; /* a folder that cannot be read has nothing to show */
 	}
 	if (rc == 0 && walk.todo)
 		rc = TREE_WALK_CUT;
+	if (rc == 0 && walk.unknown)
+		rc = -EIO;
 	while (walk.todo)
 		free(pop(&walk.todo));
 	return rc;
@@ -411,5 +418,5 @@ int tree_count(struct tree *tree, size_t limit, size_t *databases)
 	int rc = tree_walk(tree, SIZE_MAX, count_one, &count);
 
 	*databases = count.found;
-	return rc < 0 ? rc : 0;
+	return rc < 0 && rc != -EIO ? rc : 0;
 }

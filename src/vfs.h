@@ -122,6 +122,9 @@ ssize_t vfs_read_wal(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
 int vfs_db_size(struct vfs *vfs, uint64_t *size);
 int vfs_wal_size(struct vfs *vfs, uint64_t *size);
 
+/* Brings what others have written of both to the disk. -EIO; -ENXIO: no database is open. */
+int vfs_sync(struct vfs *vfs);
+
 /* ---- the connection that writes: VFS_RESTORER, on its own thread --------------------------------------- */
 
 /*

@@ -359,3 +359,17 @@ int vfs_wal_size(struct vfs *vfs, uint64_t *size)
 	*size = 0;
 	return file ? size_of(file, size) : 0;
 }
+
+int vfs_sync(struct vfs *vfs)
+{
+	sqlite3_file *db = atomic_load(&vfs->db), *wal = atomic_load(&vfs->wal);
+	int rc = vfs_ask_fault(vfs, VFS_SYNC);
+
+	if (!db)
+		return -ENXIO;
+	if (rc == SQLITE_OK && wal)
+		rc = wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL);
+	if (rc == SQLITE_OK)
+		rc = db->pMethods->xSync(db, SQLITE_SYNC_NORMAL);
+	return rc == SQLITE_OK ? 0 : -EIO;
+}
