@@ -169,50 +169,55 @@ static void keep_one(struct ground *g, const char *source)
 	keep_destroy(keep);
 }
 
+/* The folder NAME in DIR, which it closes; made if there is nothing. A link that stands there is not followed:
+ * -1. */
+static int step_into(int dir, const char *name)
+{
+	int sub = -1;
+
+	if (dir >= 0 && (mkdirat(dir, name, 0700) == 0 || errno == EEXIST))
+		sub = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir >= 0)
+		close(dir);
+	return sub;
+}
+
 static void put_something(struct ground *g)
 {
-	char source[PATH_MAX], path[PATH_MAX];
+	char source[PATH_MAX];
 	uint8_t what = bytes_u8(g->bytes) % 8;
-	int folder, dir;
+	const char *name;
+	int dir;
 
 	snprintf(source, sizeof(source), "%s/%s", fuzz_folder(), PICK(sources, g->bytes));
 	if (what < 2) {
 		keep_one(g, source);
 		return;
 	}
-	folder = store_open_source(g->store, source, true, NULL);
-	dir = folder;
-	if (folder < 0)
-		return;
+	dir = store_open_source(g->store, source, true, NULL);
 	switch (what) {
 	case 2: /* in the source's folder */
-		put_at(g, folder, PICK(places, g->bytes));
+		name = PICK(places, g->bytes);
 		break;
 	case 3: /* beside it */
-		dir = open(store_dir(g->store), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		must(dir >= 0);
-		put_at(g, dir, PICK(names, g->bytes));
-		break;
 	case 4:
+		if (dir >= 0)
+			close(dir);
 		dir = open(store_dir(g->store), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		must(dir >= 0);
-		mkdirat(dir, "groups", 0700);
-		snprintf(path, sizeof(path), "groups/%s", PICK(names, g->bytes));
-		put_at(g, dir, path);
-		g->foreign_groups = true;
+		if (what == 4)
+			dir = step_into(dir, "groups");
+		g->foreign_groups |= what == 4;
+		name = PICK(names, g->bytes);
 		break;
 	default:
-		mkdirat(folder, "kept", 0700);
-		snprintf(path, sizeof(path), "kept/%s", PICK(names, g->bytes));
-		mkdirat(folder, path, 0700);
-		strcat(path, "/");
-		strcat(path, PICK(files, g->bytes));
-		put_at(g, folder, path);
+		dir = step_into(step_into(dir, "kept"), PICK(names, g->bytes));
+		name = PICK(files, g->bytes);
 		break;
 	}
-	if (dir != folder)
-		close(dir);
-	close(folder);
+	if (dir < 0)
+		return;
+	put_at(g, dir, name);
+	close(dir);
 }
 
 /* ---- asking -------------------------------------------------------------------------------------------- */
