@@ -236,8 +236,7 @@ static void try_version(struct bytes *bytes)
 		b.db.size ^= bytes_u8(bytes);
 	equal = version_equal(&a, &b);
 	if (equal) {
-		bool within = a.has_header && b.has_header && a.incarnation &&
-			      a.incarnation == b.incarnation;
+		bool within = a.has_header && b.has_header && a.incarnation && a.incarnation == b.incarnation;
 
 		must(a.dev == b.dev && a.ino == b.ino);
 		must(within ? memcmp(a.header, b.header, sizeof(a.header)) == 0
@@ -273,7 +272,8 @@ static void compare_set(const struct ranges *set, const bool *in)
 		total += in[at];
 	}
 	must(end >= SET_SIZE);
-	must(ranges_bytes(set, 0, SET_SIZE) == total && ranges_cover(set, 0, SET_SIZE) == (total == SET_SIZE));
+	must(ranges_bytes(set, 0, SET_SIZE) == total &&
+	     ranges_cover(set, 0, SET_SIZE) == (total == SET_SIZE));
 	for (size_t i = 0; i < set->count; i++) {
 		must(set->list[i].from < set->list[i].to);
 		must(i == 0 || set->list[i - 1].to < set->list[i].from);

@@ -170,7 +170,8 @@ static void line_write(struct line *line, const struct options *o)
 	line_flag(line, o->check == CHECK_FULL, "check=full");
 	line_option(line, "wal_max=%" PRIu64, o->wal_max);
 	line_option(line, "wal_limit=%" PRIu64, o->wal_limit);
-	line_option(line, "busy_timeout=%" PRIu64 ".%03" PRIu64, o->busy_timeout / 1000, o->busy_timeout % 1000);
+	line_option(line, "busy_timeout=%" PRIu64 ".%03" PRIu64, o->busy_timeout / 1000,
+		    o->busy_timeout % 1000);
 	line_option(line, "keep=%" PRIu64, o->keep);
 	if (o->log_given)
 		line_option(line, "log=%s", levels[o->log]);
@@ -348,7 +349,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		must_escape(err.text);
 	} else if (!options.help && !options.version) {
 		must_equal(&options, &again);
-		must(options.check_file ? options.check_file[0] : options.mountpoint && options.mountpoint[0]);
+		must(options.check_file ? options.check_file[0]
+					: options.mountpoint && options.mountpoint[0]);
 		if (!options.check_file) {
 			must_be_in_bounds(&options);
 			must_read_back(&options);

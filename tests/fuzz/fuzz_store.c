@@ -83,7 +83,8 @@ static void try_record(const char *text, size_t size)
 		must(record.has[KEEP_DB] && record.meta.size == record.sizes[KEEP_DB]);
 		must((record.meta.mode & ~0777u) == 0 && !strchr(record.meta.why, '\n'));
 		must(keep_record_parse(&other, again, keep_record_format(&record, again)) == 0);
-		must(other.meta.made_ns == record.meta.made_ns && other.meta.mtime_ns == record.meta.mtime_ns);
+		must(other.meta.made_ns == record.meta.made_ns &&
+		     other.meta.mtime_ns == record.meta.mtime_ns);
 		must(other.meta.mode == record.meta.mode && other.meta.uid == record.meta.uid);
 		must(other.meta.page_size == record.meta.page_size && other.meta.size == record.meta.size);
 		must(strcmp(other.group, record.group) == 0);
@@ -169,8 +170,8 @@ static void keep_one(struct ground *g, const char *source)
 	keep_destroy(keep);
 }
 
-/* The folder NAME in DIR, which it closes; made if there is nothing. A link that stands there is not followed:
- * -1. */
+/* The folder NAME in DIR, which it closes; made if there is nothing. A link that stands there is not
+ * followed: -1. */
 static int step_into(int dir, const char *name)
 {
 	int sub = -1;
@@ -240,7 +241,8 @@ static void ask_entry(struct ground *g, const char *source, const struct keep_en
 		if (fd < 0)
 			continue;
 		must(fstat(fd, &st) == 0 && S_ISREG(st.st_mode));
-		must(part != KEEP_DB || ((uint64_t)st.st_size == entry->meta.size && st.st_ino == entry->ino));
+		must(part != KEEP_DB ||
+		     ((uint64_t)st.st_size == entry->meta.size && st.st_ino == entry->ino));
 		close(fd);
 	}
 }
@@ -342,7 +344,8 @@ static void drop_something(struct ground *g, const char *source)
 	size_t before = ask_source(g, source), after;
 
 	if (what & 1) {
-		keep_prune(g->store, source, what >> 1 & 3, realtime_ns() + (what & 8 ? 2 * KEEP_DAY_NS : 0), &err);
+		keep_prune(g->store, source, what >> 1 & 3, realtime_ns() + (what & 8 ? 2 * KEEP_DAY_NS : 0),
+			   &err);
 		after = ask_source(g, source);
 		must(after <= before && after >= (before < (what >> 1 & 3u) ? before : (what >> 1 & 3u)));
 		return;

@@ -26,7 +26,8 @@
 
 static const char *const bases[] = {"a", "b", "c.db", "d", "-wal", "x\xff", "sub", "sub/a"};
 static const char *const suffixes[] = {"", "", "-wal", "-shm", "-journal", "-wal-wal", "-shm-journal", "/x"};
-static const char *const outside[] = {"/", "/out/plain", "/out/db", "/out", "/tree/c.db", "/out/link", "/out/none"};
+static const char *const outside[] = {"/",	    "/out/plain", "/out/db",  "/out",
+				      "/tree/c.db", "/out/link",  "/out/none"};
 
 #define PICK(list, bytes) (list)[bytes_u8(bytes) % (sizeof(list) / sizeof((list)[0]))]
 
@@ -146,7 +147,8 @@ static void read_plain(struct asked *a, const char *path, const struct snap_attr
 
 	must(rc == 0);
 	must(snprintf(name, sizeof(name), "tree/%s", path) < (int)sizeof(name));
-	must(fstatat(AT_FDCWD, fuzz_path(name), &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(raw.fd, &open) == 0);
+	must(fstatat(AT_FDCWD, fuzz_path(name), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	     fstat(raw.fd, &open) == 0);
 	must(named.st_ino == open.st_ino && S_ISREG(named.st_mode));
 	n = pread(raw.fd, text, sizeof(text), 0);
 	must(n >= 0 && (uint64_t)n == attr->size);
@@ -193,7 +195,8 @@ static void ask_sidecars(struct asked *a, const char *path)
 		}
 		must(rc == (i == 2 ? -ENOENT : 0));
 		if (rc == 0)
-			must(found.attr.kind == SNAP_SIDECAR && found.attr.size == 0 && !(found.attr.mode & 0222));
+			must(found.attr.kind == SNAP_SIDECAR && found.attr.size == 0 &&
+			     !(found.attr.mode & 0222));
 		tree_found_finish(&found);
 	}
 }

@@ -40,7 +40,7 @@ static uint8_t base_byte(uint64_t at)
 static ssize_t read_base(void *arg, void *buf, size_t size, uint64_t offset, struct snap_err *err)
 {
 	const struct model *m = arg;
-	size_t n = offset >= m->base_size  ? 0
+	size_t n = offset >= m->base_size	  ? 0
 		   : size > m->base_size - offset ? (size_t)(m->base_size - offset)
 						  : size;
 
@@ -117,7 +117,8 @@ static void stage_something(struct model *m, struct staging *st, struct bytes *h
 		break;
 	default:
 		at %= size + 1;
-		write_piece(m, st, data + at, (size_t)what * 16 < size - at ? (size_t)what * 16 : size - at, at);
+		write_piece(m, st, data + at, (size_t)what * 16 < size - at ? (size_t)what * 16 : size - at,
+			    at);
 		break;
 	}
 }
