@@ -121,7 +121,7 @@ static void mask(uint8_t *bytes, size_t size)
 	if (size < HEADER_SIZE)
 		return;
 	bytes[18] = bytes[19] = 1;
-	memset(bytes + 24, 0, 4);
+	memset(bytes + 24, 0, 8); /* a count of pages that nobody believes is made right */
 	memset(bytes + 40, 0, 4);
 	memset(bytes + 92, 0, 8);
 }
