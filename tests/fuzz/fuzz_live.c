@@ -30,6 +30,7 @@ enum {
 	WAL_EDITED = 2, /* here and there, after the checksums */
 	HAS_JOURNAL = 4,
 	OWN_DATABASE = 8, /* the input's bytes; else one of ours */
+	ANY_PAGE = 16,	  /* frames name pages beyond the next one, and commit any number of pages */
 };
 
 /* ---- files --------------------------------------------------------------------------------------------- */
@@ -76,7 +77,8 @@ static void add_up(uint32_t sum[2], const uint8_t *bytes, size_t size)
 /* A WAL of the frames that the input asks for: pages of DB with a few bytes of their own. */
 static void put_wal(struct bytes *how, uint8_t flags, const uint8_t *db, size_t db_size, uint32_t page_size)
 {
-	uint32_t frames = bytes_u8(how) % (FRAMES_MAX + 1), sum[2] = {0, 0};
+	uint32_t frames = bytes_u8(how) % (FRAMES_MAX + 1), sum[2] = {0, 0},
+		 pages = (uint32_t)(db_size / page_size);
 	size_t frame_size = WAL_FRAME_HEADER + page_size, size = WAL_FILE_HEADER + frames * frame_size;
 	uint8_t *wal = calloc(1, size + 1);
 	const uint32_t one = 1;
@@ -92,11 +94,18 @@ static void put_wal(struct bytes *how, uint8_t flags, const uint8_t *db, size_t 
 	put_be32(wal + 28, sum[1]);
 	for (uint32_t i = 0; i < frames; i++) {
 		uint8_t *frame = wal + WAL_FILE_HEADER + i * frame_size;
-		uint32_t pgno = bytes_u8(how) % PAGES_MAX, at = bytes_u8(how),
-			 commit = bytes_u8(how) % PAGES_MAX;
+		uint32_t pgno = bytes_u8(how), at = bytes_u8(how), commit = bytes_u8(how);
 
+		if (flags & ANY_PAGE) {
+			pgno %= PAGES_MAX;
+			commit = commit & 1 ? commit % PAGES_MAX : 0;
+		} else {
+			pgno = 1 + pgno % (pages + 1);
+			pages = pgno > pages ? pgno : pages;
+			commit = commit & 1 ? pages : 0;
+		}
 		put_be32(frame, pgno);
-		put_be32(frame + 4, commit & 1 ? commit : 0);
+		put_be32(frame + 4, commit);
 		memcpy(frame + 8, wal + 16, 8);
 		if (pgno > 0 && (uint64_t)pgno * page_size <= db_size)
 			memcpy(frame + WAL_FRAME_HEADER, db + (pgno - 1) * page_size, page_size);
@@ -228,7 +237,8 @@ static void must_be_found(const uint8_t *read, size_t size, const uint8_t *found
 		must(read[at] == 0);
 }
 
-static void read_live(uint8_t *found, size_t found_size, size_t piece)
+/* WHOLE: every page stands somewhere, so that it can be read. */
+static void read_live(const uint8_t *found, size_t found_size, size_t piece, bool whole)
 {
 	struct snap_config config = {
 		.wal_limit = 1 << 20, .wal_max = 64 << 20, .shared_locks = true, .event = take_event};
@@ -241,10 +251,12 @@ static void read_live(uint8_t *found, size_t found_size, size_t piece)
 	must(snap_create(&snap, &config, &err) == 0);
 	must(snap_add_folder(snap, fuzz_path("live"), &err) == 0);
 	gen = open_gen(snap, &rc);
+	must(gen || !found || !whole);
 	if (gen) {
 		size_t size;
 		uint8_t *bytes = read_gen(gen, &size, piece);
 
+		must(bytes || !found || !whole);
 		if (bytes && found) {
 			mask(bytes, size);
 			must_be_found(bytes, size, found, found_size);
@@ -316,7 +328,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	found = find(&found_size);
 	if (found)
 		mask(found, found_size);
-	read_live(found, found_size, piece);
+	read_live(found, found_size, piece, size > 0 && (data[0] & ~(HAS_WAL | HAS_JOURNAL)) == 0);
 	must_be_same("live/db", db, db_size);
 	must_be_same("live/db-wal", wal, wal_size);
 	must_be_same("live/db-journal", journal, journal_size);

@@ -8,6 +8,7 @@
 #include "fuzz.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -325,7 +326,7 @@ static void make_files(void)
 	fuzz_put("app/a.db", "x", 1);
 	must(symlink("a.db", fuzz_path("link")) == 0 && symlink("nowhere", fuzz_path("dangling")) == 0);
 	must(symlink("app", fuzz_path("there")) == 0 && symlink("loop", fuzz_path("loop")) == 0);
-	must(mkfifo(fuzz_path("fifo"), 0644) == 0 && chdir(fuzz_folder()) == 0);
+	must(mkfifo(fuzz_path("fifo"), 0644) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -334,9 +335,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct options options, again;
 	struct snap_err err = {""}, other = {""};
 	struct line line;
-	int fd, rc;
+	int fd, rc, here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	make_files();
+	must(here >= 0 && chdir(fuzz_folder()) == 0);
 	fd = fuzz_free_fd();
 	line_from(&line, &bytes);
 	options_init(&options);
@@ -362,5 +364,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	options_finish(&options);
 	line_finish(&line);
 	must(fuzz_free_fd() == fd);
+	must(fchdir(here) == 0); /* where the corpus is named from */
+	close(here);
 	return 0;
 }
