@@ -62,7 +62,7 @@ static void pick_name(struct bytes *bytes, char name[64])
 static void make_link(struct bytes *bytes, const char *path)
 {
 	uint8_t how = bytes_u8(bytes);
-	const char *to = PICK(outside, bytes);
+	const char *to = PICK(outside, bytes), *base = how & 3 ? NULL : PICK(bases, bytes);
 	char target[PATH_MAX];
 
 	if (how & 1)
@@ -70,7 +70,7 @@ static void make_link(struct bytes *bytes, const char *path)
 	else if (how & 2)
 		snprintf(target, sizeof(target), "..%s", to);
 	else
-		snprintf(target, sizeof(target), "%s%s", PICK(bases, bytes), PICK(suffixes, bytes));
+		snprintf(target, sizeof(target), "%s%s", base, PICK(suffixes, bytes));
 	if (symlink(target, path) < 0)
 		return; /* something stands there */
 }

@@ -29,8 +29,11 @@ static inline size_t make_record(struct bytes *bytes, char text[KEEP_RECORD_SIZE
 		strcpy(record.group, "0123456789abcdef");
 	size = keep_record_format(&record, text);
 	must(size > 0 && size < KEEP_RECORD_SIZE && strlen(text) == size);
-	for (uint8_t edits = how & 128 ? bytes_u8(bytes) % 8 : 0; edits > 0; edits--)
-		text[bytes_u16(bytes) % size] = (char)bytes_u8(bytes);
+	for (uint8_t edits = how & 128 ? bytes_u8(bytes) % 8 : 0; edits > 0; edits--) {
+		char value = (char)bytes_u8(bytes);
+
+		text[bytes_u16(bytes) % size] = value;
+	}
 	return size;
 }
 
