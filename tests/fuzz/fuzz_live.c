@@ -130,12 +130,13 @@ static void put_wal(struct bytes *how, uint8_t flags, const uint8_t *db, size_t 
 
 /* ---- what SQLite finds --------------------------------------------------------------------------------- */
 
-/* The bytes of the copy once its WAL is in it. NULL: SQLite cannot read it. */
+/* The bytes of the copy once its WAL is in it. NULL: SQLite cannot read it, or they are too many. */
 static uint8_t *find(size_t *size)
 {
 	uint8_t *bytes = NULL;
 	sqlite3_stmt *stmt = NULL;
 	sqlite3 *db = NULL;
+	struct stat st;
 	int rc = sqlite3_open(fuzz_path("copy/db"), &db);
 
 	if (rc == SQLITE_OK)
@@ -147,7 +148,8 @@ static uint8_t *find(size_t *size)
 											  : SQLITE_ERROR;
 	sqlite3_finalize(stmt);
 	sqlite3_close(db);
-	if (rc == SQLITE_OK)
+	/* A journal may say that the database was of any size. */
+	if (rc == SQLITE_OK && stat(fuzz_path("copy/db"), &st) == 0 && st.st_size <= IMAGE_MAX)
 		bytes = fuzz_get("copy/db", size);
 	return bytes;
 }
