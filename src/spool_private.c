@@ -25,6 +25,7 @@
 #define LOCK_SHARED_SIZE 510
 #define COPY_NAME "db"
 #define COPY_JOURNAL "db-journal"
+#define COPY_WAL "db-wal"
 
 static bool absent(const struct place *place, const char *suffix)
 {
@@ -196,7 +197,7 @@ static int take_copy(struct spool_flat *flat, int folder, struct snap_err *err)
 	return rc;
 }
 
-/* Opens and copies one of two files; ST is as it was before. */
+/* Opens and copies one of the files; ST is as it was before. */
 static int copy_one(struct core *core, const struct place *place, const char *suffix, int fd, struct stat *st,
 		    struct snap_err *err)
 {
@@ -216,9 +217,33 @@ static bool is_settled(const struct stat *st, int64_t seen_ns)
 	return seen_ns - timespec_ns(st->st_ctim) > VERSION_RACY_NS;
 }
 
-/* Copies both files into FOLDER. -EAGAIN: they were changed meanwhile, or may have been. */
-static int copy_pair(struct spool_flat *flat, struct core *core, const struct place *place, int folder,
-		     struct snap_err *err)
+/*
+ * A -wal beside a hot journal: SQLite rolls the journal back and then takes the frames for what they are, for
+ * a journal that no crash has left (a copy from elsewhere, one whose deletion was lost) says nothing of them.
+ * Empty or absent, there is nothing to copy. -EAGAIN as copy_files().
+ */
+static int copy_wal(struct core *core, const struct place *place, int folder, int64_t seen_ns,
+		    struct snap_err *err)
+{
+	struct stat st, now;
+	int rc = place_stat(place, "-wal", &st);
+
+	if (rc == -ENOENT || (rc == 0 && st.st_size == 0))
+		return 0;
+	autoclose int wal = openat(folder, COPY_WAL, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	if (wal < 0)
+		return err_errno(err, "cannot make a copy in the store");
+	rc = copy_one(core, place, "-wal", wal, &st, err);
+	if (rc)
+		return rc;
+	if (!is_settled(&st, seen_ns) || place_stat(place, "-wal", &now) || !same_stat(&st, &now))
+		return err_set(err, -EAGAIN, "it was changed while it was copied");
+	return 0;
+}
+
+/* Copies the files into FOLDER. -EAGAIN: they were changed meanwhile, or may have been. */
+static int copy_files(struct spool_flat *flat, struct core *core, const struct place *place, int folder,
+		      struct snap_err *err)
 {
 	autoclose int db = openat(folder, COPY_NAME, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	autoclose int journal = openat(folder, COPY_JOURNAL, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
@@ -231,6 +256,8 @@ static int copy_pair(struct spool_flat *flat, struct core *core, const struct pl
 	rc = copy_one(core, place, "-journal", journal, &journal_st, err);
 	if (!rc)
 		rc = copy_one(core, place, "", db, &flat->st, err);
+	if (!rc)
+		rc = copy_wal(core, place, folder, flat->seen_ns, err);
 	if (rc)
 		return rc;
 	if (!is_settled(&flat->st, flat->seen_ns) || !is_settled(&journal_st, flat->seen_ns) ||
@@ -250,11 +277,12 @@ int spool_hot(struct spool_flat *out, struct core *core, const struct place *pla
 
 	if (folder < 0)
 		return folder;
-	rc = copy_pair(&flat, core, place, folder, err);
+	rc = copy_files(&flat, core, place, folder, err);
 	if (!rc)
 		rc = db_open(&db, folder, COPY_NAME, DB_PRIVATE, err);
 	if (!rc) {
-		int sql = db_exec(&db, "PRAGMA user_version");
+		/* In rollback-journal mode the second one does nothing. */
+		int sql = db_exec(&db, "PRAGMA user_version; PRAGMA wal_checkpoint(TRUNCATE)");
 
 		if (sql)
 			rc = err_set(err, -EIO, "its journal cannot be rolled back in a copy: %s",

@@ -263,10 +263,19 @@ static int load(struct store *s, const char *source, const char *name, void *byt
 
 	if (folder < 0)
 		return folder;
-	autoclose int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	autoclose int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	return read(fd, bytes, size) == (ssize_t)size ? 0 : -ENOENT;
+}
+
+/* Whether the byte is one of the two that a bool has. */
+static bool is_bool(const bool *at)
+{
+	unsigned char byte;
+
+	memcpy(&byte, at, sizeof(byte));
+	return byte <= 1;
 }
 
 int store_load_seen(struct store *s, const char *source, struct store_seen *out)
@@ -276,7 +285,8 @@ int store_load_seen(struct store *s, const char *source, struct store_seen *out)
 
 	if (rc)
 		return rc;
-	if (memcmp(file.magic, SEEN_MAGIC, sizeof(file.magic)) != 0)
+	if (memcmp(file.magic, SEEN_MAGIC, sizeof(file.magic)) != 0 ||
+	    !is_bool(&file.seen.version.has_header) || !is_bool(&file.seen.version.has_counters))
 		return -ENOENT;
 	*out = file.seen;
 	out->version.incarnation = 0; /* another process's numbers */
@@ -320,8 +330,8 @@ int store_load_opened(struct store *s, const char *source, struct snap_opened *o
 
 	if (rc)
 		return rc;
-	if (memcmp(file.magic, OPENED_MAGIC, sizeof(file.magic)) != 0)
-		return -ENOENT;
+	if (memcmp(file.magic, OPENED_MAGIC, sizeof(file.magic)) != 0 || file.opened.time_ns < 0)
+		return -ENOENT; /* before 1970 nobody has: how long ago that is would not fit */
 	*out = file.opened;
 	out->who.command[sizeof(out->who.command) - 1] = '\0';
 	out->snapshot[sizeof(out->snapshot) - 1] = '\0';

@@ -66,7 +66,8 @@ bool validate_jail_is_open(void);
 #define VALIDATE_FILE "file" /* the names under which SQLite opens the two */
 #define VALIDATE_FIT "fit"
 
-/* Makes VALIDATE_VFS known to SQLite; SIZE as in the task. SQLite's result code. Never undone. */
+/* Makes VALIDATE_VFS known to SQLite, and its default; SIZE as in the task. SQLite's result code. Never
+ * undone; again for another file of this process. */
 int validate_vfs_register(uint64_t size);
 /* errno of the last read or write that failed; 0: none. */
 int validate_vfs_errno(void);

@@ -276,6 +276,10 @@ static int vfs_last_error(sqlite3_vfs *vfs, int size, char *out)
 int validate_vfs_register(uint64_t size)
 {
 	state.size = size;
+	state.read = state.told = 0;
+	state.failed = 0;
+	if (state.vfs.zName)
+		return SQLITE_OK; /* SQLite's list leads through it already */
 	state.vfs = (sqlite3_vfs){
 		.iVersion = 2,
 		.szOsFile = sizeof(struct file),

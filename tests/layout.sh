@@ -23,6 +23,11 @@ for file in tests/unit/test_*.c; do
 	name=${file##*/test_}
 	grep -qE "^  '${name%.c}':" tests/unit/meson.build || refuse 'a unit test that nobody runs' "$file"
 done
+for file in tests/fuzz/fuzz_*.c; do
+	name=${file##*/fuzz_} name=${name%.c}
+	grep -qE "^  '$name':" tests/fuzz/meson.build || refuse 'a fuzz target that nobody runs' "$file"
+	[ -n "$(find "tests/fuzz/corpus/$name" -type f 2>/dev/null)" ] || refuse 'a fuzz target without a corpus' "$file"
+done
 for file in tests/e2e/*.sh; do
 	name=$(basename "$file" .sh)
 	case $name in lib | *_lib) continue ;; esac # they are sourced

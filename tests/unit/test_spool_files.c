@@ -163,6 +163,38 @@ static void test_hot_changed(void **state)
 	assert_notices(f, NAME "-journal", spool_hot);
 }
 
+/* A journal from elsewhere beside a database in WAL mode: for SQLite the frames of the -wal count all the
+ * same. */
+static void test_hot_beside_wal(void **state)
+{
+	static const char magic[8] = "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
+	struct fixture *f = *state;
+	struct spool_flat flat = SPOOL_FLAT_INIT;
+	struct file_look db, wal;
+	sqlite3 *copy;
+	int fd;
+
+	make_database(f, "WAL", 4096, 50, 300);
+	app_kill(&f->app);
+	f->app.pid = 0;
+	fd = openat(f->folder.fd, NAME "-journal", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, magic, sizeof(magic)), sizeof(magic));
+	assert_int_equal(ftruncate(fd, 512), 0);
+	close(fd);
+	db = file_look(&f->folder, NAME);
+	wal = file_look(&f->folder, NAME "-wal");
+	assert_true(wal.size > 0);
+	assert_int_equal(hot_when_settled(f, &flat), 0);
+	copy = copy_open(read_whole(flat.fd, flat.size));
+	assert_int_equal(ask(copy, "SELECT count(*) FROM t"), 50);
+	assert_whole(copy);
+	close(flat.fd);
+	assert_same_file(db, file_look(&f->folder, NAME));
+	assert_same_file(wal, file_look(&f->folder, NAME "-wal"));
+	assert_int_equal(count_entries(&f->store), 0);
+}
+
 /* ---- files that nobody writes -------------------------------------------------------------------------- */
 
 static void test_raw(void **state)
@@ -251,8 +283,9 @@ static void test_raw_changed(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_hot), test(test_hot_as_pinned), test(test_hot_fails),	  test(test_hot_changed),
-		test(test_raw), test(test_raw_refused),	  test(test_raw_changed),
+		test(test_hot),		test(test_hot_as_pinned),  test(test_hot_fails),
+		test(test_hot_changed), test(test_hot_beside_wal), test(test_raw),
+		test(test_raw_refused), test(test_raw_changed),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);

@@ -528,6 +528,8 @@ static char *seen_file(void)
 	return path;
 }
 
+#define SEEN_PADDING 7 /* behind the magic's 17 bytes */
+
 static void test_seen_garbage(void **state)
 {
 	struct store_seen seen;
@@ -546,6 +548,20 @@ static void test_seen_garbage(void **state)
 	close(fd);
 	assert_int_equal(store_load_seen(store, "/db", &seen), -ENOENT);
 	assert_int_equal(truncate(path, 0), 0);
+	assert_int_equal(store_load_seen(store, "/db", &seen), -ENOENT);
+	/* What no program writes into a bool is not taken for one. */
+	save("/db", 1);
+	path = seen_file();
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "\4", 1,
+				(off_t)(strlen("sqlsnapfs seen 1\n") +
+					offsetof(struct store_seen, version.has_header) + SEEN_PADDING)),
+			 1);
+	close(fd);
+	assert_int_equal(store_load_seen(store, "/db", &seen), -ENOENT);
+	/* Nobody waits for somebody to write to a fifo. */
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
 	assert_int_equal(store_load_seen(store, "/db", &seen), -ENOENT);
 	/* A link is not followed, and the next save puts a file in its place. */
 	assert_int_equal(unlink(path), 0);
