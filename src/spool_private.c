@@ -206,6 +206,7 @@ static int copy_one(struct core *core, const struct place *place, const char *su
 
 	if (rc)
 		return rc == -ENOENT ? -EAGAIN : rc;
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): filled when rc is 0 */
 	rc = copy_raw(&raw, fd, (uint64_t)st->st_size, err);
 	rawfd_close(core->raw, &raw);
 	return rc;
