@@ -94,6 +94,12 @@ struct snap_gen {
 	int64_t hold_until;  /* CLOCK_MONOTONIC; keeps the image without opens */
 	struct image *image; /* a reference; NULL: no bytes at hand */
 	uint32_t max_frame;
+	/* What was shown for the inode in VERSION: its owner of last, and the least of its modes, for it may
+	 * have several names. */
+	bool was_shown;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
 };
 
 /* One look at the live database. */
@@ -110,6 +116,9 @@ void source_unref(struct source *source);
 /* See snap_lookup(). FOUND was looked up after SEEN_NS (CLOCK_REALTIME). */
 int source_look(struct source *source, const struct tree_found *found, int64_t seen_ns, struct snap_gen **gen,
 		struct snap_attr *attr);
+
+/* See snap_gen_stat_at(): LIVE is what stands at the name, NULL: no database. */
+int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, struct snap_attr *attr);
 
 /* Does what is due; true while there will be more to do. */
 bool source_tend(struct source *source, int64_t now);

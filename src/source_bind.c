@@ -253,7 +253,9 @@ static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const s
 
 	if (cur && cur->bound && source_shows(cur, &b->sample))
 		return snap_gen_ref(cur);
-	if (gen->size == b->sample.size && !gen->uploaded) {
+	/* Who opens GEN was found to have rights on its inode, and on no other. */
+	if (gen->size == b->sample.size && !gen->uploaded && gen->version.dev == b->sample.version.dev &&
+	    gen->version.ino == b->sample.version.ino) {
 		if (gen->bound && version_equal(&gen->version, &b->sample.version))
 			return snap_gen_ref(gen);
 		if (!gen->bound) {

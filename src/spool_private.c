@@ -50,6 +50,10 @@ static int open_raw(struct core *core, const struct place *place, const char *su
 
 	snprintf(name, sizeof(name), "%s%s", place->name, suffix);
 	rc = dir < 0 ? dir : rawfd_open(core->raw, dir, name, RESOLVE_NO_SYMLINKS, raw, st);
+	if (!rc && *suffix && st->st_nlink > 1) { /* as the shim has it, vfs.h */
+		rawfd_close(core->raw, raw);
+		rc = -EMLINK;
+	}
 	return rc ? err_set(err, rc, "cannot open %s: %s", name, strerror(-rc)) : 0;
 }
 
