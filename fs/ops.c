@@ -180,7 +180,7 @@ static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name,
 		rc = -ENOENT;
 	if (!out->upload && rc == 0) {
 		out->gen = redirect_find(&fs->redirects, tid, parent->id, name);
-		rc = out->gen ? snap_gen_stat_at(fs->config.snap, &folder, path, out->gen, &out->attr)
+		rc = out->gen ? snap_gen_stat_at(fs->config.snap, &folder, path, out->gen, false, &out->attr)
 			      : snap_lookup_in(fs->config.snap, &folder, path, &out->attr, &out->gen, err);
 	}
 	if (rc == -ENOENT)
@@ -255,7 +255,7 @@ int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 	if (!rc && control_of(node))
 		return control_stat(fs, control_of(node), attr);
 	if (node->kind == SNAP_DATABASE && !rc)
-		return snap_gen_stat_at(fs->config.snap, &folder, path, node->gen, attr);
+		return snap_gen_stat_at(fs->config.snap, &folder, path, node->gen, true, attr);
 	if (!rc)
 		rc = snap_lookup_in(fs->config.snap, &folder, path, attr, NULL, NULL);
 	if (!rc && node->parent &&

@@ -35,7 +35,7 @@ static int make_order(struct intent_job *job, const char *path, const struct sna
 	struct node *node = job->node;
 	struct snap_inode folder = node_folder(node->parent);
 	struct snap_attr attr;
-	int rc = node->gen ? snap_gen_stat_at(snap, &folder, path, node->gen, &attr)
+	int rc = node->gen ? snap_gen_stat_at(snap, &folder, path, node->gen, true, &attr)
 			   : snap_lookup_in(snap, &folder, path, &attr, NULL, NULL);
 
 	/* The kernel checks it: OPEN of the upload asks for the rights that are shown for it. */

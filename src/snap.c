@@ -254,7 +254,7 @@ int snap_lookup_in(struct snap *snap, const struct snap_inode *folder, const cha
 }
 
 int snap_gen_stat_at(struct snap *snap, const struct snap_inode *folder, const char *path,
-		     struct snap_gen *gen, struct snap_attr *attr)
+		     struct snap_gen *gen, bool known, struct snap_attr *attr)
 {
 	struct tree_found found = TREE_FOUND_INIT;
 	bool there;
@@ -265,7 +265,7 @@ int snap_gen_stat_at(struct snap *snap, const struct snap_inode *folder, const c
 	/* Owner and mode go with the name: a link that leaves the tree may show less than the file itself. */
 	there = tree_look_in(snap->tree, folder, path, &found, NULL) == 0 &&
 		found.attr.kind == SNAP_DATABASE && !found.missing;
-	rc = source_gen_stat(gen, there ? &found.attr : NULL, attr);
+	rc = source_gen_stat(gen, there ? &found.attr : NULL, known, attr);
 	tree_found_finish(&found);
 	return rc;
 }

@@ -342,7 +342,7 @@ static bool is_of(const struct snap_gen *gen, const struct snap_attr *attr)
 	return attr->key_dev == gen->version.dev && attr->key_ino == gen->version.ino;
 }
 
-int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, struct snap_attr *attr)
+int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, bool known, struct snap_attr *attr)
 {
 	struct source *s = gen->source;
 
@@ -352,7 +352,7 @@ int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, struct s
 		note_shown(gen, live);
 		return 0;
 	}
-	if (!gen->was_shown)
+	if (!known || !gen->was_shown)
 		return -ESTALE;
 	attr->mode = gen->mode;
 	attr->uid = gen->uid;

@@ -118,7 +118,7 @@ int source_look(struct source *source, const struct tree_found *found, int64_t s
 		struct snap_attr *attr);
 
 /* See snap_gen_stat_at(): LIVE is what stands at the name, NULL: no database. */
-int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, struct snap_attr *attr);
+int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, bool known, struct snap_attr *attr);
 
 /* Does what is due; true while there will be more to do. */
 bool source_tend(struct source *source, int64_t now);

@@ -302,6 +302,9 @@ int spool_backup(struct spool_flat *out, struct conn *conn, struct snap_err *err
 	flat.seen_ns = realtime_ns();
 	if (!rc && fstatat(conn->live->dirfd, conn->live->name, &flat.st, AT_SYMLINK_NOFOLLOW))
 		rc = err_errno(err, "cannot examine it");
+	if (!rc &&
+	    ((uint64_t)flat.st.st_dev != conn->live->dev || (uint64_t)flat.st.st_ino != conn->live->ino))
+		rc = err_set(err, -ESTALE, "replaced while it was copied");
 	if (!rc)
 		rc = db_open(&to, folder, COPY_NAME, DB_PRIVATE, err);
 	if (!rc)

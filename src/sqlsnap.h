@@ -220,11 +220,13 @@ uint64_t snap_gen_id(const struct snap_gen *gen);
  * live file's at the last look.
  */
 int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr);
-/* The same under the name PATH in FOLDER, with the owner and mode that the live file has there now; when
- * another file stands there, those that were shown for this one before, at their least. -ESTALE: none were.
+/*
+ * The same under the name PATH in FOLDER, with the owner and mode that the live file has there now. When
+ * another file stands there: -ESTALE, or, for who was shown GEN under this name before (KNOWN), what was
+ * shown for it, at its least.
  */
 int snap_gen_stat_at(struct snap *snap, const struct snap_inode *folder, const char *path,
-		     struct snap_gen *gen, struct snap_attr *attr);
+		     struct snap_gen *gen, bool known, struct snap_attr *attr);
 
 enum snap_open {
 	SNAP_MOVED = 1,	     /* the bytes of this generation cannot be had: open *moved instead */

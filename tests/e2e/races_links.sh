@@ -63,8 +63,8 @@ ln_again() {
 }
 
 # What must stay as it is: by inode, for names change.
-secrets() { stat -c '%i %a %u %g %h %s %Y' "$OUT"/* "$@" && sha "$OUT"/* "$@"; }
-theirs() { find "$DROP" -user 0 -type f -size +0 | sort -t/ -k"$(tr -cd / <<<"$DROP/x" | wc -c)" | xargs -r stat -c '%i %a %u %g %h %s %Y' | sort; }
+secrets() { stat -c "%i %a %u %g %h %s %Y" "$OUT"/* && sha "$OUT"/*; }
+theirs() { find "$DROP" -user 0 -type f -size +0 -exec stat -c '%i %a %u %g %h %s %Y' {} + | sort; }
 outside=$(secrets)
 inside=$(theirs)
 mount_fs -o keep=0,busy_timeout=1 "$SRC"
