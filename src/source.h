@@ -93,6 +93,7 @@ struct snap_gen {
 	int expected;	     /* callers that were led here and have not come yet */
 	int64_t hold_until;  /* CLOCK_MONOTONIC; keeps the image without opens */
 	struct image *image; /* a reference; NULL: no bytes at hand */
+	unsigned images;     /* that it has had */
 	uint32_t max_frame;
 	/* What was shown for the inode in VERSION: its owner of last, and the least of its modes, for it may
 	 * have several names. */
@@ -225,9 +226,11 @@ void source_upload_forget(struct source *s);
 
 /* ---- generations that are kept: source_keep.c; GEN is open ---- */
 
-/* As image_clone() and image_copy(), whose MAX_FRAME and SIZE are filled in here. */
-bool source_gen_clone(struct snap_gen *gen, int fd);
-int source_gen_copy(struct snap_gen *gen, struct image_copy *copy, struct snap_err *err);
+/* As image_clone() and image_copy(), whose MAX_FRAME, SIZE and CLONED are filled in here. OF is 0 without a
+ * clone, else which image it is of: another one, which GEN may have by the time of the copy, says nothing
+ * about what the clone lacks, and all is copied. */
+bool source_gen_clone(struct snap_gen *gen, int fd, unsigned *of);
+int source_gen_copy(struct snap_gen *gen, unsigned of, struct image_copy *copy, struct snap_err *err);
 /* GEN's bytes are read from FD, which is taken over and holds them, from now on: nothing is held back for it
  * any more. -ENOMEM */
 int source_gen_replace(struct snap_gen *gen, int fd, uint32_t page_size);

@@ -230,6 +230,7 @@ static struct image *attach(struct source *s, struct snap_gen *gen, struct sourc
 	if (old && !image_is_dead(old))
 		return steal_ptr(&b->image);
 	gen->image = steal_ptr(&b->image);
+	gen->images++;
 	gen->max_frame = b->max_frame;
 	list_remove(&gen->link);
 	list_append(&s->gens, &gen->link);
