@@ -168,6 +168,7 @@ int handle_open_text(struct handle **out, struct handles *handles, struct node *
 int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err)
 {
 	struct handle *h = make(handles, node, HANDLE_FOLDER);
+	struct snap_inode folder = node_folder(node);
 	char path[PATH_MAX];
 	int rc;
 
@@ -175,7 +176,7 @@ int handle_open_folder(struct handle **out, struct handles *handles, struct node
 		return explain(-ENOMEM, err);
 	rc = node_path(node, NULL, path, sizeof(path));
 	if (!rc)
-		rc = snap_list_create(handles->snap, path, &h->list, err);
+		rc = snap_list_create_of(handles->snap, &folder, path, &h->list, err);
 	if (rc) {
 		unmake(handles, h);
 		return explain(rc, err);

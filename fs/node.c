@@ -244,6 +244,13 @@ size_t nodes_of_gen(struct nodes *nodes, uint64_t gen_id, uint64_t *ids, size_t 
 	return n;
 }
 
+struct snap_inode node_folder(const struct node *node)
+{
+	bool known = node && node->parent && node->kind == SNAP_FOLDER && !node->upload;
+
+	return known ? (struct snap_inode){node->key[0], node->key[1]} : (struct snap_inode){0};
+}
+
 int node_path(const struct node *node, const char *name, char *path, size_t size)
 {
 	size_t at = size;

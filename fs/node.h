@@ -66,6 +66,9 @@ void node_forget(struct nodes *nodes, uint64_t id, uint64_t n);
 size_t nodes_of_gen(struct nodes *nodes, uint64_t gen_id, uint64_t *ids, size_t max);
 #define NODE_NAMES_MAX 8
 
+/* What NODE, a folder, must still be when a name is looked up in it; the root is what it is. */
+struct snap_inode node_folder(const struct node *node);
+
 /* Path of NAME in NODE (of NODE itself: NAME NULL), relative to the tree's root. -ENAMETOOLONG */
 int node_path(const struct node *node, const char *name, char *path, size_t size);
 

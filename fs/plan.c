@@ -153,6 +153,7 @@ static int resolve_sources(struct plan *plan, const struct options *options, str
 		rc = resolve_source(plan, &from[i], count, err);
 	for (size_t i = 1; rc == 0 && i < plan->count; i++) {
 		for (size_t j = 0; rc == 0 && j < i; j++) {
+			/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): they have names */
 			if (strcmp(plan->sources[i].name, plan->sources[j].name) == 0)
 				rc = refuse_same_name(&plan->sources[j], &plan->sources[i], err);
 		}

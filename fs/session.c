@@ -353,7 +353,7 @@ static int64_t patience_of(const struct session *session)
 	int64_t left;
 
 	if (session->deadline.tv_sec == 0)
-		return SESSION_DRAIN_S * 1000;
+		return INT64_C(1000) * SESSION_DRAIN_S;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	left = (int64_t)(session->deadline.tv_sec - now.tv_sec) * 1000;
 	return left > 0 ? left : 0;

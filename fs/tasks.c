@@ -99,7 +99,7 @@ void tasks_each_ended(struct tasks *all, void (*fn)(void *arg, const struct task
 
 static void log_restored(const struct task *task, const struct snap_restored *done)
 {
-	char undo[sizeof(done->undo) + 2 * 512 + 64] = "", schema[80] = "", who[ACTOR_NAME_SIZE];
+	char undo[sizeof(done->undo) + 1024 + 64] = "", schema[80] = "", who[ACTOR_NAME_SIZE];
 	const char *path = task->path;
 
 	actor_name(&task->who, who, sizeof(who));

@@ -89,6 +89,7 @@ static struct upload *make(struct uploads *all, const struct upload_order *order
 	u->all = all;
 	u->kind = order->kind;
 	u->parent = order->parent;
+	u->folder = order->folder;
 	u->named = order->kind == UPLOAD_SCRATCH;
 	u->ino = order->ino;
 	u->mode = order->mode;

@@ -42,6 +42,7 @@ struct upload {
 	pid_t creator;	      /* the process; 0: unknown */
 	struct snap_actor by; /* who that is */
 	bool over;	      /* a live file stands there, which WHO may write; MODE, UID and GID are its */
+	struct snap_inode folder; /* constant; of UPLOAD_DATABASE: it is written in no other */
 
 	/* guarded by uploads->lock */
 	struct upload *prev, *next;
@@ -108,6 +109,7 @@ void uploads_finish(struct uploads *all); /* throws away what is left; nobody re
 struct upload_order {
 	enum upload_kind kind;
 	uint64_t parent;
+	struct snap_inode folder; /* that PARENT is */
 	const char *name, *path;
 	uint64_t ino; /* 0: one of its own */
 	mode_t mode;
@@ -172,7 +174,8 @@ int upload_allocate(struct upload *u, uint64_t offset, uint64_t size, bool keep_
 
 struct upload_flush {
 	struct actor who;
-	uint64_t owner; /* lock_owner of the request */
+	struct snap_inode folder; /* of upload_become(): that its path is in */
+	uint64_t owner;		  /* lock_owner of the request */
 	/* The answer is 0 already, and whoever waits need not wait for what follows; at most once, and
 	 * INTERRUPTED is not asked any more. NULL: nobody is told. */
 	void (*restored)(void *arg);

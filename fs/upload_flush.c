@@ -56,25 +56,31 @@ static bool has_same_rights(const struct upload *u, const struct snap_attr *attr
 }
 
 /*
- * Whether the live file may be written. Of an upload to a database's own name that was asked when it was
+ * Whether the live file may be written: ORDER is told which that is, for its name may lead elsewhere a moment
+ * later. Of an upload to a database's own name that was asked when it was
  * opened, and who opened it counts: whoever closes it may be a program with more rights that has inherited
  * the descriptor, or with less. For a RENAME the kernel asks for the rights on folders only.
  */
-static int check_access(struct upload *u, const char *path, const struct upload_flush *flush)
+static int check_access(struct upload *u, const struct upload_flush *flush, struct snap_restore *order)
 {
+	const struct snap_inode *folder = u->kind == UPLOAD_DATABASE ? &u->folder : &flush->folder;
 	struct actor who = flush->who;
 	struct snap_attr attr;
-	int rc = snap_lookup(u->all->snap, path, &attr, NULL, NULL);
+	int rc = snap_lookup_in(u->all->snap, folder, order->path, &attr, NULL, NULL);
 
 	if (u->kind == UPLOAD_DATABASE) {
 		who = u->who;
 		if (flush->interrupted && flush->who.uid == who.uid)
 			who.tid = flush->who.tid; /* its groups are as good */
 	}
-	if (rc == -ENOENT)
+	if (rc == -ENOENT) {
+		order->folder = *folder;
 		return 0; /* nothing stands there: the folder's mode has decided */
+	}
 	if (rc)
 		return who.uid == 0 ? 0 : rc; /* root repairs what cannot be looked at */
+	if (who.uid != 0)
+		order->file = (struct snap_inode){attr.key_dev, attr.key_ino};
 	if (u->kind == UPLOAD_DATABASE && has_same_rights(u, &attr))
 		return 0;
 	return caller_may_write(&who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
@@ -168,7 +174,7 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 	struct snap_actor who = writer_of(u, &flush->who);
 	struct snap_restored done = {.changes = snap_upload_changes(u->data)};
 	struct snap_err err = {""};
-	int rc = check_access(u, path, flush);
+	int rc = check_access(u, flush, &order);
 
 	task_begin(&job.task, &u->all->tasks, path, &who);
 	if (rc == 0)

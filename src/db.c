@@ -102,6 +102,18 @@ int db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struc
 	return rc;
 }
 
+int db_open_inode(struct db *db, int dirfd, const char *name, uint64_t dev, uint64_t ino, enum db_kind kind,
+		  struct snap_err *err)
+{
+	int rc = db_open(db, dirfd, name, kind, err);
+
+	if (!rc && !vfs_is_inode(db->vfs, dev, ino)) {
+		db_close(db);
+		rc = err_set(err, -ESTALE, "replaced while it was being opened");
+	}
+	return rc;
+}
+
 void db_close(struct db *db)
 {
 	/* Nobody leaves a statement behind; close_v2 would keep the VFS in use for it. */

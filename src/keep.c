@@ -276,7 +276,7 @@ int keep_commit(struct keep *k, const struct keep_meta *meta, struct snap_err *e
 static void remove_unfinished(struct keep *k)
 {
 	if (k->named)
-		renameat(k->kept, k->name, k->kept, k->partial);
+		(void)renameat(k->kept, k->name, k->kept, k->partial); /* or it is left without content */
 	if (k->folder >= 0)
 		store_remove(k->kept, k->partial, k->folder);
 	if (k->reserved >= 0 && !k->named)

@@ -38,6 +38,7 @@ int keep_load(int kept, const char *name, int part, struct keep_entry *entry)
 	int rc = folder < 0 ? -errno : keep_read_record(folder, &record);
 
 	*entry = (struct keep_entry){.name = NULL};
+	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Branch): read when rc is 0 */
 	if (!rc && record.group[0] && !keep_group_is(kept, record.group))
 		rc = -ENOENT;
 	for (int i = 0; !rc && i < KEEP_PARTS; i++) {
@@ -52,6 +53,7 @@ int keep_load(int kept, const char *name, int part, struct keep_entry *entry)
 		else if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != record.sizes[i])
 			rc = -ENOENT;
 		if (!rc && i == KEEP_DB) {
+			/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): read when rc is 0 */
 			entry->dev = st.st_dev;
 			entry->ino = st.st_ino;
 		}

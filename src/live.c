@@ -28,7 +28,7 @@ static struct conn *conn_open(struct live *live, int *rc, struct snap_err *err)
 	c->live = live;
 	c->db = DB_INIT;
 	list_init(&c->link);
-	*rc = db_open(&c->db, live->dirfd, live->name, DB_READER, err);
+	*rc = db_open_inode(&c->db, live->dirfd, live->name, live->dev, live->ino, DB_READER, err);
 	if (*rc) {
 		free(c);
 		return NULL;
@@ -78,7 +78,7 @@ static void live_destroy(struct live *live)
 	 * them. Its own close changes nothing when another process is connected. */
 	foldertimes_begin(live->core->folders, live->dirfd);
 	if (live->hub && should_close_for_app(live) &&
-	    db_open(&closer, live->dirfd, live->name, DB_CLOSER, NULL) == 0)
+	    db_open_inode(&closer, live->dirfd, live->name, live->dev, live->ino, DB_CLOSER, NULL) == 0)
 		db_exec(&closer, "PRAGMA user_version");
 	for (struct conn *c = live->idle, *next; c; c = next) {
 		next = c->next;

@@ -24,6 +24,7 @@ struct restore_order {
 	struct source *source;		      /* borrowed; nothing need stand at its place */
 	struct staging *staging;	      /* borrowed; complete, and not written to meanwhile */
 	const struct validate_report *report; /* borrowed; the verdict about STAGING as it is */
+	struct snap_inode file, folder;	      /* as in struct snap_restore */
 	bool force;			      /* accept what cannot be meant */
 	unsigned keep;			      /* before-restore snapshots that stay; 0: none is made */
 	struct headstart *headstart;	      /* borrowed; NULL: there is none */

@@ -22,15 +22,29 @@
 
 /* ---- looking ------------------------------------------------------------------------------------------- */
 
+/* Whether a file may be made in what is its folder now. */
+static bool is_folder(const struct restore *r)
+{
+	const struct snap_inode *folder = &r->order->folder;
+	struct stat st;
+
+	return !folder->ino ||
+	       (fstat(r->dirfd, &st) == 0 && st.st_dev == folder->dev && st.st_ino == folder->ino);
+}
+
 /* What stat(2) tells: a kind, or -errno; RESTORE_WAL stands for any that must be opened to know. */
 static int look(struct restore *r)
 {
 	int rc = place_stat(&r->source->place, "", &r->st);
 
-	if (rc == -ENOENT)
-		return RESTORE_MISSING;
-	if (rc)
+	if (rc == -ENOENT && !r->order->file.ino)
+		return is_folder(r) ? RESTORE_MISSING
+				    : err_set(r->err, -EBUSY, "its folder was replaced meanwhile");
+	if (rc && rc != -ENOENT)
 		return err_set(r->err, rc, "cannot examine the live file: %s", strerror(-rc));
+	if (rc || (r->order->file.ino &&
+		   (r->st.st_dev != r->order->file.dev || r->st.st_ino != r->order->file.ino)))
+		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
 	if (!S_ISREG(r->st.st_mode))
 		return err_set(r->err, -EINVAL, "no regular file stands there");
 	if (r->st.st_nlink > 1)
@@ -89,6 +103,13 @@ static void disannounce(struct restore *r)
 	r->announced = false;
 }
 
+int restore_db_open(const struct restore *r, struct db *db, enum db_kind kind, struct snap_err *err)
+{
+	int rc = db_open_inode(db, r->dirfd, r->source->place.name, r->st.st_dev, r->st.st_ino, kind, err);
+
+	return rc == -ESTALE ? err_set(err, -EBUSY, "the live file was replaced meanwhile") : rc;
+}
+
 /* Rolls a hot journal back, as the application's next open would. */
 static int roll_back(struct restore *r)
 {
@@ -96,7 +117,7 @@ static int roll_back(struct restore *r)
 	int rc = announce(r);
 
 	if (!rc)
-		rc = db_open(&db, r->dirfd, r->source->place.name, DB_RESTORER, r->err);
+		rc = restore_db_open(r, &db, DB_RESTORER, r->err);
 	if (!rc) {
 		int sql;
 
@@ -119,7 +140,7 @@ static int confirm_broken(struct restore *r, int rc)
 	struct db db = DB_INIT;
 	int sql;
 
-	if (announce(r) || db_open(&db, r->dirfd, r->source->place.name, DB_READER, &ignored)) {
+	if (announce(r) || restore_db_open(r, &db, DB_READER, &ignored)) {
 		disannounce(r);
 		return rc;
 	}

@@ -88,6 +88,8 @@ static inline bool restore_is_cancelled(const struct restore *r)
 
 /* Finds out what stands there, and connects to it. */
 int restore_live_open(struct restore *r);
+/* A connection to the file that was looked at, and no other: -EBUSY when that was replaced. */
+int restore_db_open(const struct restore *r, struct db *db, enum db_kind kind, struct snap_err *err);
 /* What SQLite opens was cut or overwritten (UNREADABLE) after all: it becomes RESTORE_BROKEN, which is kept
  * as it is, without the lock. Not for a read that failed: the database may be whole, and applications commit.
  */

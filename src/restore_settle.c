@@ -130,7 +130,7 @@ int restore_settle(struct restore *r)
 
 int restore_shorten(struct restore *r)
 {
-	int rc = db_open(&r->dest, r->dirfd, r->source->place.name, DB_RESTORER, r->err);
+	int rc = restore_db_open(r, &r->dest, DB_RESTORER, r->err);
 
 	if (rc)
 		return rc;

@@ -124,7 +124,7 @@ int restore_dest_open(struct restore *r)
 	if (r->kind == RESTORE_MISSING && !r->made)
 		rc = restore_live_make(r);
 	if (!rc)
-		rc = db_open(&r->dest, r->dirfd, r->source->place.name, DB_RESTORER, r->err);
+		rc = restore_db_open(r, &r->dest, DB_RESTORER, r->err);
 	if (!rc && !restore_is_still_there(r))
 		rc = err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
 	if (!rc)
@@ -260,7 +260,7 @@ static bool is_rolled_back(struct restore *r)
 	struct db db = DB_INIT;
 	bool same;
 
-	if (db_open(&db, r->dirfd, r->source->place.name, DB_RESTORER, NULL))
+	if (restore_db_open(r, &db, DB_RESTORER, NULL))
 		return false;
 	sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
 	same = db_exec(&db, "PRAGMA user_version") == SQLITE_OK &&

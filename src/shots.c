@@ -157,8 +157,7 @@ static int prepare_all(struct shots *s, struct shot *shot, struct snap_err *err)
 		struct snap_gen *gen = shot->instant.dbs[i].gen;
 		int fd = keep_fd(shot->dbs[i].keep), rc = 0;
 
-		shot->dbs[i].cloned = source_gen_clone(gen, fd);
-		if (!shot->dbs[i].cloned)
+		if (!source_gen_clone(gen, fd, &shot->dbs[i].cloned))
 			rc = make_room(fd, gen->size, &asked);
 		if (rc == -ENOSPC || rc == -EDQUOT)
 			return no_room(s, gen->size, err);

@@ -12,7 +12,7 @@
 
 struct shot_db {
 	struct keep *keep; /* owned */
-	bool cloned;	   /* the database file's blocks are in it */
+	unsigned cloned;   /* the image whose blocks are in it; 0: none, see source_gen_clone() */
 };
 
 struct shot {

@@ -34,13 +34,10 @@ static uint32_t page_size_of(int fd)
 
 static int write_one(struct shot *shot, size_t i, const char *group, struct snap_err *err)
 {
-	struct image_copy copy = {.fd = keep_fd(shot->dbs[i].keep),
-				  .cloned = shot->dbs[i].cloned,
-				  .done = &shot->done,
-				  .wanted = is_wanted,
-				  .arg = shot};
+	struct image_copy copy = {
+		.fd = keep_fd(shot->dbs[i].keep), .done = &shot->done, .wanted = is_wanted, .arg = shot};
 	struct keep_meta meta = shot->pendings[i].entry.meta;
-	int rc = source_gen_copy(shot->instant.dbs[i].gen, &copy, err);
+	int rc = source_gen_copy(shot->instant.dbs[i].gen, shot->dbs[i].cloned, &copy, err);
 
 	if (rc)
 		return rc;
@@ -59,6 +56,7 @@ static bool begin_publishing(struct shot *shot)
 static int publish(struct shot *shot, const char *group, struct snap_err *err)
 {
 	size_t n = shot->instant.count;
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
 	autofree struct keep **keeps = calloc(n, sizeof(*keeps));
 
 	if (!keeps)

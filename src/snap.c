@@ -201,6 +201,12 @@ static int look_kept(struct snap *snap, const char *path, struct snap_attr *attr
 int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
 		struct snap_err *err)
 {
+	return snap_lookup_in(snap, NULL, path, attr, gen, err);
+}
+
+int snap_lookup_in(struct snap *snap, const struct snap_inode *folder, const char *path,
+		   struct snap_attr *attr, struct snap_gen **gen, struct snap_err *err)
+{
 	struct tree_found found = TREE_FOUND_INIT;
 	struct snap_err notice;
 	struct source *source;
@@ -214,10 +220,10 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 		*gen = NULL;
 	if (snap->frozen && frozen_look(snap->frozen, path, attr, gen) == 0)
 		return 0;
-	rc = tree_look(snap->tree, path, &found, err);
+	rc = tree_look_in(snap->tree, folder, path, &found, err);
 	if (rc == -EMFILE || rc == -ENFILE) {
 		core_shed(&snap->core);
-		rc = tree_look(snap->tree, path, &found, err);
+		rc = tree_look_in(snap->tree, folder, path, &found, err);
 		if (rc == -EMFILE || rc == -ENFILE)
 			err_set(err, rc, "%s (what is open needs them all; raise the limit of open files)",
 				strerror(-rc));
@@ -247,22 +253,21 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 	return rc;
 }
 
-int snap_gen_stat_at(struct snap *snap, const char *path, struct snap_gen *gen, struct snap_attr *attr)
+int snap_gen_stat_at(struct snap *snap, const struct snap_inode *folder, const char *path,
+		     struct snap_gen *gen, bool known, struct snap_attr *attr)
 {
 	struct tree_found found = TREE_FOUND_INIT;
+	bool there;
+	int rc;
 
 	if (snap->frozen && frozen_look(snap->frozen, path, attr, NULL) == 0)
 		return 0;
-	snap_gen_stat(gen, attr);
 	/* Owner and mode go with the name: a link that leaves the tree may show less than the file itself. */
-	if (tree_look(snap->tree, path, &found, NULL) == 0 && found.attr.kind == SNAP_DATABASE &&
-	    !found.missing) {
-		attr->mode = found.attr.mode;
-		attr->uid = found.attr.uid;
-		attr->gid = found.attr.gid;
-	}
+	there = tree_look_in(snap->tree, folder, path, &found, NULL) == 0 &&
+		found.attr.kind == SNAP_DATABASE && !found.missing;
+	rc = source_gen_stat(gen, there ? &found.attr : NULL, known, attr);
 	tree_found_finish(&found);
-	return 0;
+	return rc;
 }
 
 /* An entry of the source that our folder stands in front of. */
@@ -280,6 +285,12 @@ static void hide_kept(struct tree_list *list)
 
 int snap_list_create(struct snap *snap, const char *path, struct snap_list **out, struct snap_err *err)
 {
+	return snap_list_create_of(snap, NULL, path, out, err);
+}
+
+int snap_list_create_of(struct snap *snap, const struct snap_inode *folder, const char *path,
+			struct snap_list **out, struct snap_err *err)
+{
 	autofree struct snap_list *l = calloc(1, sizeof(*l));
 	int rc;
 
@@ -290,7 +301,7 @@ int snap_list_create(struct snap *snap, const char *path, struct snap_list **out
 		if (rc)
 			err_set(err, rc, "%s", strerror(-rc));
 	} else {
-		rc = tree_list(snap->tree, path, &l->list, err);
+		rc = tree_list_of(snap->tree, folder, path, &l->list, err);
 		if (!rc && snap->frozen)
 			rc = frozen_list(snap->frozen, path, &l->list);
 		if (rc)

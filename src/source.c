@@ -228,6 +228,8 @@ struct live *source_live(struct source *s, uint64_t dev, uint64_t ino)
 
 bool source_shows(const struct snap_gen *gen, const struct sample *sample)
 {
+	if (gen->version.dev != sample->version.dev || gen->version.ino != sample->version.ino)
+		return false;
 	if (gen->bound && !version_equal(&gen->version, &sample->version))
 		return false;
 	return gen->uploaded ? gen->image != NULL : gen->size == sample->size;
@@ -326,6 +328,38 @@ static void show(const struct snap_gen *gen, const struct snap_attr *live, struc
 	attr->ctime = attr->atime = attr->mtime;
 }
 
+/* The owner and mode in ATTR are those of GEN's own inode. Lock held. */
+static void note_shown(struct snap_gen *gen, const struct snap_attr *attr)
+{
+	gen->mode = gen->was_shown ? gen->mode & attr->mode : attr->mode;
+	gen->uid = attr->uid;
+	gen->gid = attr->gid;
+	gen->was_shown = true;
+}
+
+static bool is_of(const struct snap_gen *gen, const struct snap_attr *attr)
+{
+	return attr->key_dev == gen->version.dev && attr->key_ino == gen->version.ino;
+}
+
+int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, bool known, struct snap_attr *attr)
+{
+	struct source *s = gen->source;
+
+	lock_scope(&s->lock);
+	show(gen, live ? live : &s->attr, attr);
+	if (live && is_of(gen, live)) {
+		note_shown(gen, live);
+		return 0;
+	}
+	if (!known || !gen->was_shown)
+		return -ESTALE;
+	attr->mode = gen->mode;
+	attr->uid = gen->uid;
+	attr->gid = gen->gid;
+	return 0;
+}
+
 int source_look(struct source *s, const struct tree_found *found, int64_t seen_ns, struct snap_gen **gen,
 		struct snap_attr *attr)
 {
@@ -342,8 +376,16 @@ int source_look(struct source *s, const struct tree_found *found, int64_t seen_n
 	pthread_mutex_lock(&s->lock);
 	s->attr = *a;
 	show(*gen, a, attr);
+	if (is_of(*gen, a))
+		note_shown(*gen, a);
+	else
+		rc = -ESTALE; /* it is another's by now */
 	pthread_mutex_unlock(&s->lock);
-	return 0;
+	if (rc) {
+		snap_gen_unref(*gen);
+		*gen = NULL;
+	}
+	return rc;
 }
 
 int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr)

@@ -93,7 +93,14 @@ struct snap_gen {
 	int expected;	     /* callers that were led here and have not come yet */
 	int64_t hold_until;  /* CLOCK_MONOTONIC; keeps the image without opens */
 	struct image *image; /* a reference; NULL: no bytes at hand */
+	unsigned images;     /* that it has had */
 	uint32_t max_frame;
+	/* What was shown for the inode in VERSION: its owner of last, and the least of its modes, for it may
+	 * have several names. */
+	bool was_shown;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
 };
 
 /* One look at the live database. */
@@ -110,6 +117,9 @@ void source_unref(struct source *source);
 /* See snap_lookup(). FOUND was looked up after SEEN_NS (CLOCK_REALTIME). */
 int source_look(struct source *source, const struct tree_found *found, int64_t seen_ns, struct snap_gen **gen,
 		struct snap_attr *attr);
+
+/* See snap_gen_stat_at(): LIVE is what stands at the name, NULL: no database. */
+int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, bool known, struct snap_attr *attr);
 
 /* Does what is due; true while there will be more to do. */
 bool source_tend(struct source *source, int64_t now);
@@ -216,9 +226,11 @@ void source_upload_forget(struct source *s);
 
 /* ---- generations that are kept: source_keep.c; GEN is open ---- */
 
-/* As image_clone() and image_copy(), whose MAX_FRAME and SIZE are filled in here. */
-bool source_gen_clone(struct snap_gen *gen, int fd);
-int source_gen_copy(struct snap_gen *gen, struct image_copy *copy, struct snap_err *err);
+/* As image_clone() and image_copy(), whose MAX_FRAME, SIZE and CLONED are filled in here. OF is 0 without a
+ * clone, else which image it is of: another one, which GEN may have by the time of the copy, says nothing
+ * about what the clone lacks, and all is copied. */
+bool source_gen_clone(struct snap_gen *gen, int fd, unsigned *of);
+int source_gen_copy(struct snap_gen *gen, unsigned of, struct image_copy *copy, struct snap_err *err);
 /* GEN's bytes are read from FD, which is taken over and holds them, from now on: nothing is held back for it
  * any more. -ENOMEM */
 int source_gen_replace(struct snap_gen *gen, int fd, uint32_t page_size);

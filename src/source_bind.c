@@ -31,6 +31,7 @@ int source_sample_place(struct source *s, struct sample *sample, struct stat *st
 
 void source_sample_wal(struct sample *sample, const struct live *live, const struct wal_header *wal)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): connected, or rc says so */
 	sample->version.incarnation = live->incarnation;
 	sample->version.has_header = true;
 	memcpy(sample->version.header, wal->raw, sizeof(wal->raw));
@@ -54,6 +55,7 @@ static bool bind_quick(struct source *s, struct live *live, struct source_bindin
 	pthread_mutex_unlock(&s->lock);
 	if (!b->image)
 		return false;
+	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): filled when live_sample() is 0 */
 	b->max_frame = now.max_frame;
 	source_sample_wal(&b->sample, live, &now);
 	return true;
@@ -130,6 +132,7 @@ static int bind_pin(struct live *live, struct source_binding *b, int64_t deadlin
 	}
 	if (rc)
 		return rc;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): connected, or rc says so */
 	b->sample.version.incarnation = live->incarnation;
 	if (answer == PIN_UNRELIABLE)
 		flat.seen_ns =
@@ -227,6 +230,7 @@ static struct image *attach(struct source *s, struct snap_gen *gen, struct sourc
 	if (old && !image_is_dead(old))
 		return steal_ptr(&b->image);
 	gen->image = steal_ptr(&b->image);
+	gen->images++;
 	gen->max_frame = b->max_frame;
 	list_remove(&gen->link);
 	list_append(&s->gens, &gen->link);
@@ -250,7 +254,9 @@ static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const s
 
 	if (cur && cur->bound && source_shows(cur, &b->sample))
 		return snap_gen_ref(cur);
-	if (gen->size == b->sample.size && !gen->uploaded) {
+	/* Who opens GEN was found to have rights on its inode, and on no other. */
+	if (gen->size == b->sample.size && !gen->uploaded && gen->version.dev == b->sample.version.dev &&
+	    gen->version.ino == b->sample.version.ino) {
 		if (gen->bound && version_equal(&gen->version, &b->sample.version))
 			return snap_gen_ref(gen);
 		if (!gen->bound) {

@@ -6,31 +6,36 @@
 #include "source.h"
 
 /* What its bytes are read from now: a reference, NULL when they have gone. */
-static struct image *take_image(struct snap_gen *gen, uint32_t *max_frame)
+static struct image *take_image(struct snap_gen *gen, uint32_t *max_frame, unsigned *which)
 {
 	lock_scope(&gen->source->lock);
 	*max_frame = gen->max_frame;
+	*which = gen->images;
 	return gen->image ? image_ref(gen->image) : NULL;
 }
 
-bool source_gen_clone(struct snap_gen *gen, int fd)
+bool source_gen_clone(struct snap_gen *gen, int fd, unsigned *of)
 {
 	uint32_t max_frame;
-	struct image *im = take_image(gen, &max_frame);
+	struct image *im = take_image(gen, &max_frame, of);
 	bool cloned = im && image_clone(im, fd);
 
 	image_unref(im);
+	if (!cloned)
+		*of = 0;
 	return cloned;
 }
 
-int source_gen_copy(struct snap_gen *gen, struct image_copy *copy, struct snap_err *err)
+int source_gen_copy(struct snap_gen *gen, unsigned of, struct image_copy *copy, struct snap_err *err)
 {
-	struct image *im = take_image(gen, &copy->max_frame);
+	unsigned which;
+	struct image *im = take_image(gen, &copy->max_frame, &which);
 	int rc;
 
 	if (!im)
 		return err_set(err, -EIO, "the snapshot was given up");
 	copy->size = gen->size;
+	copy->cloned = of == which;
 	rc = image_copy(im, copy, err);
 	image_unref(im);
 	return rc;
@@ -46,6 +51,7 @@ int source_gen_replace(struct snap_gen *gen, int fd, uint32_t page_size)
 	pthread_mutex_lock(&gen->source->lock);
 	old = gen->image;
 	gen->image = flat;
+	gen->images++;
 	gen->max_frame = 0;
 	pthread_mutex_unlock(&gen->source->lock);
 	image_unref(old);

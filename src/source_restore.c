@@ -134,6 +134,7 @@ int source_upload_create(struct source *s, int fd, uint64_t size, uint32_t page_
 	if (mtime_ns)
 		gen->mtime_ns = mtime_ns;
 	gen->image = image;
+	gen->images = 1;
 	gen->uploaded = gen->bound = true;
 	*out = gen;
 	return 0;

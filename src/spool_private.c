@@ -50,6 +50,10 @@ int spool_open_raw(struct core *core, const struct place *place, const char *suf
 
 	snprintf(name, sizeof(name), "%s%s", place->name, suffix);
 	rc = dir < 0 ? dir : rawfd_open(core->raw, dir, name, RESOLVE_NO_SYMLINKS, raw, st);
+	if (!rc && *suffix && st->st_nlink > 1) { /* as the shim has it, vfs.h */
+		rawfd_close(core->raw, raw);
+		rc = -EMLINK;
+	}
 	return rc ? err_set(err, rc, "cannot open %s: %s", name, strerror(-rc)) : 0;
 }
 
@@ -206,6 +210,7 @@ static int copy_one(struct core *core, const struct place *place, const char *su
 
 	if (rc)
 		return rc == -ENOENT ? -EAGAIN : rc;
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): filled when rc is 0 */
 	rc = copy_raw(&raw, fd, (uint64_t)st->st_size, err);
 	rawfd_close(core->raw, &raw);
 	return rc;
@@ -324,6 +329,9 @@ int spool_backup(struct spool_flat *out, struct conn *conn, struct snap_err *err
 	flat.seen_ns = realtime_ns();
 	if (!rc && fstatat(conn->live->dirfd, conn->live->name, &flat.st, AT_SYMLINK_NOFOLLOW))
 		rc = err_errno(err, "cannot examine it");
+	if (!rc &&
+	    ((uint64_t)flat.st.st_dev != conn->live->dev || (uint64_t)flat.st.st_ino != conn->live->ino))
+		rc = err_set(err, -ESTALE, "replaced while it was copied");
 	if (!rc)
 		rc = db_open(&to, folder, COPY_NAME, DB_PRIVATE, err);
 	if (!rc)

@@ -141,6 +141,15 @@ const char *snap_sqlite_version(void);
 /* PATH is relative to the tree's root, without leading or trailing slash; "" is the root. */
 
 /*
+ * The folder that a name was looked up in, or the file that somebody was found to have rights on, by the key
+ * of its attributes. Paths are names, and whoever may rename in the tree can put another folder or file under
+ * them between two calls: what is given here must be what is found there, else the answer is -ESTALE.
+ */
+struct snap_inode {
+	uint64_t dev, ino; /* both 0: any */
+};
+
+/*
  * What stands at PATH now. For a database *gen (when not NULL) receives a reference to the generation that a
  * reader who opens now may expect, which the caller drops with snap_gen_unref(). Pins nothing; waits 50 ms at
  * most for the live database and then answers from stat(2). -ENOENT, -EACCES, -EMLINK (several hard links to
@@ -148,10 +157,16 @@ const char *snap_sqlite_version(void);
  */
 int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
 		struct snap_err *err);
+/* The same of the last name of PATH in the folder FOLDER. */
+int snap_lookup_in(struct snap *snap, const struct snap_inode *folder, const char *path,
+		   struct snap_attr *attr, struct snap_gen **gen, struct snap_err *err);
 
 /* The entries of a folder without . and .. and without the sidecars of databases. *out is owned by the
  * caller. */
 int snap_list_create(struct snap *snap, const char *path, struct snap_list **out, struct snap_err *err);
+/* The same of PATH as long as it is FOLDER. */
+int snap_list_create_of(struct snap *snap, const struct snap_inode *folder, const char *path,
+			struct snap_list **out, struct snap_err *err);
 void snap_list_destroy(struct snap_list *list);
 /* The I-th entry: its name (borrowed), st_ino and S_IFMT bits; false past the end. */
 bool snap_list_get(const struct snap_list *list, size_t i, const char **name, uint64_t *ino, mode_t *type);
@@ -205,8 +220,13 @@ uint64_t snap_gen_id(const struct snap_gen *gen);
  * live file's at the last look.
  */
 int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr);
-/* The same under the name PATH, with the owner and mode that the live file has there now. */
-int snap_gen_stat_at(struct snap *snap, const char *path, struct snap_gen *gen, struct snap_attr *attr);
+/*
+ * The same under the name PATH in FOLDER, with the owner and mode that the live file has there now. When
+ * another file stands there: -ESTALE, or, for who was shown GEN under this name before (KNOWN), what was
+ * shown for it, at its least.
+ */
+int snap_gen_stat_at(struct snap *snap, const struct snap_inode *folder, const char *path,
+		     struct snap_gen *gen, bool known, struct snap_attr *attr);
 
 enum snap_open {
 	SNAP_MOVED = 1,	     /* the bytes of this generation cannot be had: open *moved instead */
@@ -316,6 +336,8 @@ struct snap_progress {
 
 struct snap_restore {
 	const char *path;	      /* the database's, in the tree */
+	struct snap_inode file;	      /* that may be written: no other is */
+	struct snap_inode folder;     /* in which it may be made when there is none */
 	int64_t mtime_ns;	      /* that the restored database shows; 0: now */
 	bool (*cancelled)(void *arg); /* asked until the point of no return; NULL: never */
 	/* Called as soon as it is restored, durable and shown: what follows then (a checkpoint) need not be

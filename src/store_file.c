@@ -116,7 +116,7 @@ int store_each_name(int fd, int (*fn)(void *arg, int fd, const char *name), void
 		return rc;
 	}
 	for (errno = 0; rc == 0 && (e = readdir(d)) != NULL; errno = 0) {
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			rc = fn(arg, fd, e->d_name);
 	}
 	if (rc == 0)

@@ -60,6 +60,9 @@ int tree_note_mounted(struct tree *tree);
 /* What stands at PATH ("" is the root; several databases' root is a folder of mode 0555 masked by
  * place_mask() of each, owned by the first database's folder's owner). */
 int tree_look(struct tree *tree, const char *path, struct tree_found *out, struct snap_err *err);
+/* The same in FOLDER, see struct snap_inode; named databases have none. */
+int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_found *out,
+		 struct snap_err *err);
 
 /* Once per symlink that leaves the tree and resolves to a database: fills TEXT and returns true (tree_look
  * and tree_list set this; a named database's own symlink is no news). */
@@ -77,6 +80,9 @@ struct tree_list {
 void tree_list_finish(struct tree_list *list);
 /* Sorted by name; files that vanish meanwhile are left out. */
 int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct snap_err *err);
+/* The same of PATH as long as it is FOLDER. */
+int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
+		 struct snap_err *err);
 
 /* -EINVAL when PATH is no symlink, -ENAMETOOLONG when SIZE is too small. */
 int tree_readlink(struct tree *tree, const char *path, char *target, size_t size);

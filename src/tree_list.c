@@ -189,7 +189,8 @@ static int hide_sidecars(struct tree *tree, const struct tree_spot *folder, stru
 }
 
 /* Reads the folder PATH; with ALL it is known of every entry whether it is a database. */
-static int scan_folder(struct tree *tree, const char *path, bool all, struct scan *scan)
+static int scan_folder(struct tree *tree, const struct snap_inode *inode, const char *path, bool all,
+		       struct scan *scan)
 {
 	autoclose int fd = open_to_read(tree, path);
 	struct tree_spot folder = {.base = tree->root, .path = path};
@@ -199,6 +200,9 @@ static int scan_folder(struct tree *tree, const char *path, bool all, struct sca
 
 	if (fd < 0)
 		return fd;
+	rc = tree_check_inode(fd, inode);
+	if (rc)
+		return rc;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (tree_is_covered(tree, &st))
@@ -271,6 +275,12 @@ static bool is_shown(const struct tree *tree, const struct entry *e)
 
 int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct snap_err *err)
 {
+	return tree_list_of(tree, NULL, path, out, err);
+}
+
+int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
+		 struct snap_err *err)
+{
 	struct tree_list list = {0};
 	struct scan scan = {0};
 	int rc;
@@ -280,7 +290,7 @@ int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct
 		return -EINVAL;
 	if (tree->root < 0)
 		return path[0] == '\0' ? list_files(tree, out) : -ENOTDIR;
-	rc = scan_folder(tree, path, tree->databases_only, &scan);
+	rc = scan_folder(tree, folder, path, tree->databases_only, &scan);
 	if (rc == -EXDEV && is_own_mount(tree, path))
 		rc = 0;
 	if (rc == 0) {
@@ -353,7 +363,7 @@ static int visit(const struct walk *walk, const char *folder, const char *name)
 static int walk_folder(struct tree *tree, const char *path, struct walk *walk)
 {
 	struct scan scan = {0};
-	int rc = scan_folder(tree, path, true, &scan);
+	int rc = scan_folder(tree, NULL, path, true, &scan);
 
 	for (size_t i = 0; rc == 0 && i < scan.count; i++) {
 		const struct entry *e = &scan.entries[i];

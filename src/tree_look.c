@@ -82,6 +82,7 @@ static int become_sidecar(struct tree_found *out, const char *name, struct snap_
 	uint64_t ino = opath_mix(opath_mix(a->key_dev, a->key_ino), seed);
 
 	tree_found_finish(out);
+	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Branch): a sidecar has a base */
 	if (journal)
 		return err_set(err, -ENOENT,
 			       "\"%s\" belongs to a database, of which the mount shows the whole", name);
@@ -190,7 +191,8 @@ static int look_root_files(struct tree *tree, struct tree_found *out)
 
 /* ---- looking ------------------------------------------------------------------------------------------- */
 
-static int look_in_folder(struct tree *tree, const char *path, struct tree_found *out, struct snap_err *err)
+static int look_in_folder(struct tree *tree, const struct snap_inode *folder, const char *path,
+			  struct tree_found *out, struct snap_err *err)
 {
 	char parent[PATH_MAX];
 	struct tree_spot spot = {.base = tree->root, .path = parent};
@@ -203,6 +205,9 @@ static int look_in_folder(struct tree *tree, const char *path, struct tree_found
 	dir = tree_open_folder(tree, parent);
 	if (dir < 0)
 		return dir;
+	rc = tree_check_inode(dir, folder);
+	if (rc)
+		return rc;
 	spot.dir = dir;
 	rc = sidecar_of(tree, &spot, out);
 	if (rc == 0)
@@ -234,12 +239,30 @@ static int look_in_files(struct tree *tree, const char *path, struct tree_found 
 	return rc ? rc : become_sidecar(out, path, err);
 }
 
+int tree_check_inode(int fd, const struct snap_inode *inode)
+{
+	struct stat st;
+
+	if (!inode || (!inode->dev && !inode->ino))
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_dev == inode->dev && st.st_ino == inode->ino ? 0 : -ESTALE;
+}
+
 int tree_look(struct tree *tree, const char *path, struct tree_found *out, struct snap_err *err)
+{
+	return tree_look_in(tree, NULL, path, out, err);
+}
+
+int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_found *out,
+		 struct snap_err *err)
 {
 	*out = TREE_FOUND_INIT;
 	if (path[0] == '\0')
 		return tree->root >= 0 ? look_root_folder(tree, out) : look_root_files(tree, out);
 	if (!tree_path_valid(path))
 		return -EINVAL;
-	return tree->root >= 0 ? look_in_folder(tree, path, out, err) : look_in_files(tree, path, out, err);
+	return tree->root >= 0 ? look_in_folder(tree, folder, path, out, err)
+			       : look_in_files(tree, path, out, err);
 }

@@ -94,6 +94,8 @@ void tree_fill_attr(const struct tree *tree, struct snap_attr *attr, enum snap_k
 		    const struct stat *st, mode_t bits);
 
 /* ---- tree_look.c ---- */
+/* -ESTALE when FD is not INODE (NULL: any). */
+int tree_check_inode(int fd, const struct snap_inode *inode);
 /* Bytes of NAME without a sidecar's suffix, 0 when it has none; *JOURNAL: the suffix is -journal. */
 size_t tree_sidecar_base(const char *name, bool *journal);
 

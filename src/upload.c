@@ -480,6 +480,8 @@ static int restore(struct job *job, struct snap_err *err)
 	struct restore_order to = {.source = source,
 				   .staging = u->staging,
 				   .report = &u->report,
+				   .file = order->file,
+				   .folder = order->folder,
 				   .force = snap->core.config.force,
 				   .keep = snap->core.config.keep,
 				   .headstart = u->headstart,

@@ -9,6 +9,8 @@
  *  - The path goes to the unix VFS as the pointer that SQLite passed: it looks for parameters behind its end.
  */
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -36,6 +38,47 @@ static bool may_open(const struct vfs *vfs, int kind, int flags)
 	return true;
 }
 
+/* What the unix VFS has looked at last on this thread: when it has opened a database, that. */
+static _Thread_local uint64_t looked_dev, looked_ino;
+
+/* Stands in for fstat(2) in the unix VFS, which shows nobody its descriptors. */
+static int fstat_and_note(int fd, struct stat *st)
+{
+	int rc = fstat(fd, st);
+
+	if (rc == 0) {
+		looked_dev = st->st_dev;
+		looked_ino = st->st_ino;
+	}
+	return rc;
+}
+
+static bool has_names(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && st.st_nlink > 1;
+}
+
+/*
+ * Whether the sidecar PATH, or the -shm beside a -wal, which is opened later, has another name too. Whoever
+ * may write into a folder can put a file there under that name that is not his (protected_hardlinks in
+ * proc_sys_fs(5) is against that, where it is on), and root would write it. Symlinks are not followed by the
+ * unix VFS.
+ */
+static bool is_linked(const char *path, int kind)
+{
+	size_t base = strlen(path) - (kind == SQLITE_OPEN_WAL ? strlen("-wal") : 0);
+	char shm[PATH_MAX + 8];
+
+	if (!(kind & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)))
+		return false;
+	if (has_names(path))
+		return true;
+	return kind == SQLITE_OPEN_WAL && base < PATH_MAX &&
+	       snprintf(shm, sizeof(shm), "%.*s-shm", (int)base, path) > 0 && has_names(shm);
+}
+
 static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags, int *out_flags)
 {
 	struct vfs *vfs = of_vfs(base);
@@ -50,7 +93,12 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 		errno = EACCES;
 		return SQLITE_CANTOPEN;
 	}
+	if (is_linked(path, file->kind)) {
+		errno = EMLINK;
+		return SQLITE_CANTOPEN;
+	}
 	memset(real, 0, (size_t)vfs->real->szOsFile);
+	looked_dev = looked_ino = 0;
 	rc = vfs->real->xOpen(vfs->real, path, real, flags, out_flags);
 	if (rc != SQLITE_OK) {
 		if (real->pMethods)
@@ -58,10 +106,13 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 		return rc;
 	}
 	file->base.pMethods = &vfs_file_methods;
-	if (file->kind == SQLITE_OPEN_MAIN_DB)
+	if (file->kind == SQLITE_OPEN_MAIN_DB) {
+		vfs->db_dev = looked_dev;
+		vfs->db_ino = looked_ino;
 		atomic_store(&vfs->db, real);
-	else if (file->kind == SQLITE_OPEN_WAL)
+	} else if (file->kind == SQLITE_OPEN_WAL) {
 		atomic_store(&vfs->wal, real);
+	}
 	return SQLITE_OK;
 }
 
@@ -189,23 +240,26 @@ static int vfs_current_time64(sqlite3_vfs *base, sqlite3_int64 *out)
 /*
  * Stands in for fchown(2) in the unix VFS. As root it gives -wal and -shm to the database's owner at every
  * open (robustFchown()), which moves the ctime of a file that has the right owner already: a trace of
- * reading, and the very thing by which an untouched -wal is known to be untouched.
+ * reading, and the very thing by which an untouched -wal is known to be untouched. A file of several names is
+ * given to nobody: it was not made here.
  */
 static int fchown_if_needed(int fd, uid_t uid, gid_t gid)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) == 0 && st.st_uid == uid && st.st_gid == gid)
+	if (fstat(fd, &st) == 0 && ((st.st_uid == uid && st.st_gid == gid) || st.st_nlink > 1))
 		return 0;
 	return fchown(fd, uid, gid);
 }
 
-static void quiet_fchown(void)
+static void set_calls(void)
 {
 	sqlite3_vfs *real = sqlite3_vfs_find("unix");
 
-	if (real && real->iVersion >= 3 && real->xSetSystemCall)
-		real->xSetSystemCall(real, "fchown", (sqlite3_syscall_ptr)fchown_if_needed);
+	if (!real || real->iVersion < 3 || !real->xSetSystemCall)
+		return;
+	real->xSetSystemCall(real, "fchown", (sqlite3_syscall_ptr)fchown_if_needed);
+	real->xSetSystemCall(real, "fstat", (sqlite3_syscall_ptr)fstat_and_note);
 }
 
 static void init_methods(struct vfs *vfs)
@@ -234,7 +288,7 @@ static void init_methods(struct vfs *vfs)
 
 int vfs_create(struct vfs **out, enum vfs_policy policy)
 {
-	static pthread_once_t quiet = PTHREAD_ONCE_INIT;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	autofree struct vfs *vfs = NULL;
 	int rc = shmguard_install();
 
@@ -246,7 +300,7 @@ int vfs_create(struct vfs **out, enum vfs_policy policy)
 	vfs->real = sqlite3_vfs_find("unix");
 	if (!vfs->real)
 		return -ENOMEM;
-	pthread_once(&quiet, quiet_fchown); /* the unix VFS has one table of system calls per process */
+	pthread_once(&once, set_calls); /* the unix VFS has one table of system calls per process */
 	vfs->policy = policy;
 	atomic_init(&vfs->slot, -1);
 	atomic_init(&vfs->deadline, INT64_MAX);
@@ -290,6 +344,11 @@ const char *vfs_name(const struct vfs *vfs)
 void vfs_set_deadline(struct vfs *vfs, int64_t deadline)
 {
 	atomic_store(&vfs->deadline, deadline);
+}
+
+bool vfs_is_inode(const struct vfs *vfs, uint64_t dev, uint64_t ino)
+{
+	return vfs->db_dev == dev && vfs->db_ino == ino;
 }
 
 bool vfs_wal_is_open(const struct vfs *vfs)

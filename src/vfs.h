@@ -15,6 +15,8 @@
  * and without sidecars.
  *  - xFullPathname is the identity: databases are opened as /proc/self/fd/DIRFD/NAME and must not be resolved
  * again.
+ *  - A -wal, -shm or journal with several names is not opened (EMLINK), and no file of several names is given
+ * to another owner: it may be somebody else's.
  *  - Nothing here opens a descriptor of its own: closing one would drop SQLite's POSIX locks (research: the
  * lock trap).
  *
@@ -74,6 +76,9 @@ void vfs_set_deadline(struct vfs *vfs, int64_t deadline);
 
 /* Whether SQLite works in WAL mode: it has a -wal open. */
 bool vfs_wal_is_open(const struct vfs *vfs);
+
+/* Whether the database that is open is that inode: its name may have led elsewhere in between. */
+bool vfs_is_inode(const struct vfs *vfs, uint64_t dev, uint64_t ino);
 
 /* ---- what the connection holds; callable from any thread while it is open ---- */
 

@@ -30,6 +30,7 @@ struct vfs {
 
 	_Atomic(sqlite3_file *) db;  /* SQLite's, of the real VFS; NULL while closed */
 	_Atomic(sqlite3_file *) wal; /* the same */
+	uint64_t db_dev, db_ino;     /* constant once DB is open: what that is, whatever its name leads to */
 	atomic_bool exclusive;	     /* EXCLUSIVE on the database is held */
 	_Atomic int64_t deadline;    /* CLOCK_MONOTONIC: SQLite's pauses end then */
 

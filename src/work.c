@@ -135,7 +135,7 @@ static int start_thread(struct work *w)
 
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 512 * 1024);
+	pthread_attr_setstacksize(&attr, (size_t)512 * 1024);
 	rc = work_start_thread(&thread, &attr, run, w);
 	pthread_attr_destroy(&attr);
 	return rc;

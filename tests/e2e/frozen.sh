@@ -38,7 +38,7 @@ twice() {
 		export RESTIC_PASSWORD=x RESTIC_REPOSITORY=$T/restic RESTIC_CACHE_DIR=$T/restic-cache
 		rm -rf "$T/restic" && restic -q init
 		(cd "$1" && restic -q backup . && restic -q backup --force .)
-		equal "restic, two snapshots" "$(restic ls -l latest | grep '\.db$' | wc -l)" 4
+		equal "restic, two snapshots" "$(restic ls -l latest | grep -c '\.db$')" 4
 		# shellcheck disable=SC2046 # two of them
 		restic -q diff --metadata $(restic snapshots --json | python3 -c 'import json, sys
 print(*(s["id"] for s in json.load(sys.stdin)))') | grep '^[-+MTU?]' >"$T/out" || :
@@ -59,6 +59,7 @@ before=${REPLY#* }
 twice "$MNT"
 writer_do busy commits?
 [ "${REPLY#* }" -gt "$before" ] || die "the writer stood still"
+# shellcheck disable=SC2016 # the text is for the shell that is called, with its own arguments
 must_fail 2 'Read-only' sh -c ': >"$1"' - "$MNT/busy.db"
 must_fail 1 'Read-only' mkdir "$MNT/.sqlsnapfs/snapshots/two"
 sqlite3 "$SRC/new.db" 'CREATE TABLE t(a)'

@@ -39,6 +39,31 @@ for type in btrfs xfs; do
 	if [ -s "$T/$type.trace" ]; then
 		grep -q 'FICLONE.*= 0' "$T/$type.trace" || die "$type: nothing was cloned: $(sort "$T/$type.trace" | uniq -c | head)"
 	fi
+
+	# With the store there too a snapshot is a clone, into which the pages are written that the WAL holds: whoever reads it before
+	# that is done gets the same bytes from the live database. Several of one state are written one after the other, and
+	# each is whole.
+	writer_do "$type" pause
+	mkdir "$dir/store"
+	STORE=$dir/store mount_at "$T/$type.kept" "$dir/app"
+	kept=$T/$type.kept/.sqlsnapfs/snapshots
+	[ -s "$db-wal" ] || die "$type: no WAL"
+	# All at once: one begins while another is written.
+	python3 -c 'import os, sys
+for name in sys.argv[2:]:
+	os.mkdir(f"{sys.argv[1]}/{name}")' "$kept" 1 2 3 4 5
+	written() { [ "$(grep -c 'snapshot .* was written' "$LOG")" -eq 5 ]; }
+	sha "$kept/5/db.sqlite3" >"$T/$type.sha"
+	wait_for 60 written || die "$type: the snapshots are not written"
+	unmount "$T/$type.kept"
+	STORE=$dir/store mount_at "$T/$type.kept" "$dir/app"
+	for i in 1 2 3 4 5; do
+		equal "$type: snapshot $i" "$(sha "$kept/$i/db.sqlite3")" "$(cat "$T/$type.sha")"
+		commits_of "$kept/$i/db.sqlite3" >/dev/null || die "$type: snapshot $i"
+	done
+	unmount "$T/$type.kept"
+	writer_do "$type" resume
+
 	writer_stop "$type"
 	unmount "$seen"
 	equal "$type: files" "$(find "$dir/app" -mindepth 1 -printf '%f\n' | sort | tr '\n' ' ')" 'db.sqlite3 rollback.sqlite3 '

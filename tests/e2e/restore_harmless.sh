@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # restore_harmless.sh - what is no whole upload changes nothing: killed writers, parts, empty files, touches, removals. The live files
 # are byte for byte what they were.
+# shellcheck disable=SC2016 # sh -c: the text is for the shell that is called, with its own arguments
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh

@@ -39,7 +39,7 @@ refused() {
 # edit FILE OFFSET BYTES...: a good database with other bytes at an offset
 edit() {
 	cp "$BAD/good" "$BAD/$1"
-	printf "$3" | dd of="$BAD/$1" bs=1 seek="$2" conv=notrunc status=none
+	printf %b "$3" | dd of="$BAD/$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
 echo 'this is text' >"$BAD/text"

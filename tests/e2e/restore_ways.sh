@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # restore_ways.sh - every way in which people and tools write a file restores it exactly once, under an application that holds its
 # connection open, and leaves nothing else behind.
+# shellcheck disable=SC2016 # sh -c: the text is for the shell that is called, with its own arguments
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh

@@ -43,11 +43,11 @@ wait_for 10 no_pins "$SRC/wal.db" || die "a pin outlives the writing"
 equal "the slow reader" "$(sha256sum <&9)" "$(sha "$SNAPS/first/wal.db")  -"
 exec 9<&-
 equal "listed" "$(ls "$SNAPS")" first
-! ls -A "$MNT" | grep -q sqlsnapfs || die "it is listed in the root"
-for db in $(cat "$T/all"); do
+equal 'listed in the root' "$(find "$MNT" -mindepth 1 -maxdepth 1 -name '*sqlsnapfs*')" ''
+while read -r db; do
 	cp "$SNAPS/first/$db" "$T/copy"
 	equal "$db" "$(sqlite3 "$T/copy" 'PRAGMA integrity_check')" ok
-done
+done <"$T/all"
 equal "query in place" "$(sqlite3 "file:$SNAPS/first/wal.db?mode=ro" 'SELECT value FROM marker')" one
 
 note "refusals"
@@ -56,6 +56,7 @@ must_fail 1 'Invalid argument' mkdir "$SNAPS/.hidden"
 must_fail 1 'not permitted' mkdir "$SNAPS/first/deeper"
 must_fail 1 'not permitted' mkdir "$MNT/elsewhere"
 must_fail 1 'Invalid argument' mkdir "$SNAPS/$(printf '%0201d' 0)"
+# shellcheck disable=SC2016 # the text is for the shell that is called, with its own arguments
 must_fail any 'Read-only|not permitted|Permission' sh -c 'echo x >"$1"' - "$SNAPS/first/wal.db"
 equal "still one" "$(ls "$SNAPS")" first
 
@@ -87,7 +88,7 @@ mkdir "$SNAPS/second"
 wait_for 10 written second || die "second is not written"
 python3 -c 'import shutil, sys; shutil.rmtree(sys.argv[1])' "$SNAPS/second"
 equal "after rmtree" "$(ls "$SNAPS")" first
-equal "nothing is left in the store" "$(find "$STORE" -name '*second*' -o -name '*.partial'; ls "$STORE/groups" | wc -l)" 1
+equal "nothing is left in the store" "$(find "$STORE" -name '*second*' -o -name '*.partial'; find "$STORE/groups" -mindepth 1 | wc -l)" 1
 
 note "a second mount, and a remount"
 mount_at "$T/mnt2" -o norestore "$SRC"
@@ -114,7 +115,7 @@ cp "$SNAPS/first/wal.db" "$MNT/wal.db"
 restored "cp out of a snapshot" one
 mkdir "$SNAPS/at_once" && cp "$SNAPS/at_once/wal.db" "$MNT/wal.db"
 restored "cp out of one that is being written" one
-ls "$SNAPS" | grep -q '^before-restore-' || die "what was replaced is not kept"
+find "$SNAPS" -mindepth 1 -maxdepth 1 -name 'before-restore-*' | grep -q . || die "what was replaced is not kept"
 held_stop
 
 note "links"

@@ -77,6 +77,6 @@ for ((i = 0; i < TIMES; i++)); do
 done
 note "killed $TIMES times: $kept kept, $lost not"
 [ "$lost" -gt 0 ] || die "no snapshot was ever interrupted"
-equal "groups" "$(ls "$STORE/groups" | wc -l)" 1
+equal "groups" "$(find "$STORE/groups" -mindepth 1 | wc -l)" 1
 exec {in}>&-
 wait "$app" || fault "the application failed"

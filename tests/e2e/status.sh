@@ -23,7 +23,7 @@ mkdir "$SRC/sub"
 make_marked "$SRC/sub/roll.sqlite3" roll delete 1024
 make_marked "$SRC/garbage.sqlite3" garbage
 printf '\377\377\377\377' | dd of="$SRC/garbage.sqlite3" bs=1 seek=16 conv=notrunc status=none
-echo text >"$SRC/$(printf 'plain\377\n"\\')"
+echo text >"$SRC/$(printf 'plain\377\n"\134')"
 cp "$SRC/sub/roll.sqlite3" "$SRC/$(printf 'odd\377\n"\\\033.sqlite3')"
 mount_fs -o wal_limit=1M,keep=2,busy_timeout=7 "$SRC"
 

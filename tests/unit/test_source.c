@@ -125,6 +125,72 @@ static void test_size_that_moved_leads_to_another_generation(void **state)
 	down(&f);
 }
 
+static void vacuum_into(struct fixture *f, const char *name)
+{
+	char sql[PATH_MAX + 64];
+
+	snprintf(sql, sizeof(sql), "VACUUM INTO '%s/%s'", f->folder.path, name);
+	app_do(&f->app, sql);
+}
+
+/* Who looked a name up was shown the rights on one file, and gets the bytes of no other. */
+static void test_another_file_of_the_name_is_another_generation(void **state)
+{
+	struct fixture f;
+	struct snap_gen *moved = NULL;
+	struct snap_attr attr, other;
+
+	(void)state;
+	up(&f, "CREATE TABLE t(a, b);" APP_ROWS(10) "; VACUUM");
+	vacuum_into(&f, "other");
+	app_stop(&f.app);
+	struct snap_gen *gen = look(&f, &attr);
+	assert_int_equal(renameat2(f.folder.fd, "db", f.folder.fd, "other", RENAME_EXCHANGE), 0);
+	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), SNAP_MOVED);
+	assert_int_equal(size_of(moved), size_of(gen));
+	assert_int_equal(snap_gen_stat_at(f.snap, NULL, "db", gen, false, &other), -ESTALE);
+	assert_int_equal(fchmodat(f.folder.fd, "db", 0640, 0), 0);
+	assert_int_equal(snap_gen_stat_at(f.snap, NULL, "db", moved, false, &other), 0);
+	assert_int_equal(other.mode & 0777, 0640);
+	/* Its name leads to the first again: what is shown of it is its own, and only to who knows it. */
+	assert_int_equal(renameat2(f.folder.fd, "db", f.folder.fd, "other", RENAME_EXCHANGE), 0);
+	assert_int_equal(snap_gen_stat_at(f.snap, NULL, "db", moved, false, &other), -ESTALE);
+	assert_int_equal(snap_gen_stat_at(f.snap, NULL, "db", moved, true, &other), 0);
+	assert_int_equal(other.mode & 0777, 0640);
+	snap_gen_unref(moved);
+	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), 0);
+	close_gen(gen);
+	down(&f);
+}
+
+/* The same of the folder that it was looked up in. */
+static void test_another_folder_of_the_name_is_stale(void **state)
+{
+	struct fixture f;
+	struct snap_attr attr;
+	struct snap_inode folder;
+	struct snap_list *list;
+
+	(void)state;
+	up(&f, "CREATE TABLE t(a, b)");
+	vacuum_into(&f, "x");
+	assert_int_equal(mkdirat(f.folder.fd, "one", 0700), 0);
+	assert_int_equal(mkdirat(f.folder.fd, "two", 0700), 0);
+	assert_int_equal(renameat(f.folder.fd, "x", f.folder.fd, "one/x"), 0);
+	assert_int_equal(snap_lookup(f.snap, "one", &attr, NULL, NULL), 0);
+	folder = (struct snap_inode){attr.key_dev, attr.key_ino};
+	assert_int_equal(snap_lookup_in(f.snap, &folder, "one/x", &attr, NULL, NULL), 0);
+	assert_int_equal(snap_list_create_of(f.snap, &folder, "one", &list, NULL), 0);
+	snap_list_destroy(list);
+	assert_int_equal(renameat2(f.folder.fd, "one", f.folder.fd, "two", RENAME_EXCHANGE), 0);
+	assert_int_equal(renameat(f.folder.fd, "two/x", f.folder.fd, "one/x"), 0);
+	assert_int_equal(snap_lookup(f.snap, "one/x", &attr, NULL, NULL), 0);
+	assert_int_equal(snap_lookup_in(f.snap, &folder, "one/x", &attr, NULL, NULL), -ESTALE);
+	assert_int_equal(snap_list_create_of(f.snap, &folder, "one", &list, NULL), -ESTALE);
+	app_stop(&f.app);
+	down(&f);
+}
+
 static void test_quick_open_never_waits(void **state)
 {
 	struct fixture f;
@@ -357,6 +423,8 @@ int main(void)
 		cmocka_unit_test(test_bytes_stay_while_the_application_goes_on),
 		cmocka_unit_test(test_unchanged_database_keeps_its_generation),
 		cmocka_unit_test(test_size_that_moved_leads_to_another_generation),
+		cmocka_unit_test(test_another_file_of_the_name_is_another_generation),
+		cmocka_unit_test(test_another_folder_of_the_name_is_stale),
 		cmocka_unit_test(test_quick_open_never_waits),
 		cmocka_unit_test(test_reading_leaves_no_trace),
 		cmocka_unit_test(test_sidecars_of_ours_go_again),

@@ -38,6 +38,46 @@ static void test_never_slot_0(void **state)
 	}
 }
 
+/* A sidecar of several names may be anybody's: nothing is done to it. */
+static void test_linked_sidecars_are_refused(void **state)
+{
+	static const char *const suffixes[] = {"-wal", "-shm"};
+	struct fixture *f = *state;
+
+	app_do(&f->app, APP_WAL);
+	app_do(&f->app, APP_ROWS(3));
+	for (size_t i = 0; i < 2; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%s%s", NAME, suffixes[i]);
+		assert_int_equal(linkat(f->folder.fd, name, f->folder.fd, "other", 0), 0);
+		open_reader(f);
+		assert_int_equal(begin(&f->db) & 0xff, SQLITE_CANTOPEN);
+		assert_int_equal(db_errno(&f->db, SQLITE_CANTOPEN), -EMLINK);
+		db_close(&f->db);
+		assert_int_equal(unlinkat(f->folder.fd, "other", 0), 0);
+		open_reader(f);
+		assert_int_equal(begin(&f->db), SQLITE_OK);
+		db_close(&f->db);
+	}
+}
+
+/* What is open is known, whatever its name leads to. */
+static void test_opened_inode(void **state)
+{
+	struct fixture *f = *state;
+	struct db db = DB_INIT;
+	struct stat st;
+
+	app_do(&f->app, APP_WAL);
+	assert_int_equal(fstatat(f->folder.fd, NAME, &st, 0), 0);
+	assert_int_equal(db_open_inode(&db, f->folder.fd, NAME, st.st_dev, st.st_ino, DB_READER, NULL), 0);
+	db_close(&db);
+	assert_int_equal(db_open_inode(&db, f->folder.fd, NAME, st.st_dev, st.st_ino + 1, DB_READER, NULL),
+			 -ESTALE);
+	assert_null(db.handle);
+}
+
 /* The application's own last close is not what these hold. */
 static void test_holds_the_wal(void **state)
 {
@@ -263,10 +303,18 @@ static void test_deadline(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_never_slot_0),     test(test_holds_the_wal),	test(test_watch),
-		test(test_lost_by_an_error), test(test_reader_refuses), test(test_files_refuse),
-		test(test_stale_wal_stays),  test(test_full_pathname),	test(test_names_are_unique),
+		test(test_never_slot_0),
+		test(test_holds_the_wal),
+		test(test_watch),
+		test(test_lost_by_an_error),
+		test(test_reader_refuses),
+		test(test_files_refuse),
+		test(test_stale_wal_stays),
+		test(test_full_pathname),
+		test(test_names_are_unique),
 		test(test_deadline),
+		test(test_linked_sidecars_are_refused),
+		test(test_opened_inode),
 	};
 
 	if (shmguard_install() < 0)
