@@ -163,6 +163,15 @@ def snapshot(world, _db, rng):
     watch = world.watch()
     name = f"soak-{world.number()}"
     path = f"{world.snaps}/{name}"
+    world.read_now.add(name)
+    try:
+        make_snapshot(world, rng, path, watch)
+    finally:
+        world.read_now.discard(name)
+    drop_some(world, rng, watch)
+
+
+def make_snapshot(world, rng, path, watch):
     databases = [db for db in world.databases if db.turn.acquire(blocking=False)]
     try:
         before = {db: db.range() for db in databases}
@@ -186,7 +195,6 @@ def snapshot(world, _db, rng):
         again = copied[db] and copy_out(world, db, f"{path}/{db.name}", watch)
         if again and again != copied[db]:
             raise Violation(f"{path}/{db.name}: it was {copied[db]}, it is {again}")
-    drop_some(world, rng, watch)
 
 
 def copy_out(world, db, path, watch):
@@ -208,7 +216,7 @@ def copy_out(world, db, path, watch):
 def drop_some(world, rng, watch):
     with world.dropping:
         try:
-            names = ours(world)
+            names = [name for name in ours(world) if name not in world.read_now]
             while len(names) > rng.randint(1, 4):
                 os.rmdir(f"{world.snaps}/{names.pop(rng.randrange(len(names)))}")
                 world.count("snapshots dropped")

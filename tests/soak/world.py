@@ -69,6 +69,7 @@ class World:
         self.daemons = 0
         self.restarting, self.dropping = threading.Lock(), threading.Lock()
         self.databases = []
+        self.read_now = set()  # names of snapshots that are not to be dropped
         self.downs = 0  # odd: the daemon is being restarted
         self.lineages = 0
         self.log_seen = {}
