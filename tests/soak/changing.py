@@ -31,12 +31,36 @@ def write(world, db, way, path):
 # ---- restores ------------------------------------------------------------------------------------------------------------
 
 
+def undos(world, db, watch):
+    """What can be undone of DB: paths. Empty also when the daemon is being restarted."""
+    try:
+        return {path for name in os.listdir(world.snaps) if name.startswith("before-restore-")
+                and os.path.exists(path := f"{world.snaps}/{name}/{db.name}")}
+    except OSError as e:
+        if not watch.disturbed():
+            raise Violation(f"{world.snaps}: {e}") from None
+        return set()
+
+
+def check_kept(world, db, before, acked, watch):
+    """What was replaced is kept, to the last commit."""
+    new = undos(world, db, watch) - before
+    if watch.disturbed():
+        return
+    if len(new) != 1:
+        raise Violation(f"{db.name}: a restore has kept {new}")
+    found = copy_out(world, db, new.pop(), watch)
+    if found and found[0] < acked:
+        raise Violation(f"{db.name}: what was replaced was kept as of commit {found[0]}, but {acked} had returned")
+
+
 def restore(world, db, rng):
     """What is newer than everything: the application must go on from there."""
     path, first, last = db.make(rng)
     way = rng.choice(list(WAYS))
     with db.turn:
         watch = world.watch()
+        before, acked = undos(world, db, watch), db.ack[ACKED]
         db.ack[UPLOAD] = last
         status, text = write(world, db, way, path)
         db.restored = time.monotonic()
@@ -47,6 +71,8 @@ def restore(world, db, rng):
             raise Violation(f"{db.name}: {way} of {path}: status {status}: {text}")
         if first <= number:
             db.ack[ACKED] = max(db.ack[ACKED], last)
+        if status == 0:
+            check_kept(world, db, before, acked, watch)
     os.unlink(path)
     world.count("restores accepted" if status == 0 else "restores cut short by a restart")
 
@@ -71,15 +97,8 @@ def older(world, db, source, what):
 def undo(world, db, rng):
     with db.turn, world.dropping:
         watch = world.watch()
-        try:
-            kept = [path for name in os.listdir(world.snaps) if name.startswith("before-restore-")
-                    and os.path.exists(path := f"{world.snaps}/{name}/{db.name}")]
-        except OSError as e:
-            if not watch.disturbed():
-                raise Violation(f"{world.snaps}: {e}") from None
-            return
+        kept = undos(world, db, watch)
         if kept:
-            # Kept ones that a restart of the daemon or another restore drops meanwhile cannot be told apart from lost ones.
             older(world, db, rng.choice(sorted(kept)), "undone by copying before-restore-*")
 
 
