@@ -56,9 +56,9 @@ def check_kept(world, db, before, acked, watch):
 
 def restore(world, db, rng):
     """What is newer than everything: the application must go on from there."""
-    path, first, last = db.make(rng)
     way = rng.choice(list(WAYS))
     with db.turn:
+        path, first, last = db.make(rng)
         watch = world.watch()
         before, acked = undos(world, db, watch), db.ack[ACKED]
         db.ack[UPLOAD] = last
@@ -163,10 +163,10 @@ def refused(world, db, rng):
     kind = rng.choice(list(BAD))
     spoil, words = BAD[kind]
     page = 4096
-    path, first, last = db.make(rng, **{"page-size": page, "journal": "delete", "auto-vacuum": 0})
-    spoil(path, page)
     way = rng.choice(["cp", "cat", "dd"] if words is None else list(WAYS))
     with db.turn:
+        path, first, last = db.make(rng, **{"page-size": page, "journal": "delete", "auto-vacuum": 0})
+        spoil(path, page)
         # A restore ends for who wrote it before its checkpoint does, which is none of this.
         still = time.monotonic() - db.restored > 5 * FACTOR
         watch = world.watch()
@@ -193,13 +193,13 @@ def refused(world, db, rng):
 
 def killed_upload(world, db, rng):
     """Whoever writes is killed in the middle."""
-    path, first, _last = db.make(rng)
     program = ("import os, signal, sys\n"
                "data = open(sys.argv[1], 'rb').read()\n"
                "fd = os.open(sys.argv[2], os.O_WRONLY | os.O_TRUNC)\n"
                "os.write(fd, data[:int(len(data) * float(sys.argv[3]))])\n"
                "os.kill(os.getpid(), signal.SIGKILL)\n")
     with db.turn:
+        path, first, _last = db.make(rng)
         watch = world.watch()
         status, text = world.run(["python3", "-c", program, path, db.seen, str(rng.uniform(0.1, 0.9))])
         number = db.commit()
@@ -258,8 +258,8 @@ def journal_mode(world, db, rng):
 
 def replace(world, db, rng):
     """Another database takes its name, while the application is away."""
-    path, first, last = db.make(rng, journal=db.journal, **{"page-size": db.page_size})
     with db.turn:
+        path, first, last = db.make(rng, journal=db.journal, **{"page-size": db.page_size})
         if db.journal == "wal" or rng.random() < 0.5:
             with db.gate.by_itself():
                 move_over(world, db, path, last)

@@ -152,7 +152,7 @@ class Database:
     # ---- numbers -----------------------------------------------------------------------------------------------------
 
     def make(self, rng, **options):
-        """A new database of the application that is newer than all before: its path, its first and its last number."""
+        """A new database of the application that is newer than all before: its path, its first and its last number. In TURN."""
         with self.world.lock:
             self.world.lineages += 1
             first = self.world.lineages * LINEAGE
