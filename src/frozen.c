@@ -29,6 +29,11 @@ int frozen_create(struct frozen **out, struct core *core, struct tree *tree, str
 	rc = instant_find(&f->instant, core, tree, NULL, err);
 	if (!rc)
 		rc = instant_open(&f->instant, err);
+	for (int i = 1; i < INSTANT_FINDS && rc == -ENOENT; i++) {
+		instant_finish(&f->instant);
+		rc = instant_find(&f->instant, core, tree, NULL, err);
+		rc = rc ? rc : instant_open(&f->instant, err);
+	}
 	if (rc) {
 		frozen_destroy(f);
 		return rc;

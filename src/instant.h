@@ -29,6 +29,7 @@ struct instant {
 	int64_t apart_ns; /* 0: all are exact */
 };
 
+#define INSTANT_FINDS 5
 #define INSTANT_INIT ((struct instant){.dbs = NULL})
 
 /*
@@ -39,7 +40,8 @@ int instant_find(struct instant *out, struct core *core, struct tree *tree, cons
 		 struct snap_err *err);
 
 /* Opens all of them as of one instant. -EBUSY: writers left none; else what snap_gen_open() answers for one
- * of them, which ERR names. Waits as long as that may for each. */
+ * of them, which ERR names: -ENOENT when it is gone since it was found, and all are to be found again,
+ * INSTANT_FINDS times at most. Waits as long as that may for each. */
 int instant_open(struct instant *instant, struct snap_err *err);
 
 void instant_finish(struct instant *instant);

@@ -57,6 +57,7 @@ struct restore {
 	struct live *live; /* a reference; NULL for the last three kinds */
 	bool unreadable;   /* the view is, in part: the file was cut or overwritten, not a read that failed */
 	struct view view;  /* empty once the write lock is to be waited for, but for the undo of WAL mode */
+	bool awaited;	   /* at the last look, somebody waited for readers to end */
 
 	int staged_dir;	     /* borrowed, or the next one */
 	int fit_dir, fit_fd; /* owned; the upload in another page size, in a folder of the store */

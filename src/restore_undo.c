@@ -3,9 +3,10 @@
  * restore_undo.c - keeping what a restore replaces.
  *
  * WAL mode: the bulk is copied under a pin while applications go on, and the pages of the frames that were
- * committed since follow under the write lock. Rollback-journal mode: all of it under the write lock, through
- * the handle that holds it. What SQLite cannot read, or 0 bytes with sidecars: the files as they are, before
- * SQLite looks at them, for it deletes what it finds beside an empty database.
+ * committed since follow under the write lock; all of it does when the pin had to be given up.
+ * Rollback-journal mode: all of it under the write lock, through the handle that holds it. What SQLite cannot
+ * read, or 0 bytes with sidecars: the files as they are, before SQLite looks at them, for it deletes what it
+ * finds beside an empty database.
  *
  * What must stay true: the snapshot is on the disk and has its name before the live database is written; it
  * is the content right before the restore, to the last commit.
@@ -386,7 +387,9 @@ static int copy_now(struct restore *r)
 
 	if (rc || r->kind != RESTORE_WAL)
 		return rc ? rc : copy_rollback(r);
-	rc = view_advance(r, &r->watch.base, &from);
+	if (!r->view.image)
+		rc = view_open(r);
+	rc = rc ? rc : view_advance(r, &r->watch.base, &from);
 	return rc ? rc : copy_view(r);
 }
 

@@ -20,7 +20,7 @@
 #include "clock.h"
 #include "progress.h"
 
-#define SLICE_MS 1000  /* between two looks whether somebody still wants it */
+#define SLICE_MS 250   /* between two looks whether somebody still wants it, and who waits for us */
 #define POLL_NS 500000 /* between two attempts to get the lock */
 #define CHANGE_FROM 8  /* of the wal-index header: iChange, which counts commits */
 #define CHANGE_TO 12
@@ -217,6 +217,23 @@ static bool is_misfit(struct restore *r)
 	return r->dest_page_size != 0 && r->dest_page_size != r->staged_page_size;
 }
 
+/*
+ * A checkpoint of an application that waits for readers holds the write lock meanwhile: it would wait for our
+ * view until its patience ends, and we for its lock. The view goes, and with it what was copied to be kept,
+ * for the WAL may start over now: all of it is copied when the lock is had. For a moment every checkpoint
+ * looks like one that waits.
+ */
+static void yield_view(struct restore *r)
+{
+	bool awaited = r->kind == RESTORE_WAL && r->view.image && live_observe(r->live);
+
+	if (awaited && r->awaited) {
+		view_close(&r->view);
+		keep_destroy(steal_ptr(&r->keep));
+	}
+	r->awaited = awaited;
+}
+
 int restore_lock(struct restore *r)
 {
 	int64_t deadline = monotonic_ns() + r->order->busy_timeout_ms * NS_PER_MS;
@@ -230,6 +247,7 @@ int restore_lock(struct restore *r)
 			break;
 		if (restore_is_cancelled(r))
 			return err_set(r->err, -ECANCELED, "cancelled");
+		yield_view(r);
 	}
 	if (is_busy(rc))
 		return err_set(r->err, -EBUSY, "an application kept it locked for %d seconds",

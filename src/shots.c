@@ -212,6 +212,7 @@ static int take(struct shots *s, struct shot *shot, struct snap_err *err)
 {
 	int rc = instant_find(&shot->instant, s->core, s->tree, store_dir(s->core->store), err);
 
+	shot->total = 0;
 	if (!rc && shot->instant.count == 0)
 		rc = err_set(err, -ENODATA, "there is no database to keep");
 	if (!rc)
@@ -269,6 +270,10 @@ int shots_take(struct shots *s, const char *name, struct snap_err *err)
 	shot->shots = s;
 	snprintf(shot->name, sizeof(shot->name), "%s", name);
 	rc = take(s, shot, err);
+	for (int i = 1; i < INSTANT_FINDS && rc == -ENOENT; i++) {
+		shot_finish(shot);
+		rc = take(s, shot, err);
+	}
 	if (!rc)
 		rc = start(s, shot);
 	if (rc)

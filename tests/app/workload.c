@@ -33,6 +33,23 @@ struct workload_ack *workload_ack_map(const char *path, bool create)
 	return map == MAP_FAILED ? NULL : map;
 }
 
+void workload_age_before(struct workload_age *age, const struct workload_ack *ack)
+{
+	*age = (struct workload_age){0};
+	if (!ack)
+		return;
+	age->epoch = ack->epoch;
+	age->acked = ack->acked;
+}
+
+void workload_age_after(struct workload_age *age, const struct workload_ack *ack)
+{
+	uint64_t begun = ack ? ack->begun : UINT64_MAX, upload = ack ? ack->upload : 0;
+
+	begun = begun > upload ? begun : upload;
+	age->begun = !ack || (age->epoch % 2 == 0 && ack->epoch == age->epoch) ? begun : 0;
+}
+
 uint64_t workload_checksum(uint64_t seq, const unsigned char *bytes, size_t size)
 {
 	uint64_t hash = 0xcbf29ce484222325u ^ seq;
@@ -113,9 +130,9 @@ static int make_tables(struct workload *w)
 		"CREATE INDEX IF NOT EXISTS log_by_sum ON log(sum);"
 		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
 		" INSERT OR IGNORE INTO accounts SELECT i, %d FROM n;"
-		"INSERT OR IGNORE INTO meta SELECT 1, 0, %d * count(*) FROM accounts;"
+		"INSERT OR IGNORE INTO meta SELECT 1, %llu, %d * count(*) FROM accounts;"
 		"COMMIT;",
-		o->rows, BALANCE, BALANCE);
+		o->rows, BALANCE, (unsigned long long)o->base, BALANCE);
 }
 
 static bool has_tables(struct workload *w)
@@ -244,7 +261,12 @@ int workload_commit(struct workload *w, uint64_t seq, bool keep_it, struct workl
 
 	if (rc)
 		return rc;
-	rc = change(w, seq);
+	if (w->options->follow) {
+		rc = workload_last(w, &seq);
+		seq++;
+	}
+	w->seq = seq;
+	rc = rc ? rc : change(w, seq);
 	if (!rc && keep_it) {
 		if (ack)
 			ack->begun = seq;

@@ -21,11 +21,24 @@
 struct sqlite3;
 struct sqlite3_stmt;
 
-/* A small file that writer and readers map. Both only grow. */
+/*
+ * A small file that writer and readers map. Where nobody restores, ACKED and BEGUN only grow and the others
+ * are 0. Who restores (tests/soak) sets UPLOAD before a database with a higher number is uploaded; one with a
+ * lower number takes the time between two changes of EPOCH, in which age cannot be judged.
+ */
 struct workload_ack {
-	_Atomic uint64_t acked; /* the last commit whose COMMIT has returned */
-	_Atomic uint64_t begun; /* the last commit whose COMMIT has been started */
+	_Atomic uint64_t acked;	 /* the last commit whose COMMIT has returned */
+	_Atomic uint64_t begun;	 /* the last commit whose COMMIT has been started */
+	_Atomic uint64_t upload; /* the commit of a database that may be restored now, or has been */
+	_Atomic uint64_t epoch;	 /* odd: commit numbers are going back */
 };
+
+/* How old a copy may be, by what stands there before and after its open(2). */
+struct workload_age {
+	uint64_t acked, begun, epoch; /* begun 0: not to be judged */
+};
+void workload_age_before(struct workload_age *age, const struct workload_ack *ack);
+void workload_age_after(struct workload_age *age, const struct workload_ack *ack);
 
 /* Maps PATH, creating it for the writer. NULL and a line on stderr when it cannot. */
 struct workload_ack *workload_ack_map(const char *path, bool create);
@@ -40,7 +53,9 @@ struct workload_options {
 	int busy_timeout;   /* milliseconds */
 	int big_size;	    /* bytes of every BIG_EVERYth payload */
 	int big_every;
+	uint64_t base; /* the number that a database without tables begins after */
 	bool exclusive;
+	bool follow; /* each transaction has the number after the one that it finds: somebody restores */
 	uint64_t seed;
 };
 
@@ -49,6 +64,7 @@ struct workload {
 	struct sqlite3_stmt *move, *append, *prune, *meta;
 	uint64_t random; /* state of the generator */
 	unsigned char *payload;
+	uint64_t seq;				/* number of the last transaction that was begun */
 	const struct workload_options *options; /* borrowed */
 };
 
@@ -61,7 +77,8 @@ int workload_close(struct workload *w);
 int workload_last(struct workload *w, uint64_t *commits);
 
 /*
- * One transaction with the number SEQ; with KEEP_IT false it is rolled back at its end. ACK may be NULL.
+ * One transaction with the number SEQ (or w->seq, see follow); with KEEP_IT false it is rolled back at its
+ * end. ACK may be NULL.
  * After a failure nothing of it stays. SQLite's result code, with a line on stderr.
  */
 int workload_commit(struct workload *w, uint64_t seq, bool keep_it, struct workload_ack *ack);

@@ -96,7 +96,7 @@ static void commit_one(struct app *a)
 		a->errors++;
 		return;
 	}
-	a->seq++;
+	a->seq = w->seq;
 	a->commits++;
 	if (a->n_latencies < LATENCIES_MAX)
 		a->latency_us[a->n_latencies++] = (uint32_t)((now() - started) * 1e6);
@@ -272,6 +272,8 @@ static const struct {
 	{"busy-timeout", OPTION_INT, offsetof(struct app, options.busy_timeout)},
 	{"big-row", OPTION_INT, offsetof(struct app, options.big_size)},
 	{"big-every", OPTION_INT, offsetof(struct app, options.big_every)},
+	{"base", OPTION_U64, offsetof(struct app, options.base)},
+	{"follow", OPTION_FLAG, offsetof(struct app, options.follow)},
 	{"exclusive", OPTION_FLAG, offsetof(struct app, options.exclusive)},
 	{"seed", OPTION_U64, offsetof(struct app, options.seed)},
 	{"connections", OPTION_INT, offsetof(struct app, n_conns)},

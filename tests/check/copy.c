@@ -113,6 +113,7 @@ static bool by_pread(struct copy *copy, int fd, unsigned seed, bool backwards)
 {
 	size_t n = (copy->size + PIECE - 1) / PIECE, step = n ? scattered_step(n, seed) : 0, at = 0;
 	unsigned char spare[16];
+	ssize_t past;
 
 	for (size_t i = 0; i < n; i++, at = (at + step) % n) {
 		if (!piece(copy, fd, backwards ? n - 1 - i : at))
@@ -122,10 +123,12 @@ static bool by_pread(struct copy *copy, int fd, unsigned seed, bool backwards)
 		if (!piece(copy, fd, i))
 			return false;
 	}
-	if (pread(fd, spare, sizeof(spare), (off_t)copy->size) != 0 ||
-	    pread(fd, spare, sizeof(spare), (off_t)copy->size + 70000) != 0)
-		return fail(copy, "there are bytes past the end");
-	return true;
+	past = pread(fd, spare, sizeof(spare), (off_t)copy->size);
+	if (past == 0)
+		past = pread(fd, spare, sizeof(spare), (off_t)copy->size + 70000);
+	if (past < 0)
+		return fail(copy, "pread past the end: %s", strerror(errno));
+	return past == 0 ? true : fail(copy, "there are bytes past the end");
 }
 
 static bool by_mmap(struct copy *copy, int fd, unsigned seed)

@@ -108,30 +108,37 @@ static void count(struct loop *loop, unsigned n, enum copy_style style, const st
 	pthread_mutex_unlock(&loop->mutex);
 }
 
-static void judge_age(struct verdict *v, uint64_t acked, uint64_t begun, uint64_t before)
+static void judge_age(struct verdict *v, const struct workload_age *age, uint64_t before)
 {
-	if (v->commits < acked)
+	if (v->commits < age->acked)
 		snprintf(v->why, sizeof(v->why), "commit %llu, but %llu had returned before open()",
-			 (unsigned long long)v->commits, (unsigned long long)acked);
-	else if (v->commits > begun)
+			 (unsigned long long)v->commits, (unsigned long long)age->acked);
+	else if (v->commits > age->begun)
 		snprintf(v->why, sizeof(v->why),
 			 "commit %llu, but %llu was the last begun when open() returned",
-			 (unsigned long long)v->commits, (unsigned long long)begun);
+			 (unsigned long long)v->commits, (unsigned long long)age->begun);
 	else if (v->commits < before)
 		snprintf(v->why, sizeof(v->why), "commit %llu, but the copy before had %llu",
 			 (unsigned long long)v->commits, (unsigned long long)before);
 }
 
-static void one_copy(struct loop *loop, unsigned n, uint64_t *before)
+/* The last good copy of a thread. */
+struct before {
+	uint64_t commits, epoch;
+};
+
+static void one_copy(struct loop *loop, unsigned n, struct before *before)
 {
 	enum copy_style style = nth_style(loop, n);
-	uint64_t acked = loop->ack ? loop->ack->acked : 0, begun;
-	int fd = open(loop->path, O_RDONLY | O_CLOEXEC);
-	int error = errno;
+	struct workload_age age;
 	struct copy copy = {0};
 	struct verdict v = {0};
+	int fd, error;
 
-	begun = loop->ack ? loop->ack->begun : UINT64_MAX;
+	workload_age_before(&age, loop->ack);
+	fd = open(loop->path, O_RDONLY | O_CLOEXEC);
+	error = errno;
+	workload_age_after(&age, loop->ack);
 	if (fd < 0)
 		snprintf(v.why, sizeof(v.why), "open: %s", strerror(error));
 	else if (!copy_descriptor(&copy, fd, style, n, loop->slow_ms))
@@ -140,8 +147,9 @@ static void one_copy(struct loop *loop, unsigned n, uint64_t *before)
 	if (fd >= 0 && close(fd) != 0 && !v.why[0])
 		snprintf(v.why, sizeof(v.why), "close: %s", strerror(errno));
 	if (!v.why[0] && invariant_check_image(&v, copy.bytes, copy.size)) {
-		judge_age(&v, acked, begun, *before);
-		*before = v.commits;
+		if (age.begun)
+			judge_age(&v, &age, age.epoch == before->epoch ? before->commits : 0);
+		*before = (struct before){age.begun ? v.commits : 0, age.epoch};
 	}
 	count(loop, n, style, &copy, &v);
 	copy_finish(&copy);
@@ -150,7 +158,7 @@ static void one_copy(struct loop *loop, unsigned n, uint64_t *before)
 static void *run(void *arg)
 {
 	struct loop *loop = arg;
-	uint64_t before = 0;
+	struct before before = {0};
 	int n;
 
 	while ((n = next_copy(loop)) >= 0)

@@ -81,15 +81,16 @@ static int read_again(const struct reader *r, int fd, const struct copy *first)
 	return 0;
 }
 
-static int judge(const struct reader *r, struct copy *copy, struct verdict *v, uint64_t acked, uint64_t begun)
+static int judge(const struct reader *r, struct copy *copy, struct verdict *v, const struct workload_age *age)
 {
 	if (r->raw)
 		return 0;
 	if (!invariant_check_image(v, copy->bytes, copy->size))
 		return complain(r, "refused", v->why);
-	if (r->ack && (v->commits < acked || v->commits > begun)) {
+	if (age->begun && (v->commits < age->acked || v->commits > age->begun)) {
 		fprintf(stderr, "reader: %s: commit %llu is outside [%llu, %llu]\n", r->path,
-			(unsigned long long)v->commits, (unsigned long long)acked, (unsigned long long)begun);
+			(unsigned long long)v->commits, (unsigned long long)age->acked,
+			(unsigned long long)age->begun);
 		return 1;
 	}
 	return 0;
@@ -97,17 +98,19 @@ static int judge(const struct reader *r, struct copy *copy, struct verdict *v, u
 
 static int run(const struct reader *r, struct copy *copy)
 {
-	uint64_t acked = r->ack ? r->ack->acked : 0, begun;
+	struct workload_age age;
 	struct verdict v = {0};
 	struct stat st = {0};
 	unsigned slow_ms = 0;
-	int fd = open(r->path, O_RDONLY | O_CLOEXEC), status;
+	int fd, status;
 
+	workload_age_before(&age, r->ack);
+	fd = open(r->path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		complain(r, "open", strerror(errno));
 		return 3;
 	}
-	begun = r->ack ? r->ack->begun : UINT64_MAX;
+	workload_age_after(&age, r->ack);
 	if (r->rate > 0 && fstat(fd, &st) == 0)
 		slow_ms = (unsigned)((double)st.st_size / r->rate * 1000);
 	if (!copy_descriptor(copy, fd, slow_ms ? COPY_SLOW : r->style, 1, slow_ms)) {
@@ -115,7 +118,7 @@ static int run(const struct reader *r, struct copy *copy)
 		close(fd);
 		return 4;
 	}
-	status = judge(r, copy, &v, acked, begun);
+	status = judge(r, copy, &v, &age);
 	if (!status) {
 		printf("held %llu\n", (unsigned long long)v.commits);
 		fflush(stdout);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_instant.c - that the databases of a snapshot are of one instant, when commits come at the worst
- * moment: between the looks at two headers (hold_sample() is stood in front of: ld(1), --wrap).
+ * moment: between the looks at two headers (hold_sample() is stood in front of: ld(1), --wrap), and that one
+ * which vanishes as it is about to be held does not matter to the others.
  */
 #include "gens.h"
 
@@ -28,10 +29,36 @@ int __wrap_hold_sample(struct hold *hold, struct wal_header *out)
 	return __real_hold_sample(hold, out);
 }
 
+static int vanish; /* so often db3 is there when all are found, and not any more then */
+
+static void make_third(void)
+{
+	char command[160];
+
+	snprintf(command, sizeof(command), "cp %s/other %s/db3", fixture.store.path, fixture.folder.path);
+	assert_int_equal(system(command), 0);
+}
+
+int __real_hold_begin(struct hold *hold, struct source *source, struct snap_err *err);
+int __wrap_hold_begin(struct hold *hold, struct source *source, struct snap_err *err);
+
+int __wrap_hold_begin(struct hold *hold, struct source *source, struct snap_err *err)
+{
+	int rc;
+
+	if (vanish == 0 || strcmp(source->place.name, "db3") != 0)
+		return __real_hold_begin(hold, source, err);
+	assert_int_equal(unlinkat(fixture.folder.fd, "db3", 0), 0);
+	rc = __real_hold_begin(hold, source, err);
+	if (--vanish > 0)
+		make_third();
+	return rc;
+}
+
 static int setup(void **state)
 {
 	(void)state;
-	looks = commits = 0;
+	looks = commits = vanish = 0;
 	fixture = (struct fixture){.snap = NULL};
 	app_up(&fixture, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
 	app_start(&second, &fixture.folder, "db2");
@@ -116,12 +143,72 @@ static void test_led_on(void **state)
 	app_start(&fixture.app, &fixture.folder, "db");
 }
 
+/* The third is a database while all are looked for. */
+static void prepare_third(int times)
+{
+	struct app third;
+
+	app_start(&third, &fixture.store, "other");
+	app_do(&third, "CREATE TABLE t(a)");
+	app_stop(&third);
+	make_third();
+	vanish = times;
+}
+
+static void test_one_vanishes(void **state)
+{
+	struct snap_attr attr;
+
+	(void)state;
+	prepare_third(2);
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	assert_int_equal(vanish, 0);
+	assert_int_equal(rows("db"), 0);
+	assert_int_equal(rows("db2"), 0);
+	assert_int_equal(snap_lookup(fixture.snap, ".sqlsnapfs/snapshots/one/db3", &attr, NULL, NULL),
+			 -ENOENT);
+}
+
+/* It comes and goes all the time: there is an end. */
+static void test_one_vanishes_always(void **state)
+{
+	struct snap_attr attr;
+
+	(void)state;
+	prepare_third(INT32_MAX);
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), -ENOENT);
+	assert_int_equal(snap_lookup(fixture.snap, ".sqlsnapfs/snapshots/one", &attr, NULL, NULL), -ENOENT);
+}
+
+static void test_one_vanishes_before_it_is_frozen(void **state)
+{
+	struct snap_config config = {.wal_limit = 1 << 20,
+				     .wal_max = 64 << 20,
+				     .store = fixture.store.path,
+				     .event = quiet,
+				     .frozen = true};
+	struct snap_attr attr;
+
+	(void)state;
+	snap_destroy(fixture.snap);
+	prepare_third(2);
+	assert_int_equal(snap_create(&fixture.snap, &config, NULL), 0);
+	assert_int_equal(snap_add_folder(fixture.snap, fixture.folder.path, NULL), 0);
+	assert_int_equal(snap_start(fixture.snap, NULL), 0);
+	assert_int_equal(snap_lookup(fixture.snap, "db2", &attr, NULL, NULL), 0);
+	assert_int_equal(snap_lookup(fixture.snap, "db3", &attr, NULL, NULL), -ENOENT);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
-	static const struct CMUnitTest tests[] = {test(test_between_looks), test(test_never),
-						  test(test_led_on)};
+	static const struct CMUnitTest tests[] = {test(test_between_looks),
+						  test(test_never),
+						  test(test_led_on),
+						  test(test_one_vanishes),
+						  test(test_one_vanishes_always),
+						  test(test_one_vanishes_before_it_is_frozen)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
