@@ -157,7 +157,7 @@ class Rig:
 
     def finish(self):
         if self.daemon and self.stop():
-            raise Fault(f"the daemon did not end well")
+            raise Fault("the daemon did not end well")
         self.check_store()
         for app in self.apps.values():
             app.stop()
@@ -322,7 +322,7 @@ class Mount(Operation):
 
     def prepare(self, rig):
         if rig.daemon and rig.stop():
-            raise Fault(f"the daemon did not end well")
+            raise Fault("the daemon did not end well")
 
     def act(self, rig):
         rig.start(wait=False)
