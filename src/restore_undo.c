@@ -379,11 +379,11 @@ static bool is_wanted_now(struct restore *r)
 	       !source_upload_is(r->source, &r->watch.base);
 }
 
-/* All of it, under the write lock. */
+/* All of it, under the write lock: what was not copied before, or under a view that is gone. */
 static int copy_now(struct restore *r)
 {
 	uint32_t from;
-	int rc = begin(r);
+	int rc = r->keep ? 0 : begin(r);
 
 	if (rc || r->kind != RESTORE_WAL)
 		return rc ? rc : copy_rollback(r);
@@ -399,7 +399,7 @@ int restore_undo_commit(struct restore *r)
 
 	if (r->kept || (!r->keep && !is_wanted_now(r)))
 		return 0;
-	if (!r->keep)
+	if (!r->keep || (r->kind == RESTORE_WAL && !r->view.image))
 		rc = copy_now(r);
 	else
 		rc = r->kind == RESTORE_WAL ? complete_wal(r) : copy_rollback(r);
