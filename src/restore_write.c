@@ -219,8 +219,8 @@ static bool is_misfit(struct restore *r)
 
 /*
  * A checkpoint of an application that waits for readers holds the write lock meanwhile: it would wait for our
- * view until its patience ends, and we for its lock. The view goes, and what was copied to be kept counts as a
- * headstart, for the WAL may start over now: all of it is compared when the lock is had. For a moment every
+ * view until its patience ends, and we for its lock. The view goes, and what was copied to be kept counts as
+ * a headstart, for the WAL may start over now: all of it is compared when the lock is had. For a moment every
  * checkpoint looks like one that waits.
  */
 static void yield_view(struct restore *r)
