@@ -108,7 +108,7 @@ static void announce_shm(struct live *live)
 
 	snprintf(name, sizeof(name), "%s-shm", live->name);
 	if (fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    rawfd_connect(live->core->raw, st.st_dev, st.st_ino) == 0) {
+	    rawfd_connect_shm(live->core->raw, st.st_dev, st.st_ino) == 0) {
 		live->shm_dev = st.st_dev;
 		live->shm_ino = st.st_ino;
 	}

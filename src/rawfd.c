@@ -31,6 +31,7 @@ struct connected {
 	struct connected *next;
 	uint64_t dev, ino;
 	unsigned count;
+	bool shm;
 	struct put_off *put_off; /* owned: descriptors to close after the last connection */
 };
 
@@ -174,7 +175,7 @@ void rawfd_close(struct rawfd_table *table, struct rawfd *raw)
 	errno = saved;
 }
 
-int rawfd_connect(struct rawfd_table *table, uint64_t dev, uint64_t ino)
+static int add(struct rawfd_table *table, uint64_t dev, uint64_t ino, bool shm)
 {
 	lock_scope(&table->lock);
 	struct connected **at = find(table, dev, ino);
@@ -185,9 +186,20 @@ int rawfd_connect(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 			return -ENOMEM;
 		(*at)->dev = dev;
 		(*at)->ino = ino;
+		(*at)->shm = shm;
 	}
 	(*at)->count++;
 	return 0;
+}
+
+int rawfd_connect(struct rawfd_table *table, uint64_t dev, uint64_t ino)
+{
+	return add(table, dev, ino, false);
+}
+
+int rawfd_connect_shm(struct rawfd_table *table, uint64_t dev, uint64_t ino)
+{
+	return add(table, dev, ino, true);
 }
 
 void rawfd_disconnect(struct rawfd_table *table, uint64_t dev, uint64_t ino)
@@ -210,4 +222,12 @@ bool rawfd_connected(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 	lock_scope(&table->lock);
 
 	return *find(table, dev, ino) != NULL;
+}
+
+bool rawfd_is_shm(struct rawfd_table *table, uint64_t dev, uint64_t ino)
+{
+	lock_scope(&table->lock);
+	const struct connected *entry = *find(table, dev, ino);
+
+	return entry && entry->shm;
 }

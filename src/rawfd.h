@@ -43,9 +43,14 @@ void rawfd_close(struct rawfd_table *table, struct rawfd *raw);
 
 /* Before SQLite opens the inode, and after sqlite3_close() of that connection. Counted. -ENOMEM. */
 int rawfd_connect(struct rawfd_table *table, uint64_t dev, uint64_t ino);
+/* The same for the inode of its -shm. */
+int rawfd_connect_shm(struct rawfd_table *table, uint64_t dev, uint64_t ino);
 void rawfd_disconnect(struct rawfd_table *table, uint64_t dev, uint64_t ino);
 
-/* Whether a connection has the inode open: then it is a database, and nobody need read its header. */
+/* Whether a connection has the inode open. */
 bool rawfd_connected(struct rawfd_table *table, uint64_t dev, uint64_t ino);
+/* Whether it is the -shm of one, whose name may be gone: else it is a database, and nobody need read its
+ * header. */
+bool rawfd_is_shm(struct rawfd_table *table, uint64_t dev, uint64_t ino);
 
 #endif

@@ -177,6 +177,19 @@ static void test_connected_is_not_touched(void **state)
 }
 
 /* More files than the tables of headers have room for: answers push each other out and are never mixed up. */
+/* What is left of a deleted database that a connection still has is none. */
+static void test_shm_is_no_database(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	put_text("db-shm", "");
+	assert_false(look("db-shm", &st).database);
+	assert_int_equal(rawfd_connect_shm(table, st.st_dev, st.st_ino), 0);
+	assert_false(look("db-shm", &st).database);
+	rawfd_disconnect(table, st.st_dev, st.st_ino);
+}
+
 static void test_crowded(void **state)
 {
 	enum { FILES = 5000 };
@@ -283,6 +296,7 @@ int main(void)
 		SNIFF_TEST(test_young_is_read_again),
 		SNIFF_TEST(test_changed_is_read_again),
 		SNIFF_TEST(test_connected_is_not_touched),
+		SNIFF_TEST(test_shm_is_no_database),
 		SNIFF_TEST(test_crowded),
 		SNIFF_TEST(test_out_of_descriptors),
 		SNIFF_TEST(test_threads),

@@ -360,6 +360,24 @@ static void test_replaced_file_is_followed(void **state)
 	down(&f);
 }
 
+/* Its -shm stays behind while it is read from, and is no database. */
+static void test_deleted_file_leaves_no_other_database(void **state)
+{
+	struct snap_gen *gen = NULL;
+	struct snap_attr attr;
+	struct fixture f;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(3));
+	gen = open_now(&f);
+	assert_int_equal(unlinkat(f.folder.fd, "db", 0), 0);
+	assert_int_equal(snap_lookup(f.snap, "db-shm", &attr, NULL, NULL), 0);
+	assert_int_equal(attr.kind, SNAP_PLAIN);
+	close_gen(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
 static void test_mtime_tells_generations_apart(void **state)
 {
 	struct fixture f;
@@ -434,6 +452,7 @@ int main(void)
 		cmocka_unit_test(test_hot_journal_is_rolled_back_in_a_copy),
 		cmocka_unit_test(test_exclusive_application_is_busy),
 		cmocka_unit_test(test_replaced_file_is_followed),
+		cmocka_unit_test(test_deleted_file_leaves_no_other_database),
 		cmocka_unit_test(test_mtime_tells_generations_apart),
 		cmocka_unit_test(test_empty_and_garbage_files),
 	};
