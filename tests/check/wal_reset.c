@@ -23,7 +23,6 @@
 #include "snap_private.h"
 #include "wal_reset_app.h"
 
-#define VISITS_MAX 6
 #define FIRST_ROWS 20
 #define LAST_ROWS 40
 
@@ -85,7 +84,7 @@ static const struct act {
 	{"commits", commits, NULL, 1, false},
 	{"begins at one moment and commits at another", begins, ends, 1, false},
 	{"comes and commits", comes, NULL, 1, true},
-	{"comes, commits and goes, six times", visits, NULL, VISITS_MAX, true},
+	{"comes, commits and goes, six times", visits, NULL, 6, true},
 };
 enum { COMMITS, BEGINS, COMES, VISITS };
 
@@ -221,8 +220,7 @@ static void run_end(struct run *r)
 	app_stop(&r->app);
 	if (r->source)
 		source_unref(r->source);
-	if (r->snap)
-		snap_destroy(r->snap);
+	snap_destroy(r->snap);
 	close(r->dirfd);
 	snprintf(command, sizeof(command), "rm -rf %s", r->folder);
 	if (system(command) != 0)
@@ -371,8 +369,7 @@ static int try_all(const struct trial *t)
 	return tally.lost;
 }
 
-/* Folders are in memory, for a disk's fsync(2) would be most of what all this takes. Without the right to
- * mount it takes that. */
+/* Folders are in memory, if we may mount: a disk's fsync(2) would be most of what all this takes. */
 static void own_tmp(void)
 {
 	if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)

@@ -14,7 +14,8 @@ from world import FACTOR, Violation
 
 WAYS = {
     "cp": lambda up, seen: ["cp", up, seen],
-    "cp, mv": lambda up, seen: ["sh", "-c", 'cp "$1" "$2.tmp" && mv "$2.tmp" "$2"', "-", up, seen],
+    # What mv could not rename would stay, and be the next one's.
+    "cp, mv": lambda up, seen: ["sh", "-c", 'cp "$1" "$2.tmp" && mv "$2.tmp" "$2" || { rm -f "$2.tmp"; exit 1; }', "-", up, seen],
     "cat": lambda up, seen: ["sh", "-c", 'cat "$1" >"$2"', "-", up, seen],
     "dd": lambda up, seen: ["dd", "bs=70000", "status=none", f"if={up}", f"of={seen}"],
     "rsync": lambda up, seen: ["rsync", "--ignore-times", up, seen],

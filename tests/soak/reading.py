@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""reading.py - what reads: copies in every style, descriptors that are held, parts, snapshots, and the live databases themselves."""
+"""reading.py - what reads: copies in every style, descriptors that are held, parts, snapshots, the live databases themselves."""
 
 import json
 import os
 import re
-
 
 from world import TEST_BIN, Violation
 
@@ -32,7 +31,8 @@ def copies(world, db, rng, styles=None):
         watch, replaced = world.watch(), db.replaced
         status, text = world.run(
             [f"{TEST_BIN}/copyloop", "--file", db.seen, "--ack", db.ack_file, "--copies", str(rng.randint(2, 12)), "--threads",
-             str(rng.randint(1, 3)), "--slow-ms", str(rng.choice([50, 300, 1500])), "--styles", ",".join(styles), "--keep-bad", bad])
+             str(rng.randint(1, 3)), "--slow-ms", str(rng.choice([50, 300, 1500])), "--styles", ",".join(styles),
+             "--keep-bad", bad])
     if status != 0 and not (excuse(world, db, watch, replaced, text) or (status < 0 and watch.disturbed())):
         raise Violation(f"{db.name}: copies by {styles}: status {status}: {text} (kept as {bad})")
     for line in text.splitlines():
