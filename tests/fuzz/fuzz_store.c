@@ -247,7 +247,7 @@ static void ask_tree(struct kept_tree *kept, struct rawfd_table *table, const ch
 
 		must(i == 0 || strcmp(list.names[i - 1].name, list.names[i].name) < 0);
 		must(list.names[i].name[0] != '.' && !strchr(list.names[i].name, '/'));
-		snprintf(sub, sizeof(sub), "%s/%s", path, list.names[i].name);
+		must(snprintf(sub, sizeof(sub), "%s/%s", path, list.names[i].name) < (int)sizeof(sub));
 		must(kept_tree_look(kept, sub, &attr) == 0);
 		must((attr.mode & S_IFMT) == list.names[i].type && attr.ino == list.names[i].ino);
 		if (S_ISDIR(attr.mode)) {

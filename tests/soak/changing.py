@@ -229,7 +229,7 @@ def vacuum(world, db, _rng):
 def close_and_open(world, db, rng):
     """The application ends: where nobody reads, its sidecars go as if we had not been there."""
     with db.turn, db.gate.by_itself():
-        db.do("close")
+        db.close()
         db.wait_closed()
         world.pause(rng.choice([0, 0.5]))
         if db.do("open") != "opened":
@@ -273,7 +273,7 @@ def replace(world, db, rng):
 
 
 def move_over(world, db, path, last):
-    db.do("close")
+    db.close()
     if db.journal == "wal":
         db.wait_closed()
     db.ack[UPLOAD] = last
@@ -288,7 +288,7 @@ def move_over(world, db, path, last):
 def recreate(world, db, _rng):
     """It is deleted, and begun anew by the application."""
     with db.turn, db.gate.by_itself(), db.going_back():
-        db.do("close")
+        db.close()
         db.wait_closed()
         db.replaced += 1
         os.unlink(db.live)

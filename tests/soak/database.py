@@ -204,9 +204,14 @@ class Database:
             raise Violation(f"{self.name}: integrity_check of the live database: {text[:1000]}")
         self.world.count("live integrity checks")
 
+    def close(self):
+        """The application's last close."""
+        self.closing = self.world.watch()  # before it: the daemon that would close for it can be killed right after it
+        self.do("close")
+
     def wait_closed(self):
-        """After the application's last close no sidecar stays, or, if the daemon was killed with them open, after the next one."""
-        watch = self.world.watch()
+        """After that no sidecar stays, or, if the daemon was killed with them open, after the next one."""
+        watch = self.closing
 
         def closed():
             if watch.disturbed() and self.sidecars():
