@@ -205,6 +205,14 @@ int keep_group_end(struct store *store, const char *source, const char *name,
 
 /* ---- leavings ------------------------------------------------------------------------------------------ */
 
+static bool counts(int kept, int folder)
+{
+	struct keep_record record;
+
+	return keep_read_record(folder, &record) == 0 &&
+	       (!record.group[0] || keep_group_is(kept, record.group));
+}
+
 bool keep_free_name(int kept, const char *name)
 {
 	autoclose int folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -212,11 +220,12 @@ bool keep_free_name(int kept, const char *name)
 
 	if (folder < 0)
 		return errno == ENOENT;
-	if (store_lock(folder) || !store_is(kept, name, folder))
+	/* What counts is not locked, not even for a moment: whoever drops it then would find it busy. */
+	if (counts(kept, folder) || store_lock(folder) || !store_is(kept, name, folder))
 		return false;
 	if (unlinkat(kept, name, AT_REMOVEDIR) == 0)
 		return true;
-	if (keep_read_record(folder, &record) || !record.group[0] || keep_group_is(kept, record.group))
+	if (keep_read_record(folder, &record) || counts(kept, folder))
 		return false;
 	return keep_drop_locked(kept, name, folder) == 0;
 }

@@ -5,6 +5,8 @@
  */
 #include "keeps.h"
 
+#include <sys/file.h>
+
 #include "syscalls.h"
 
 #define CALLS_MAX 400 /* more than any of these makes */
@@ -231,13 +233,38 @@ static void test_failed_cleaning(void **state)
 	assert_clean();
 }
 
+/* Whether "one" could be locked, as keep_drop() does, before each system call. */
+static int try_lock(void *arg, const struct seccomp_data *call)
+{
+	unsigned *busy = arg;
+	int source = store_open_source(store, DB, false, NULL);
+	int folder = openat(source, "kept/one", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)call;
+	*busy += flock(folder, LOCK_EX | LOCK_NB) != 0;
+	close(folder);
+	close(source);
+	return 0;
+}
+
+static void test_cleaning_locks_nothing_that_counts(void **state)
+{
+	unsigned busy = 0;
+	struct watch w = {.fn = do_clean, .judge = try_lock, .judge_arg = &busy};
+
+	(void)state;
+	assert_int_equal(do_keep(NULL), 0);
+	assert_int_equal(watch_run(&w), 0);
+	assert_int_equal(busy, 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		test_fast(test_killed_keeping),	 test_fast(test_killed_dropping),
 		test_fast(test_killed_cleaning), test_fast(test_killed_saving),
 		test_fast(test_failed_keeping),	 test_fast(test_failed_dropping),
-		test_fast(test_failed_cleaning),
+		test_fast(test_failed_cleaning), test_fast(test_cleaning_locks_nothing_that_counts),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
