@@ -13,8 +13,7 @@
 
 #include "log.h"
 
-#define READ_NICE \
-	19 /* added to the daemon's own: the least that there is. At 10 commits were a fifth fewer */
+#define READ_NICE 19 /* added to the daemon's own: the least that there is */
 
 /* ---- files --------------------------------------------------------------------------------------------- */
 

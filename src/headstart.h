@@ -15,9 +15,7 @@
 #include "keep.h"
 #include "snap_private.h"
 
-#define HEADSTART_MIN                                                                        \
-	(4u << 20) /* bytes, of the database and of the upload, from which on it is worth it \
-		    */
+#define HEADSTART_MIN (4u << 20) /* bytes of database and upload, from which on it is worth it */
 
 struct headstart;
 

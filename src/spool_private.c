@@ -46,8 +46,10 @@ int spool_open_raw(struct core *core, const struct place *place, const char *suf
 {
 	char name[NAME_MAX + 16];
 	autoclose int dir = place_open_dir(place);
+	struct stat ignored;
 	int rc;
 
+	st = st ? st : &ignored;
 	snprintf(name, sizeof(name), "%s%s", place->name, suffix);
 	rc = dir < 0 ? dir : rawfd_open(core->raw, dir, name, RESOLVE_NO_SYMLINKS, raw, st);
 	if (!rc && *suffix && st->st_nlink > 1) { /* as the shim has it, vfs.h */
