@@ -126,6 +126,7 @@ static int build(struct life *life, struct snap_err *err)
 		.store = life->plan.store,
 		.shared_locks = options->shared_locks,
 		.databases_only = options->databases_only,
+		.unlisted = options->hide_databases,
 		.frozen = options->frozen,
 		.event = log_event,
 		.stale = drop_pages,

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "options.h"
 
 int fs_create(struct fs **out, const struct fs_config *config)
 {
@@ -34,7 +35,7 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	handles_init(&fs->handles, config->snap, &fs->nodes);
 	redirects_init(&fs->redirects);
 	uploads_init(&fs->uploads, config->snap);
-	tombs_init(&fs->tombs);
+	tombs_init(&fs->tombs, config->options && config->options->hide_databases);
 	buffers_init(&fs->buffers);
 	pthread_mutex_init(&fs->session_lock, NULL);
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -163,6 +164,16 @@ static struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, co
 	return upload_pending(&fs->uploads, caller.tgid, parent, name);
 }
 
+/* -o hide_databases: a database stands there for nobody who has not written it. */
+static int hide_database(struct fs *fs, pid_t tid, uint64_t parent, const char *name, struct looked *found)
+{
+	if (!fs->tombs.all || found->attr.kind != SNAP_DATABASE || !tomb_hides(&fs->tombs, tid, parent, name))
+		return 0;
+	snap_gen_unref(found->gen);
+	found->gen = NULL;
+	return -ENOENT;
+}
+
 static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name, struct looked *out,
 		struct snap_err *err)
 {
@@ -176,12 +187,13 @@ static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name,
 	if (control_at(path))
 		return control_stat(fs, control_at(path), &out->attr);
 	out->upload = find_upload(fs, tid, parent->id, name);
-	if (!out->upload && tomb_hides(&fs->tombs, tid, parent->id, name))
+	if (!out->upload && !fs->tombs.all && tomb_hides(&fs->tombs, tid, parent->id, name))
 		rc = -ENOENT;
 	if (!out->upload && rc == 0) {
 		out->gen = redirect_find(&fs->redirects, tid, parent->id, name);
 		rc = out->gen ? snap_gen_stat_at(fs->config.snap, &folder, path, out->gen, false, &out->attr)
 			      : snap_lookup_in(fs->config.snap, &folder, path, &out->attr, &out->gen, err);
+		rc = rc ? rc : hide_database(fs, tid, parent->id, name, out);
 	}
 	if (rc == -ENOENT)
 		out->upload = find_pending(fs, tid, parent->id, name);

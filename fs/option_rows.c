@@ -76,6 +76,7 @@ const struct option_row option_rows[] = {
 	       "how long a restore waits for the live database (30)"),
 	NUMBER("keep", "N", OPTION_COUNT, keep, 0, 1000, "kept snapshots of what restores replaced (3)"),
 	FLAG("force", force, "accept restores that look like a mistake"),
+	FLAG("hide_databases", hide_databases, "show a database to nobody who has not written it"),
 
 	/* The mount. */
 	STRING("store", "DIR", store, "folder for what a slow reader needs kept, and for kept snapshots"),

@@ -42,7 +42,7 @@ struct options {
 	uint64_t check;	       /* enum options_check */
 	uint64_t log;	       /* enum snap_level */
 	bool log_given;
-	bool shared_locks, norestore, frozen, force, databases_only, nonempty;
+	bool shared_locks, norestore, frozen, force, databases_only, hide_databases, nonempty;
 
 	bool read_only; /* -o ro */
 	bool allow_other, allow_root;

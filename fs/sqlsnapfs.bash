@@ -5,7 +5,7 @@
 # Completes the last of a list of options: LIST is what stands behind -o so far, BEFORE what readline keeps of it.
 _sqlsnapfs_options() {
 	local list=$1 before=$2 item prefix value folder
-	local plain='frozen databases_only shared_locks norestore restore force ro rw nonempty allow_other allow_root'
+	local plain='frozen databases_only shared_locks norestore restore force hide_databases ro rw nonempty allow_other allow_root'
 	local valued='wal_limit= wal_max= check= busy_timeout= keep= store= log= fsname= max_read='
 
 	item=${list##*,}

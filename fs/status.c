@@ -63,6 +63,7 @@ static void put_options(struct json *j, const struct options *o)
 	json_bool(j, "frozen", o->frozen);
 	json_bool(j, "shared_locks", o->shared_locks);
 	json_bool(j, "databases_only", o->databases_only);
+	json_bool(j, "hide_databases", o->hide_databases);
 	json_end(j);
 }
 

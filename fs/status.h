@@ -11,7 +11,7 @@
  * read_only       whether restores are off
  * options         the mount's own options as they are in effect: store (null: the default), wal_limit,
  *                 wal_max (bytes), busy_timeout (seconds), check ("quick", "full"), keep, force,
- *                 norestore, frozen, shared_locks, databases_only
+ *                 norestore, frozen, shared_locks, databases_only, hide_databases
  * sqlite          version; wal_reset_bug: whether this program's library is one of 3.7.0 to 3.51.2 that
  *                 can lose commits when two processes checkpoint at once (applications have their own)
  * warnings        array of texts: what somebody should look at; empty when all is well

@@ -9,6 +9,8 @@
 
 #include "caller.h"
 
+#define SHOWN_NS (INT64_C(366) * 86400 * 1000000000) /* for good */
+
 static int64_t now_ns(void)
 {
 	struct timespec ts;
@@ -17,9 +19,10 @@ static int64_t now_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000ll + ts.tv_nsec;
 }
 
-void tombs_init(struct tombs *t)
+void tombs_init(struct tombs *t, bool all)
 {
 	memset(t, 0, sizeof(*t));
+	t->all = all;
 	pthread_mutex_init(&t->lock, NULL);
 }
 
@@ -52,15 +55,11 @@ static struct tomb *find(struct tombs *t, pid_t tgid, uint64_t parent, const cha
 	return NULL;
 }
 
-int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+/* Makes the entry of NAME for TGID, or makes it last longer. Lock held; takes over NAME. */
+static void enter(struct tombs *t, pid_t tgid, uint64_t parent, char *name, int64_t until)
 {
-	char *copy = strdup(name);
-	struct tomb *e;
+	struct tomb *e = find(t, tgid, parent, name);
 
-	if (!copy)
-		return -ENOMEM;
-	pthread_mutex_lock(&t->lock);
-	e = find(t, tgid, parent, name);
 	for (size_t i = 0; i < TOMBS_MAX && !e; i++) {
 		if (t->entries[i].tgid == 0 || t->entries[i].until < now_ns())
 			e = &t->entries[i];
@@ -71,27 +70,51 @@ int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 			e = t->entries[i].until < e->until ? &t->entries[i] : e;
 	}
 	empty(e);
-	*e = (struct tomb){.tgid = tgid, .parent = parent, .name = copy, .until = now_ns() + TOMB_NS};
+	*e = (struct tomb){.tgid = tgid, .parent = parent, .name = name, .until = until};
+}
+
+/* Whether there was one. */
+static bool drop(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+{
+	struct tomb *e = find(t, tgid, parent, name);
+
+	if (e)
+		empty(e);
+	return e != NULL;
+}
+
+int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+{
+	char *copy = t->all ? NULL : strdup(name);
+
+	if (!copy && !t->all)
+		return -ENOMEM;
+	pthread_mutex_lock(&t->lock);
+	if (t->all)
+		drop(t, tgid, parent, name);
+	else
+		enter(t, tgid, parent, copy, now_ns() + TOMB_NS);
 	pthread_mutex_unlock(&t->lock);
 	return 0;
 }
 
 bool tomb_remove(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 {
-	struct tomb *e;
+	char *copy = t->all ? strdup(name) : NULL;
+	bool was_hidden;
 
 	pthread_mutex_lock(&t->lock);
-	e = find(t, tgid, parent, name);
-	if (e)
-		empty(e);
+	was_hidden = t->all ? !find(t, tgid, parent, name) : drop(t, tgid, parent, name);
+	if (copy)
+		enter(t, tgid, parent, copy, now_ns() + SHOWN_NS);
 	pthread_mutex_unlock(&t->lock);
-	return e != NULL;
+	return was_hidden;
 }
 
 bool tomb_hides(struct tombs *t, pid_t tid, uint64_t parent, const char *name)
 {
 	struct caller caller;
-	bool any = false, hides;
+	bool any = false, has;
 	int64_t now = now_ns();
 
 	pthread_mutex_lock(&t->lock);
@@ -99,9 +122,9 @@ bool tomb_hides(struct tombs *t, pid_t tid, uint64_t parent, const char *name)
 		any = is_at(&t->entries[i], parent, name, now);
 	pthread_mutex_unlock(&t->lock);
 	if (!any || !caller_look(&caller, tid))
-		return false;
+		return t->all;
 	pthread_mutex_lock(&t->lock);
-	hides = find(t, caller.tgid, parent, name) != NULL;
+	has = find(t, caller.tgid, parent, name) != NULL;
 	pthread_mutex_unlock(&t->lock);
-	return hides;
+	return has != t->all;
 }

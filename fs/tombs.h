@@ -3,6 +3,9 @@
  * tombs.h - databases that a process has removed. Nothing is removed: many tools unlink a file before they
  * write it anew (tar, borg, install, mv), so the name is hidden from that one process until it does, or ten
  * seconds; everybody else, above all a backup that runs meanwhile, goes on seeing the database.
+ *
+ * With -o hide_databases the same the other way round: names are hidden from everybody, as if all had removed
+ * them, and the table holds whom each is shown to: a process that has written it, from then on.
  */
 #ifndef SQLSNAPFS_TOMBS_H
 #define SQLSNAPFS_TOMBS_H
@@ -24,17 +27,20 @@ struct tomb {
 
 struct tombs {
 	pthread_mutex_t lock;
+	bool all; /* constant: an entry shows a name, which is hidden without one */
 	struct tomb entries[TOMBS_MAX];
 };
 
-void tombs_init(struct tombs *t);
+/* ALL: every name is hidden from the start, from everybody. */
+void tombs_init(struct tombs *t, bool all);
 void tombs_finish(struct tombs *t);
 
-/* Hides NAME in PARENT from TGID. -ENOMEM; what is hidden longest gives way when all are taken. */
+/* Hides NAME in PARENT from TGID. -ENOMEM; the oldest entry gives way when all are taken. */
 int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name);
-/* Shows it again; whether it was hidden. */
+/* Shows it again, to TGID; whether it was hidden. */
 bool tomb_remove(struct tombs *t, pid_t tgid, uint64_t parent, const char *name);
-/* Whether it is hidden from the process of thread TID, which is looked up only when it is from somebody. */
+/* Whether it is hidden from the process of thread TID, which is looked up only when that decides. Whoever
+ * cannot be looked at is taken for somebody whom no entry is about. */
 bool tomb_hides(struct tombs *t, pid_t tid, uint64_t parent, const char *name);
 
 #endif

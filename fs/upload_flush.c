@@ -242,7 +242,8 @@ static int refuse_incomplete(struct upload *u, const char *path, const struct ac
 	if (u->kind == UPLOAD_DATABASE)
 		fault(&err, 0,
 		      "parts of it were never written, and what stands there now is of another moment "
-		      "(rsync: use --whole-file)");
+		      "(mount with -o hide_databases for a tool that writes only what differs, as restic; "
+		      "rsync: use --whole-file)");
 	return refuse(u, path, who, -EIO, &err);
 }
 

@@ -52,6 +52,7 @@ struct snap_config {
 	const char *store;   /* folder for spools and remembered times; NULL: the default of store.h */
 	bool shared_locks;   /* accept file systems whose locks other machines do not see */
 	bool databases_only; /* a folder shows its databases and the folders above them, nothing else */
+	bool unlisted;	     /* no folder lists its databases; every name leads where it leads without it */
 	bool frozen;	     /* databases are what they were at one instant of snap_start(); no restores */
 	/* Reports what happens behind any call (an image lost, a source drained); never called under a lock.
 	 */

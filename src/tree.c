@@ -43,6 +43,11 @@ int tree_create(struct tree **out, struct rawfd_table *table, bool databases_onl
 	return 0;
 }
 
+void tree_set_unlisted(struct tree *tree)
+{
+	tree->unlisted = true;
+}
+
 static void file_finish(struct tree_file *file)
 {
 	free(file->name);

@@ -46,6 +46,8 @@ void tree_found_finish(struct tree_found *found);
 
 /* TABLE is borrowed. DATABASES_ONLY hides what is neither a database nor a folder. */
 int tree_create(struct tree **out, struct rawfd_table *table, bool databases_only);
+/* tree_list_of() leaves databases out from now on; nothing else does. */
+void tree_set_unlisted(struct tree *tree);
 void tree_destroy(struct tree *tree);
 
 /* See snap_add_folder() and snap_add_file() in sqlsnap.h; file systems are the caller's check. */
@@ -80,7 +82,7 @@ struct tree_list {
 void tree_list_finish(struct tree_list *list);
 /* Sorted by name; files that vanish meanwhile are left out. */
 int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct snap_err *err);
-/* The same of PATH as long as it is FOLDER. */
+/* The same of PATH as long as it is FOLDER; NULL: whatever it is. */
 int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
 		 struct snap_err *err);
 

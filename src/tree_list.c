@@ -268,29 +268,22 @@ static int list_files(struct tree *tree, struct tree_list *out)
 	return rc;
 }
 
-static bool is_shown(const struct tree *tree, const struct entry *e)
+static bool is_shown(const struct tree *tree, const struct entry *e, bool databases)
 {
-	return !e->hidden && (!tree->databases_only || S_ISDIR(e->name.type) || e->what == DATABASE);
+	if (e->hidden)
+		return false;
+	if (S_ISDIR(e->name.type))
+		return true;
+	return e->what == DATABASE ? databases : !tree->databases_only;
 }
 
-int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct snap_err *err)
-{
-	return tree_list_of(tree, NULL, path, out, err);
-}
-
-int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
-		 struct snap_err *err)
+static int list_folder(struct tree *tree, const struct snap_inode *folder, const char *path, bool databases,
+		       struct tree_list *out, struct snap_err *err)
 {
 	struct tree_list list = {0};
 	struct scan scan = {0};
-	int rc;
+	int rc = scan_folder(tree, folder, path, tree->databases_only || !databases, &scan);
 
-	*out = list;
-	if (path[0] && !tree_path_valid(path))
-		return -EINVAL;
-	if (tree->root < 0)
-		return path[0] == '\0' ? list_files(tree, out) : -ENOTDIR;
-	rc = scan_folder(tree, folder, path, tree->databases_only, &scan);
 	if (rc == -EXDEV && is_own_mount(tree, path))
 		rc = 0;
 	if (rc == 0) {
@@ -300,13 +293,37 @@ int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char 
 	for (size_t i = 0; rc == 0 && i < scan.count; i++) {
 		struct tree_name *name = &scan.entries[i].name;
 
-		if (is_shown(tree, &scan.entries[i]))
+		if (is_shown(tree, &scan.entries[i], databases))
 			rc = list_add(&list, steal_ptr(&name->name), name->ino, name->type);
 	}
 	scan_finish(&scan);
 	if (rc == 0)
 		*out = list;
 	return rc == -EXDEV ? err_set(err, rc, "\"%s\" is another mount, which is not mirrored", path) : rc;
+}
+
+static int list(struct tree *tree, const struct snap_inode *folder, const char *path, bool databases,
+		struct tree_list *out, struct snap_err *err)
+{
+	*out = (struct tree_list){0};
+	if (path[0] && !tree_path_valid(path))
+		return -EINVAL;
+	if (tree->root >= 0)
+		return list_folder(tree, folder, path, databases, out, err);
+	if (path[0])
+		return -ENOTDIR;
+	return databases ? list_files(tree, out) : 0;
+}
+
+int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct snap_err *err)
+{
+	return list(tree, NULL, path, true, out, err);
+}
+
+int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
+		 struct snap_err *err)
+{
+	return list(tree, folder, path, !tree->unlisted, out, err);
 }
 
 /* ---- walking ------------------------------------------------------------------------------------------- */

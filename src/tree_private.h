@@ -39,7 +39,7 @@ struct tree_link_id {
 struct tree {
 	struct rawfd_table *table; /* borrowed */
 	struct sniff *sniff;	   /* owned */
-	bool databases_only;
+	bool databases_only, unlisted;
 	int root;		 /* owned: O_PATH of the folder; -1: named databases */
 	uint64_t dev;		 /* of the folder, or of the first database's folder */
 	uint64_t proc_dev;	 /* of /proc, where no symlink is followed to */

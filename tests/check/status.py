@@ -38,6 +38,7 @@ STATUS = {
     "options": {
         "store": (TEXT, NONE), "wal_limit": int, "wal_max": int, "busy_timeout": NUMBER, "check": ["quick", "full"],
         "keep": int, "force": FLAG, "norestore": FLAG, "frozen": FLAG, "shared_locks": FLAG, "databases_only": FLAG,
+        "hide_databases": FLAG,
     },
     "sqlite": {"version": TEXT, "wal_reset_bug": FLAG}, "sources": [[SOURCE]], "complete": FLAG, "running": [[RUNNING]],
     "restores": [[RESTORE]], "snapshots": [[SNAPSHOT]], "warnings": [[TEXT]],

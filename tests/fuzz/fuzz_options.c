@@ -87,7 +87,8 @@ static void must_equal(const struct options *a, const struct options *b)
 	must(a->busy_timeout == b->busy_timeout && a->check == b->check && a->max_read == b->max_read);
 	must(a->log == b->log && a->log_given == b->log_given && a->foreground == b->foreground);
 	must(a->debug == b->debug && a->shared_locks == b->shared_locks && a->norestore == b->norestore);
-	must(a->frozen == b->frozen && a->force == b->force && a->databases_only == b->databases_only);
+	must(a->frozen == b->frozen && a->force == b->force && a->databases_only == b->databases_only &&
+	     a->hide_databases == b->hide_databases);
 	must(a->nonempty == b->nonempty && a->read_only == b->read_only && a->allow_other == b->allow_other);
 	must(a->allow_root == b->allow_root && a->auto_unmount == b->auto_unmount);
 	must(a->source_count == b->source_count && !a->command == !b->command);
@@ -162,6 +163,7 @@ static void line_write(struct line *line, const struct options *o)
 	line_flag(line, o->shared_locks, "shared_locks");
 	line_flag(line, o->force, "force");
 	line_flag(line, o->databases_only, "databases_only");
+	line_flag(line, o->hide_databases, "hide_databases");
 	line_flag(line, o->nonempty, "nonempty");
 	line_flag(line, o->read_only, "ro");
 	line_flag(line, o->allow_other, "allow_other");

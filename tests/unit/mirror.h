@@ -104,7 +104,7 @@ static inline void check_list(const char *path, const char *expected)
 	struct tree_list list;
 	struct snap_err err = {""};
 	char text[2048] = "";
-	int rc = tree_list(tree, path, &list, &err);
+	int rc = tree_list_of(tree, NULL, path, &list, &err);
 
 	if (rc)
 		fail_msg("\"%s\": %d, %s", path, rc, err.text);

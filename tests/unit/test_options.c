@@ -79,6 +79,7 @@ static void describe(const struct options *o, struct text *text)
 	add_flag(text, o->frozen, "frozen");
 	add_flag(text, o->force, "force");
 	add_flag(text, o->databases_only, "databases_only");
+	add_flag(text, o->hide_databases, "hide_databases");
 	add_flag(text, o->nonempty, "nonempty");
 	add_flag(text, o->read_only, "ro");
 	add_flag(text, o->allow_other, "allow_other");
@@ -166,6 +167,8 @@ static const struct parse_case good_cases[] = {
 	{{"M", "-o", "frozen"}, "mountpoint=[M] norestore frozen", false},
 	{{"M", "-o", "frozen,restore"}, "mountpoint=[M] norestore frozen", false},
 	{{"M", "-o", "databases_only"}, "mountpoint=[M] databases_only", false},
+	{{"M", "-o", "hide_databases"}, "mountpoint=[M] hide_databases", false},
+	{{"M", "-o", "norestore,hide_databases,restore"}, "mountpoint=[M] hide_databases", false},
 	/* mount(8) and FUSE. */
 	{{"S", "M", "-o", "rw,allow_other,noatime"}, "source=[S] mountpoint=[M] allow_other", false},
 	{{"M", "-o", "ro"}, "mountpoint=[M] ro", false},
@@ -238,6 +241,11 @@ static const struct parse_case bad_cases[] = {
 	 true},
 	{{"M", "-o", "wal_limit=65535"}, "wal_limit=65535: must be from 64K to 1T", true},
 	{{"M", "-o", "wal_max=2T"}, "wal_max=2T: must be from 64K to 1T", true},
+	{{"M", "-o", "hide_databases,ro"}, "hide_databases is for restores, which ro refuses", true},
+	{{"M", "-o", "norestore,hide_databases"},
+	 "hide_databases is for restores, which norestore refuses",
+	 true},
+	{{"M", "-o", "frozen,hide_databases"}, "hide_databases is for restores, which frozen refuses", true},
 	{{"M", "-o", "wal_max=32M"}, "wal_max (32M) is less than wal_limit (64M)", true},
 	{{"M", "-o", "wal_limit=2G"}, "wal_max (1G) is less than wal_limit (2G)", true},
 	{{"M", "-o", "busy_timeout=soon"}, "busy_timeout=soon: not a number of seconds", true},

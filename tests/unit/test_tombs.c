@@ -39,7 +39,7 @@ static int setup(void **state)
 {
 	(void)state;
 	later = 0;
-	tombs_init(&tombs);
+	tombs_init(&tombs, false);
 	return 0;
 }
 
@@ -155,6 +155,52 @@ static void test_full(void **state)
 	assert_true(hidden(getpid(), 1, "db"));
 }
 
+/* ---- hidden from all ----------------------------------------------------------------------------------- */
+
+static void hide_all(void)
+{
+	tombs_finish(&tombs);
+	tombs_init(&tombs, true);
+}
+
+/* Shown for good to the process that has written it, until it removes it; to nobody else. */
+static void test_all(void **state)
+{
+	(void)state;
+	hide_all();
+	assert_true(hidden(getpid(), 1, "db"));
+	assert_true(hidden(0, 1, "db")); /* who cannot be told apart */
+	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_false(hidden(getpid(), 1, "db"));
+	assert_false(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_true(hidden(getppid(), 1, "db"));
+	assert_true(hidden(0, 1, "db"));
+	assert_true(hidden(getpid(), 1, "db2"));
+	assert_true(hidden(getpid(), 2, "db"));
+	later += 100 * TOMB_NS;
+	assert_false(hidden(getpid(), 1, "db"));
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_true(hidden(getpid(), 1, "db"));
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_true(hidden(getpid(), 1, "db"));
+}
+
+static void test_all_full(void **state)
+{
+	char name[32];
+
+	(void)state;
+	hide_all();
+	for (int i = 0; i <= TOMBS_MAX; i++) {
+		snprintf(name, sizeof(name), "db%d", i);
+		later += 1000000000;
+		assert_true(tomb_remove(&tombs, getpid(), 1, name));
+		assert_false(hidden(getpid(), 1, name));
+	}
+	assert_true(hidden(getpid(), 1, "db0"));
+	assert_false(hidden(getpid(), 1, "db1"));
+}
+
 /* ---- threads ------------------------------------------------------------------------------------------- */
 
 #define THREADS 4
@@ -195,8 +241,10 @@ static void test_threads(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_own_process), test(test_other_processes), test(test_time), test(test_once),
-		test(test_full),	test(test_threads),
+		test(test_own_process), test(test_other_processes),
+		test(test_time),	test(test_once),
+		test(test_full),	test(test_all),
+		test(test_all_full),	test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

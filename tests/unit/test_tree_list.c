@@ -26,6 +26,33 @@ static void test_databases_only(void **state)
 	check_list("folder", "");
 }
 
+/* Unlisted databases are where they are, and whatever goes through all of them finds them. */
+static void test_unlisted(void **state)
+{
+	static const struct expected cases[] = {
+		{"db", SNAP_DATABASE}, {"folder/db", SNAP_DATABASE}, {"plain", SNAP_PLAIN}};
+	struct tree_list list;
+	size_t count;
+
+	(void)state;
+	put_database("src/db");
+	put_file("src/db-wal");
+	put_file("src/plain");
+	make_folder("src/folder", 0755);
+	put_database("src/folder/db");
+	make_link("db", "src/link");
+	mirror(false);
+	tree_set_unlisted(tree);
+	check_list("", "folder/40 plain/100");
+	check_list("folder", "");
+	check_looks(cases, COUNT(cases));
+	assert_int_equal(tree_count(tree, 10, &count), 0);
+	assert_int_equal(count, 2);
+	assert_int_equal(tree_list(tree, "", &list, NULL), 0);
+	assert_int_equal(list.count, 4);
+	tree_list_finish(&list);
+}
+
 static void test_list(void **state)
 {
 	struct tree_list list;
@@ -102,10 +129,8 @@ static void test_deep_tree(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_databases_only),
-		test(test_list),
-		test(test_large_folder),
-		test(test_deep_tree),
+		test(test_databases_only), test(test_unlisted),	 test(test_list),
+		test(test_large_folder),   test(test_deep_tree),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
