@@ -288,9 +288,12 @@ int spool_hot(struct spool_flat *out, struct core *core, const struct place *pla
 	if (!rc)
 		rc = db_open(&db, folder, COPY_NAME, DB_PRIVATE, err);
 	if (!rc) {
-		/* In rollback-journal mode the second one does nothing. */
-		int sql = db_exec(&db, "PRAGMA user_version; PRAGMA wal_checkpoint(TRUNCATE)");
+		/* Neither reads the schema, which may be damaged. Without a WAL the second one does nothing. */
+		int sql = db_exec(&db, "PRAGMA user_version");
 
+		if (!sql)
+			sql = sqlite3_wal_checkpoint_v2(db.handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL,
+							NULL);
 		if (sql)
 			rc = err_set(err, -EIO, "its journal cannot be rolled back in a copy: %s",
 				     db_text(&db));
