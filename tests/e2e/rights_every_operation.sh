@@ -46,7 +46,7 @@ equal 'the application' "$(held marker)" '"open"'
 seen_tree >"$T/seen"
 live_tree >"$T/live"
 for groups in --clear-groups --groups=7000; do
-	setpriv --reuid=5004 --regid=5004 "$groups" --bounding-set=-all --inh-caps=-all timeout 60 python3 "$TOP/tests/check/rights.py" "$SRC" "$MNT" >"$T/tried" || die "$(cat "$T/tried")"
+	setpriv --reuid=5004 --regid=5004 "$groups" --bounding-set=-all --inh-caps=-all timeout 60 python3 - "$SRC" "$MNT" <"$TOP/tests/check/rights.py" >"$T/tried" || die "$(cat "$T/tried")"
 	note "$(tail -n 1 "$T/tried")"
 	live_tree | diff "$T/live" - || die 'the live tree has changed'
 	seen_tree | diff "$T/seen" - || die 'the mount has changed'
