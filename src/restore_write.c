@@ -102,7 +102,8 @@ void restore_on_write(void *arg, bool held)
 /* Best effort: these need a schema that can be read, and change how long it takes, not what comes of it. */
 static void tune(struct restore *r)
 {
-	db_exec(&r->dest, "PRAGMA cache_size=-8192");
+	/* KiB. Every page is written once and not looked at again, so a larger one only takes memory. */
+	db_exec(&r->dest, "PRAGMA cache_size=-1024");
 	/* In WAL mode the sync follows when the lock has been given up. Else SQLite cuts a file that becomes
 	 * shorter after it has deleted the journal, which does not hold what is cut off: the disk must not
 	 * see the two the other way round. */
