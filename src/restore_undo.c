@@ -168,6 +168,8 @@ static int copy_view(struct restore *r)
 		if (!rc)
 			rc = buf ? copy_range(r, buf, 0, r->view.size)
 				 : err_set(r->err, -ENOMEM, "out of memory");
+		if (!rc)
+			rc = resize(r); /* more may have been copied under a view that is gone */
 	}
 	if (!rc && fdatasync(keep_fd(r->keep))) /* the rest will be synced under the write lock */
 		rc = err_errno(r->err, "cannot write the store");

@@ -102,6 +102,7 @@ static void test_wal_is_short_afterwards(void **state)
 
 struct checkpointer {
 	struct fixture *f;
+	const char *sql;
 	bool asked;
 };
 
@@ -118,15 +119,15 @@ static bool holds_write(struct fixture *f)
 /* While the old content is read under a pin, it begins a checkpoint that waits for that pin. */
 static bool checkpoint_now(void *arg)
 {
-	uint32_t size = (uint32_t)strlen(BUSY_CHECKPOINT);
 	struct checkpointer *c = arg;
+	uint32_t size = (uint32_t)strlen(c->sql);
 	int64_t end = monotonic_ns() + PATIENCE_NS;
 
 	if (c->asked)
 		return false;
 	c->asked = true;
 	assert_int_equal(write(c->f->app.sock, &size, sizeof(size)), sizeof(size));
-	assert_int_equal(write(c->f->app.sock, BUSY_CHECKPOINT, size), size);
+	assert_int_equal(write(c->f->app.sock, c->sql, size), size);
 	while (!holds_write(c->f)) {
 		assert_true(monotonic_ns() < end);
 		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
@@ -134,18 +135,19 @@ static bool checkpoint_now(void *arg)
 	return false;
 }
 
-/* Neither waits for the other until his patience ends, and what was replaced is kept all the same. */
-static void test_a_checkpoint_that_waits_for_readers(void **state)
+/* It keeps LEFT rows. */
+static void check_checkpoint(const char *sql, int left)
 {
 	struct restoring how = RESTORING;
-	struct checkpointer c = {.asked = false};
+	struct checkpointer c = {.sql = sql};
 	struct app_reply reply;
+	struct keep_entry entry;
+	char path[PATH_MAX];
 	struct upload u;
 	struct fixture f;
 
-	(void)state;
 	up(&f, WAL_OLD);
-	app_do(&f.app, "INSERT INTO t(b) VALUES(randomblob(100000))");
+	app_do(&f.app, "INSERT INTO t(b) VALUES(randomblob(100000)); VACUUM");
 	upload_make(&u, f.snap, 4096, NEW);
 	c.f = &f;
 	how.cancelled = checkpoint_now;
@@ -158,10 +160,23 @@ static void test_a_checkpoint_that_waits_for_readers(void **state)
 	assert_int_equal(app_get(&f.app, COUNT_T), 20000);
 	assert_shows_upload(&f, &u);
 	assert_int_equal(count_kept(&f), 1);
-	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 201);
+	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), left);
+	folder_file(&f.folder, "db", path);
+	assert_int_equal(keep_find(f.snap->core.store, path, how.result.undo, &entry), 0);
+	assert_int_equal(entry.meta.size,
+			 ask_kept(&f, how.result.undo, "SELECT page_count*4096 FROM pragma_page_count"));
 	upload_finish(&u);
 	app_stop(&f.app);
 	down(&f);
+}
+
+/* Neither waits for the other until his patience ends, and what was replaced is kept all the same; nothing is
+ * left of what was copied before, when there was more of it. */
+static void test_a_checkpoint_that_waits_for_readers(void **state)
+{
+	(void)state;
+	check_checkpoint(BUSY_CHECKPOINT, 201);
+	check_checkpoint("DELETE FROM t WHERE a > 10; VACUUM; " BUSY_CHECKPOINT, 10);
 }
 
 /* ---- an open at the moment of the commit --------------------------------------------------------------- */
