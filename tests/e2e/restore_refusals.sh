@@ -34,7 +34,7 @@ refused() {
 	rm "$SEEN.tmp"
 	equal "$name: live files" "$(sha "$DB" "$DB-wal")" "$before"
 	equal "$name: what the application sees" "$(held marker)" '"live"'
-	wait_for 5 test -z "$(stored)" || die "$name: left in the store: $(stored)"
+	wait_for 20 test -z "$(stored)" || die "$name: left in the store: $(stored)"
 }
 # edit FILE OFFSET BYTES...: a good database with other bytes at an offset
 edit() {
