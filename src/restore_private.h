@@ -68,6 +68,7 @@ struct restore {
 
 	struct keep *keep; /* owned */
 	uint64_t begun;	   /* bytes at its beginning that may be right already: see headstart.h */
+	uint64_t counted;  /* bytes at its beginning that the progress has: they are not counted again */
 	bool kept;	   /* it is committed */
 	bool doubtful;	   /* whether it was committed cannot be told: it stays */
 	bool kept_sidecar; /* and holds a file that SQLite deletes as it looks at the database */
