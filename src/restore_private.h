@@ -97,7 +97,7 @@ int restore_db_open(const struct restore *r, struct db *db, enum db_kind kind, s
  */
 int restore_live_break(struct restore *r);
 void restore_live_close(struct restore *r);
-/* Makes the file that is missing. */
+/* Makes the file that is missing; it stays, also after a failure. */
 int restore_live_make(struct restore *r);
 
 /* ---- restore_view.c ---- */
