@@ -8,7 +8,7 @@
 
 #define NS_PER_MS 1000000ll
 #define WARNINGS_MAX 20
-#define REFUSAL_NS (24 * 3600 * 1000 * NS_PER_MS) /* for which a refused restore is a warning */
+#define REFUSAL_NS (24ll * 3600 * 1000 * NS_PER_MS) /* for which a refused restore is a warning */
 
 /* What was found on the way and stands elsewhere in the text. */
 struct warnings {
