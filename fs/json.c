@@ -224,13 +224,20 @@ void json_string(struct json *j, const char *key, const char *value)
 	put_string(j, value);
 }
 
-void json_time(struct json *j, const char *key, int64_t ns)
+const char *json_time_text(int64_t ns, char text[JSON_TIME_SIZE])
 {
 	time_t seconds = (time_t)(ns / 1000000000);
-	char text[40] = "";
 	struct tm tm;
 
-	if (ns > 0 && gmtime_r(&seconds, &tm) && tm.tm_year < 9999 - 1900)
-		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	json_string(j, key, text[0] ? text : NULL);
+	if (ns <= 0 || !gmtime_r(&seconds, &tm) || tm.tm_year >= 9999 - 1900)
+		return NULL;
+	strftime(text, JSON_TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return text;
+}
+
+void json_time(struct json *j, const char *key, int64_t ns)
+{
+	char text[JSON_TIME_SIZE];
+
+	json_string(j, key, json_time_text(ns, text));
 }

@@ -47,5 +47,8 @@ void json_string(struct json *j, const char *key, const char *value); /* NULL: n
 /* CLOCK_REALTIME nanoseconds as "2026-11-20T03:15:02Z"; 0, and years that have more than four digits: null.
  */
 void json_time(struct json *j, const char *key, int64_t ns);
+#define JSON_TIME_SIZE 40
+/* The same, in TEXT; NULL instead of null. */
+const char *json_time_text(int64_t ns, char text[JSON_TIME_SIZE]);
 
 #endif

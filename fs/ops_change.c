@@ -28,7 +28,9 @@ static int hide_name(struct fs *fs, struct node *parent, const char *name, const
 		     const struct actor *who)
 {
 	struct snap_attr attr;
+	struct snap_actor actor;
 	struct caller caller;
+	char text[ACTOR_NAME_SIZE];
 	bool known = caller_look(&caller, who->tid);
 	/* As with any file that is removed while it is written. */
 	bool dropped = known && uploads_drop(&fs->uploads, caller.tgid, parent->id, name);
@@ -40,8 +42,9 @@ static int hide_name(struct fs *fs, struct node *parent, const char *name, const
 		return -EROFS;
 	if (!known)
 		return -EACCES; /* whom to hide it from cannot be told */
-	log_info("removing \"%s\" (uid %u, process %d) is ignored: live databases are not removed here", path,
-		 (unsigned)who->uid, (int)caller.tgid);
+	actor = caller_actor(&caller, who->uid);
+	log_info("removing \"%s\" by %s is ignored: live databases are not removed here", path,
+		 actor_name(&actor, text, sizeof(text)));
 	return tomb_add(&fs->tombs, caller.tgid, parent->id, name);
 }
 

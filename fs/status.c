@@ -259,6 +259,18 @@ static void put_ended(void *arg, const struct task_end *end)
 	json_end(j);
 }
 
+static void warn_refused(void *arg, const struct task_end *end)
+{
+	char time[JSON_TIME_SIZE];
+	const char *at = json_time_text(end->time_ns, time);
+
+	status_warn(
+		arg,
+		"the restore of \"%.200s\" at %s was refused, live database unchanged: %s; write it again "
+		"when that is mended, or leave it: a restore that succeeds ends this warning, or a day",
+		end->path, at ? at : "?", end->reason);
+}
+
 /* ---- all of it ----------------------------------------------------------------------------------------- */
 
 char *status_make(const struct status_order *order)
@@ -284,6 +296,7 @@ char *status_make(const struct status_order *order)
 	json_end(&m->json);
 	json_array(&m->json, "restores");
 	tasks_each_ended(order->tasks, put_ended, m);
+	tasks_each_refused(order->tasks, m->now_ns - REFUSAL_NS, warn_refused, m);
 	json_end(&m->json);
 	status_put_snapshots(m, order->snap);
 	put_warnings(m);

@@ -14,7 +14,9 @@
  *                 norestore, frozen, shared_locks, databases_only, hide_databases
  * sqlite          version; wal_reset_bug: whether this program's library is one of 3.7.0 to 3.51.2 that
  *                 can lose commits when two processes checkpoint at once (applications have their own)
- * warnings        array of texts: what somebody should look at; empty when all is well
+ * warnings        array of texts: what somebody should look at; empty when all is well. The mark of the
+ *                 WAL-reset bug; a store that cannot be looked through; a restore that was refused since the
+ *                 start, for a day, or until a later one of that database succeeds
  * complete        false: the tree has too many files to be looked through each time, and SOURCES may
  *                 lack databases that nobody has looked up
  * sources         array, one object for each database:

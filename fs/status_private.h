@@ -8,10 +8,11 @@
 
 #define NS_PER_MS 1000000ll
 #define WARNINGS_MAX 20
+#define REFUSAL_NS (24ll * 3600 * 1000 * NS_PER_MS) /* for which a refused restore is a warning */
 
 /* What was found on the way and stands elsewhere in the text. */
 struct warnings {
-	char text[WARNINGS_MAX][512];
+	char text[WARNINGS_MAX][1024];
 	size_t count; /* may be more than are there */
 };
 

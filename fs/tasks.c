@@ -27,6 +27,8 @@ void tasks_init(struct tasks *all)
 	pthread_mutex_init(&all->lock, NULL);
 	all->first = NULL;
 	all->next = all->count = 0;
+	for (int i = 0; i < TASKS_REFUSED; i++)
+		all->refused[i].time_ns = 0;
 }
 
 void tasks_finish(struct tasks *all)
@@ -57,6 +59,27 @@ static void leave(struct task *task)
 		task->all->first = task->next;
 }
 
+/* A refusal stands until its path is restored. The oldest makes room. Lock held. */
+static void note_refusal(struct tasks *all, const struct task_end *end)
+{
+	struct task_end *at = all->refused;
+	bool found = false;
+
+	if (end->verdict == TASK_CANCELLED)
+		return;
+	for (int i = 0; i < TASKS_REFUSED && !found; i++) {
+		struct task_end *one = &all->refused[i];
+
+		found = one->time_ns && strcmp(one->path, end->path) == 0;
+		if (found || one->time_ns < at->time_ns)
+			at = one;
+	}
+	if (end->verdict == TASK_REFUSED)
+		*at = *end;
+	else if (found)
+		at->time_ns = 0;
+}
+
 /* The same, and remembers how it ended. */
 static void end(struct task *task, enum task_verdict verdict, int error, const char *reason,
 		const struct snap_restored *done)
@@ -76,6 +99,7 @@ static void end(struct task *task, enum task_verdict verdict, int error, const c
 	to->done = *done;
 	snprintf(to->path, sizeof(to->path), "%s", task->path);
 	snprintf(to->reason, sizeof(to->reason), "%s", reason);
+	note_refusal(all, to);
 	pthread_mutex_unlock(&all->lock);
 }
 
@@ -92,6 +116,16 @@ void tasks_each_ended(struct tasks *all, void (*fn)(void *arg, const struct task
 	pthread_mutex_lock(&all->lock);
 	for (unsigned i = 1; i <= all->count; i++)
 		fn(arg, &all->ended[(all->next + TASKS_ENDED - i) % TASKS_ENDED]);
+	pthread_mutex_unlock(&all->lock);
+}
+
+void tasks_each_refused(struct tasks *all, int64_t since_ns,
+			void (*fn)(void *arg, const struct task_end *end), void *arg)
+{
+	pthread_mutex_lock(&all->lock);
+	for (int i = 0; i < TASKS_REFUSED; i++)
+		if (all->refused[i].time_ns && all->refused[i].time_ns > since_ns)
+			fn(arg, &all->refused[i]);
 	pthread_mutex_unlock(&all->lock);
 }
 

@@ -14,7 +14,8 @@
 
 #include "../src/sqlsnap.h"
 
-#define TASKS_ENDED 20 /* that are remembered */
+#define TASKS_ENDED 20	 /* that are remembered */
+#define TASKS_REFUSED 20 /* paths, likewise */
 
 struct tasks;
 
@@ -51,6 +52,7 @@ struct tasks {
 	struct task *first;
 	struct task_end ended[TASKS_ENDED]; /* a ring */
 	unsigned next, count;
+	struct task_end refused[TASKS_REFUSED]; /* in no order; TIME_NS 0: none */
 };
 
 void tasks_init(struct tasks *all);
@@ -65,8 +67,11 @@ void task_cancelled(struct task *task);
 void task_dropped(struct task *task);
 
 /* Calls FN, which must not wait, under the lock: with each task that is under way; with each end, the newest
- * first. */
+ * first; with the last refusal of each path that has not been restored since then, if it is of after SINCE_NS
+ * (CLOCK_REALTIME). */
 void tasks_each_running(struct tasks *all, void (*fn)(void *arg, const struct task *task), void *arg);
 void tasks_each_ended(struct tasks *all, void (*fn)(void *arg, const struct task_end *end), void *arg);
+void tasks_each_refused(struct tasks *all, int64_t since_ns,
+			void (*fn)(void *arg, const struct task_end *end), void *arg);
 
 #endif

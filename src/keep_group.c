@@ -205,12 +205,10 @@ int keep_group_end(struct store *store, const char *source, const char *name,
 
 /* ---- leavings ------------------------------------------------------------------------------------------ */
 
-static bool counts(int kept, int folder)
+/* Whether the snapshot of RECORD is of no group, or of one that is whole. */
+static bool counts(int kept, const struct keep_record *record)
 {
-	struct keep_record record;
-
-	return keep_read_record(folder, &record) == 0 &&
-	       (!record.group[0] || keep_group_is(kept, record.group));
+	return !record->group[0] || keep_group_is(kept, record->group);
 }
 
 bool keep_free_name(int kept, const char *name)
@@ -221,11 +219,13 @@ bool keep_free_name(int kept, const char *name)
 	if (folder < 0)
 		return errno == ENOENT;
 	/* What counts is not locked, not even for a moment: whoever drops it then would find it busy. */
-	if (counts(kept, folder) || store_lock(folder) || !store_is(kept, name, folder))
+	if (keep_read_record(folder, &record) == 0 && counts(kept, &record))
+		return false;
+	if (store_lock(folder) || !store_is(kept, name, folder))
 		return false;
 	if (unlinkat(kept, name, AT_REMOVEDIR) == 0)
 		return true;
-	if (keep_read_record(folder, &record) || counts(kept, folder))
+	if (keep_read_record(folder, &record) || counts(kept, &record))
 		return false;
 	return keep_drop_locked(kept, name, folder) == 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* keep_private.h - what the files keep*.c and kept_tree.c share; nobody else includes it. */
+/* keep_private.h - what the files keep*.c and kept*.c share; nobody else includes it. */
 #ifndef SQLSNAP_KEEP_PRIVATE_H
 #define SQLSNAP_KEEP_PRIVATE_H
 

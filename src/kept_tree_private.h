@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* kept_tree_private.h - what kept_tree.c and kept_list.c share; nobody else includes it. */
+/* kept_tree_private.h - what the files kept*.c share; nobody else includes it. */
 #ifndef SQLSNAP_KEPT_TREE_PRIVATE_H
 #define SQLSNAP_KEPT_TREE_PRIVATE_H
 

@@ -6,6 +6,7 @@
  *  - close(2) of a raw descriptor happens under the table's lock and only while no connection has the inode.
  *    Connecting takes the same lock, so that no close falls between the connection's locks and their loss.
  *  - A close never fails: the memory to put it off with is set aside when the descriptor is opened.
+ *  - Nobody else has a descriptor that serves again: it is taken off the list under the lock.
  *  - Nothing but a regular file is ever opened: a device may act on open(2), a fifo waits.
  * Does not know -wal and -shm: their inodes are connected by whoever has them opened by SQLite.
  */
@@ -107,6 +108,18 @@ static int open_quietly(int path_fd)
 	return fd < 0 ? -errno : fd;
 }
 
+/* A descriptor of the inode whose close was put off, with what it was put off with. NULL: there is none. */
+static struct put_off *take_put_off(struct rawfd_table *table, uint64_t dev, uint64_t ino)
+{
+	lock_scope(&table->lock);
+	struct connected *entry = *find(table, dev, ino);
+	struct put_off *taken = entry ? entry->put_off : NULL;
+
+	if (taken)
+		entry->put_off = taken->next;
+	return taken;
+}
+
 int rawfd_reopen(struct rawfd_table *table, int path_fd, struct rawfd *out, struct stat *st)
 {
 	struct rawfd raw = RAWFD_INIT;
@@ -117,16 +130,21 @@ int rawfd_reopen(struct rawfd_table *table, int path_fd, struct rawfd *out, stru
 		return -errno;
 	if (!S_ISREG(now.st_mode))
 		return -EINVAL;
-	spare = malloc(sizeof(*spare));
-	if (!spare)
-		return -ENOMEM;
-	raw.fd = open_quietly(path_fd);
+	raw.dev = now.st_dev;
+	raw.ino = now.st_ino;
+	spare = take_put_off(table, raw.dev, raw.ino);
+	if (spare) {
+		raw.fd = spare->fd;
+	} else {
+		spare = malloc(sizeof(*spare));
+		if (!spare)
+			return -ENOMEM;
+		raw.fd = open_quietly(path_fd);
+	}
 	if (raw.fd < 0) {
 		free(spare);
 		return raw.fd;
 	}
-	raw.dev = now.st_dev;
-	raw.ino = now.st_ino;
 	{
 		lock_scope(&table->lock);
 		spare->next = table->spare;

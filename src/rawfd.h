@@ -6,7 +6,8 @@
  * holds on that inode, SQLite's with them, and what follows is a corrupt database (howtocorrupt.html 2.2). A
  * plain file may become a database while it is open. So descriptors are opened and closed here, and while a
  * connection has an inode open, a close of another descriptor on it is put off until the last connection has
- * gone. O_PATH descriptors and stat(2) are safe and need none of this.
+ * gone. What is put off serves whoever opens the inode next, so that there are never more descriptors of it
+ * than were in use at once. O_PATH descriptors and stat(2) are safe and need none of this.
  */
 #ifndef SQLSNAP_RAWFD_H
 #define SQLSNAP_RAWFD_H
@@ -17,7 +18,8 @@
 
 struct rawfd_table;
 
-/* An open descriptor, O_RDONLY | O_CLOEXEC. */
+/* An open descriptor, O_RDONLY | O_CLOEXEC. It may have served before: its offset is anywhere, for pread(2).
+ */
 struct rawfd {
 	int fd; /* -1: none */
 	uint64_t dev, ino;
@@ -38,7 +40,7 @@ int rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t 
 	       struct stat *st);
 /* The same for the inode of PATH_FD, an O_PATH descriptor that stays the caller's. */
 int rawfd_reopen(struct rawfd_table *table, int path_fd, struct rawfd *out, struct stat *st);
-/* Accepts RAWFD_INIT; sets it. */
+/* Accepts RAWFD_INIT; sets it. Locks of its own (F_OFD_SETLK) are the caller's to give up before. */
 void rawfd_close(struct rawfd_table *table, struct rawfd *raw);
 
 /* Before SQLite opens the inode, and after sqlite3_close() of that connection. Counted. -ENOMEM. */

@@ -119,7 +119,7 @@ static int replace(struct restore *r)
 	else if (r->out->committed && r->kept && r->order->keep > 0)
 		keep_prune(r->core->store, r->source->path, r->order->keep, realtime_ns(), NULL);
 	keep_destroy(steal_ptr(&r->keep));
-	r->begun = 0;
+	r->begun = r->counted = 0;
 	restore_unfit(r);
 	return rc;
 }

@@ -323,12 +323,9 @@ int restore_live_make(struct restore *r)
 		return err_set(r->err, -EBUSY, "the live file has just appeared");
 	if (fd < 0)
 		return err_errno(r->err, "cannot make the live file");
-	if (fstat(fd, &r->st) || (geteuid() == 0 && fchown(fd, uid, gid)) || fchmod(fd, mode & 0777)) {
-		int rc = err_errno(r->err, "cannot make the live file");
-
-		unlinkat(r->dirfd, name, 0);
-		return rc;
-	}
+	/* It stays when that fails, for the reason that restore_live_close() has. */
+	if (fstat(fd, &r->st) || (geteuid() == 0 && fchown(fd, uid, gid)) || fchmod(fd, mode & 0777))
+		return err_errno(r->err, "cannot make the live file");
 	r->made = true;
 	return announce(r);
 }

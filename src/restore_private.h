@@ -68,6 +68,7 @@ struct restore {
 
 	struct keep *keep; /* owned */
 	uint64_t begun;	   /* bytes at its beginning that may be right already: see headstart.h */
+	uint64_t counted;  /* bytes at its beginning that the progress has: they are not counted again */
 	bool kept;	   /* it is committed */
 	bool doubtful;	   /* whether it was committed cannot be told: it stays */
 	bool kept_sidecar; /* and holds a file that SQLite deletes as it looks at the database */
@@ -96,7 +97,7 @@ int restore_db_open(const struct restore *r, struct db *db, enum db_kind kind, s
  */
 int restore_live_break(struct restore *r);
 void restore_live_close(struct restore *r);
-/* Makes the file that is missing. */
+/* Makes the file that is missing; it stays, also after a failure. */
 int restore_live_make(struct restore *r);
 
 /* ---- restore_view.c ---- */

@@ -87,6 +87,15 @@ static bool clone_file(struct restore *r)
 	return spool_clone_into(r->live, keep_fd(r->keep));
 }
 
+/* SIZE bytes at AT are kept. Those of a view that was given up are compared under the write lock. */
+static void count(struct restore *r, uint64_t at, size_t size)
+{
+	uint64_t before = r->counted > at ? r->counted - at : 0;
+
+	if (before < size)
+		progress_add(r->order->progress, size - before);
+}
+
 static int copy_range(struct restore *r, uint8_t *buf, uint64_t from, uint64_t to)
 {
 	for (uint64_t at = from; at < to;) {
@@ -98,8 +107,8 @@ static int copy_range(struct restore *r, uint8_t *buf, uint64_t from, uint64_t t
 			return rc;
 		if (restore_is_cancelled(r))
 			return err_set(r->err, -ECANCELED, "cancelled");
+		count(r, at, part);
 		at += part;
-		progress_add(r->order->progress, part);
 	}
 	return 0;
 }
@@ -173,6 +182,8 @@ static int copy_view(struct restore *r)
 	}
 	if (!rc && fdatasync(keep_fd(r->keep))) /* the rest will be synced under the write lock */
 		rc = err_errno(r->err, "cannot write the store");
+	if (!rc)
+		r->counted = r->view.size;
 	return rc;
 }
 
@@ -401,6 +412,7 @@ int restore_undo_commit(struct restore *r)
 
 	if (r->kept || (!r->keep && !is_wanted_now(r)))
 		return 0;
+	progress_wait(r->order->progress, SNAP_PHASE_KEEPING);
 	if (!r->keep || (r->kind == RESTORE_WAL && !r->view.image))
 		rc = copy_now(r);
 	else

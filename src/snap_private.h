@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* snap_private.h - the context, for the files that implement sqlsnap.h; nobody else includes it. */
+/* snap_private.h - the context, for the files that implement sqlsnap.h, and for headstart.c; nobody else
+ * includes it. */
 #ifndef SQLSNAP_SNAP_PRIVATE_H
 #define SQLSNAP_SNAP_PRIVATE_H
 

@@ -130,7 +130,7 @@ bool source_is_unused(struct source *source);
 /* Lets go of everything: no generation is open any more, no job under way. */
 void source_shutdown(struct source *source);
 
-/* ---- between the four files; the lock is held where it says so ---- */
+/* ---- between these files, and for restore*.c; the lock is held where it says so ---- */
 
 /* A reference to the incarnation if it is on inode DEV, INO; another one is let go. */
 struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* spool_private.h - between the two halves of spool.h's implementation. */
+/* spool_private.h - what the files spool*.c share with whoever copies a file as it stands. */
 #ifndef SQLSNAP_SPOOL_PRIVATE_H
 #define SQLSNAP_SPOOL_PRIVATE_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* store_private.h - what the files store*.c and keep*.c share; nobody else includes it. */
+/* store_private.h - what the files store*.c, keep*.c and kept*.c share; nobody else includes it. */
 #ifndef SQLSNAP_STORE_PRIVATE_H
 #define SQLSNAP_STORE_PRIVATE_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tree_private.h - what the files tree*.c share; nobody else includes it. */
+/* tree_private.h - what the files tree*.c share, with the others that look things up below a root. */
 #ifndef SQLSNAP_TREE_PRIVATE_H
 #define SQLSNAP_TREE_PRIVATE_H
 

@@ -4,6 +4,7 @@
 # however often they are read, all databases of one instant, and with -- COMMAND in one line.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
+need rsync rclone restic
 
 CHAIN=$TOP/tests/check/chain.py
 TIMES=$((SLOW ? 20 : 3))
@@ -27,23 +28,19 @@ twice() {
 	done
 	rm -rf "$T/rsync" && rsync -a "$1/" "$T/rsync"
 	equal "rsync, again" "$(rsync -aicO "$1/" "$T/rsync")" "" # folders of a frozen mount have the times of now
-	if command -v rclone >/dev/null; then
-		for ((i = 0; i < TIMES; i++)); do
-			rm -rf "$T/rclone"
-			RCLONE_CONFIG=$T/rclone.conf rclone sync "$1" "$T/rclone" >"$T/out" 2>&1 || die "rclone sync: $(cat "$T/out")"
-			RCLONE_CONFIG=$T/rclone.conf rclone check "$1" "$T/rclone" >"$T/out" 2>&1 || die "rclone check: $(cat "$T/out")"
-		done
-	fi
-	if command -v restic >/dev/null; then
-		export RESTIC_PASSWORD=x RESTIC_REPOSITORY=$T/restic RESTIC_CACHE_DIR=$T/restic-cache
-		rm -rf "$T/restic" && restic -q init
-		(cd "$1" && restic -q backup . && restic -q backup --force .)
-		equal "restic, two snapshots" "$(restic ls -l latest | grep -c '\.db$')" 4
-		# shellcheck disable=SC2046 # two of them
-		restic -q diff --metadata $(restic snapshots --json | python3 -c 'import json, sys
+	for ((i = 0; i < TIMES; i++)); do
+		rm -rf "$T/rclone"
+		RCLONE_CONFIG=$T/rclone.conf rclone sync "$1" "$T/rclone" >"$T/out" 2>&1 || die "rclone sync: $(cat "$T/out")"
+		RCLONE_CONFIG=$T/rclone.conf rclone check "$1" "$T/rclone" >"$T/out" 2>&1 || die "rclone check: $(cat "$T/out")"
+	done
+	export RESTIC_PASSWORD=x RESTIC_REPOSITORY=$T/restic RESTIC_CACHE_DIR=$T/restic-cache
+	rm -rf "$T/restic" && restic -q init
+	(cd "$1" && restic -q backup . && restic -q backup --force .)
+	equal "restic, two snapshots" "$(restic ls -l latest | grep -c '\.db$')" 4
+	# shellcheck disable=SC2046 # two of them
+	restic -q diff --metadata $(restic snapshots --json | python3 -c 'import json, sys
 print(*(s["id"] for s in json.load(sys.stdin)))') | grep '^[-+MTU?]' >"$T/out" || :
-		! grep '\.db$' "$T/out" || die "restic has seen two different states: $(cat "$T/out")"
-	fi
+	! grep '\.db$' "$T/out" || die "restic has seen two different states: $(cat "$T/out")"
 }
 
 note "a snapshot"

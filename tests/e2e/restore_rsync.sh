@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
-need rsync
+need rsync rclone
 allow_sidecars
 
 DB=$SRC/db.sqlite3
@@ -32,11 +32,9 @@ same() {
 	equal "$1: rsync there by checksum" "$(sent --checksum "$UP/" "$MNT/")" 0
 	equal "$1: rsync back" "$(sent "$MNT/" "$UP/")" 0
 	equal "$1: rsync back by checksum" "$(sent --checksum "$MNT/" "$UP/")" 0
-	if command -v rclone >/dev/null; then
-		rclone check -q --config /dev/null "$UP" "$MNT" || die "$1: rclone check finds a difference"
-		rclone -q --config /dev/null sync --dry-run "$UP" "$MNT" 2>"$T/rclone" || die "$1: rclone sync: $(cat "$T/rclone")"
-		[ ! -s "$T/rclone" ] || die "$1: rclone sync has something to do: $(cat "$T/rclone")"
-	fi
+	rclone check -q --config /dev/null "$UP" "$MNT" || die "$1: rclone check finds a difference"
+	rclone -q --config /dev/null sync --dry-run "$UP" "$MNT" 2>"$T/rclone" || die "$1: rclone sync: $(cat "$T/rclone")"
+	[ ! -s "$T/rclone" ] || die "$1: rclone sync has something to do: $(cat "$T/rclone")"
 }
 # moved_on WHAT OLD MARKER: the live content, newer than OLD.
 moved_on() {

@@ -12,6 +12,7 @@ allow_sidecars
 allow_log 'refused, live database unchanged'
 allow_log '(garbage|roll).sqlite3" cannot be opened'
 allow_log 'its wal-index says'
+allow_log 'cannot be spooled: the read lock on the database was lost' # a wal-index that is damaged by hand, when that takes longer than a second
 
 STATUS=$MNT/.sqlsnapfs/status.json
 status() { python3 "$TOP/tests/check/status.py" "$STATUS" "$@"; }
@@ -90,6 +91,8 @@ status "[r['verdict'] for r in restores] == ['unchanged', 'refused', 'restored']
 	"restores[2]['undo'].startswith('before-restore-') and restores[2]['undo_path'] == 'wal.sqlite3' and 0 <= restores[2]['locked_seconds'] <= restores[2]['seconds'] < 60" \
 	"running == []" "len(snapshots) == 1 and snapshots[0]['name'] == restores[2]['undo'] and snapshots[0]['state'] == 'kept'" \
 	"[d['path'] for d in snapshots[0]['databases']] == ['wal.sqlite3']" "snapshots[0]['size'] == snapshots[0]['databases'][0]['size'] > 0"
+status 'len(warnings) == 1' "'\"sub/roll.sqlite3\"' in warnings[0] and restores[1]['time'] in warnings[0]" \
+	"restores[1]['reason'] in warnings[0] and 'write it again' in warnings[0]"
 grep -qE '"wal.sqlite3" was restored by uid 0 \(cp, pid [0-9]+\): ' "$MNT/.sqlsnapfs/log" || die 'the log does not say who'
 grep -qE '"sub/roll.sqlite3" refused, .*written by uid 0 \(cp, pid [0-9]+\)$' "$MNT/.sqlsnapfs/log" || die 'the log does not say whose was refused'
 
@@ -140,6 +143,11 @@ wait "$holder"
 mv "$SRC/sub/roll.sqlite3" "$T/gone"
 status "[s for s in sources if s['path'] == 'sub/roll.sqlite3'] == []"
 mv "$T/gone" "$SRC/sub/roll.sqlite3"
+
+note 'a refused restore is a warning until a later one succeeds'
+status 'len(warnings) == 1' "'sub/roll.sqlite3' in warnings[0]"
+cp "$T/copy" "$MNT/sub/roll.sqlite3"
+status "restores[0]['path'] == 'sub/roll.sqlite3' and restores[0]['verdict'] == 'unchanged'" 'warnings == []'
 
 note 'a snapshot that is read counts as old as it is'
 held write >/dev/null

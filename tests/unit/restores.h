@@ -16,7 +16,9 @@
 #include <sys/mount.h>
 #include <time.h>
 
+#include "../../src/clock.h"
 #include "../../src/keep.h"
+#include "../../src/proclocks.h"
 #include "../../src/restore.h"
 #include "../../src/snap_private.h"
 
@@ -100,6 +102,44 @@ static inline void upload_finish(struct upload *u)
 	staging_destroy(u->staging);
 	validate_report_finish(&u->report);
 	sqlite3_free(u->bytes);
+}
+
+/* ---- an application that waits for readers ------------------------------------------------------------ */
+
+#define BUSY_CHECKPOINT "PRAGMA busy_timeout=20000; PRAGMA wal_checkpoint(TRUNCATE)"
+
+static inline bool awaits_readers(struct fixture *f)
+{
+	struct proclocks_seen seen;
+	struct stat st;
+
+	return fstatat(f->folder.fd, "db-shm", &st, 0) == 0 &&
+	       proclocks_scan(st.st_dev, st.st_ino, getpid(), &seen) == 0 &&
+	       proclocks_readers_awaited(&seen, getpid());
+}
+
+/* The application begins SQL, a checkpoint at its end waits for a pin of ours. */
+static inline void begin_checkpoint(struct fixture *f, const char *sql)
+{
+	uint32_t size = (uint32_t)strlen(sql);
+	int64_t end = monotonic_ns() + 20 * NS_PER_S;
+
+	assert_int_equal(write(f->app.sock, &size, sizeof(size)), sizeof(size));
+	assert_int_equal(write(f->app.sock, sql, size), size);
+	while (!awaits_readers(f)) {
+		assert_true(monotonic_ns() < end);
+		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+	}
+}
+
+/* It has not waited in vain. */
+static inline void end_checkpoint(struct fixture *f)
+{
+	struct app_reply reply;
+
+	assert_int_equal(read(f->app.sock, &reply, sizeof(reply)), sizeof(reply));
+	assert_int_equal(reply.rc, SQLITE_OK);
+	assert_int_equal(reply.value, 0); /* not busy */
 }
 
 /* ---- restoring ----------------------------------------------------------------------------------------- */

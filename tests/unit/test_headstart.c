@@ -248,12 +248,51 @@ static void test_no_restore(void **state)
 	down(&f);
 }
 
+/* Descriptors of "db" itself. */
+static int count_open(const struct fixture *f)
+{
+	struct stat db, st;
+	int n = 0;
+
+	assert_int_equal(fstatat(f->folder.fd, "db", &db, 0), 0);
+	for (int fd = 0; fd < 1024; fd++)
+		n += fstat(fd, &st) == 0 && st.st_dev == db.st_dev && st.st_ino == db.st_ino;
+	return n;
+}
+
+/* A database that stays connected, so that every close of it is put off. */
+static void test_many_uploads(void **state)
+{
+	struct copy copy = database_of(4096, TABLE LARGE);
+	struct rawfd_table *raw;
+	struct snap_upload *u;
+	struct fixture f;
+	struct stat st;
+
+	(void)state;
+	up_keeping(&f, modes[0]);
+	raw = f.snap->core.raw;
+	assert_int_equal(fstatat(f.folder.fd, "db", &st, 0), 0);
+	assert_int_equal(rawfd_connect(raw, st.st_dev, st.st_ino), 0); /* as a connection does it */
+	for (int i = 0; i < 20; i++) {
+		begin_upload(&f, &u, &copy, 5 * MIB);
+		await_copy(&f);
+		snap_upload_destroy(u);
+		assert_int_equal(count_open(&f), 1); /* its close was put off, and it served ever after */
+	}
+	rawfd_disconnect(raw, st.st_dev, st.st_ino);
+	assert_int_equal(count_open(&f), 0);
+	sqlite3_free(copy.bytes);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_commits_since),	 cmocka_unit_test(test_garbage_since),
 		cmocka_unit_test(test_another_database), cmocka_unit_test(test_upload),
-		cmocka_unit_test(test_no_restore),
+		cmocka_unit_test(test_no_restore),	 cmocka_unit_test(test_many_uploads),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)

@@ -197,6 +197,39 @@ static void test_close_waits_for_connection(void **state)
 	disconnect_file(); /* one too many does no harm */
 }
 
+/* However often it is opened while it is connected, there are as many descriptors as were in use at once. */
+static void test_put_off_serves_again(void **state)
+{
+	struct rawfd first, second, other = RAWFD_INIT;
+	int before = count_fds();
+	char byte;
+
+	(void)state;
+	connect_file();
+	lock();
+	for (int i = 0; i < 20; i++) {
+		first = open_file();
+		second = open_file();
+		assert_int_not_equal(first.fd, second.fd);
+		assert_int_equal(count_fds(), before + 2);
+		rawfd_close(f.table, &first);
+		assert_int_equal(pread(second.fd, &byte, 1, 0), 1);
+		rawfd_close(f.table, &second);
+		assert_int_equal(count_fds(), before + 2);
+	}
+	assert_true(is_locked());
+	put_text("new", "replace"); /* another inode's: it is no descriptor for that */
+	assert_int_equal(rename(at("new"), at("file")), 0);
+	assert_int_equal(rawfd_open(f.table, f.root, "file", OPATH_BELOW, &other, NULL), 0);
+	assert_int_not_equal(other.ino, f.st.st_ino);
+	assert_int_equal(pread(other.fd, &byte, 1, 0), 1);
+	assert_int_equal(byte, 'r');
+	rawfd_close(f.table, &other);
+	assert_int_equal(count_fds(), before + 2);
+	disconnect_file();
+	assert_int_equal(count_fds(), before);
+}
+
 static void test_other_inodes_close_at_once(void **state)
 {
 	struct rawfd raw = RAWFD_INIT;
@@ -316,6 +349,7 @@ int main(void)
 		RAWFD_TEST(test_refused),
 		RAWFD_TEST(test_plain_close_drops_locks),
 		RAWFD_TEST(test_close_waits_for_connection),
+		RAWFD_TEST(test_put_off_serves_again),
 		RAWFD_TEST(test_other_inodes_close_at_once),
 		RAWFD_TEST(test_replaced_file),
 		RAWFD_TEST(test_destroy_closes),

@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 
 #include "../../src/clock.h"
-#include "../../src/proclocks.h"
 
 #define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
 #define WAL_OLD "PRAGMA journal_mode=WAL;" TABLE APP_ROWS(200)
@@ -98,40 +97,20 @@ static void test_wal_is_short_afterwards(void **state)
 
 /* ---- an application that waits for readers ------------------------------------------------------------ */
 
-#define BUSY_CHECKPOINT "PRAGMA busy_timeout=20000; PRAGMA wal_checkpoint(TRUNCATE)"
-
 struct checkpointer {
 	struct fixture *f;
 	const char *sql;
 	bool asked;
 };
 
-static bool holds_write(struct fixture *f)
-{
-	struct proclocks_seen seen;
-	struct stat st;
-
-	return fstatat(f->folder.fd, "db-shm", &st, 0) == 0 &&
-	       proclocks_scan(st.st_dev, st.st_ino, getpid(), &seen) == 0 &&
-	       proclocks_readers_awaited(&seen, getpid());
-}
-
-/* While the old content is read under a pin, it begins a checkpoint that waits for that pin. */
+/* While the old content is read under a pin. */
 static bool checkpoint_now(void *arg)
 {
 	struct checkpointer *c = arg;
-	uint32_t size = (uint32_t)strlen(c->sql);
-	int64_t end = monotonic_ns() + PATIENCE_NS;
 
-	if (c->asked)
-		return false;
+	if (!c->asked)
+		begin_checkpoint(c->f, c->sql);
 	c->asked = true;
-	assert_int_equal(write(c->f->app.sock, &size, sizeof(size)), sizeof(size));
-	assert_int_equal(write(c->f->app.sock, c->sql, size), size);
-	while (!holds_write(c->f)) {
-		assert_true(monotonic_ns() < end);
-		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
-	}
 	return false;
 }
 
@@ -140,7 +119,6 @@ static void check_checkpoint(const char *sql, int left)
 {
 	struct restoring how = RESTORING;
 	struct checkpointer c = {.sql = sql};
-	struct app_reply reply;
 	struct keep_entry entry;
 	char path[PATH_MAX];
 	struct upload u;
@@ -154,9 +132,7 @@ static void check_checkpoint(const char *sql, int left)
 	how.arg = &c;
 	assert_restored(&f, &u, &how);
 	assert_true(c.asked);
-	assert_int_equal(read(f.app.sock, &reply, sizeof(reply)), sizeof(reply));
-	assert_int_equal(reply.rc, SQLITE_OK);
-	assert_int_equal(reply.value, 0); /* not busy */
+	end_checkpoint(&f);
 	assert_int_equal(app_get(&f.app, COUNT_T), 20000);
 	assert_shows_upload(&f, &u);
 	assert_int_equal(count_kept(&f), 1);

@@ -434,6 +434,44 @@ static void test_made_and_opened_meanwhile(void **state)
 	down(&f);
 }
 
+/* Whose application opens the file before it is given its owner, which fails; NULL: that works. */
+static struct fixture *unowned;
+
+int __real_fchown(int fd, uid_t uid, gid_t gid);
+int __wrap_fchown(int fd, uid_t uid, gid_t gid);
+
+int __wrap_fchown(int fd, uid_t uid, gid_t gid)
+{
+	if (!unowned)
+		return __real_fchown(fd, uid, gid);
+	open_and_fail(unowned, VFS_LOCK);
+	errno = EPERM;
+	return -1;
+}
+
+static void test_made_and_not_owned(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	folder_make(&f.folder);
+	folder_make(&f.store);
+	app_start(&f.app, &f.folder, "elsewhere");
+	snap_up(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	unowned = &f;
+	assert_int_equal(restore(&f, &u, &how), -EPERM);
+	unowned = NULL;
+	assert_false(how.result.committed);
+	app_do(&f.app, "CREATE TABLE made.t(a); INSERT INTO made.t VALUES(1), (2), (3)");
+	assert_afresh(&f, COUNT_T, 3);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +485,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_disk_fills_meanwhile),
 		cmocka_unit_test(test_room_of_the_wal),
 		cmocka_unit_test(test_made_and_opened_meanwhile),
+		cmocka_unit_test(test_made_and_not_owned),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)

@@ -163,6 +163,84 @@ static void test_the_last_ones_are_remembered(void **state)
 	tasks_finish(&all);
 }
 
+static void assert_refused(struct tasks *all, int64_t since_ns, const char *expected)
+{
+	struct seen seen = {""};
+
+	tasks_each_refused(all, since_ns, see_ended, &seen);
+	assert_string_equal(seen.text, expected);
+}
+
+static void refuse(struct tasks *all, const char *path, const char *reason)
+{
+	struct snap_err err;
+	struct task a;
+
+	snprintf(err.text, sizeof(err.text), "%s", reason);
+	task_begin(&a, all, path, &cp);
+	task_refused(&a, -EIO, &err, 1);
+}
+
+static void restore(struct tasks *all, const char *path, bool unchanged)
+{
+	struct snap_restored done = {.size = 1, .unchanged = unchanged};
+	struct task a;
+
+	task_begin(&a, all, path, &cp);
+	task_restored(&a, &done);
+}
+
+/* Of each path the last one, until that is restored, whatever comes for others; not one of long ago. */
+static void test_refusals_that_stand(void **state)
+{
+	struct tasks *all = malloc(sizeof(*all));
+	struct task a;
+
+	(void)state;
+	memset(all, 0xaa, sizeof(*all)); /* as malloc(3) may leave it */
+	tasks_init(all);
+	assert_refused(all, 0, "");
+	log_set_level(SNAP_ERROR + 1);
+	refuse(all, "a", "one");
+	refuse(all, "b", "two");
+	refuse(all, "a", "three");
+	assert_refused(all, 0, "a:2:-5:three:1 b:2:-5:two:1 ");
+	task_begin(&a, all, "a", &cp);
+	task_cancelled(&a);
+	task_begin(&a, all, "b", &cp);
+	task_dropped(&a);
+	for (int i = 0; i < 2 * TASKS_ENDED; i++)
+		restore(all, "c", i % 2);
+	assert_refused(all, 0, "a:2:-5:three:1 b:2:-5:two:1 ");
+	assert_refused(all, all->refused[0].time_ns, "");
+	assert_refused(all, all->refused[0].time_ns - 1, "a:2:-5:three:1 ");
+	restore(all, "a", false);
+	assert_refused(all, 0, "b:2:-5:two:1 ");
+	restore(all, "b", true);
+	assert_refused(all, 0, "");
+	log_set_level(SNAP_INFO);
+	tasks_finish(all);
+	free(all);
+}
+
+static void test_the_oldest_refusal_makes_room(void **state)
+{
+	struct tasks all;
+	char path[16];
+
+	(void)state;
+	tasks_init(&all);
+	log_set_level(SNAP_ERROR + 1);
+	for (int i = 0; i <= TASKS_REFUSED; i++) {
+		snprintf(path, sizeof(path), "%d", i);
+		refuse(&all, path, "no");
+	}
+	log_set_level(SNAP_INFO);
+	for (int i = 0; i < TASKS_REFUSED; i++)
+		assert_string_not_equal(all.refused[i].path, "0");
+	tasks_finish(&all);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +248,8 @@ int main(void)
 		cmocka_unit_test(test_a_task_ends_once),
 		cmocka_unit_test(test_no_words_are_errnos),
 		cmocka_unit_test(test_the_last_ones_are_remembered),
+		cmocka_unit_test(test_refusals_that_stand),
+		cmocka_unit_test(test_the_oldest_refusal_makes_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
