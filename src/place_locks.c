@@ -20,7 +20,7 @@
 #include "mountinfo.h"
 #include "opath.h"
 
-#define ANCESTORS_MAX 256u
+#define ANCESTORS_MAX (PATH_MAX / 2) /* realpath(3) knows no more: each has a slash and a letter */
 
 /* linux/magic.h and the file systems' own sources. */
 static const struct {

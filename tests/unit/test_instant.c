@@ -2,12 +2,14 @@
 /*
  * test_instant.c - that the databases of a snapshot are of one instant, when commits come at the worst
  * moment: between the looks at two headers (hold_sample() is stood in front of: ld(1), --wrap), and that one
- * which vanishes as it is about to be held does not matter to the others.
+ * which vanishes as it is about to be held does not matter to the others; and that writers who cannot commit
+ * meanwhile do not wait for long.
  */
 #include "gens.h"
 
 #include <errno.h>
 
+#include "../../src/snap_private.h"
 #include "../../src/source_hold.h"
 
 int __real_hold_sample(struct hold *hold, struct wal_header *out);
@@ -55,10 +57,28 @@ int __wrap_hold_begin(struct hold *hold, struct source *source, struct snap_err 
 	return rc;
 }
 
+static bool slow; /* the first one takes longer to open than the second may be locked for */
+
+int __real_hold_open(struct hold *hold, const struct wal_header *at, bool *missed, struct snap_err *err);
+int __wrap_hold_open(struct hold *hold, const struct wal_header *at, bool *missed, struct snap_err *err);
+
+int __wrap_hold_open(struct hold *hold, const struct wal_header *at, bool *missed, struct snap_err *err)
+{
+	int rc;
+
+	if (slow && strcmp(hold->source->place.name, "db2") == 0)
+		app_do(&second, "INSERT INTO t VALUES(1)"); /* it does not wait for locks */
+	rc = __real_hold_open(hold, at, missed, err);
+	if (slow && strcmp(hold->source->place.name, "db") == 0)
+		nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+	return rc;
+}
+
 static int setup(void **state)
 {
 	(void)state;
 	looks = commits = vanish = 0;
+	slow = false;
 	fixture = (struct fixture){.snap = NULL};
 	app_up(&fixture, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
 	app_start(&second, &fixture.folder, "db2");
@@ -111,6 +131,67 @@ static void test_between_looks(void **state)
 	assert_int_equal(commits, 0);
 	assert_int_equal(rows("db"), 3);
 	assert_int_equal(rows("db2"), 3);
+}
+
+/* Whether the snapshot of the database NAME says that it may be of another moment than the others. Ends what
+ * is written first. */
+static bool is_apart(const char *name)
+{
+	struct keep_entry *kept;
+	char path[PATH_MAX];
+	size_t count;
+	bool apart;
+
+	snap_destroy(fixture.snap);
+	snap_up(&fixture);
+	assert_int_equal(
+		keep_list(fixture.snap->core.store, folder_file(&fixture.folder, name, path), &kept, &count),
+		0);
+	assert_int_equal(count, 1);
+	apart = strstr(kept[0].meta.why, "apart from others") != NULL;
+	keep_list_free(kept, count);
+	return apart;
+}
+
+/* Nobody can commit to a rollback-journal database that is held: it is let go when others take their time.
+ * Then the snapshot says so. */
+static void test_gives_way(void **state)
+{
+	(void)state;
+	app_do(&fixture.app, "PRAGMA journal_mode=DELETE");
+	app_do(&second, "PRAGMA journal_mode=DELETE");
+	slow = true;
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	slow = false;
+	assert_int_equal(rows("db"), 0);
+	assert_int_equal(rows("db2"), 1);
+	assert_true(is_apart("db"));
+	assert_true(is_apart("db2"));
+}
+
+static void test_held_together(void **state)
+{
+	(void)state;
+	app_do(&fixture.app, "PRAGMA journal_mode=DELETE");
+	app_do(&second, "PRAGMA journal_mode=DELETE");
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	assert_false(is_apart("db"));
+	assert_false(is_apart("db2"));
+}
+
+/* A wal-index that was made for an empty WAL does not know the database's size. */
+static void test_nothing_in_the_wal(void **state)
+{
+	(void)state;
+	app_do(&fixture.app, "INSERT INTO t VALUES(1)");
+	app_stop(&fixture.app);
+	assert_false(file_exists(&fixture.folder, "db-wal"));
+	app_start(&fixture.app, &fixture.folder, "db");
+	assert_int_equal(app_get(&fixture.app, "SELECT count(*) FROM t"), 1);
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	app_do(&fixture.app, "INSERT INTO t VALUES(2)");
+	assert_int_equal(rows("db"), 1);
+	assert_int_equal(rows("db2"), 0);
 }
 
 /* Without a moment between two commits there is no instant, and no snapshot. */
@@ -205,6 +286,9 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {test(test_between_looks),
 						  test(test_never),
+						  test(test_gives_way),
+						  test(test_held_together),
+						  test(test_nothing_in_the_wal),
 						  test(test_led_on),
 						  test(test_one_vanishes),
 						  test(test_one_vanishes_always),

@@ -115,6 +115,23 @@ static void test_stat_is_of_the_name(void **state)
 	place_finish(&place);
 }
 
+static void test_name_of_a_descriptor(void **state)
+{
+	int fd = open(scratch.path, O_PATH | O_DIRECTORY | O_CLOEXEC), ends[2];
+	char path[PATH_MAX];
+
+	(void)state;
+	assert_int_equal(opath_path(fd, path, sizeof(path)), 0);
+	assert_string_equal(path, scratch.path);
+	assert_int_equal(opath_path(fd, path, strlen(scratch.path)), -ENAMETOOLONG);
+	close(fd);
+	assert_int_equal(opath_path(-1, path, sizeof(path)), -ENOENT);
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_int_equal(opath_path(ends[0], path, sizeof(path)), -ENOENT); /* no path leads there */
+	close(ends[0]);
+	close(ends[1]);
+}
+
 /* ---- ACLs ---------------------------------------------------------------------------------------------- */
 
 static uint16_t tag_of(char letter, bool named)
@@ -474,6 +491,7 @@ int main(void)
 		cmocka_unit_test(test_copy_and_compare),
 		PLACE_TEST(test_reach),
 		PLACE_TEST(test_stat_is_of_the_name),
+		PLACE_TEST(test_name_of_a_descriptor),
 		cmocka_unit_test(test_acl_bits),
 		cmocka_unit_test(test_acl_malformed),
 		PLACE_TEST(test_mask),
