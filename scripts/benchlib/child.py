@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """child.py WHAT PATH... - the parts of a bench that need a process of their own, timed by itself so that its start costs nothing.
 

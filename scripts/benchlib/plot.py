@@ -65,7 +65,7 @@ class Picture:
         self.parts.append(f'{forms[series % 4]} class="s{series % 4}"><title>{escape(what)}</title>{closing(forms[series % 4])}')
 
     def document(self):
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}" height="{self.height}"'
+        return (f'<!-- SPDX-License-Identifier: MIT -->\n<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}" height="{self.height}"'
                 f' role="img" aria-label="sqlsnapfs beside other ways of copying a live SQLite database">\n<style>{STYLE}\n</style>\n'
                 f'<rect class="back" width="{WIDTH}" height="{self.height}" rx="8"/>\n' + "\n".join(self.parts) + "\n</svg>\n")
 

@@ -50,19 +50,19 @@ def used(folder, without=""):
 
 
 def unlinked(pid):
-    """(where, bytes on the disk) of each regular file that only a descriptor of it keeps."""
-    found = []
+    """(where, bytes on the disk) of each regular file that only descriptors of it keep."""
+    found = {}
     try:
         for fd in os.listdir(f"/proc/{pid}/fd"):
             try:
                 st = os.stat(f"/proc/{pid}/fd/{fd}")
                 if stat.S_ISREG(st.st_mode) and st.st_nlink == 0:
-                    found.append((os.readlink(f"/proc/{pid}/fd/{fd}"), st.st_blocks * 512))
+                    found[st.st_dev, st.st_ino] = os.readlink(f"/proc/{pid}/fd/{fd}"), st.st_blocks * 512
             except OSError:
                 pass
     except OSError:
         pass
-    return found
+    return list(found.values())
 
 
 class Usage:
@@ -85,11 +85,11 @@ class Usage:
         return {"store": store, "beside": beside, "checking": max((peak_kib(pid) << 10 for pid in children(self.pid)), default=0)}
 
     def watch(self):
-        while True:
+        ending = False
+        while not ending:
+            ending = self.over.wait(0.005)  # one more look at the end
             for what, value in self.now().items():
                 self.peaks[what] = max(self.peaks[what], value)
-            if self.over.wait(0.005):
-                return
 
     def __enter__(self):
         self.first = self.now()

@@ -48,6 +48,9 @@ def check_document(document, rounds):
                      rounds)
         size = int(name.split("M")[0]) << 20
         check(0.8 * size < part["bytes"] < 1.3 * size, f"{name} has {part['bytes']} bytes")
+        if "WAL" not in name:
+            needed = part["figures"]["scratch_store_restoring_mib"]["least"]
+            check(needed * (1 << 20) > 1.5 * part["bytes"], f"{name}: an upload and what it replaces in {needed} MiB")
         check(part["figures"]["memory_reading_mib"]["least"] > 1, f"{name}: a daemon without memory")
     check(document["growth"].keys() == figures.FIGURES.keys(), "growth of other figures")
 
