@@ -22,7 +22,8 @@ static char *status_text(struct fs *fs)
 					   .options = fs->config.options,
 					   .mountpoint = fs->config.mountpoint,
 					   .read_only = fs->config.read_only,
-					   .started_ns = fs->started_ns};
+					   .started_ns = fs->started_ns,
+					   .passed_through = passthrough_opens(&fs->passthrough)};
 
 	return status_make(&order);
 }

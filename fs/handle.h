@@ -34,6 +34,7 @@ struct handle {
 		char *text;		/* owned */
 	};
 	atomic_bool failed; /* a read failed and was logged */
+	bool counted;	    /* by passthrough.h */
 };
 
 /* What is open: a session that is ended by force sends no RELEASE. */

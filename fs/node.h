@@ -31,6 +31,10 @@ struct node {
 	uint64_t lookups; /* that the kernel has not forgotten */
 	unsigned refs;
 	struct node *next_id, *next_name; /* hash chains */
+	/* passthrough.h's, guarded by its lock: the descriptors that it counts, and the kernel's number of
+	 * the file that they are read from; 0: none. */
+	unsigned opens;
+	int backing;
 };
 
 struct nodes {

@@ -37,6 +37,7 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	uploads_init(&fs->uploads, config->snap);
 	tombs_init(&fs->tombs, config->options && config->options->hide_databases);
 	buffers_init(&fs->buffers);
+	passthrough_init(&fs->passthrough);
 	pthread_mutex_init(&fs->session_lock, NULL);
 	clock_gettime(CLOCK_REALTIME, &now);
 	fs->started_ns = (int64_t)now.tv_sec * 1000000000ll + now.tv_nsec;
@@ -55,6 +56,7 @@ void fs_destroy(struct fs *fs)
 	uploads_finish(&fs->uploads);
 	tombs_finish(&fs->tombs);
 	buffers_finish(&fs->buffers);
+	passthrough_finish(&fs->passthrough);
 	pthread_mutex_destroy(&fs->session_lock);
 	free(fs);
 }
@@ -82,6 +84,7 @@ void fs_set_session(struct fs *fs, struct fuse_session *session)
 	pthread_mutex_lock(&fs->session_lock);
 	fs->session = session;
 	pthread_mutex_unlock(&fs->session_lock);
+	passthrough_attach(&fs->passthrough, session);
 }
 
 void fs_drop_pages(struct fs *fs, uint64_t gen_id)
@@ -127,6 +130,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		conn->want |= FUSE_CAP_PARALLEL_DIROPS;
 	if (fs->config.max_read)
 		conn->max_read = fs->config.max_read;
+	passthrough_ask(&fs->passthrough, conn);
 }
 
 /* ---- names --------------------------------------------------------------------------------------------- */

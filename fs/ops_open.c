@@ -81,8 +81,11 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 	job->fi.fh = (uintptr_t)h;
 	job->fi.keep_cache = h->kind == HANDLE_GENERATION;
 	job->fi.noflush = 1;
-	if (fuse_reply_open(job->req, &job->fi) == -ENOENT)
+	passthrough_open(&fs->passthrough, h, &job->fi);
+	if (fuse_reply_open(job->req, &job->fi) == -ENOENT) {
+		passthrough_close(&fs->passthrough, h);
 		handle_close(h, &fs->handles); /* interrupted: no RELEASE will come */
+	}
 }
 
 static void run_open(void *arg)
@@ -283,6 +286,7 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	}
 	if (h->kind == HANDLE_UPLOAD && !upload_closes_idle(h->upload))
 		upload_drop(h->upload); /* not on this thread */
+	passthrough_close(&fs->passthrough, h);
 	handle_close(h, &fs->handles);
 	fuse_reply_err(req, 0);
 }

@@ -13,6 +13,7 @@
 #include "control.h"
 #include "fs.h"
 #include "handle.h"
+#include "passthrough.h"
 #include "redirect.h"
 #include "tombs.h"
 
@@ -24,6 +25,7 @@ struct fs {
 	struct uploads uploads;
 	struct tombs tombs;
 	struct buffers buffers;
+	struct passthrough passthrough;
 	int64_t started_ns;			       /* CLOCK_REALTIME; constant */
 	_Atomic uint64_t control_sizes[CONTROL_FILES]; /* of the texts that were made last; 0: none was */
 	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays

@@ -79,6 +79,7 @@ static void put_mount(struct making *m, const struct status_order *order)
 	json_string(j, "mountpoint", order->mountpoint);
 	json_bool(j, "read_only", order->read_only);
 	put_options(j, order->options);
+	json_number(j, "passed_through", order->passed_through);
 	json_object(j, "sqlite");
 	json_string(j, "version", snap_sqlite_version());
 	json_bool(j, "wal_reset_bug", snap_sqlite_has_wal_reset_bug());

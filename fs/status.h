@@ -14,6 +14,8 @@
  *                 norestore, frozen, shared_locks, databases_only, hide_databases
  * sqlite          version; wal_reset_bug: whether this program's library is one of 3.7.0 to 3.51.2 that
  *                 can lose commits when two processes checkpoint at once (applications have their own)
+ * passed_through  descriptors since the start whose reads the kernel took from a file itself; 0 where it or
+ *                 libfuse cannot do that
  * warnings        array of texts: what somebody should look at; empty when all is well. The mark of the
  *                 WAL-reset bug; a store that cannot be looked through; a restore that was refused since the
  *                 start, for a day, or until a later one of that database succeeds
@@ -66,6 +68,7 @@ struct status_order {
 	const char *mountpoint;	       /* NULL: unknown */
 	bool read_only;
 	int64_t started_ns; /* CLOCK_REALTIME */
+	uint64_t passed_through;
 };
 
 /* The text, owned by the caller; NULL: no memory. Reads the tree and the store; waits for no live database,

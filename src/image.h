@@ -82,6 +82,14 @@ struct image_copy {
  * other meanwhile. -errno of image_read(), -ENOSPC and others of the file. */
 int image_copy(struct image *image, const struct image_copy *copy, struct snap_err *err);
 
+/*
+ * Calls USE(ARG, FD) with the file that holds the image as of MAX_FRAME and nothing else, SIZE bytes;
+ * borrowed for the call. What USE returns; -ENOENT: there is none, for it is read under a pin, or frames lie
+ * over it.
+ */
+int image_lend(struct image *image, uint32_t max_frame, uint64_t size, int (*use)(void *arg, int fd),
+	       void *arg);
+
 /* The incarnation that the image is pinned on, NULL when it is not; borrowed as long as the image stays
  * pinned, so only for comparing. */
 const void *image_live(struct image *image);

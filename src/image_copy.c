@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * image_copy.c - see image.h: an image as one file, for keeping.
+ * image_copy.c - see image.h: an image as one file, for keeping, and where it is one already.
  *
  * Where the file system can clone, the whole database file is taken over as it is, and then the pages are
  * written that the frames hold: among them all that a checkpoint may have been writing at that moment.
@@ -31,6 +31,19 @@ bool image_clone(struct image *im, int fd)
 		cloned = ioctl(fd, FICLONE, b->shared->spool.db_fd) == 0;
 	backing_put(im, b);
 	return cloned;
+}
+
+int image_lend(struct image *im, uint32_t max_frame, uint64_t size, int (*use)(void *arg, int fd), void *arg)
+{
+	struct backing *b = backing_get(im);
+	uint64_t there;
+	int rc = -ENOENT;
+
+	if (b && b->shared && max_frame == 0 && b->shared->spool.db_fd >= 0 &&
+	    spool_db_size(&b->shared->spool, &there) == 0 && there == size)
+		rc = use(arg, b->shared->spool.db_fd);
+	backing_put(im, b);
+	return rc;
 }
 
 static bool is_wanted(const struct image_copy *copy)

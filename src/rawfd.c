@@ -210,6 +210,18 @@ static int add(struct rawfd_table *table, uint64_t dev, uint64_t ino, bool shm)
 	return 0;
 }
 
+bool rawfd_takes_direct(struct rawfd_table *table, int fd)
+{
+	struct rawfd raw = RAWFD_INIT;
+	bool takes;
+
+	if (rawfd_reopen(table, fd, &raw, NULL))
+		return false;
+	takes = fcntl(raw.fd, F_SETFL, O_DIRECT) == 0; /* what open(2) asks, of a descriptor of our own */
+	rawfd_close(table, &raw);
+	return takes;
+}
+
 int rawfd_connect(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 {
 	return add(table, dev, ino, false);

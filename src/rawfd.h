@@ -43,6 +43,9 @@ int rawfd_reopen(struct rawfd_table *table, int path_fd, struct rawfd *out, stru
 /* Accepts RAWFD_INIT; sets it. Locks of its own (F_OFD_SETLK) are the caller's to give up before. */
 void rawfd_close(struct rawfd_table *table, struct rawfd *raw);
 
+/* Whether the file of FD, which is left as it is, can be opened with O_DIRECT. */
+bool rawfd_takes_direct(struct rawfd_table *table, int fd);
+
 /* Before SQLite opens the inode, and after sqlite3_close() of that connection. Counted. -ENOMEM. */
 int rawfd_connect(struct rawfd_table *table, uint64_t dev, uint64_t ino);
 /* The same for the inode of its -shm. */

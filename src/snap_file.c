@@ -58,6 +58,18 @@ ssize_t snap_file_read(struct snap_file *f, void *buf, size_t size, uint64_t off
 	return got < 0 ? -errno : got;
 }
 
+int snap_file_lend(struct snap_file *f, int (*use)(void *arg, int fd), void *arg)
+{
+	struct stat st;
+
+	if (f->gen)
+		return snap_gen_lend(f->gen, use, arg);
+	if (!f->kept || fstat(f->raw.fd, &st) || (uint64_t)st.st_size != f->attr.size ||
+	    !rawfd_takes_direct(f->snap->core.raw, f->raw.fd))
+		return -ENOENT;
+	return use(arg, f->raw.fd);
+}
+
 int snap_file_stat(struct snap_file *f, struct snap_attr *attr)
 {
 	*attr = f->attr;

@@ -63,3 +63,30 @@ void source_gen_freeze(struct snap_gen *gen)
 	lock_scope(&gen->source->lock);
 	gen->frozen = true;
 }
+
+/* ---- files that are a generation ---- */
+
+struct lending {
+	struct rawfd_table *raw;
+	int (*use)(void *arg, int fd);
+	void *arg;
+};
+
+static int lend(void *arg, int fd)
+{
+	const struct lending *l = arg;
+
+	return rawfd_takes_direct(l->raw, fd) ? l->use(l->arg, fd) : -ENOENT;
+}
+
+int snap_gen_lend(struct snap_gen *gen, int (*use)(void *arg, int fd), void *arg)
+{
+	struct lending lending = {gen->source->core->raw, use, arg};
+	uint32_t max_frame;
+	unsigned which;
+	struct image *im = take_image(gen, &max_frame, &which);
+	int rc = im ? image_lend(im, max_frame, gen->size, lend, &lending) : -ENOENT;
+
+	image_unref(im);
+	return rc;
+}

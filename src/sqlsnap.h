@@ -179,6 +179,8 @@ int snap_readlink(struct snap *snap, const char *path, char *target, size_t size
 int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64_t key_ino,
 		   struct snap_file **out, struct snap_err *err);
 ssize_t snap_file_read(struct snap_file *file, void *buf, size_t size, uint64_t offset);
+/* As snap_gen_lend(); -ENOENT too for a file of the tree, which may change. */
+int snap_file_lend(struct snap_file *file, int (*use)(void *arg, int fd), void *arg);
 /* Of a file of a kept snapshot, which never change: also when the snapshot has been dropped. -ENOENT: it is
  * another file. */
 int snap_file_stat(struct snap_file *file, struct snap_attr *attr);
@@ -255,6 +257,14 @@ void snap_gen_arrived(struct snap_gen *gen);
  * of this version cannot be had any more; never other bytes.
  */
 ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+
+/*
+ * Calls USE(ARG, FD) with the file that holds exactly what reading GEN, which is open, gives, to its last
+ * byte, and in which nothing is written any more: a finished copy, never a live database. Whoever keeps the
+ * file holds nothing back but its own room. It can be opened with O_DIRECT. FD is borrowed for the call: no
+ * copy of it may be closed (rawfd.h). Answers what USE returned; -ENOENT: there is no such file, now.
+ */
+int snap_gen_lend(struct snap_gen *gen, int (*use)(void *arg, int fd), void *arg);
 
 void snap_gen_close(struct snap_gen *gen);
 
