@@ -3,7 +3,8 @@
  * calls_memory.c - memory that cannot be had: by the program's own code, or by SQLite's. Whose a request is
  * the return address tells; those of other libraries, libfuse and libc, are never refused.
  *
- * Below a sanitizer, whose allocator stands before this one, nothing here is called.
+ * Below AddressSanitizer this library stands before its allocator (verify_asan_link_order=0) and hands on to
+ * it.
  */
 #include "calls.h"
 
@@ -14,6 +15,34 @@
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *old, size_t size);
+
+/* NULL: there is no AddressSanitizer. */
+extern void __asan_init(void) __attribute__((weak, visibility("default")));
+
+/* libc's are known by name: finding the next would have to wait until the loader has done its work. */
+static void *get(size_t size)
+{
+	if (!__asan_init)
+		return __libc_malloc(size);
+	NEXT(void *(*)(size_t), "malloc");
+	return real(size);
+}
+
+static void *get_zeroed(size_t n, size_t size)
+{
+	if (!__asan_init)
+		return __libc_calloc(n, size);
+	NEXT(void *(*)(size_t, size_t), "calloc");
+	return real(n, size);
+}
+
+static void *get_again(void *old, size_t size)
+{
+	if (!__asan_init)
+		return __libc_realloc(old, size);
+	NEXT(void *(*)(void *, size_t), "realloc");
+	return real(old, size);
+}
 
 struct range {
 	uintptr_t from, to;
@@ -53,26 +82,37 @@ static bool is_in(const struct range *range, const void *address)
 	return (uintptr_t)address >= range->from && (uintptr_t)address < range->to;
 }
 
+/* $SQLSNAPFS_FAULT_LEAK: what is lost where a call fails is found, or the search for leaks is of no use. */
+static bool leak(void)
+{
+	if (getenv("SQLSNAPFS_FAULT_LEAK")) {
+		/* Some may still be pointed to, by what nobody has overwritten. */
+		for (int i = 0; i < 100; i++)
+			memset(get(77), 0, 77);
+	}
+	return true;
+}
+
 static bool is_refused(const char *name, const void *caller)
 {
 	if (is_in(&program, caller))
-		return fault_hit(FAULT_MEMORY, name, NULL);
+		return fault_hit(FAULT_MEMORY, name, NULL) && leak();
 	return is_in(&sqlite, caller) && fault_hit(FAULT_SQLITE, name, "by SQLite");
 }
 
 REPLACED void *malloc(size_t size)
 {
-	return is_refused("malloc", __builtin_return_address(0)) ? NULL : __libc_malloc(size);
+	return is_refused("malloc", __builtin_return_address(0)) ? NULL : get(size);
 }
 
 REPLACED void *calloc(size_t n, size_t size)
 {
-	return is_refused("calloc", __builtin_return_address(0)) ? NULL : __libc_calloc(n, size);
+	return is_refused("calloc", __builtin_return_address(0)) ? NULL : get_zeroed(n, size);
 }
 
 REPLACED void *realloc(void *old, size_t size)
 {
-	return is_refused("realloc", __builtin_return_address(0)) ? NULL : __libc_realloc(old, size);
+	return is_refused("realloc", __builtin_return_address(0)) ? NULL : get_again(old, size);
 }
 
 REPLACED void *reallocarray(void *old, size_t n, size_t size)
@@ -85,12 +125,12 @@ REPLACED void *reallocarray(void *old, size_t n, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	return __libc_realloc(old, all);
+	return get_again(old, all);
 }
 
 static char *copy_text(const char *text, size_t n)
 {
-	char *copy = __libc_malloc(n + 1);
+	char *copy = get(n + 1);
 
 	if (!copy)
 		return NULL;

@@ -47,6 +47,12 @@ struct fault_control *fault_control(void)
 	return control;
 }
 
+__attribute__((visibility("default"))) uint64_t fault_end(struct fault_control *c)
+{
+	__atomic_store_n(&c->armed, 0, __ATOMIC_SEQ_CST);
+	return __atomic_exchange_n(&c->seen, FAULT_OVER, __ATOMIC_SEQ_CST);
+}
+
 bool fault_hit(enum fault_class class, const char *name, const char *detail)
 {
 	struct fault_control *c = control;
@@ -55,9 +61,9 @@ bool fault_hit(enum fault_class class, const char *name, const char *detail)
 	if (!c || !__atomic_load_n(&c->armed, __ATOMIC_SEQ_CST) || !(c->classes & class))
 		return false;
 	n = __atomic_add_fetch(&c->seen, 1, __ATOMIC_SEQ_CST);
-	if (c->for_good ? n < c->at : n != c->at)
+	if (n > FAULT_OVER || (c->for_good ? n < c->at : n != c->at))
 		return false;
-	if (__atomic_fetch_add(&c->injected, 1, __ATOMIC_SEQ_CST) == 0)
+	if (n == c->at)
 		snprintf(c->what, sizeof(c->what), "%s %s", name, detail ? detail : "");
 	errno = c->error;
 	return true;

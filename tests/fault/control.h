@@ -35,15 +35,22 @@ struct fault_control {
 	uint32_t classes;
 	int32_t error;
 	uint32_t for_good;
-	uint64_t at;	   /* 1: the first */
-	uint64_t seen;	   /* calls of these classes so far */
-	uint64_t injected; /* that have failed */
-	char what[104];	   /* the first of those, in words */
-	uint32_t ready;	   /* the mutex is */
-	uint32_t record;   /* $SQLSNAPFS_RECORD is written */
+	uint64_t at;	 /* 1: the first */
+	uint64_t seen;	 /* calls of these classes so far; FAULT_OVER and more: they count no longer */
+	char what[104];	 /* the first that has failed, in words */
+	uint32_t ready;	 /* the mutex is */
+	uint32_t record; /* $SQLSNAPFS_RECORD is written */
 	pthread_mutex_t
 		order; /* process-shared, robust: what is recorded happens in the order of the record */
 };
+
+#define FAULT_OVER (UINT64_C(1) << 62)
+
+/*
+ * Nothing fails any more; how many calls were seen. Exact: a thread that is between its look at ARMED and the
+ * counting is counted and may have failed, or is not and does not fail.
+ */
+uint64_t fault_end(struct fault_control *c);
 
 /* NULL: there is none. */
 struct fault_control *fault_control(void);

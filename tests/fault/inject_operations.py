@@ -65,6 +65,7 @@ class Rig:
         """All that must be true whatever has failed."""
         if self.daemon and not alive(self.daemon.process.pid):
             raise Fault(f"the daemon ended: {self.daemon.process.wait()}: {self.daemon.said()[-2000:]}")
+        self.check_reports()
         # /proc/locks is no snapshot: while others lock it may miss one, which then is there the next time.
         if not any(self.locks <= self.locks_of_third() for _ in range(100)):
             raise Fault(f"the application's locks are {self.locks_of_third()}, not {self.locks}")
@@ -151,9 +152,15 @@ class Rig:
             raise Fault(f"left in the store: {sorted(left - self.pardoned)}")
         self.pardoned |= left
 
+    def check_reports(self):
+        if self.control.reports():
+            raise Fault(self.control.reports())
+
     def stop(self):
         daemon, self.daemon = self.daemon, None
-        return daemon.end()
+        status = daemon.end()
+        self.check_reports()
+        return status
 
     def finish(self):
         if self.daemon and self.stop():
@@ -334,6 +341,7 @@ class Mount(Operation):
         if result is None:
             return
         said, rig.daemon = rig.daemon.said(), None
+        rig.check_reports()
         if result <= 0 or result > 125:
             raise Fault(f"it ended with {result}: {said}")
         if not said.strip():

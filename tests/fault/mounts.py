@@ -24,7 +24,7 @@ def wait_for(seconds, what, condition):
 
 
 def is_mounted(folder):
-    with open("/proc/self/mounts") as file:
+    with open("/proc/self/mounts", errors="replace") as file:  # others mount where they like, in any bytes
         return any(line.split()[1] == folder and line.split()[2].startswith("fuse") for line in file)
 
 

@@ -241,6 +241,48 @@ static void test_detach_foreign(void **state)
 	mountpoint_finish(&mp);
 }
 
+static int statx_error; /* 0: it answers */
+
+int __real_statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *out);
+int __wrap_statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *out);
+
+int __wrap_statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *out)
+{
+	errno = statx_error;
+	return statx_error ? -1 : __real_statx(dirfd, path, flags, mask, out);
+}
+
+/* Where the system does not say whose the mount is: it is neither given up nor called another's. */
+static void test_detach_untold(void **state)
+{
+	static const int errors[] = {EIO, ENOMEM, EINTR};
+	struct mountpoint mp;
+	struct snap_err err = {""};
+
+	(void)state;
+	assert_return_code(mkdir("d", 0755), errno);
+	resolved(&mp, "d");
+	statx_error = EIO;
+	mountpoint_covered(&mp);
+	assert_false(mp.mounted);
+	statx_error = 0;
+	mountpoint_covered(&mp);
+	mp.made = true;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
+		statx_error = errors[i];
+		assert_false(mountpoint_is_told(&mp));
+		assert_int_equal(mountpoint_detach(&mp, &err), -EIO);
+		assert_non_null(strstr(err.text, "cannot be told"));
+		assert_true(mp.made);
+	}
+	statx_error = ENOTCONN; /* it is told: none that answers */
+	assert_true(mountpoint_is_told(&mp));
+	assert_int_equal(mountpoint_detach(&mp, &err), 0);
+	assert_false(mp.made);
+	statx_error = 0;
+	mountpoint_finish(&mp);
+}
+
 static void test_escape(void **state)
 {
 	static const struct {
@@ -280,6 +322,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_remove_in_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_detach_foreign, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_detach_untold, setup, teardown),
 		cmocka_unit_test(test_escape),
 	};
 

@@ -123,17 +123,22 @@ int fuse_reply_buf(fuse_req_t req, const char *buf, size_t size)
 
 /* ---- what a thread of some process asks for ------------------------------------------------------------ */
 
-static uint64_t look_up(struct fs *fs, pid_t tid, const char *name)
+static uint64_t look_up_in(struct fs *fs, pid_t tid, uint64_t parent, const char *name)
 {
 	struct fuse_req req;
 	uint64_t id;
 
 	request_init(&req, fs, tid);
-	fs_ops.lookup(&req, FUSE_ROOT_ID, name);
+	fs_ops.lookup(&req, parent, name);
 	assert_int_equal(await_reply(&req), 0);
 	id = req.id;
 	request_finish(&req);
 	return id;
+}
+
+static uint64_t look_up(struct fs *fs, pid_t tid, const char *name)
+{
+	return look_up_in(fs, tid, FUSE_ROOT_ID, name);
 }
 
 /* 0 or errno; the handle goes to FI. */
@@ -295,6 +300,53 @@ static void test_stop_answers_what_waits(void **state)
 	down(&f);
 }
 
+/* ---- mkdir of a snapshot ------------------------------------------------------------------------------- */
+
+#define SHOT ".sqlsnapfs/snapshots/shot"
+
+static int shot_error; /* negative: the answer to looks at the snapshot */
+
+int __real_snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
+		       struct snap_err *err);
+int __wrap_snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
+		       struct snap_err *err);
+
+int __wrap_snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
+		       struct snap_err *err)
+{
+	int rc = strcmp(path, SHOT) == 0 ? shot_error : 0;
+
+	return rc ? rc : __real_snap_lookup(snap, path, attr, gen, err);
+}
+
+/* Who is told that his mkdir(2) failed finds nothing that it made. */
+static void test_mkdir_that_fails_leaves_no_snapshot(void **state)
+{
+	struct snap_attr attr;
+	struct fuse_req req;
+	struct fixture f;
+	struct fs *fs;
+	uint64_t id;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(100));
+	fs = fs_up(&f);
+	id = look_up_in(fs, 1, look_up(fs, 1, ".sqlsnapfs"), "snapshots");
+	for (int i = 0; i < 2; i++) {
+		shot_error = i == 0 ? -EMFILE : 0;
+		request_init(&req, fs, 1);
+		fs_ops.mkdir(&req, id, "shot", 0755);
+		assert_int_equal(await_reply(&req), -shot_error);
+		request_finish(&req);
+		assert_int_equal(__real_snap_lookup(f.snap, SHOT, &attr, NULL, NULL),
+				 shot_error ? -ENOENT : 0);
+	}
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
+	fs_destroy(fs);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int __wrap_main(void);
 
 /* In front of the program's. */
@@ -303,6 +355,7 @@ int __wrap_main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_led_callers_find_what_they_were_led_to),
 		cmocka_unit_test(test_stop_answers_what_waits),
+		cmocka_unit_test(test_mkdir_that_fails_leaves_no_snapshot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 
 #include "../../src/version.h"
-#include "scratch.h"
+#include "syscalls.h"
 
 static struct rawfd_table *table;
 static struct sniff *sniff;
@@ -264,6 +264,45 @@ static void *look_often(void *arg)
 	return NULL;
 }
 
+struct sight {
+	int fd;
+	struct stat st;
+	struct sniffed found;
+};
+
+static int look_again(void *arg)
+{
+	struct sight *sight = arg;
+
+	return sniff_look(sniff, sight->fd, &sight->st, &sight->found);
+}
+
+/* A disk that does not tell makes no plain file of a database: nobody would be kept off its raw bytes. */
+static void test_unknown_is_not_plain(void **state)
+{
+	unsigned n = 0, unknown = 0;
+	struct sight sight;
+	bool failed;
+	int rc;
+
+	(void)state;
+	put_database("db");
+	sight.fd = open(at("db"), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	assert_int_equal(fstat(sight.fd, &sight.st), 0);
+	do {
+		sight.found = (struct sniffed){0};
+		failed = run_failing(++n, EIO, look_again, &sight, &rc);
+		if (rc == 0)
+			assert_true(sight.found.database);
+		else
+			assert_int_equal(rc, -EIO);
+		unknown += rc != 0;
+	} while (failed);
+	assert_int_equal(rc, 0);
+	assert_true(unknown > 0);
+	close(sight.fd);
+}
+
 static void test_threads(void **state)
 {
 	pthread_t threads[4];
@@ -299,6 +338,7 @@ int main(void)
 		SNIFF_TEST(test_shm_is_no_database),
 		SNIFF_TEST(test_crowded),
 		SNIFF_TEST(test_out_of_descriptors),
+		SNIFF_TEST(test_unknown_is_not_plain),
 		SNIFF_TEST(test_threads),
 	};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tree_list.c - lists of folders, of any size and depth. */
 #include "mirror.h"
+#include "syscalls.h"
 
 static void test_databases_only(void **state)
 {
@@ -77,6 +78,46 @@ static void test_list(void **state)
 	tree_list_finish(&list);
 }
 
+static int count_one(void *arg, const char *path)
+{
+	int *count = arg;
+
+	(void)path;
+	++*count;
+	return 0;
+}
+
+static int walk(void *arg)
+{
+	return tree_walk(tree, SIZE_MAX, count_one, arg);
+}
+
+/* What is kept of all databases leaves none out without a word, whichever call fails. */
+static void test_walk_tells_what_it_does_not_know(void **state)
+{
+	unsigned n = 0;
+	bool failed;
+	int rc;
+
+	(void)state;
+	put_database("src/a");
+	make_folder("src/folder", 0755);
+	put_database("src/folder/b");
+	make_link("folder/b", "src/folder/link");
+	mirror(false);
+	do {
+		int count = 0;
+
+		failed = run_failing(++n, EIO, walk, &count, &rc);
+		if (rc == 0)
+			assert_int_equal(count, 2);
+		else
+			assert_int_equal(rc, -EIO);
+	} while (failed);
+	assert_int_equal(rc, 0);
+	assert_true(n > 5);
+}
+
 static void test_large_folder(void **state)
 {
 	struct timespec start, end;
@@ -129,7 +170,8 @@ static void test_deep_tree(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_databases_only), test(test_unlisted),	 test(test_list),
+		test(test_databases_only), test(test_unlisted),
+		test(test_list),	   test(test_walk_tells_what_it_does_not_know),
 		test(test_large_folder),   test(test_deep_tree),
 	};
 
