@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 from usage import Usage
+from world import PATIENT_SQLITE3
 
 
 def in_memory(w):
@@ -74,7 +75,7 @@ def raw(w, seconds):
 
 def backup(w, seconds):
     target = in_memory(w)
-    beside(w, seconds, "backup", [Copier(["sqlite3", w.live, f".backup --async '{target}'"], target)])
+    beside(w, seconds, "backup", [Copier([*PATIENT_SQLITE3, w.live, f".backup --async '{target}'"], target)])
 
 
 def reader(w, seconds):

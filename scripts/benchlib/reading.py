@@ -7,6 +7,7 @@ import subprocess
 import time
 
 from usage import Usage
+from world import PATIENT_SQLITE3
 
 
 def cp_raw(w, _seconds):
@@ -28,15 +29,15 @@ def cp_passthrough(w, _seconds):
 
 
 def backup(w, _seconds):
-    w.timed("backup_ms", "sqlite3", w.live, f".backup --async '{w.out}'")
+    w.timed("backup_ms", *PATIENT_SQLITE3, w.live, f".backup --async '{w.out}'")
 
 
 def backup_synced(w, _seconds):
-    w.timed("backup_synced_ms", "sqlite3", w.live, f".backup '{w.out}'")
+    w.timed("backup_synced_ms", *PATIENT_SQLITE3, w.live, f".backup '{w.out}'")
 
 
 def vacuum(w, _seconds):
-    w.timed("vacuum_ms", "sqlite3", w.live, f"PRAGMA synchronous=OFF; VACUUM INTO '{w.out}'")
+    w.timed("vacuum_ms", *PATIENT_SQLITE3, w.live, f"PRAGMA synchronous=OFF; VACUUM INTO '{w.out}'")
 
 
 def python_backup(w, _seconds):

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 from usage import Usage, unlinked
+from world import PATIENT_SQLITE3
 
 
 def restore(w, kind, *command):
@@ -25,7 +26,7 @@ def restore(w, kind, *command):
 def by_hand(w, _seconds):
     w.timed("upload_cp_ms", "cp", "--reflink=never", w.upload, w.out)
     w.timed("upload_check_ms", "sqlite3", w.upload, "PRAGMA quick_check")
-    restore(w, "sqlite", "sqlite3", "-cmd", ".timeout 60000", w.live, f".restore '{w.upload}'")
+    restore(w, "sqlite", *PATIENT_SQLITE3, w.live, f".restore '{w.upload}'")
     w.note("by_hand_ms", sum(w.figures.last(part) for part in ("upload_cp_ms", "upload_check_ms", "restore_sqlite_ms")))
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 CHILD = Path(__file__).resolve().parent / "child.py"
 EXAMPLES = [Path(p) / "passthrough_ll.c" for p in ("/usr/share/doc/libfuse3-dev/examples", "/usr/share/doc/fuse3/examples")]
+PATIENCE_MS = 60000  # of whoever finds the database locked: whoever closes a connection locks it for a moment
+PATIENT_SQLITE3 = ["sqlite3", "-cmd", f".timeout {PATIENCE_MS}"]
 ROW = 1960  # bytes of a body: two rows make a page
 
 
@@ -149,8 +151,8 @@ class World:
     # ---- measuring ---------------------------------------------------------------------------------------------------
 
     def writer(self, *options):
-        """The application. What it has to tell of its commits."""
-        program = [self.build / "tests/writer", "--db", self.live, "--busy-timeout", "0", *options]
+        """The application. What it has to tell of its commits; one that had to wait for a lock is a slow one."""
+        program = [self.build / "tests/writer", "--db", self.live, "--busy-timeout", str(PATIENCE_MS), *options]
         done = subprocess.run(program, capture_output=True, text=True)
         if done.returncode:
             sys.exit("bench: the writer saw errors: " + done.stderr)
@@ -191,7 +193,7 @@ class World:
 
     def own_memory(self, key, *commands):
         """Peak memory of sqlite3, which looks at itself when it has run COMMANDS."""
-        done = subprocess.run(["sqlite3", "-cmd", ".timeout 60000", self.live, *commands, ".shell grep VmHWM /proc/$PPID/status"],
+        done = subprocess.run([*PATIENT_SQLITE3, self.live, *commands, ".shell grep VmHWM /proc/$PPID/status"],
                               check=True, capture_output=True, text=True)
         self.note(key, int(done.stdout.split()[-2]) / 1024)
         self.written()
