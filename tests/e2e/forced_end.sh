@@ -79,7 +79,7 @@ PY
 
 # hold: a process that has one of everything open, has read its beginning, and reads the rest once it is told to.
 hold() {
-	rm -f "$T/go"
+	rm -f "$T/go" "$T/holder.out" # or it says that the one before holds
 	mkfifo "$T/go"
 	python3 "$T/hold.py" "$made" "$SRC" <"$T/go" >"$T/holder.out" 2>"$LOGS/holder.err" &
 	holder=$!
