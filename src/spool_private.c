@@ -288,7 +288,7 @@ int spool_hot(struct spool_flat *out, struct core *core, const struct place *pla
 	if (!rc)
 		rc = db_open(&db, folder, COPY_NAME, DB_PRIVATE, err);
 	if (!rc) {
-		/* Neither reads the schema, which may be damaged. Without a WAL the second one does nothing. */
+		/* Neither reads the schema, which may be damaged; without a WAL the second does nothing. */
 		int sql = db_exec(&db, "PRAGMA user_version");
 
 		if (!sql)
