@@ -40,8 +40,8 @@ STATUS = {
         "keep": int, "force": FLAG, "norestore": FLAG, "frozen": FLAG, "shared_locks": FLAG, "databases_only": FLAG,
         "hide_databases": FLAG,
     },
-    "sqlite": {"version": TEXT, "wal_reset_bug": FLAG}, "sources": [[SOURCE]], "complete": FLAG, "running": [[RUNNING]],
-    "restores": [[RESTORE]], "snapshots": [[SNAPSHOT]], "warnings": [[TEXT]],
+    "sqlite": {"version": TEXT, "wal_reset_bug": FLAG}, "passed_through": int, "sources": [[SOURCE]],
+    "complete": FLAG, "running": [[RUNNING]], "restores": [[RESTORE]], "snapshots": [[SNAPSHOT]], "warnings": [[TEXT]],
 }
 
 
