@@ -53,11 +53,13 @@ for setting in BindPaths BindReadOnlyPaths DynamicUser ExecPaths ExtensionDirect
 done
 
 # The examples
-for line in BindsTo=sqlsnapfs@app.service AssertPathIsMountPoint=/run/sqlsnapfs/app; do
+for line in BindsTo=sqlsnapfs@app.service 'ExecStartPre=/usr/bin/mountpoint -q /run/sqlsnapfs/app'; do
 	grep -qxF "$line" "$example" || fault "the example does not say $line"
 	grep -qxF "$line" "$manual" || fault "the manual does not say $line"
 done
 grep -qE '^After=.*sqlsnapfs@app\.service' "$example" || fault 'the example is not ordered behind the mount'
-! grep -qE '^Condition' "$example" || fault 'the example skips in silence'
+# systemd.unit(5): what these keep from starting stays inactive, does not fail, and triggers no OnFailure=.
+! grep -nE '^(Condition|Assert)' "$example" "$unit" || fault 'a unit does not fail where it should'
+[ "$(value EnvironmentFile)" = /etc/sqlsnapfs/%i.conf ] || fault "EnvironmentFile: $(value EnvironmentFile)"
 
 exit "$((faults > 0))"
