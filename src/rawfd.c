@@ -214,10 +214,15 @@ bool rawfd_takes_direct(struct rawfd_table *table, int fd)
 {
 	struct rawfd raw = RAWFD_INIT;
 	bool takes;
+	int flags;
 
 	if (rawfd_reopen(table, fd, &raw, NULL))
 		return false;
-	takes = fcntl(raw.fd, F_SETFL, O_DIRECT) == 0; /* what open(2) asks, of a descriptor of our own */
+	/* What open(2) asks, of a descriptor of our own; which is as it was when it serves somebody else. */
+	flags = fcntl(raw.fd, F_GETFL);
+	takes = flags != -1 && fcntl(raw.fd, F_SETFL, flags | O_DIRECT) == 0;
+	if (takes)
+		fcntl(raw.fd, F_SETFL, flags);
 	rawfd_close(table, &raw);
 	return takes;
 }

@@ -230,6 +230,26 @@ static void test_put_off_serves_again(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
+/* Whether a file takes O_DIRECT is asked of a descriptor that may have to serve others afterwards. */
+static void test_asked_for_direct(void **state)
+{
+	struct rawfd raw;
+	int flags;
+
+	(void)state;
+	connect_file();
+	raw = open_file();
+	flags = fcntl(raw.fd, F_GETFL);
+	rawfd_close(f.table, &raw);
+	for (int i = 0; i < 3; i++) {
+		rawfd_takes_direct(f.table, f.second);
+		raw = open_file();
+		assert_int_equal(fcntl(raw.fd, F_GETFL), flags);
+		rawfd_close(f.table, &raw);
+	}
+	disconnect_file();
+}
+
 static void test_other_inodes_close_at_once(void **state)
 {
 	struct rawfd raw = RAWFD_INIT;
@@ -350,6 +370,7 @@ int main(void)
 		RAWFD_TEST(test_plain_close_drops_locks),
 		RAWFD_TEST(test_close_waits_for_connection),
 		RAWFD_TEST(test_put_off_serves_again),
+		RAWFD_TEST(test_asked_for_direct),
 		RAWFD_TEST(test_other_inodes_close_at_once),
 		RAWFD_TEST(test_replaced_file),
 		RAWFD_TEST(test_destroy_closes),
