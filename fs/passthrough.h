@@ -17,7 +17,8 @@
 #include "handle.h"
 
 struct passthrough {
-	pthread_mutex_t lock; /* guards all below, and each node's part; held over no I/O */
+	pthread_mutex_t lock; /* guards all below, and each node's part; held while the first
+			       * descriptor of a node has its file opened again, which is open already */
 	int device;	      /* borrowed: the session's; -1: none */
 	bool on;	      /* the kernel was asked for it, and can */
 	uint64_t opens;	      /* descriptors that it was used for */

@@ -297,8 +297,8 @@ char *status_make(const struct status_order *order)
 	json_end(&m->json);
 	json_array(&m->json, "restores");
 	tasks_each_ended(order->tasks, put_ended, m);
-	tasks_each_refused(order->tasks, m->now_ns - REFUSAL_NS, warn_refused, m);
 	json_end(&m->json);
+	tasks_each_refused(order->tasks, m->now_ns - REFUSAL_NS, warn_refused, m);
 	status_put_snapshots(m, order->snap);
 	put_warnings(m);
 	json_end(&m->json);

@@ -63,7 +63,7 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 		rc = sources_create(&snap->core.sources, &snap->core);
 	if (!rc)
 		rc = tree_create(&snap->tree, snap->core.raw, config->databases_only);
-	if (rc == 0 && config->unlisted)
+	if (!rc && config->unlisted)
 		tree_set_unlisted(snap->tree);
 	if (rc)
 		err_set(err, rc, "out of memory");

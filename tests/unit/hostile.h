@@ -60,9 +60,8 @@ static inline void make_db(const char *name, const char *sql)
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
-static inline sqlite3_int64 query(const char *name, const char *sql)
+static inline sqlite3_int64 number(sqlite3 *db, const char *sql)
 {
-	sqlite3 *db = open_app(name);
 	sqlite3_stmt *stmt;
 	sqlite3_int64 value;
 
@@ -70,6 +69,14 @@ static inline sqlite3_int64 query(const char *name, const char *sql)
 	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
 	value = sqlite3_column_int64(stmt, 0);
 	sqlite3_finalize(stmt);
+	return value;
+}
+
+static inline sqlite3_int64 query(const char *name, const char *sql)
+{
+	sqlite3 *db = open_app(name);
+	sqlite3_int64 value = number(db, sql);
+
 	sqlite3_close(db);
 	return value;
 }

@@ -184,6 +184,19 @@ static inline void mount_bind(const char *from, const char *name)
 	mounted(path);
 }
 
+/* In the folder NAME. */
+static inline int entries_in(const char *name)
+{
+	DIR *dir = opendir(at("%s", name));
+	int n = -2;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
 /*
  * A FUSE mount whose server never answers: whoever sends it a request waits for ever, until the alarm ends
  * the test. Returns the server's descriptor.

@@ -156,18 +156,6 @@ static inline int teardown_staging(void **state)
 	return scratch_teardown(state);
 }
 
-static inline int count_entries(const char *name)
-{
-	DIR *dir = opendir(at("%s", name));
-	int n = -2;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static inline void assert_words(const char *expected)
 {
 	if (!strstr(err.text, expected))

@@ -57,18 +57,6 @@ static inline bool exists(const char *name)
 	return lstat(at("%s", name), &st) == 0;
 }
 
-static inline int count_entries(const char *name)
-{
-	DIR *dir = opendir(at("%s", name));
-	int n = -2;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static inline void assert_words(const char *expected)
 {
 	if (!strstr(err.text, expected))

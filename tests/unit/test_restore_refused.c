@@ -402,6 +402,16 @@ static int open_and_fail(void *arg, enum vfs_call call)
 	return SQLITE_OK;
 }
 
+/* No database, an application that has another one open, and an upload. */
+static void up_missing(struct fixture *f, struct upload *u)
+{
+	folder_make(&f->folder);
+	folder_make(&f->store);
+	app_start(&f->app, &f->folder, "elsewhere");
+	snap_up(f);
+	upload_make(u, f->snap, 4096, NEW);
+}
+
 /* The restore into it fails then: what the application writes later is not lost with it. */
 static void test_made_and_opened_meanwhile(void **state)
 {
@@ -410,11 +420,7 @@ static void test_made_and_opened_meanwhile(void **state)
 	struct fixture f;
 
 	(void)state;
-	folder_make(&f.folder);
-	folder_make(&f.store);
-	app_start(&f.app, &f.folder, "elsewhere");
-	snap_up(&f);
-	upload_make(&u, f.snap, 4096, NEW);
+	up_missing(&f, &u);
 	how.fault = open_and_fail;
 	how.arg = &f;
 	assert_int_equal(restore(&f, &u, &how), -ENOSPC);
@@ -456,11 +462,7 @@ static void test_made_and_not_owned(void **state)
 	struct fixture f;
 
 	(void)state;
-	folder_make(&f.folder);
-	folder_make(&f.store);
-	app_start(&f.app, &f.folder, "elsewhere");
-	snap_up(&f);
-	upload_make(&u, f.snap, 4096, NEW);
+	up_missing(&f, &u);
 	unowned = &f;
 	assert_int_equal(restore(&f, &u, &how), -EPERM);
 	unowned = NULL;

@@ -452,10 +452,10 @@ static void test_leaves_nothing(void **state)
 		model_begin(rules[i].base < 0 ? UINT64_MAX : (uint64_t)rules[i].base);
 		for (const char *step = rules[i].steps; *step;)
 			step = take_step(step);
-		assert_true(staging_fd(st) < 0 || count_entries("store") == 1);
+		assert_true(staging_fd(st) < 0 || entries_in("store") == 1);
 		staging_destroy(st);
 		st = NULL;
-		assert_true(access(at("store"), F_OK) || count_entries("store") == 0);
+		assert_true(access(at("store"), F_OK) || entries_in("store") == 0);
 		assert_int_equal(count_fds(), fds);
 	}
 }

@@ -339,9 +339,9 @@ static void test_first_write_fails(void **state)
 		staging_destroy(st);
 		st = NULL;
 		/* A folder that the store was not sure of is left to its cleaning, for another was made. */
-		assert_true(rc > 0 || count_entries("store") == 0);
+		assert_true(rc > 0 || entries_in("store") == 0);
 		assert_int_equal(store_clean(store, &err), 0);
-		assert_int_equal(count_entries("store"), 0);
+		assert_int_equal(entries_in("store"), 0);
 		assert_int_equal(count_fds(), fds);
 	}
 	assert_int_equal(rc, PAGE);

@@ -98,7 +98,7 @@ static void test_made_when_needed(void **state)
 	(void)state;
 	make_folder("above", 0755);
 	open_store("above/a/b/store/");
-	assert_int_equal(count_entries("above"), 0);
+	assert_int_equal(entries_in("above"), 0);
 	fd = store_spool(store, 1, &err);
 	assert_true(fd >= 0);
 	close(fd);
@@ -168,7 +168,7 @@ static void test_spool(void **state)
 	b = store_spool(store, 0, &err);
 	assert_int_equal(check_spool(a), 0);
 	assert_int_equal(check_spool(b), 0);
-	assert_int_equal(count_entries("store"), 0);
+	assert_int_equal(entries_in("store"), 0);
 	close(a);
 	close(b);
 }
@@ -209,7 +209,7 @@ static void test_spool_by_name(void **state)
 	(void)state;
 	open_store("store");
 	assert_int_equal(in_child(spool_without_tmpfile), 0);
-	assert_int_equal(count_entries("store"), 0);
+	assert_int_equal(entries_in("store"), 0);
 }
 
 static uint64_t room(void)
@@ -240,7 +240,7 @@ static void test_spool_needs_room(void **state)
 	assert_int_equal(store_spool(store, 100 * MIB, &err), -ENOSPC);
 	assert_words("needs 116 MiB");
 	assert_int_equal(store_spool(store, 100 * MIB, NULL), -ENOSPC);
-	assert_int_equal(count_entries("store"), 0);
+	assert_int_equal(entries_in("store"), 0);
 	/* What others have taken since counts, and what they gave back. */
 	fd = store_spool(store, 4 * MIB, &err);
 	assert_int_equal(posix_fallocate(fd, 0, 3 * (off_t)MIB), 0);
@@ -292,12 +292,12 @@ static void test_folders(void **state)
 	put_into(fd_b, "f");
 	close(fd_a);
 	store_drop_folder(store, a);
-	assert_int_equal(count_entries("store"), 1);
+	assert_int_equal(entries_in("store"), 1);
 	assert_int_equal(faccessat(fd_b, "f", F_OK, 0), 0);
 	/* It may be open still. */
 	store_drop_folder(store, b);
 	store_drop_folder(store, b);
-	assert_int_equal(count_entries("store"), 0);
+	assert_int_equal(entries_in("store"), 0);
 	close(fd_b);
 	assert_int_equal(count_fds(), fds);
 }

@@ -75,7 +75,7 @@ static void test_seen(void **state)
 	save("/srv/db", 5);
 	assert_seen("/srv/db", 5);
 	assert_seen("/srv/db2", 2);
-	assert_int_equal(count_entries("store"), 4); /* one folder for each source */
+	assert_int_equal(entries_in("store"), 4); /* one folder for each source */
 	/* Another daemon, or the next one. */
 	open_store("store");
 	assert_seen("/srv/db", 5);
@@ -182,7 +182,7 @@ static void assert_nothing_else(void)
 
 	*strrchr(path, '/') = '\0';
 	snprintf(folder, sizeof(folder), "%s", path + strlen(scratch.path) + 1);
-	assert_int_equal(count_entries(folder), 2);
+	assert_int_equal(entries_in(folder), 2);
 	assert_int_equal(access(at("%s/source", folder), F_OK), 0);
 	assert_int_equal(access(at("%s/seen", folder), F_OK), 0);
 }

@@ -55,18 +55,6 @@ static void assert_fails(sqlite3 *db, const char *sql, int code)
 		fail_msg("%s: %d (%s) instead of %d", sql, rc, sqlite3_errmsg(db), code);
 }
 
-static sqlite3_int64 number(sqlite3 *db, const char *sql)
-{
-	sqlite3_stmt *stmt;
-	sqlite3_int64 value;
-
-	assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
-	value = sqlite3_column_int64(stmt, 0);
-	sqlite3_finalize(stmt);
-	return value;
-}
-
 static void test_never_changed(void **state)
 {
 	sqlite3 *db = open_here(VALIDATE_FILE);
