@@ -12,18 +12,6 @@ import time
 OPENS = 200
 
 
-def open_often(w, changed):
-    """OPENS times, each after a commit if CHANGED."""
-    child = w.start_child("opens", w.seen, 0, "ask" if changed else "", OPENS)
-    line = child.stdout.readline()
-    while line == "change\n":
-        w.change()
-        child.stdin.write("done\n")
-        child.stdin.flush()
-        line = child.stdout.readline()
-    child.communicate()
-
-
 def system_calls(w, changed):
     """{name: calls}, of all the daemon's threads."""
     said = w.folder / "strace"
@@ -33,7 +21,7 @@ def system_calls(w, changed):
         if tracer.poll() is not None or time.monotonic() > deadline:
             sys.exit(f"bench: strace does not attach: {tracer.stderr.read()}")
         time.sleep(0.01)
-    open_often(w, changed)
+    w.open_often(w.seen, changed, 0, OPENS)
     tracer.send_signal(signal.SIGINT)
     tracer.wait()
     found = re.findall(r"^\d+ +(?!.* resumed>)(\w+)\(", said.read_text(), re.MULTILINE)
@@ -42,7 +30,7 @@ def system_calls(w, changed):
 
 def requests(w, changed):
     before = w.log.stat().st_size
-    open_often(w, changed)
+    w.open_often(w.seen, changed, 0, OPENS)
     with open(w.log, errors="replace") as log:
         log.seek(before)
         return collections.Counter(re.findall(r"opcode: (\w+)", log.read()))

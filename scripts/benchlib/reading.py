@@ -67,15 +67,7 @@ def first_bytes(w, _seconds):
 def opens(w, seconds):
     """Again and again by one process, as a server of files does. A commit before each is not a part of the time."""
     for kind, path in (("raw", w.live), ("changed", w.seen), ("unchanged", w.seen)):
-        child = w.start_child("opens", path, seconds / 4, "ask" if kind == "changed" else "")
-        line = child.stdout.readline()
-        while line == "change\n":
-            w.change()
-            child.stdin.write("done\n")
-            child.stdin.flush()
-            line = child.stdout.readline()
-        child.communicate()
-        n, spent_ms = (float(word) for word in line.split())
+        n, spent_ms = w.open_often(path, kind == "changed", seconds / 4)
         w.note(f"open_{kind}_ms", spent_ms / n)
         w.note(f"opens_{kind}_per_s", n * 1e3 / spent_ms)
 

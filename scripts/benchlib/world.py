@@ -191,6 +191,18 @@ class World:
             sys.exit(f"bench: {arguments} failed")
         return [float(word) for word in text.split()]
 
+    def open_often(self, path, changed, seconds, least=1):
+        """What child.opens() says of PATH: how often, and the milliseconds of all. CHANGED: after a commit each."""
+        child = self.start_child("opens", path, seconds, "ask" if changed else "", least)
+        line = child.stdout.readline()
+        while line == "change\n":
+            self.change()
+            child.stdin.write("done\n")
+            child.stdin.flush()
+            line = child.stdout.readline()
+        child.communicate()
+        return (float(word) for word in line.split())
+
     def own_memory(self, key, *commands):
         """Peak memory of sqlite3, which looks at itself when it has run COMMANDS."""
         done = subprocess.run([*PATIENT_SQLITE3, self.live, *commands, ".shell grep VmHWM /proc/$PPID/status"],
