@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """reading.py - what reads: copies in every style, descriptors that are held, parts, snapshots, the live databases themselves."""
 
+import contextlib
 import json
 import os
 import re
@@ -108,30 +109,41 @@ def parts(world, db, rng):
                 pass
 
 
+@contextlib.contextmanager
+def all_there(world):
+    """Whether no database is being deleted and begun anew; none is, until the end, if so."""
+    inside = [db.gate for db in world.databases if db.gate.enter()]
+    try:
+        yield len(inside) == len(world.databases)
+    finally:
+        for gate in inside:
+            gate.leave()
+
+
 def whole_folder(world, _db, rng):
     """A backup of everything."""
     watch = world.watch()
     target = f"{world.tmp}/tree-{world.number()}"
     argv = rng.choice([["cp", "-a", f"{world.mnt}/.", target], ["rsync", "-a", f"{world.mnt}/", target]])
-    inside = [db.gate for db in world.databases if db.gate.enter()]
-    if len(inside) < len(world.databases):  # one of them may not be there
-        for gate in inside:
-            gate.leave()
-        return
-    try:
-        status, text = world.run(argv)
-        good = [f"{target}/{db.name}" for db in world.databases]
-        vanished = re.search("file has vanished|No such file", text) and "guest" in text
-        if status != 0 and not watch.disturbed() and not vanished:
-            raise Violation(f"{argv}: status {status}: {text}")
-        if status == 0 and not watch.disturbed():
-            world.must([f"{TEST_BIN}/check_copy", *good])
-            world.count("copies checked", len(good))
-            world.count("backups of the whole folder")
-    finally:
-        for gate in inside:
-            gate.leave()
-        world.run(["rm", "-rf", target])
+    with all_there(world) as there:
+        if not there:
+            return
+        try:
+            back_up(world, watch, argv, target)
+        finally:
+            world.run(["rm", "-rf", target])
+
+
+def back_up(world, watch, argv, target):
+    status, text = world.run(argv)
+    good = [f"{target}/{db.name}" for db in world.databases]
+    vanished = re.search("file has vanished|No such file", text) and "guest" in text
+    if status != 0 and not watch.disturbed() and not vanished:
+        raise Violation(f"{argv}: status {status}: {text}")
+    if status == 0 and not watch.disturbed():
+        world.must([f"{TEST_BIN}/check_copy", *good])
+        world.count("copies checked", len(good))
+        world.count("backups of the whole folder")
 
 
 def guest(world, _db, rng):
@@ -248,9 +260,10 @@ def look(world, db, _rng):
     watch = world.watch()
     for argv in (["ls", "-lR", world.mnt], ["stat", db.seen], ["cat", f"{world.mnt}/.sqlsnapfs/log"],
                  ["python3", "-m", "json.tool", f"{world.mnt}/.sqlsnapfs/status.json"]):
-        with db.gate.together():
+        # What is begun anew has a journal before it is a database: a file like any other, which goes while it is listed.
+        with all_there(world) as there, db.gate.together():
             status, text = world.run(argv)
-        if status != 0 and not watch.disturbed() and "guest" not in text:
+        if status != 0 and there and not watch.disturbed() and "guest" not in text:
             raise Violation(f"{argv}: {text}")
     world.count("looks at names and status")
 
