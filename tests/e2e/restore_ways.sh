@@ -20,7 +20,7 @@ mount_fs -o keep=1 "$SRC"
 held_start "$DB"
 before=$(live_state "$DB")
 
-need rsync cpio curl rclone borg restic openssl
+need rsync cpio curl rclone borg restic openssl sftp
 restores() { grep -c ' was restored by ' "$LOG" || :; }
 
 # way NAME COMMAND...: the command restores $UP/db.sqlite3, whose marker is NAME and which has $rows rows.
@@ -80,6 +80,11 @@ way stdout_never_closed sh -c 'python3 -c "import os, sys; os.write(1, open(sys.
 way two_writers sh -c '(head -c 8192; cat) <"$1" >"$2" || :' - "$F" "$SEEN"
 way mtime_after python3 -c 'import os, shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2]); os.utime(sys.argv[2], (1e9, 1e9))' "$F" "$SEEN"
 way curl curl -sS -o "$SEEN" "file://$F"
+# sftp_server BATCH: what scp(1) and its like say over ssh, without the ssh.
+sftp_server() { sftp -q -b - -D /usr/lib/openssh/sftp-server <<<"$1" >/dev/null; }
+way sftp sftp_server "put $F $SEEN"
+way sftp_filepart sftp_server "put $F $SEEN.filepart
+rename $SEEN.filepart $SEEN"
 way openssl sh -c 'openssl enc -aes-256-cbc -pbkdf2 -pass pass:x <"$1" >"$3" && openssl enc -d -aes-256-cbc -pbkdf2 -pass pass:x <"$3" >"$2"' - "$F" "$SEEN" "$T/enc"
 export RCLONE_CONFIG=$T/rclone.conf
 way rclone rclone copyto "$F" "$SEEN"
