@@ -194,10 +194,15 @@ static int examine(struct conn *conn, struct spool_flat *flat, struct snap_err *
 	uint8_t bytes[HEADER_SIZE];
 	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): give_way() leaves one */
 	ssize_t got = vfs_read_db(conn->db.vfs, bytes, sizeof(bytes), 0);
+	int rc = got < 0 ? (int)got : 0;
 
 	flat->seen_ns = realtime_ns();
-	if (got < 0 || fstatat(conn->live->dirfd, conn->live->name, &flat->st, AT_SYMLINK_NOFOLLOW))
-		return err_set(err, -EIO, "cannot examine the database");
+	if (!rc && fstatat(conn->live->dirfd, conn->live->name, &flat->st, AT_SYMLINK_NOFOLLOW))
+		rc = errno == ENOENT ? -ESTALE : -errno;
+	if (rc == -ESTALE)
+		return err_set(err, rc, "removed while it was being opened");
+	if (rc)
+		return err_set(err, -EIO, "cannot examine the database: %s", strerror(-rc));
 	if ((uint64_t)flat->st.st_dev != conn->live->dev || (uint64_t)flat->st.st_ino != conn->live->ino)
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	if (header_decode(&flat->header, bytes, (size_t)got))

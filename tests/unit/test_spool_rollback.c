@@ -190,6 +190,27 @@ static void test_rollback_becomes_wal(void **state)
 	live_unpin(pin(f, 0));
 }
 
+/* Its name goes, or leads to another file, between the pin and the copy: whoever asked is to look again. */
+static void test_rollback_of_what_has_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct spool_flat flat = SPOOL_FLAT_INIT;
+	struct conn *conn;
+
+	make_database(f, "DELETE", 4096, 10, 100);
+	connect_live(f);
+	conn = pin(f, PIN_ROLLBACK);
+	assert_int_equal(renameat(f->folder.fd, NAME, f->folder.fd, "away"), 0);
+	assert_int_equal(spool_rollback(&flat, conn, &f->err), -ESTALE);
+	assert_int_equal(renameat(f->folder.fd, "away", f->folder.fd, NAME), 0);
+
+	conn = pin(f, PIN_ROLLBACK);
+	assert_int_equal(renameat(f->folder.fd, NAME, f->folder.fd, "away"), 0);
+	close(openat(f->folder.fd, NAME, O_CREAT | O_WRONLY | O_EXCL | O_CLOEXEC, 0600));
+	assert_int_equal(spool_rollback(&flat, conn, &f->err), -ESTALE);
+	assert_int_equal(flat.fd, -1);
+}
+
 static void test_rollback_fails(void **state)
 {
 	static const struct {
@@ -236,6 +257,7 @@ int main(void)
 		test(test_rollback_gives_up),
 		test(test_rollback_starts_over),
 		test(test_rollback_becomes_wal),
+		test(test_rollback_of_what_has_gone),
 		test(test_rollback_fails),
 	};
 
