@@ -137,6 +137,18 @@ static int refuse_same_name(const struct plan_source *a, const struct plan_sourc
 		     a->path, second, b->path);
 }
 
+/* Each name is a database of its own, for what is kept of it stands under its path. */
+static int refuse_pair(const struct plan_source *a, const struct plan_source *b, struct snap_err *err)
+{
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): they have names */
+	if (strcmp(a->name, b->name) == 0)
+		return refuse_same_name(a, b, err);
+	if (strcmp(a->real, b->real) == 0)
+		return fault(err, -EEXIST, "%s and %s are one database, %s: give it one name", a->name,
+			     b->name, a->real);
+	return 0;
+}
+
 static int resolve_sources(struct plan *plan, const struct options *options, struct snap_err *err)
 {
 	struct options_source here = {.path = (char[]){"."}};
@@ -152,11 +164,8 @@ static int resolve_sources(struct plan *plan, const struct options *options, str
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		rc = resolve_source(plan, &from[i], count, err);
 	for (size_t i = 1; rc == 0 && i < plan->count; i++) {
-		for (size_t j = 0; rc == 0 && j < i; j++) {
-			/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): they have names */
-			if (strcmp(plan->sources[i].name, plan->sources[j].name) == 0)
-				rc = refuse_same_name(&plan->sources[j], &plan->sources[i], err);
-		}
+		for (size_t j = 0; rc == 0 && j < i; j++)
+			rc = refuse_pair(&plan->sources[j], &plan->sources[i], err);
 	}
 	return rc;
 }

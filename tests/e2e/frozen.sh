@@ -56,6 +56,12 @@ before=${REPLY#* }
 twice "$MNT"
 writer_do busy commits?
 [ "${REPLY#* }" -gt "$before" ] || die "the writer stood still"
+equal "queried in place" "$(sqlite3 "file:$MNT/busy.db?mode=ro" 'PRAGMA quick_check')" ok
+for sidecar in wal shm; do
+	equal "its -$sidecar, by name" "$(stat -c '%s %A' "$MNT/busy.db-$sidecar")" "0 -r--r--r--"
+done
+must_fail any 'No such file' cat "$MNT/busy.db-journal"
+must_fail any 'No such file' cat "$MNT/other.db-wal"
 # shellcheck disable=SC2016 # the text is for the shell that is called, with its own arguments
 must_fail 2 'Read-only' sh -c ': >"$1"' - "$MNT/busy.db"
 must_fail 1 'Read-only' mkdir "$MNT/.sqlsnapfs/snapshots/two"

@@ -133,7 +133,11 @@ wait_for 10 written links || die "links is not written"
 printf 'far.db\n' | cat - "$T/all" | sort | diff - <(tree "$SNAPS/links")
 equal "by a link that leads away" "$(sqlite3 "file:$SNAPS/links/far.db?mode=ro" 'SELECT value FROM marker')" one
 rmdir "$SNAPS/links"
-rm "$SRC/far.db" "$SRC/sub/near.db"
+ln -s "$T/far/far.db" "$SRC/farther.db"
+mkdir "$SNAPS/links"
+equal "of two links to one database" "$(tree "$SNAPS/links" | grep -c '^far')" 1
+rmdir "$SNAPS/links"
+rm "$SRC/far.db" "$SRC/farther.db" "$SRC/sub/near.db"
 
 note "no room"
 unmount

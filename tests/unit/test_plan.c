@@ -51,7 +51,7 @@ static const struct plan_case plan_cases[] = {
 	 .mountpoint = ".",
 	 .nonempty = true,
 	 .refusal = "@/app/a.db stands below @/app and would be covered: choose another MOUNTPOINT"},
-	{.sources = {"../link.db"}, /* to app/a.db */
+	{.sources = {"../link.db"}, /* to app/b.db */
 	 .mountpoint = ".",
 	 .nonempty = true,
 	 .refusal = "@/link.db stands below @/app and would be covered: choose another MOUNTPOINT"},
@@ -96,6 +96,9 @@ static const struct plan_case plan_cases[] = {
 	{.sources = {"a.db", "b.db", "./a.db"},
 	 .mountpoint = "../empty",
 	 .refusal = "@/app/a.db is given twice"},
+	{.sources = {"x=a.db", "b.db", "y=./a.db"},
+	 .mountpoint = "../empty",
+	 .refusal = "x and y are one database, @/app/a.db: give it one name"},
 	{.sources = {".sqlsnapfs=a.db"},
 	 .mountpoint = "../empty",
 	 .refusal = "a database cannot be named .sqlsnapfs"},
@@ -126,7 +129,7 @@ static void make_tree(void)
 	touch("app/b.db");
 	touch("app/sub/x");
 	touch("full/a.db");
-	assert_return_code(symlink("app/a.db", "link.db"), errno);
+	assert_return_code(symlink("app/b.db", "link.db"), errno);
 }
 
 /* The options as options.c would have left them; the strings are the caller's. */
@@ -195,7 +198,7 @@ static void test_plan(void **state)
 	assert_string_equal(plan.sources[0].path, at("app/a.db"));
 	assert_string_equal(plan.sources[1].name, "n");
 	assert_string_equal(plan.sources[1].path, at("link.db")); /* a link stays one */
-	assert_string_equal(plan.sources[1].real, at("app/a.db"));
+	assert_string_equal(plan.sources[1].real, at("app/b.db"));
 	assert_string_equal(plan.mountpoint.path, at("new"));
 	assert_string_equal(plan.store, at("app/st"));
 	assert_false(exists("../new")); /* planning makes nothing */
