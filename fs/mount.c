@@ -191,7 +191,8 @@ static bool mount_is_dead(const char *path)
 	if (child == 0) {
 		struct stat st;
 
-		_exit(stat(path, &st) < 0 && errno == ENOTCONN);
+		/* ECONNABORTED: it has died while it was asked. */
+		_exit(stat(path, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED));
 	}
 	close(fds[1]);
 	/* The other end closes when the child ends. */

@@ -69,6 +69,24 @@ expect_daemon_end "$made"
 must_fail any 'not connected' cat "$made/db.sqlite3"
 begin 'after kill -9'
 equal 'mounts there' "$(grep -cF " $made fuse" /proc/self/mounts)" 1
+
+# It dies while the next one asks it: the answer is another then, ECONNABORTED.
+old=${DAEMON_PID[$made]}
+next_one_asks() {
+	local pid
+	for pid in $(pgrep -f " $made\$"); do
+		grep -qs request_wait_answer "/proc/$pid/wchan" && return
+	done
+	return 1
+}
+kill -STOP "$old"
+(wait_for 10 next_one_asks || note 'the next one did not ask'; kill -9 "$old") &
+killer=$!
+mount_at "$made" "$SRC"
+wait "$killer"
+wait "$old" 2>/dev/null || :
+grep -q 'detached the dead mount' "$LOG" || die "nothing was detached: $(cat "$LOG")"
+equal 'mounts there' "$(grep -cF " $made fuse" /proc/self/mounts)" 1
 umount "$made"
 wait_daemon "$made"
 not_mounted "$made" || die "still mounted"
