@@ -6,6 +6,7 @@ space costs.
 Before each measurement the live file is read once, so that all start from a warm page cache, and a row is changed, so that the
 mount's own pages are not warm. What is written is synced when its time is taken, and stays until the end."""
 
+import collections
 import json
 import os
 import signal
@@ -45,6 +46,7 @@ class World:
         self.example = folder / "example"
         self.daemon = self.connection = self.example_daemon = None
         self.outputs = self.bytes = 0
+        self.said = None
         self.note = figures.note
 
     @property
@@ -95,6 +97,7 @@ class World:
     def start(self, example, *options):
         """EXAMPLE: build_example()'s."""
         self.mount.mkdir(exist_ok=True)
+        self.said = collections.Counter()
         with open(self.log, "w") as log:
             self.daemon = subprocess.Popen([self.build / "fs/sqlsnapfs", "-f", "-o", f"store={self.store}", *options, self.source,
                                             self.mount], stdout=log, stderr=log)
@@ -112,6 +115,15 @@ class World:
         while not os.path.ismount(where):
             if daemon.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"bench: {where} does not mount: " + self.log.read_text())
+            time.sleep(0.01)
+
+    def wait_for_log(self, words):
+        """Until the daemon has said WORDS once more than when this was called for them before."""
+        self.said[words] += 1
+        deadline = time.monotonic() + 60
+        while self.log.read_text().count(words) < self.said[words]:
+            if time.monotonic() > deadline:
+                sys.exit(f"bench: '{words}' is not said: " + self.log.read_text())
             time.sleep(0.01)
 
     def cool_example(self):
@@ -159,13 +171,13 @@ class World:
         return json.loads(done.stdout.splitlines()[-1])
 
     def warm(self, changed=True):
-        """CHANGED: the mount has not read the present state. Otherwise it just has."""
+        """CHANGED: the mount has not read the present state. False: it just has. None: that does not matter."""
         subprocess.run(["cat", self.live], stdout=subprocess.DEVNULL, check=True)
         if changed:
             self.change()
             # A backup rarely opens within the moment that the pages of the one before take to be freed.
             time.sleep(min(0.3, 0.02 + self.size / (1 << 30)))
-        else:
+        elif changed is not None:
             subprocess.run(["cat", self.seen], stdout=subprocess.DEVNULL, check=True)
 
     def timed(self, key, *command, changed=True):
