@@ -131,9 +131,12 @@ int keep_drop(struct store *store, const char *source, const char *name, struct 
 
 /*
  * Drops the oldest of those whose name begins with KEEP_UNDO, so that the newest KEEP stay. The oldest that
- * is younger than a day at NOW_NS (CLOCK_REALTIME) stays as well, for it is the state before the trouble.
+ * is younger than a day at NOW_NS (CLOCK_REALTIME) stays as well, for it is the state before the trouble; and
+ * so does the one named BUT (NULL: none): it is the newest, whatever a clock that was put back has made of
+ * it.
  */
-int keep_prune(struct store *store, const char *source, unsigned keep, int64_t now_ns, struct snap_err *err);
+int keep_prune(struct store *store, const char *source, unsigned keep, const char *but, int64_t now_ns,
+	       struct snap_err *err);
 
 /* Removes what daemons left that were killed: partial snapshots, those of groups that are not whole, reserved
  * names, and the store's own (store_clean()). What somebody is at work on stays. For the start; may take as

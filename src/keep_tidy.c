@@ -62,6 +62,11 @@ static bool is_young(const struct keep_entry *entry, int64_t now_ns)
 									 : age < KEEP_DAY_NS;
 }
 
+static bool is_named(const struct keep_entry *entry, const char *name)
+{
+	return name && strcmp(entry->name, name) == 0;
+}
+
 /* Moves those that may be dropped to the front, in their order, and returns how many they are. */
 static size_t pick_undo(struct keep_entry *entries, size_t count)
 {
@@ -78,7 +83,8 @@ static size_t pick_undo(struct keep_entry *entries, size_t count)
 	return n;
 }
 
-int keep_prune(struct store *store, const char *source, unsigned keep, int64_t now_ns, struct snap_err *err)
+int keep_prune(struct store *store, const char *source, unsigned keep, const char *but, int64_t now_ns,
+	       struct snap_err *err)
 {
 	struct keep_entry *entries = NULL;
 	size_t count = 0, undo;
@@ -93,7 +99,9 @@ int keep_prune(struct store *store, const char *source, unsigned keep, int64_t n
 		int dropped;
 
 		young_seen |= first_young;
-		dropped = first_young ? 0 : keep_drop(store, source, entries[i].name, rc ? NULL : err);
+		dropped = first_young || is_named(&entries[i], but)
+				  ? 0
+				  : keep_drop(store, source, entries[i].name, rc ? NULL : err);
 		if (dropped && dropped != -ENOENT && dropped != -EBUSY && !rc)
 			rc = dropped; /* and on with the next */
 	}

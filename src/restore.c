@@ -117,7 +117,8 @@ static int replace(struct restore *r)
 	if (!r->out->committed && !r->doubtful)
 		restore_undo_drop(r);
 	else if (r->out->committed && r->kept && r->order->keep > 0)
-		keep_prune(r->core->store, r->source->path, r->order->keep, realtime_ns(), NULL);
+		keep_prune(r->core->store, r->source->path, r->order->keep, r->out->undo, realtime_ns(),
+			   NULL);
 	keep_destroy(steal_ptr(&r->keep));
 	r->begun = r->counted = 0;
 	restore_unfit(r);

@@ -244,6 +244,38 @@ int restore_live_break(struct restore *r)
 	return announce(r);
 }
 
+/* As whom and how a missing file was last known: by a look, by the newest snapshot that tells (a mode of 0 is
+ * of nobody's file), by its folder. What is kept now says so too. */
+static void recall(struct restore *r)
+{
+	struct source *s = r->source;
+	struct keep_entry *kept = NULL;
+	struct stat folder, *st = &r->st;
+	size_t count = 0;
+	bool is_known = fstat(r->dirfd, &folder) == 0;
+
+	*st = (struct stat){.st_mode = 0600,
+			    .st_uid = is_known ? folder.st_uid : geteuid(),
+			    .st_gid = is_known ? folder.st_gid : getegid()};
+	if (s->path && keep_list(r->core->store, s->path, &kept, &count) == 0) {
+		for (size_t i = count; i-- > 0;) {
+			if (!(kept[i].meta.mode & 0777))
+				continue;
+			st->st_mode = kept[i].meta.mode & 0777;
+			st->st_uid = kept[i].meta.uid;
+			st->st_gid = kept[i].meta.gid;
+			break;
+		}
+	}
+	keep_list_free(kept, count);
+	lock_scope(&s->lock);
+	if (s->attr.mode) {
+		st->st_mode = s->attr.mode & 0777;
+		st->st_uid = s->attr.uid;
+		st->st_gid = s->attr.gid;
+	}
+}
+
 int restore_live_open(struct restore *r)
 {
 	int64_t wait = r->order->busy_timeout_ms * NS_PER_MS;
@@ -261,6 +293,8 @@ int restore_live_open(struct restore *r)
 	if (rc < 0)
 		return rc == -EAGAIN ? err_set(r->err, -EBUSY, "the live file is being replaced") : rc;
 	r->kind = (enum restore_kind)rc;
+	if (r->kind == RESTORE_MISSING)
+		recall(r);
 	if (r->kind == RESTORE_BROKEN || r->kind == RESTORE_EMPTY)
 		return announce(r);
 	return 0;
@@ -277,55 +311,25 @@ void restore_live_close(struct restore *r)
 	r->dirfd = -1;
 }
 
-/* ---- a missing file ------------------------------------------------------------------------------------ */
-
-/* As whom and how the file was last known: by a look, by the newest snapshot, by its folder. */
-static void last_known(struct restore *r, mode_t *mode, uid_t *uid, gid_t *gid)
-{
-	struct source *s = r->source;
-	struct keep_entry *kept = NULL;
-	struct stat folder;
-	size_t count = 0;
-
-	*mode = 0600;
-	*uid = geteuid();
-	*gid = getegid();
-	if (fstat(r->dirfd, &folder) == 0) {
-		*uid = folder.st_uid;
-		*gid = folder.st_gid;
-	}
-	if (s->path && keep_list(r->core->store, s->path, &kept, &count) == 0 && count > 0) {
-		*mode = kept[count - 1].meta.mode;
-		*uid = kept[count - 1].meta.uid;
-		*gid = kept[count - 1].meta.gid;
-	}
-	keep_list_free(kept, count);
-	lock_scope(&s->lock);
-	if (s->attr.mode) {
-		*mode = s->attr.mode & 0777;
-		*uid = s->attr.uid;
-		*gid = s->attr.gid;
-	}
-}
-
 int restore_live_make(struct restore *r)
 {
 	const char *name = r->source->place.name;
-	autoclose int fd = -1;
-	mode_t mode;
-	uid_t uid;
-	gid_t gid;
+	const struct stat known = r->st;
+	int fd = openat(r->dirfd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, known.st_mode);
+	int rc = 0;
 
-	last_known(r, &mode, &uid, &gid);
-	/* No connection of ours has this inode: closing the descriptor drops no lock. */
-	fd = openat(r->dirfd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, mode & 0777);
 	if (fd < 0 && errno == EEXIST)
 		return err_set(r->err, -EBUSY, "the live file has just appeared");
 	if (fd < 0)
 		return err_errno(r->err, "cannot make the live file");
 	/* It stays when that fails, for the reason that restore_live_close() has. */
-	if (fstat(fd, &r->st) || (geteuid() == 0 && fchown(fd, uid, gid)) || fchmod(fd, mode & 0777))
-		return err_errno(r->err, "cannot make the live file");
+	if (fstat(fd, &r->st) || (geteuid() == 0 && fchown(fd, known.st_uid, known.st_gid)) ||
+	    fchmod(fd, known.st_mode))
+		rc = err_errno(r->err, "cannot make the live file");
+	/* At once: no connection of ours has this inode yet, and closing the descriptor drops no lock. */
+	close(fd);
+	if (rc)
+		return rc;
 	r->made = true;
 	return announce(r);
 }

@@ -104,10 +104,8 @@ static void tune(struct restore *r)
 {
 	/* KiB. Every page is written once and not looked at again, so a larger one only takes memory. */
 	db_exec(&r->dest, "PRAGMA cache_size=-1024");
-	/* In WAL mode the sync follows when the lock has been given up. Else SQLite cuts a file that becomes
-	 * shorter after it has deleted the journal, which does not hold what is cut off: the disk must not
-	 * see the two the other way round. */
-	db_exec(&r->dest, r->kind == RESTORE_WAL ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=EXTRA");
+	if (r->kind == RESTORE_WAL) /* the sync follows when the lock has been given up */
+		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");
 }
 
 bool restore_is_still_there(struct restore *r)
@@ -235,6 +233,15 @@ static void yield_view(struct restore *r)
 	r->awaited = awaited;
 }
 
+/* Where nothing stood, nothing is kept and nothing must make sense: so nothing may have come meanwhile. */
+static bool is_still_nothing(struct restore *r)
+{
+	uint64_t size;
+
+	return (r->kind != RESTORE_EMPTY && r->kind != RESTORE_MISSING) ||
+	       (vfs_db_size(r->dest.vfs, &size) == 0 && size == 0);
+}
+
 int restore_lock(struct restore *r)
 {
 	int64_t deadline = monotonic_ns() + r->order->busy_timeout_ms * NS_PER_MS;
@@ -267,7 +274,7 @@ int restore_lock(struct restore *r)
 		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
 	if (!r->watch.has_base)
 		return err_set(r->err, -EIO, "the live database cannot be examined");
-	return 0;
+	return is_still_nothing(r) ? 0 : err_set(r->err, -EBUSY, "an application has just begun it anew");
 }
 
 /* ---- the truth ----------------------------------------------------------------------------------------- */

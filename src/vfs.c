@@ -141,6 +141,11 @@ static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 		return rc;
 	if (!may_delete(vfs, path))
 		return SQLITE_IOERR_DELETE;
+	/* SQLite cuts a file that becomes shorter after it has deleted the journal, which does not hold what
+	 * is cut off: the disk must not see the two the other way round. "PRAGMA synchronous=EXTRA" means the
+	 * same, but needs a schema that can be read at that moment. */
+	if (vfs->policy == VFS_RESTORER && ends_with(path, "-journal"))
+		sync_dir = 1;
 	return vfs->real->xDelete(vfs->real, path, sync_dir);
 }
 

@@ -294,8 +294,8 @@ static void drop_something(struct ground *g, const char *source)
 	size_t before = ask_source(g, source), after;
 
 	if (what & 1) {
-		keep_prune(g->store, source, what >> 1 & 3, realtime_ns() + (what & 8 ? 2 * KEEP_DAY_NS : 0),
-			   &err);
+		keep_prune(g->store, source, what >> 1 & 3, NULL,
+			   realtime_ns() + (what & 8 ? 2 * KEEP_DAY_NS : 0), &err);
 		after = ask_source(g, source);
 		must(after <= before && after >= (before < (what >> 1 & 3u) ? before : (what >> 1 & 3u)));
 		return;

@@ -68,11 +68,11 @@ static void test_prune(void **state)
 		snprintf(source, sizeof(source), "/case/%zu", i);
 		for (size_t k = 0; k < KEPT_MAX && cases[i].made[k].name; k++)
 			keep(source, cases[i].made[k].name, "x", NOW - cases[i].made[k].age * HOUR);
-		assert_int_equal(keep_prune(store, source, cases[i].keep, NOW, &err), 0);
+		assert_int_equal(keep_prune(store, source, cases[i].keep, NULL, NOW, &err), 0);
 		if (strcmp(kept(source), cases[i].left) != 0)
 			fail_msg("%s: \"%s\" instead of \"%s\"", cases[i].what, kept(source), cases[i].left);
 		/* Once more changes nothing. */
-		assert_int_equal(keep_prune(store, source, cases[i].keep, NOW, &err), 0);
+		assert_int_equal(keep_prune(store, source, cases[i].keep, NULL, NOW, &err), 0);
 		assert_string_equal(kept(source), cases[i].left);
 	}
 }
@@ -83,10 +83,10 @@ static void test_other_sources(void **state)
 	keep("/a", U("1"), "x", 1);
 	keep("/a", U("2"), "x", 2);
 	keep("/b", U("1"), "x", 1);
-	assert_int_equal(keep_prune(store, "/a", 1, NOW, &err), 0);
+	assert_int_equal(keep_prune(store, "/a", 1, NULL, NOW, &err), 0);
 	assert_string_equal(kept("/a"), U("2 "));
 	assert_string_equal(kept("/b"), U("1 "));
-	assert_int_equal(keep_prune(store, "/never/seen", 1, NOW, &err), 0);
+	assert_int_equal(keep_prune(store, "/never/seen", 1, NULL, NOW, &err), 0);
 }
 
 static void test_times(void **state)
@@ -95,12 +95,30 @@ static void test_times(void **state)
 	keep(DB, U("1"), "x", INT64_MIN);
 	keep(DB, U("2"), "x", INT64_MAX);
 	keep(DB, U("3"), "x", INT64_MAX);
-	assert_int_equal(keep_prune(store, DB, 1, NOW, &err), 0);
+	assert_int_equal(keep_prune(store, DB, 1, NULL, NOW, &err), 0);
 	assert_string_equal(kept(DB), U("2 ") U("3 "));
-	assert_int_equal(keep_prune(store, DB, 0, INT64_MIN, &err), 0);
+	assert_int_equal(keep_prune(store, DB, 0, NULL, INT64_MIN, &err), 0);
 	assert_string_equal(kept(DB), U("2 "));
-	assert_int_equal(keep_prune(store, DB, 0, INT64_MAX, &err), 0);
+	assert_int_equal(keep_prune(store, DB, 0, NULL, INT64_MAX, &err), 0);
 	assert_string_equal(kept(DB), U("2 "));
+}
+
+/* The clock was put back: what was made last looks like the oldest. */
+static void test_newest_by_name(void **state)
+{
+	(void)state;
+	for (int i = 1; i < 4; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), U("%d"), i);
+		keep("/back", name, "x", NOW + i * HOUR);
+	}
+	keep("/back", U("4"), "x", NOW - 48 * HOUR);
+	assert_int_equal(keep_prune(store, "/back", 3, U("4"), NOW, &err), 0);
+	assert_string_equal(kept("/back"), U("4 ") U("1 ") U("2 ") U("3 "));
+	keep("/back", U("5"), "x", NOW - 47 * HOUR);
+	assert_int_equal(keep_prune(store, "/back", 3, U("5"), NOW, &err), 0);
+	assert_string_equal(kept("/back"), U("5 ") U("1 ") U("2 ") U("3 "));
 }
 
 /* One that cannot be dropped does not save the others. */
@@ -111,7 +129,7 @@ static void test_failure(void **state)
 	keep(DB, U("2"), "x", 2);
 	keep(DB, U("3"), "x", 3);
 	assert_int_equal(mkdir(in_source(DB, "kept/" U("1") "/folder"), 0700), 0);
-	assert_int_equal(keep_prune(store, DB, 1, NOW, &err), -EISDIR);
+	assert_int_equal(keep_prune(store, DB, 1, NULL, NOW, &err), -EISDIR);
 	assert_words(U("1"));
 	assert_string_equal(kept(DB), U("3 "));
 }
@@ -119,10 +137,8 @@ static void test_failure(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_prune),
-		test(test_other_sources),
-		test(test_times),
-		test(test_failure),
+		test(test_prune),	   test(test_other_sources), test(test_times),
+		test(test_newest_by_name), test(test_failure),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);

@@ -182,11 +182,105 @@ static void test_every_page_size(void **state)
 	}
 }
 
+/* Nobody has seen the file since the start, and what it left is kept as it is. LEFT: a state was kept by a
+ * version that took what is missing for a file of mode 0; it tells nothing. */
+static void check_missing_beside_wal(bool left)
+{
+	struct restoring how = RESTORING;
+	struct keep_entry *kept;
+	struct keep *keep;
+	size_t count;
+	struct upload u;
+	struct fixture f;
+	struct stat st;
+	char path[PATH_MAX];
+
+	up(&f, WAL_OLD);
+	app_kill(&f.app);
+	make_missing(&f);
+	db_path(&f, "", path);
+	assert_int_equal(chown(f.folder.path, 12, 34), 0);
+	if (left) {
+		const struct keep_meta meta = {.made_ns = 1, .mode = 0, .uid = 56, .gid = 78};
+
+		assert_int_equal(keep_begin(&keep, f.snap->core.store, path, KEEP_UNDO "old", NULL), 0);
+		assert_int_equal(keep_commit(keep, &meta, NULL), 0);
+		keep_destroy(keep);
+	}
+	assert_true(file_bytes(&f, "db-wal") > 0);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_restored(&f, &u, &how);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode, S_IFREG | 0600);
+	assert_int_equal(st.st_uid, 12);
+	assert_int_equal(st.st_gid, 34);
+	assert_int_equal(keep_list(f.snap->core.store, path, &kept, &count), 0);
+	assert_int_equal(count, left ? 2 : 1);
+	assert_string_equal(kept[count - 1].name, how.result.undo);
+	assert_true(kept[count - 1].has_wal);
+	assert_int_equal(kept[count - 1].meta.mode & 0777, 0600);
+	assert_int_equal(kept[count - 1].meta.uid, 12);
+	keep_list_free(kept, count);
+	assert_afresh(&f, COUNT_T, NEW_ROWS);
+	upload_finish(&u);
+	down(&f);
+}
+
+static void test_missing_beside_wal(void **state)
+{
+	(void)state;
+	check_missing_beside_wal(false);
+	check_missing_beside_wal(true);
+}
+
+/* Asked while the lock is waited for. */
+static bool let_it_commit(void *arg)
+{
+	struct fixture *f = arg;
+
+	if (app_get(&f->app, "SELECT 1") == 1 && file_bytes(f, "db-journal") >= 0)
+		app_do(&f->app, "COMMIT");
+	return false;
+}
+
+/* What an application commits into an empty file while a restore waits for it was in no undo, and nobody has
+ * asked whether the upload can be meant. */
+static void test_begun_meanwhile(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, ROLLBACK_OLD);
+	app_stop(&f.app);
+	make_empty(&f);
+	app_start(&f.app, &f.folder, "db");
+	app_do(&f.app, "BEGIN EXCLUSIVE; CREATE TABLE late(x); INSERT INTO late VALUES(7)");
+	upload_make(&u, f.snap, 4096, NEW);
+	how.cancelled = let_it_commit;
+	how.arg = &f;
+	assert_int_equal(restore(&f, &u, &how), -EBUSY);
+	assert_non_null(strstr(how.err.text, "begun it anew"));
+	assert_false(how.result.committed);
+	assert_int_equal(app_get(&f.app, "SELECT x FROM late"), 7);
+	/* The next one keeps it. */
+	how = RESTORING;
+	how.force = true;
+	assert_restored(&f, &u, &how);
+	assert_int_equal(ask_kept(&f, how.result.undo, "SELECT x FROM late"), 7);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_kind),
 		cmocka_unit_test(test_every_page_size),
+		cmocka_unit_test(test_missing_beside_wal),
+		cmocka_unit_test(test_begun_meanwhile),
 	};
 
 	if (argc > 1 && strcmp(argv[1], VALIDATE_ARGUMENT) == 0)

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "../../src/vfs_private.h"
+
 #define LOCK_CKPT 1
 #define LOCK_READ0 3
 #define EXCLUSIVE (SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE)
@@ -242,11 +244,43 @@ static void test_staged(void **state)
 	assert_int_equal(page[19], 2);
 }
 
+/* ---- the journal that ends a transaction --------------------------------------------------------------- */
+
+static int synced_folder = -1;
+
+static int note_delete(sqlite3_vfs *vfs, const char *path, int sync)
+{
+	(void)vfs;
+	(void)path;
+	synced_folder = sync;
+	return SQLITE_OK;
+}
+
+/* Whatever SQLite thinks of it: it cannot be told by a PRAGMA while the schema cannot be read, and an
+ * application that holds the lock, or damage, is when a restore comes. */
+static void test_journal_goes_for_good(void **state)
+{
+	struct fixture *f = *state;
+	sqlite3_vfs *real, noting;
+	struct vfs *vfs;
+
+	app_do(&f->app, "CREATE TABLE j(x)");
+	open_restorer(f);
+	vfs = f->db.vfs;
+	real = vfs->real;
+	noting = *real;
+	noting.xDelete = note_delete;
+	vfs->real = &noting;
+	assert_int_equal(vfs->base.xDelete(&vfs->base, "/no/db-journal", 0), SQLITE_OK);
+	assert_int_equal(synced_folder, 1);
+	vfs->real = real;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(test_guard),   test(test_wal_reset_bug), test(test_tells_of_the_lock),
-		test(test_cut_wal), test(test_staged),
+		test(test_cut_wal), test(test_staged),	      test(test_journal_goes_for_good),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
