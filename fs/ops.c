@@ -158,8 +158,7 @@ static struct upload *find_upload(struct fs *fs, pid_t tid, uint64_t parent, con
 	return u ? u : upload_scratch(&fs->uploads, parent, name);
 }
 
-/* The caller's unfinished upload under a name that leads nowhere else. */
-static struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, const char *name)
+struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, const char *name)
 {
 	struct caller caller;
 

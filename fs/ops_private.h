@@ -57,6 +57,10 @@ struct stat attr_to_stat(const struct snap_attr *attr);
 /* Attributes of NODE; of what its name leads to now unless that is something else: then -ESTALE. */
 int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr);
 
+/* A reference to TID's unfinished upload under that name, to which it does not lead TID; NULL: there is none.
+ */
+struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, const char *name);
+
 /* Whether nothing may be restored: -EROFS, or 0. */
 int check_writable(const struct fs *fs);
 

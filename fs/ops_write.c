@@ -110,10 +110,13 @@ static int64_t new_mtime(const struct stat *st, int to_set)
 	return mtime ? mtime : 1;
 }
 
-static int set_upload(struct upload *u, const struct stat *st, int to_set, struct snap_err *err)
+static int set_upload(struct upload *u, const struct actor *who, const struct stat *st, int to_set,
+		      struct snap_err *err)
 {
 	int64_t mtime = new_mtime(st, to_set);
-	int rc = to_set & FUSE_SET_ATTR_SIZE ? upload_truncate(u, (uint64_t)st->st_size, err) : 0;
+	int rc = to_set & FUSE_SET_ATTR_SIZE ? upload_truncate(u, (uint64_t)st->st_size, err)
+		 : mtime		     ? upload_taken_for_whole(u, who)
+					     : 0;
 
 	if (rc == 0)
 		upload_set(u, to_set & FUSE_SET_ATTR_MODE ? &st->st_mode : NULL,
@@ -122,21 +125,34 @@ static int set_upload(struct upload *u, const struct stat *st, int to_set, struc
 	return rc;
 }
 
+/* The process may have an upload under that name, which it does not find by it unless it opens it. */
+static int settle_pending(struct fs *fs, const struct node *node, const struct actor *who)
+{
+	struct upload *u = node->parent ? find_pending(fs, who->tid, node->parent->id, node->name) : NULL;
+	int rc = u ? upload_taken_for_whole(u, who) : 0;
+
+	upload_unref(u);
+	return rc;
+}
+
 /*
  * What a restore must not change (owner, mode) is accepted and stays, for tools that set it after they have
  * written: theirs would be a failure otherwise. The same for folders.
  */
-static int set_attr(struct fs *fs, struct node *node, const struct stat *st, int to_set, struct snap_err *err)
+static int set_attr(struct fs *fs, struct node *node, const struct actor *who, const struct stat *st,
+		    int to_set, struct snap_err *err)
 {
 	int64_t mtime = new_mtime(st, to_set);
 
 	if (node->upload)
-		return set_upload(node->upload, st, to_set, err);
+		return set_upload(node->upload, who, st, to_set, err);
 	switch (node->kind) {
 	case SNAP_DATABASE:
 		if (to_set & FUSE_SET_ATTR_SIZE)
 			return -EPERM;
-		return mtime && check_writable(fs) == 0 ? snap_gen_set_mtime(node->gen, mtime) : 0;
+		if (!mtime || check_writable(fs))
+			return 0;
+		return settle_pending(fs, node, who) ? -EIO : snap_gen_set_mtime(node->gen, mtime);
 	case SNAP_FOLDER:
 	case SNAP_MOUNTPOINT:
 	case SNAP_SIDECAR:
@@ -155,7 +171,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *st, int to_set, stru
 	struct node *node = node_get(&fs->nodes, id);
 	struct snap_err err = {{0}};
 	struct snap_attr attr;
-	int rc = node ? set_attr(fs, node, st, to_set, &err) : -ESTALE;
+	struct actor who = actor_of(req);
+	int rc = node ? set_attr(fs, node, &who, st, to_set, &err) : -ESTALE;
 
 	(void)fi;
 	if (rc == 0)

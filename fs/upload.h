@@ -187,6 +187,9 @@ struct upload_flush {
 bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc);
 /* Decides, and restores: see DESIGN part 7. Takes as long as that takes. Logs its verdict. */
 int upload_flush(struct upload *u, const struct upload_flush *flush);
+/* WHO has given it its times, which tools do last, and by its name: -EIO when parts of it were announced and
+ * have not come, and it is closed; that is its verdict then. Logs it. */
+int upload_taken_for_whole(struct upload *u, const struct actor *who);
 /* It cannot be decided about, and WHO hears RC: that is its verdict. Logs it. */
 void upload_refuse(struct upload *u, const struct actor *who, int rc);
 

@@ -55,6 +55,19 @@ static bool has_same_rights(const struct upload *u, const struct snap_attr *attr
 	return u->over && u->uid == attr->uid && u->gid == attr->gid && !((u->mode ^ attr->mode) & 0777);
 }
 
+/* Whether WHO may make a file at PATH. That he may write the one that he has opened says nothing of that. */
+static int check_folder(struct upload *u, const char *path, const struct actor *who)
+{
+	const char *end = strrchr(path, '/');
+	autofree char *folder = strndup(path, end ? (size_t)(end - path) : 0);
+	struct snap_attr attr;
+	int rc = folder ? snap_lookup(u->all->snap, folder, &attr, NULL, NULL) : -ENOMEM;
+
+	if (rc)
+		return rc;
+	return caller_may_write(who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
+}
+
 /*
  * Whether the live file may be written: ORDER is told which that is, for its name may lead elsewhere a moment
  * later. Of an upload to a database's own name that was asked when it was
@@ -75,7 +88,8 @@ static int check_access(struct upload *u, const struct upload_flush *flush, stru
 	}
 	if (rc == -ENOENT) {
 		order->folder = *folder;
-		return 0; /* nothing stands there: the folder's mode has decided */
+		/* Nothing stands there: the folder's mode decides, and has decided unless something did. */
+		return u->over && who.uid != 0 ? check_folder(u, order->path, &who) : 0;
 	}
 	if (rc)
 		return who.uid == 0 ? 0 : rc; /* root repairs what cannot be looked at */
@@ -390,6 +404,24 @@ void upload_closed(struct upload *u)
 	if (last)
 		try_end(u);
 	upload_unref(u);
+}
+
+int upload_taken_for_whole(struct upload *u, const struct actor *who)
+{
+	autofree char *path = NULL;
+	int rc = 0;
+
+	if (pthread_mutex_trylock(&u->lock) != 0)
+		return 0; /* somebody is at it */
+	if (is_closed(u) && snap_upload_state(u->data) == SNAP_UPLOAD_PENDING) {
+		path = copy_path(u);
+		rc = refuse_incomplete(u, path ? path : "?", who);
+		upload_unname(u);
+	}
+	pthread_mutex_unlock(&u->lock);
+	if (rc)
+		try_end(u);
+	return rc;
 }
 
 int upload_flush(struct upload *u, const struct upload_flush *flush)

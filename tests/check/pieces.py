@@ -7,7 +7,8 @@ closes NAME and opens it again. HOW may also be threads: ftruncate, and four thr
 
 Says "ready", then answers commands from stdin, a line each: "half" writes about half of what is left, "rest" all of it and closes,
 "cut" opens NAME anew, cut to nothing, and writes all of it at once (each says "done"); "read" answers how long the file of that name is to
-this process, and whether it is FILE; "size" what stat says. "stop" closes and ends, "exit" ends without closing.
+this process, and whether it is FILE; "size" what stat says; "times" closes and sets the
+file's times, as tools do last. "stop" closes and ends, "exit" ends without closing.
 """
 
 import os
@@ -92,6 +93,11 @@ class Pieces:
         self.fd = -1
         with open(self.name, "wb") as f:
             f.write(self.data)
+
+    def times(self):
+        os.close(self.fd)
+        self.fd = -1
+        os.utime(self.name, (1e9, 1e9))
 
     def size(self):
         return os.stat(self.name).st_size

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
-allow_log 'thrown away'
+allow_log 'thrown away|parts of it were never written'
 allow_sidecars
 
 DB=$SRC/db.sqlite3
@@ -100,6 +100,19 @@ for end in closes exits killed; do
 	equal "$end: live files" "$(sha "$DB" "$DB-wal")" "$before"
 	others "$end" "${marker//\"/}"
 done
+
+# It takes for whole what is not, as "restic restore --sparse", which leaves zeros out: it must hear of it.
+note 'the tool sets the times of what has gaps'
+marker=$(held marker)
+refused() { grep -c 'parts of it were never written' "$LOG" || :; }
+count=$(refused)
+pieces_start ftruncate 20
+equal half "$(ask half)" "done"
+equal times "$(ask times)" "error: [Errno 5] Input/output error"
+equal "what the log says" "$(refused)" $((count + 1))
+app_stop
+wait_for 5 none_stored || die "left in the store: $(uploads)"
+others 'times' "${marker//\"/}"
 
 # Nothing stands there: the name leads the tool to what it has begun, and nobody else.
 note 'a database that is missing'

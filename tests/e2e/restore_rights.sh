@@ -150,6 +150,36 @@ as other cp "$UP/anew" "$SEEN"
 equal 'made anew' "$(unmounted_state)" "$was"
 equal 'made anew' "$(sqlite3 "$DB" 'SELECT value FROM marker')" anew
 
+# Who may write the file keeps it open until it is removed: that was no leave to make it again.
+note 'the file goes while it is being written'
+chmod 666 "$DB"
+cat "$SEEN" >/dev/null
+chmod 755 "$SRC"
+coproc HELD { exec python3 -c 'import os, sys
+os.setgroups([])
+os.setgid(5004)
+os.setuid(5004)
+fd = os.open(sys.argv[2], os.O_WRONLY | os.O_TRUNC)
+print("open", flush=True)
+input()
+os.write(fd, open(sys.argv[1], "rb").read())
+os.close(fd)' "$UP/anew" "$SEEN" 2>"$T/held.err"; }
+held_pid=$HELD_PID held_in=${HELD[1]}
+CHILDREN+=("$held_pid")
+read -r -t $((20 * FACTOR)) -u "${HELD[0]}" reply
+equal 'whoever holds it' "$reply" open
+rm -f "$DB" "$DB-wal" "$DB-shm"
+echo >&"$held_in"
+status=0
+wait "$held_pid" || status=$?
+equal 'status of whoever held it' "$status" 1
+grep -q 'Permission denied' "$T/held.err" || die "it was told: $(cat "$T/held.err")"
+[ ! -e "$DB" ] || die "it was made again: $(stat -c '%a %u' "$DB")"
+chmod 777 "$SRC"
+as other cp "$UP/anew" "$SEEN"
+chmod 660 "$DB"
+cat "$SEEN" >/dev/null
+
 # What stands there is no database any more, but it was one: its own rights.
 make_marked "$UP/again" again
 for content in '' 'this is text'; do
