@@ -194,8 +194,13 @@ static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name,
 		rc = -ENOENT;
 	if (!out->upload && rc == 0) {
 		out->gen = redirect_find(&fs->redirects, tid, parent->id, name);
-		rc = out->gen ? snap_gen_stat_at(fs->config.snap, &folder, path, out->gen, false, &out->attr)
-			      : snap_lookup_in(fs->config.snap, &folder, path, &out->attr, &out->gen, err);
+		if (out->gen &&
+		    snap_gen_stat_at(fs->config.snap, &folder, path, out->gen, false, &out->attr) != 0) {
+			snap_gen_unref(out->gen); /* the name leads to something else by now */
+			out->gen = NULL;
+		}
+		if (!out->gen)
+			rc = snap_lookup_in(fs->config.snap, &folder, path, &out->attr, &out->gen, err);
 		rc = rc ? rc : hide_database(fs, tid, parent->id, name, out);
 	}
 	if (rc == -ENOENT)

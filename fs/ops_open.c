@@ -61,6 +61,8 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 	struct fs *fs = job->fs;
 	struct node *node = job->node;
 
+	if (rc != HANDLE_MOVED && node->gen && redirect_drop(&fs->redirects, job->who.tid, node->gen))
+		snap_gen_arrived(node->gen);
 	if (rc == HANDLE_MOVED) {
 		redirect_add(&fs->redirects, job->who.tid, node->parent->id, node->name, moved);
 		snap_gen_unref(moved);
@@ -70,8 +72,6 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 	} else if (rc) {
 		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc),
 			  err->text[0] ? ": " : "", err->text);
-	} else if (node->gen && redirect_drop(&fs->redirects, job->who.tid, node->gen)) {
-		snap_gen_arrived(node->gen);
 	}
 	if (rc == 0)
 		note_opened(fs, node, &job->who);

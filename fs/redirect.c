@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../src/cleanup.h"
+
 #define LEAD_NS         \
 	(SNAP_HOLD_MS * \
 	 1000000ll)	      /* a retried open takes microseconds; a stopped process is not waited for */
@@ -75,20 +77,27 @@ void redirect_add(struct redirects *r, pid_t tid, uint64_t parent, const char *n
 	char *copy = strdup(name);
 	struct redirect_entry *e;
 	struct snap_gen *old;
+	unsigned waiting;
+	bool is_lost;
 
 	if (!copy)
 		return;
 	pthread_mutex_lock(&r->lock);
 	e = find(r, tid, parent, name);
+	is_lost = e && tid != 0 && !e->followed && e->until >= now_ns();
+	waiting = e && tid == 0 ? e->waiting + 1 : 1;
 	if (!e)
 		e = choose(r);
 	old = empty(e);
-	*e = (struct redirect_entry){.gen = snap_gen_ref(gen),
-				     .tid = tid,
-				     .parent = parent,
-				     .name = copy,
-				     .until = now_ns() + (tid ? LEAD_NS : SHARED_NS)};
+	if (!is_lost)
+		*e = (struct redirect_entry){.gen = snap_gen_ref(gen),
+					     .tid = tid,
+					     .parent = parent,
+					     .name = steal_ptr(&copy),
+					     .waiting = waiting,
+					     .until = now_ns() + (tid ? LEAD_NS : SHARED_NS)};
 	pthread_mutex_unlock(&r->lock);
+	free(copy);
 	snap_gen_unref(old);
 }
 
@@ -103,6 +112,8 @@ struct snap_gen *redirect_find(struct redirects *r, pid_t tid, uint64_t parent, 
 		old = empty(e);
 	else if (e)
 		gen = snap_gen_ref(e->gen);
+	if (gen)
+		e->followed = true;
 	pthread_mutex_unlock(&r->lock);
 	snap_gen_unref(old);
 	return gen;
@@ -111,15 +122,17 @@ struct snap_gen *redirect_find(struct redirects *r, pid_t tid, uint64_t parent, 
 bool redirect_drop(struct redirects *r, pid_t tid, const struct snap_gen *gen)
 {
 	struct snap_gen *old = NULL;
+	bool was_led = false;
 
 	pthread_mutex_lock(&r->lock);
-	for (size_t i = 0; i < REDIRECT_MAX && !old; i++) {
+	for (size_t i = 0; i < REDIRECT_MAX && !was_led; i++) {
 		struct redirect_entry *e = &r->entries[i];
 
-		if (e->gen == gen && e->tid == tid && tid != 0)
+		was_led = e->gen == gen && e->tid == tid;
+		if (was_led && --e->waiting == 0)
 			old = empty(e);
 	}
 	pthread_mutex_unlock(&r->lock);
 	snap_gen_unref(old);
-	return old != NULL;
+	return was_led;
 }

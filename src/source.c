@@ -407,7 +407,7 @@ struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t 
 		return NULL;
 	/* A spool holds nothing back, and making it again would cost a copy: it lingers. */
 	if (gen->hold_until == 0 && !image_is_pinned(gen->image, &since) && !image_is_dead(gen->image) &&
-	    !s->ending) {
+	    !s->ending && now != INT64_MAX) {
 		gen->hold_until = now + SOURCE_LINGER_NS;
 		return NULL;
 	}

@@ -31,3 +31,29 @@ for mode in wal delete; do
 	[ "$third" -ge "$size" ] || die "$mode: after a commit only $third bytes of $size were read"
 	equal "$mode: commits" "$(commits_of "$MNT/$mode.sqlite3")" 51
 done
+
+# What has no name is opened, of a state that is gone: ESTALE. What the same thread opens next by its name is no older than that.
+for mode in wal delete; do
+	python3 - "$SRC/$mode.sqlite3" "$MNT/$mode.sqlite3" "$T/seen" <<'END' || die "$mode: $?"
+import errno, os, sqlite3, sys, time
+live, seen, copy = sys.argv[1:]
+db = sqlite3.connect(live, isolation_level=None)
+db.execute("CREATE TABLE seen(i)")
+open(seen, "rb").read()
+held = os.open(seen, os.O_PATH)
+db.execute("INSERT INTO seen VALUES(1)")
+told, until = 0, time.monotonic() + 20
+while told != errno.ESTALE:
+    assert time.monotonic() < until, "it is not said that the state is gone"
+    try:
+        os.close(os.open(f"/proc/self/fd/{held}", os.O_RDONLY))
+    except OSError as e:
+        told = e.errno
+    time.sleep(0.05)
+db.execute("INSERT INTO seen VALUES(2)")
+with open(seen, "rb") as f, open(copy, "wb") as out:
+    out.write(f.read())
+found = sqlite3.connect(copy).execute("SELECT max(i) FROM seen").fetchone()[0]
+sys.exit(found != 2)
+END
+done

@@ -106,6 +106,7 @@ static void test_later_one_counts(void **state)
 {
 	(void)state;
 	redirect_add(&r, 7, 1, "db", &gens[0]);
+	assert_ptr_equal(find(7, 1, "db"), &gens[0]);
 	redirect_add(&r, 7, 1, "db", &gens[1]);
 	assert_ptr_equal(find(7, 1, "db"), &gens[1]);
 	assert_int_equal(gens[0].refs, 1);
@@ -137,14 +138,37 @@ static void test_each_thread_its_own(void **state)
 	assert_ptr_equal(find(1, 2, "db"), &gens[9]);
 }
 
-/* Callers of another pid namespace cannot be told apart: one that has opened it leaves it to the others. */
+/* Callers of another pid namespace cannot be told apart: as many as were led share it, and nobody who comes
+ * after them. */
 static void test_unknown_threads_share(void **state)
 {
 	(void)state;
 	redirect_add(&r, 0, 1, "db", &gens[0]);
+	redirect_add(&r, 0, 1, "db", &gens[1]); /* the newer is good for both */
+	assert_int_equal(gens[0].refs, 1);
 	assert_false(redirect_drop(&r, 0, &gens[0]));
-	assert_ptr_equal(find(0, 1, "db"), &gens[0]);
+	assert_true(redirect_drop(&r, 0, &gens[1]));
+	assert_ptr_equal(find(0, 1, "db"), &gens[1]);
 	assert_null(find(7, 1, "db"));
+	assert_true(redirect_drop(&r, 0, &gens[1]));
+	assert_null(find(0, 1, "db"));
+	assert_false(redirect_drop(&r, 0, &gens[1]));
+	assert_int_equal(gens[1].refs, 1);
+}
+
+/* The kernel has not looked the name up again, so it has none: the thread's next look is another open's. */
+static void test_not_followed(void **state)
+{
+	(void)state;
+	redirect_add(&r, 7, 1, "db", &gens[0]);
+	redirect_add(&r, 7, 1, "db", &gens[0]);
+	assert_null(find(7, 1, "db"));
+	assert_int_equal(gens[0].refs, 1);
+	/* One that has ended was no retry's. */
+	redirect_add(&r, 7, 1, "db", &gens[0]);
+	entry_of(&gens[0])->until = 1;
+	redirect_add(&r, 7, 1, "db", &gens[1]);
+	assert_ptr_equal(find(7, 1, "db"), &gens[1]);
 }
 
 /* ---- time
@@ -228,6 +252,7 @@ static void test_full_but_not_over(void **state)
 {
 	(void)state;
 	fill(0, REDIRECT_MAX);
+	assert_ptr_equal(find(100 + 5, 1, "db"), &gens[5]);
 	redirect_add(&r, 100 + 5, 1, "db", &gens[REDIRECT_MAX]);
 	redirect_drop(&r, 100 + 40, &gens[40]);
 	redirect_add(&r, 1, 1, "db", &gens[REDIRECT_MAX + 1]);
@@ -296,6 +321,7 @@ int main(void)
 		test(test_later_one_counts),
 		test(test_each_thread_its_own),
 		test(test_unknown_threads_share),
+		test(test_not_followed),
 		test(test_durations),
 		test(test_ends),
 		test(test_added_again_lasts_again),
