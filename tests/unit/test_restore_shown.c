@@ -337,6 +337,31 @@ static void test_commit_before_the_next(void **state)
 	end(&x, true);
 }
 
+/* Where descriptors are short it goes at once when something newer is shown, without lingering. */
+static void test_shed_when_it_is_over(void **state)
+{
+	struct fixtures x = {.how = RESTORING};
+	struct snap_gen *gen;
+	struct source *source;
+
+	(void)state;
+	app_up(&x.f, WAL_OLD);
+	snap_up_still(&x.f);
+	upload_make(&x.u, x.f.snap, 4096, NEW);
+	assert_restored(&x.f, &x.u, &x.how);
+	gen = look(&x.f, NULL);
+	assert_true(gen->uploaded);
+	app_do(&x.f.app, "INSERT INTO t(b) VALUES('after')");
+	snap_gen_unref(look(&x.f, NULL));
+	assert_non_null(gen->image);
+	source = source_of(&x.f);
+	source_shed(source);
+	assert_null(gen->image);
+	source_unref(source);
+	snap_gen_unref(gen);
+	end(&x, true);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +375,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_equal_changes_nothing),
 		cmocka_unit_test(test_no_snapshot_of_an_upload),
 		cmocka_unit_test(test_commit_before_the_next),
+		cmocka_unit_test(test_shed_when_it_is_over),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
