@@ -438,7 +438,8 @@ void snap_gen_close(struct snap_gen *gen)
 	idle = list_empty(&s->gens);
 	pthread_mutex_unlock(&s->lock);
 	image_unref(im);
-	/* Here, though it may copy a whole WAL: whoever opens many is slowed down, and descriptors stay few. */
+	/* Here, though it may copy a whole WAL: whoever opens many is slowed down, and descriptors stay few.
+	 */
 	if (idle && atomic_load(&s->core->connected) > SOURCE_CONNECTED_MAX)
 		source_disconnect(s);
 }

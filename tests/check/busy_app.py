@@ -17,7 +17,8 @@ import time
 def main():
     path, until = sys.argv[1:3]
     pause = float(sys.argv[3]) if len(sys.argv) > 3 else 0
-    db = sqlite3.connect(path, isolation_level=None)
+    # Python's own patience, where nothing is slower than it is.
+    db = sqlite3.connect(path, timeout=5 * int(os.environ.get("FACTOR", "1")), isolation_level=None)
     errors, marker, n = [], None, 0
     while not os.path.exists(until) and len(errors) < 10:
         try:

@@ -68,7 +68,7 @@ theirs() { find "$DROP" -user 0 -type f -size +0 -exec stat -c '%i %a %u %g %h %
 outside=$(secrets)
 inside=$(theirs)
 mount_fs -o keep=0,busy_timeout=1 "$SRC"
-python3 "$TOP/tests/check/links.py" "$SRC" "$MNT" "$T/up.sqlite3" 5004 $((SLOW ? 60 : 8)) >"$T/raced" || die "$(cat "$T/raced")"
+python3 "$TOP/tests/check/links.py" "$SRC" "$MNT" "$T/up.sqlite3" 5004 $((SLOW ? 60 : FACTOR > 1 ? 16 : 8)) >"$T/raced" || die "$(cat "$T/raced")"
 note "$(cat "$T/raced")"
 equal 'outside' "$(secrets)" "$outside"
 equal 'what is not his in his folder' "$(theirs)" "$inside"

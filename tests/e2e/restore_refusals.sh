@@ -22,6 +22,7 @@ held write >/dev/null
 before=$(sha "$DB" "$DB-wal")
 stored() { find "$STORE" -type f ! -name seen ! -name source; }
 
+none_stored() { [ -z "$(stored)" ]; }
 # refused NAME ERRNO PATTERN [ERRNO_OF_RENAME]: $BAD/NAME is refused with the text that cp prints for ERRNO.
 refused() {
 	local name=$1 words=$2 pattern=$3 rename_words=${4-$2}
@@ -34,7 +35,7 @@ refused() {
 	rm "$SEEN.tmp"
 	equal "$name: live files" "$(sha "$DB" "$DB-wal")" "$before"
 	equal "$name: what the application sees" "$(held marker)" '"live"'
-	wait_for 20 test -z "$(stored)" || die "$name: left in the store: $(stored)"
+	wait_for 20 none_stored || die "$name: left in the store: $(stored)"
 }
 # edit FILE OFFSET BYTES...: a good database with other bytes at an offset
 edit() {

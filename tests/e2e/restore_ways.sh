@@ -23,6 +23,8 @@ before=$(live_state "$DB")
 need rsync cpio curl rclone borg restic openssl sftp
 restores() { grep -c ' was restored by ' "$LOG" || :; }
 
+restored_once() { [ "$(restores)" -eq $((count + 1)) ]; }
+
 # way NAME COMMAND...: the command restores $UP/db.sqlite3, whose marker is NAME and which has $rows rows.
 rows=200
 ways=0
@@ -36,7 +38,7 @@ way() {
 	count=$(restores)
 	"$@" || die "$name: status $?"
 	restored "$name" "$name"
-	wait_for 5 test "$(restores)" -eq $((count + 1)) || die "$name: $(restores) restores instead of $((count + 1))"
+	wait_for 5 restored_once || die "$name: $(restores) restores instead of $((count + 1))"
 	equal "$name: the live file" "$(live_state "$DB")" "$before"
 	equal "$name: files" "$(ls -A "$SRC")" "$(printf 'db.sqlite3\ndb.sqlite3-shm\ndb.sqlite3-wal')"
 	equal "$name: files of the mount" "$(ls -A "$MNT")" db.sqlite3
