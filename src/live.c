@@ -114,9 +114,30 @@ static void announce_shm(struct live *live)
 	}
 }
 
+static bool scan_shm(struct live *live, struct proclocks_seen *seen)
+{
+	char name[NAME_MAX + 8];
+	struct stat st;
+
+	snprintf(name, sizeof(name), "%s-shm", live->name);
+	return fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       proclocks_scan(st.st_dev, st.st_ino, getpid(), seen) == 0;
+}
+
+/* Whether another process has the wal-index open. */
+static bool has_others(struct live *live)
+{
+	struct proclocks_seen seen;
+
+	return scan_shm(live, &seen) && proclocks_others_in_shm(&seen);
+}
+
 /* The first connection and its first look. 0, PIN_HOT_JOURNAL, -errno. */
 static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err)
 {
+	/* From the moment on at which the hub is connected, an application's last close leaves the files to
+	 * us: also one that comes before the janitor's first look. */
+	bool others = !live->sidecars_ours && has_others(live);
 	struct stat st;
 	int rc;
 
@@ -133,6 +154,7 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 	pin_end(&live->hub->db);
 	if (atomic_load(&live->was_wal))
 		announce_shm(live);
+	atomic_store(&live->had_others, others || (!live->sidecars_ours && has_others(live)));
 	return 0;
 }
 
@@ -399,16 +421,6 @@ uint64_t live_forgiven(struct live *live)
 }
 
 /* Who holds what on the -shm; false when that cannot be told. */
-static bool scan_shm(struct live *live, struct proclocks_seen *seen)
-{
-	char name[NAME_MAX + 8];
-	struct stat st;
-
-	snprintf(name, sizeof(name), "%s-shm", live->name);
-	return fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       proclocks_scan(st.st_dev, st.st_ino, getpid(), seen) == 0;
-}
-
 void live_observe_gap(struct live *live)
 {
 	struct proclocks_seen seen;

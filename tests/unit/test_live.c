@@ -198,6 +198,22 @@ static void test_shm_of_one_file(void **state)
 	live_unpin(conn);
 }
 
+/* Its last close finds us connected, and leaves the files: ours is to remove them, however soon it comes and
+ * though nothing was written meanwhile. */
+static void test_application_that_goes_at_once(void **state)
+{
+	struct fixture *f = *state;
+
+	make_database(f, "WAL", 4096, 20, 100);
+	connect_live(f);
+	app_stop(&f->app);
+	f->app.pid = 0;
+	assert_true(file_exists(&f->folder, NAME "-wal"));
+	disconnect_live(f);
+	assert_false(file_exists(&f->folder, NAME "-wal"));
+	assert_false(file_exists(&f->folder, NAME "-shm"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +221,7 @@ int main(void)
 		test(test_name_is_gone),
 		test(test_shm_of_two_files),
 		test(test_shm_of_one_file),
+		test(test_application_that_goes_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);
