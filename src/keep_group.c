@@ -3,10 +3,12 @@
  * keep_group.c - see keep.h: snapshots of several databases, which are kept all together or not at all.
  *
  * STORE/groups/<16 hex digits> holds the absolute path of each source, a newline behind it, and then a line
- * "end". Whether it is there decides, not what it says: that is for those who end it.
+ * "end". In a path a newline is written \n and a backslash \\. Whether the file is there decides, not what it
+ * says: that is for those who end it.
  *
  * What must stay true: the file gets its name after every member has its own and is on the disk, under the
- * locks of all of them; it loses its name, on the disk as well, before any member is touched.
+ * locks of all of them; it loses its name, on the disk as well, before any member is touched. What cannot be
+ * read or understood at the moment is left alone: a snapshot is never taken for a leaving by a failure.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,19 +35,20 @@ int keep_group_name(char group[KEEP_GROUP_SIZE])
 	return 0;
 }
 
-bool keep_group_is(int kept, const char *group)
+int keep_group_is(int kept, const char *group)
 {
 	char path[64];
 
 	snprintf(path, sizeof(path), "../../" FOLDER "/%s", group);
-	return faccessat(kept, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	if (faccessat(kept, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
 }
 
 /* ---- beginning ----------------------------------------------------------------------------------------- */
 
-static int write_text(int fd, const char *text)
+static int write_text(int fd, const char *text, size_t size)
 {
-	size_t size = strlen(text);
 	ssize_t n = write(fd, text, size);
 
 	if (n < 0)
@@ -53,15 +56,29 @@ static int write_text(int fd, const char *text)
 	return n == (ssize_t)size ? 0 : -ENOSPC; /* cut short, which sets no errno */
 }
 
+static int write_member(int fd, const char *path)
+{
+	autofree char *line = malloc(2 * strlen(path) + 1);
+	size_t n = 0;
+
+	if (!line)
+		return -ENOMEM;
+	for (const char *p = path; *p; p++) {
+		if (*p == '\n' || *p == '\\')
+			line[n++] = '\\';
+		line[n++] = *p == '\n' ? 'n' : *p;
+	}
+	line[n++] = '\n';
+	return write_text(fd, line, n);
+}
+
 static int write_members(int fd, struct keep *const *keeps, size_t count)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < count && !rc; i++) {
-		rc = write_text(fd, keeps[i]->path);
-		rc = rc ? rc : write_text(fd, "\n");
-	}
-	rc = rc ? rc : write_text(fd, "end\n");
+	for (size_t i = 0; i < count && !rc; i++)
+		rc = write_member(fd, keeps[i]->path);
+	rc = rc ? rc : write_text(fd, "end\n", 4);
 	return rc ? rc : fsync(fd) ? -errno : 0;
 }
 
@@ -116,11 +133,27 @@ int keep_publish(struct keep *const *keeps, size_t count, const char *group, str
 
 /* ---- ending -------------------------------------------------------------------------------------------- */
 
-/* Calls FN with each source of the group until it answers something other than 0, which is returned. */
+/* The path that LINE stands for, in its place. */
+static void unescape(char *line)
+{
+	char *to = line;
+
+	for (const char *p = line; *p; p++) {
+		bool escaped = p[0] == '\\' && (p[1] == 'n' || p[1] == '\\');
+
+		p += escaped;
+		*to++ = escaped && *p == 'n' ? '\n' : *p;
+	}
+	*to = '\0';
+}
+
+/* Calls FN with each source of the group until it answers something other than 0, which is returned. -EINVAL:
+ * it is not what we write. */
 static int each_member(int groups, const char *group, int (*fn)(void *arg, const char *source), void *arg)
 {
 	autoclose int fd = openat(groups, group, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	autofree char *text = NULL;
+	bool ended = false;
 	struct stat st;
 	ssize_t n;
 	int rc = 0;
@@ -136,12 +169,15 @@ static int each_member(int groups, const char *group, int (*fn)(void *arg, const
 	if (n < 0)
 		return -errno;
 	text[n] = '\0';
-	for (char *line = text, *end; !rc && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+	for (char *line = text, *end; !rc && !ended && (end = strchr(line, '\n')) != NULL; line = end + 1) {
 		*end = '\0';
-		if (line[0] == '/')
-			rc = fn(arg, line);
+		ended = strcmp(line, "end") == 0;
+		if (!ended && line[0] != '/')
+			return -EINVAL;
+		unescape(line);
+		rc = ended ? 0 : fn(arg, line);
 	}
-	return rc;
+	return rc || ended ? rc : -EINVAL;
 }
 
 static int open_groups(struct store *store)
@@ -205,10 +241,10 @@ int keep_group_end(struct store *store, const char *source, const char *name,
 
 /* ---- leavings ------------------------------------------------------------------------------------------ */
 
-/* Whether the snapshot of RECORD is of no group, or of one that is whole. */
+/* Whether the snapshot of RECORD is of no group, or of one that is whole, or may be. */
 static bool counts(int kept, const struct keep_record *record)
 {
-	return !record->group[0] || keep_group_is(kept, record->group);
+	return !record->group[0] || keep_group_is(kept, record->group) != 0;
 }
 
 bool keep_free_name(int kept, const char *name)
@@ -235,23 +271,31 @@ struct search {
 	const char *group;
 };
 
-/* Whether SOURCE still has something of the group: 1. */
-static int has_member(void *arg, const char *source)
+/* Whether NAME is of the group, or may be: 1. */
+static int may_be_member(void *arg, int kept, const char *name)
 {
 	const struct search *search = arg;
-	struct keep_entry *entries = NULL;
-	size_t count = 0;
-	int rc = keep_list(search->store, source, &entries, &count);
+	autoclose int folder = openat(kept, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct keep_record record;
+	int rc;
 
-	for (size_t i = 0; i < count && !rc; i++) {
-		struct keep_record record;
+	if (!keep_name_valid(name))
+		return 0;
+	rc = folder < 0 ? -errno : keep_read_record(folder, &record);
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): read when rc is 0 */
+	return rc ? rc != -ENOENT && rc != -ENOTDIR : strcmp(record.group, search->group) == 0;
+}
 
-		rc = find_record(search->store, source, entries[i].name, &record);
-		if (rc == 0)
-			rc = strcmp(record.group, search->group) == 0;
-	}
-	keep_list_free(entries, count);
-	return rc;
+/* Whether SOURCE still has something of the group, or may have: not 0. */
+static int has_member(void *arg, const char *source)
+{
+	struct search *search = arg;
+	autoclose int folder = store_open_source(search->store, source, false, NULL);
+	autoclose int kept = folder < 0 ? folder : keep_open_kept(folder, false);
+
+	if (kept < 0)
+		return kept == -ENOENT ? 0 : kept;
+	return store_each_name(kept, may_be_member, search);
 }
 
 static int clean_group(void *arg, int groups, const char *name)

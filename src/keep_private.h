@@ -46,8 +46,8 @@ int keep_load(int kept, const char *name, int part, struct keep_entry *entry);
 /* Meta of the snapshot's FOLDER. -ENOENT, -EINVAL, -errno */
 int keep_read_record(int folder, struct keep_record *out);
 
-/* Whether GROUP is whole; KEPT is the folder of any source. */
-bool keep_group_is(int kept, const char *group);
+/* Whether GROUP is whole, 1 or 0; -errno: that cannot be told. KEPT is the folder of any source. */
+int keep_group_is(int kept, const char *group);
 /* Makes the name NAME in KEPT free if nobody is at work on it and it is a reserved one, or one of a group
  * that is not whole. True: it is. */
 bool keep_free_name(int kept, const char *name);

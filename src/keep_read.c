@@ -39,8 +39,11 @@ int keep_load(int kept, const char *name, int part, struct keep_entry *entry)
 
 	*entry = (struct keep_entry){.name = NULL};
 	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Branch): read when rc is 0 */
-	if (!rc && record.group[0] && !keep_group_is(kept, record.group))
-		rc = -ENOENT;
+	if (!rc && record.group[0]) {
+		int whole = keep_group_is(kept, record.group);
+
+		rc = whole > 0 ? 0 : whole == 0 ? -ENOENT : whole;
+	}
 	for (int i = 0; !rc && i < KEEP_PARTS; i++) {
 		autoclose int fd = -1;
 		struct stat st;

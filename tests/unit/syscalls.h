@@ -36,9 +36,9 @@ struct watch {
 #endif
 
 static const int watched_calls[] = {
-	SYS_openat, SYS_mkdirat,  SYS_unlinkat,	  SYS_renameat,	 SYS_renameat2,
-	SYS_write,  SYS_pwrite64, SYS_fsync,	  SYS_fdatasync, SYS_newfstatat,
-	SYS_flock,  SYS_read,	  SYS_getdents64, SYS_statx,	 SYS_fstat,
+	SYS_openat,	SYS_mkdirat, SYS_unlinkat,  SYS_renameat,   SYS_renameat2, SYS_write,
+	SYS_pwrite64,	SYS_fsync,   SYS_fdatasync, SYS_newfstatat, SYS_flock,	   SYS_read,
+	SYS_getdents64, SYS_statx,   SYS_fstat,	    SYS_faccessat2,
 #ifdef SYS_mkdir
 	SYS_mkdir,
 #endif

@@ -246,6 +246,43 @@ static void test_failed_dropping(void **state)
 	fail_each_call(EIO, do_drop, true, false);
 }
 
+/* Whatever cannot be read at a start is no leaving: the next start finds all of it. */
+static void test_failed_cleaning(void **state)
+{
+	int fds = count_fds(), rc;
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(keep_all("one"), 0);
+	while (run_failing(++n, EIO, do_clean, NULL, &rc)) {
+		assert_true(n < CALLS_MAX);
+		assert_true(is_kept());
+		assert_clean();
+		assert_true(is_kept());
+		assert_int_equal(count_fds(), fds);
+	}
+	assert_true(n > 30);
+}
+
+/* Each meta of it, one after the other. */
+static int fail_metas(void *arg, const struct seccomp_data *call)
+{
+	(void)arg;
+	return call->nr == SYS_openat && strcmp((const char *)(uintptr_t)call->args[1], "meta") == 0 ? EIO
+												     : 0;
+}
+
+static void test_cleaning_without_metas(void **state)
+{
+	struct watch w = {.fn = do_clean, .judge = fail_metas};
+
+	(void)state;
+	assert_int_equal(keep_all("one"), 0);
+	watch_run(&w);
+	assert_clean();
+	assert_true(is_kept());
+}
+
 /* ---- names --------------------------------------------------------------------------------------------- */
 
 static void test_reserved(void **state)
@@ -285,6 +322,57 @@ static bool is_first(void *arg, const char *source)
 	return strcmp(source, sources[0]) == 0;
 }
 
+/* Paths are made of any bytes but NUL; a line of the group's file is not. */
+static void test_odd_paths(void **state)
+{
+	static const char *const odd[] = {"/srv/a\nb/x.db", "/srv/evil\n/y.db", "/srv/c\\nd\\/z.db"};
+	struct keep *keeps[COUNT(odd)] = {NULL};
+	struct keep_meta meta = meta_at(1);
+	char group[KEEP_GROUP_SIZE];
+	struct keep_entry entry;
+
+	(void)state;
+	assert_int_equal(keep_group_name(group), 0);
+	for (size_t i = 0; i < COUNT(odd); i++) {
+		assert_int_equal(keep_begin(&keeps[i], store, odd[i], "one", &err), 0);
+		assert_int_equal(keep_reserve(keeps[i], &err), 0);
+		assert_int_equal(keep_seal(keeps[i], &meta, group, &err), 0);
+	}
+	assert_int_equal(keep_publish(keeps, COUNT(odd), group, &err), 0);
+	for (size_t i = 0; i < COUNT(odd); i++)
+		keep_destroy(keeps[i]);
+	for (int k = 0; k < 2; k++) {
+		assert_int_equal(keep_clean(store, &err), 0);
+		for (size_t i = 0; i < COUNT(odd); i++)
+			assert_int_equal(keep_find(store, odd[i], "one", &entry), 0);
+	}
+	assert_int_equal(keep_group_end(store, odd[0], "one", any, NULL, &err), 0);
+	for (size_t i = 0; i < COUNT(odd); i++)
+		assert_int_equal(keep_find(store, odd[i], "one", &entry), -ENOENT);
+}
+
+/* A file that nobody understands is nobody's to remove. */
+static void test_odd_group(void **state)
+{
+	static const char *const texts[] = {"", "/gone/a.db\n", "gone\nend\n", "/gone/a.db\nx\nend\n"};
+	char name[32];
+
+	(void)state;
+	assert_int_equal(keep_all("one"), 0);
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		snprintf(name, sizeof(name), "store/groups/%016zx", i);
+		put_text(name, texts[i]);
+	}
+	put_text("store/groups/00000000000000ff", "/gone/a.db\nend\n"); /* of one that has been dropped */
+	assert_int_equal(keep_clean(store, &err), 0);
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		snprintf(name, sizeof(name), "store/groups/%016zx", i);
+		assert_true(exists(at("%s", name)));
+	}
+	assert_false(exists(at("store/groups/00000000000000ff")));
+	assert_true(is_kept());
+}
+
 /* Who shows only some of the databases drops only these. */
 static void test_foreign_member(void **state)
 {
@@ -306,9 +394,16 @@ static void test_foreign_member(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test_fast(test_killed_keeping),	 test_fast(test_killed_dropping),
-		test_fast(test_killed_cleaning), test_fast(test_failed_keeping),
-		test_fast(test_failed_dropping), test(test_reserved),
+		test_fast(test_killed_keeping),
+		test_fast(test_killed_dropping),
+		test_fast(test_killed_cleaning),
+		test_fast(test_failed_keeping),
+		test_fast(test_failed_dropping),
+		test_fast(test_failed_cleaning),
+		test_fast(test_cleaning_without_metas),
+		test(test_odd_paths),
+		test(test_odd_group),
+		test(test_reserved),
 		test(test_foreign_member),
 	};
 
