@@ -96,15 +96,15 @@ static const struct instant_db *find_owner(const struct frozen *f, const char *p
 	return base ? find(f, base) : NULL;
 }
 
-/* Empty, and nobody may write it: the file, if there is one, may be left of a database that has gone. */
-static int show_sidecar(const struct instant_db *db, bool journal, struct snap_attr *attr,
+/* Empty, and nobody may write it: the file, if there is one, may be left of a database that has gone. WHICH
+ * is the last letter of its name. */
+static int show_sidecar(const struct instant_db *db, char which, struct snap_attr *attr,
 			struct snap_gen **gen)
 {
-	if (journal)
-		return -ENOENT;
 	show(db, attr, NULL);
 	attr->kind = SNAP_SIDECAR;
-	attr->ino = opath_mix(attr->ino, (uint64_t)db->path[0]);
+	attr->ino = opath_mix(attr->ino, (uint64_t)which);
+	attr->key_dev = 0; /* no live inode has this device */
 	attr->key_ino = attr->ino;
 	attr->size = attr->blocks = 0;
 	attr->mode &= ~(mode_t)0222;
@@ -121,7 +121,7 @@ int frozen_look(struct frozen *f, const char *path, struct snap_attr *attr, stru
 	if (db)
 		return show(db, attr, gen);
 	db = find_owner(f, path, &journal);
-	return db ? show_sidecar(db, journal, attr, gen) : -ENOENT;
+	return db && !journal ? show_sidecar(db, path[strlen(path) - 1], attr, gen) : -ENOENT;
 }
 
 int frozen_look_found(struct frozen *f, const struct tree_found *found, struct snap_attr *attr,

@@ -23,6 +23,7 @@ enum what {
 	UNKNOWN,
 	DATABASE,
 	NO_DATABASE,
+	UNREADABLE, /* it may be one: the disk does not tell */
 };
 
 struct entry {
@@ -126,7 +127,7 @@ static int look_at(struct tree *tree, const struct tree_spot *folder, struct sca
 	rc = tree_look_entry(tree, &spot, &found, &aside, NULL);
 	if (rc == -ENOENT)
 		e->hidden = true;
-	e->what = NO_DATABASE;
+	e->what = rc == -EIO ? UNREADABLE : NO_DATABASE;
 	scan->unknown |= rc == -EIO;
 	if (rc)
 		return opath_transient(rc) ? rc : 0;
@@ -170,7 +171,7 @@ static int hide_sidecar(struct tree *tree, const struct tree_spot *folder, struc
 		return 0;
 	if (owner->what == UNKNOWN && owner->name.type == S_IFREG)
 		rc = look_at(tree, folder, scan, owner);
-	e->hidden = e->hidden || owner->what == DATABASE;
+	e->hidden = e->hidden || owner->what == DATABASE || owner->what == UNREADABLE;
 	return rc;
 }
 

@@ -41,7 +41,8 @@ size_t tree_sidecar_base(const char *name, bool *journal)
 
 enum { NO_SIDECAR = 1 };
 
-/* 0: SPOT's name is a sidecar of the database in *OUT. A sidecar has no sidecars, whatever it holds. */
+/* 0: SPOT's name is a sidecar of the database in *OUT. A sidecar has no sidecars, whatever it holds. -EIO:
+ * whose it is cannot be told, and a -wal that is shown as it is would be backed up. */
 static int sidecar_of(struct tree *tree, const struct tree_spot *spot, struct tree_found *out)
 {
 	char base[NAME_MAX + 1];
@@ -63,7 +64,7 @@ static int sidecar_of(struct tree *tree, const struct tree_spot *spot, struct tr
 		return rc == 0 ? NO_SIDECAR : rc;
 	rc = tree_look_entry(tree, &at, out, NULL, NULL);
 	if (rc)
-		return opath_transient(rc) ? rc : NO_SIDECAR;
+		return rc == -EIO || opath_transient(rc) ? rc : NO_SIDECAR;
 	if (out->attr.kind != SNAP_DATABASE)
 		return NO_SIDECAR;
 	folder = opath_open(spot->dir, spot->name, O_PATH | O_DIRECTORY | O_NOFOLLOW, OPATH_BELOW);

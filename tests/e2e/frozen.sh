@@ -60,6 +60,7 @@ equal "queried in place" "$(sqlite3 "file:$MNT/busy.db?mode=ro" 'PRAGMA quick_ch
 for sidecar in wal shm; do
 	equal "its -$sidecar, by name" "$(stat -c '%s %A' "$MNT/busy.db-$sidecar")" "0 -r--r--r--"
 done
+equal "inodes of both" "$(stat -c %i "$MNT/busy.db-wal" "$MNT/busy.db-shm" | sort -u | wc -l)" 2
 must_fail any 'No such file' cat "$MNT/busy.db-journal"
 must_fail any 'No such file' cat "$MNT/other.db-wal"
 # shellcheck disable=SC2016 # the text is for the shell that is called, with its own arguments

@@ -92,6 +92,54 @@ static int walk(void *arg)
 	return tree_walk(tree, SIZE_MAX, count_one, arg);
 }
 
+static int look_wal(void *arg)
+{
+	struct tree_found found;
+	int rc = tree_look(tree, "db-wal", &found, NULL);
+
+	*(bool *)arg = rc == 0 && found.attr.kind != SNAP_SIDECAR;
+	tree_found_finish(&found);
+	return rc;
+}
+
+static int list_all(void *arg)
+{
+	struct tree_list list;
+	int rc = tree_list(tree, "", &list, NULL);
+
+	for (size_t i = 0; rc == 0 && i < list.count; i++)
+		*(bool *)arg |= strcmp(list.names[i].name, "db-wal") == 0;
+	if (rc == 0)
+		tree_list_finish(&list);
+	return rc;
+}
+
+/* A live WAL is shown to nobody, whichever call fails: it would be backed up beside a database of another
+ * moment. */
+static void test_no_raw_wal(void **state)
+{
+	int (*const looks[])(void *) = {look_wal, list_all};
+
+	(void)state;
+	put_database("src/db");
+	put_text("src/db-wal", "frames");
+	for (size_t i = 0; i < COUNT(looks); i++) {
+		unsigned n = 0, failures = 0;
+		bool failed, raw;
+		int rc;
+
+		do {
+			mirror(false); /* which knows nothing of them yet */
+			raw = false;
+			failed = run_failing(++n, EIO, looks[i], &raw, &rc);
+			failures += failed;
+			assert_false(raw);
+		} while (failed);
+		assert_int_equal(rc, 0);
+		assert_true(failures > 3);
+	}
+}
+
 /* What is kept of all databases leaves none out without a word, whichever call fails. */
 static void test_walk_tells_what_it_does_not_know(void **state)
 {
@@ -172,7 +220,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		test(test_databases_only), test(test_unlisted),
 		test(test_list),	   test(test_walk_tells_what_it_does_not_know),
-		test(test_large_folder),   test(test_deep_tree),
+		test(test_no_raw_wal),	   test(test_large_folder),
+		test(test_deep_tree),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
