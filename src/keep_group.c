@@ -66,7 +66,10 @@ static int write_member(int fd, const char *path)
 	for (const char *p = path; *p; p++) {
 		if (*p == '\n' || *p == '\\')
 			line[n++] = '\\';
-		line[n++] = *p == '\n' ? 'n' : *p;
+		if (*p == '\n')
+			line[n++] = 'n';
+		else
+			line[n++] = *p;
 	}
 	line[n++] = '\n';
 	return write_text(fd, line, n);
@@ -142,7 +145,10 @@ static void unescape(char *line)
 		bool escaped = p[0] == '\\' && (p[1] == 'n' || p[1] == '\\');
 
 		p += escaped;
-		*to++ = escaped && *p == 'n' ? '\n' : *p;
+		if (escaped && *p == 'n')
+			*to++ = '\n';
+		else
+			*to++ = *p;
 	}
 	*to = '\0';
 }
