@@ -3,6 +3,7 @@
 #include "sources.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "cleanup.h"
@@ -13,6 +14,8 @@
 #define HURRY_MS 20
 #define BATCH 64u	   /* sources of a bucket that one round looks at */
 #define FORGET_ROUNDS 6000 /* rounds between two looks for sources that nobody refers to any more */
+#define TRIM_ROUNDS 100	   /* rounds between two times that unused memory is given back */
+#define TRIM_IDLE_S 2	   /* and how long after the last round */
 
 struct sources {
 	struct core *core; /* borrowed */
@@ -169,6 +172,35 @@ static bool tend_bucket(struct sources *sources, struct list *in)
 	return more;
 }
 
+/*
+ * Gives back what is free within malloc's arenas. Connections come and go on many threads, each with its
+ * arena, and what outlives them keeps the top of an arena from ever sinking: of 29 MiB, 24 were free.
+ */
+static void trim_memory(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+}
+
+/* Returns when some source is to be tended, or all is to end. Under core->lock. */
+static void wait_for_work(struct core *core)
+{
+	struct timespec idle = ns_timespec(monotonic_ns() + TRIM_IDLE_S * NS_PER_S);
+	bool trimmed = false;
+
+	while (!core->awake && !core->ending) {
+		if (trimmed) {
+			pthread_cond_wait(&core->changed, &core->lock);
+		} else if (pthread_cond_timedwait(&core->changed, &core->lock, &idle) == ETIMEDOUT) {
+			pthread_mutex_unlock(&core->lock);
+			trim_memory();
+			trimmed = true;
+			pthread_mutex_lock(&core->lock);
+		}
+	}
+}
+
 static void *run_janitor(void *arg)
 {
 	struct sources *sources = arg;
@@ -177,8 +209,7 @@ static void *run_janitor(void *arg)
 
 	pthread_mutex_lock(&core->lock);
 	for (unsigned round = 1; !core->ending; round++) {
-		while (!core->awake && !core->ending)
-			pthread_cond_wait(&core->changed, &core->lock);
+		wait_for_work(core);
 		until = ns_timespec(monotonic_ns() +
 				    (atomic_exchange(&core->hurry, false) ? HURRY_MS : TEND_MS) * NS_PER_MS);
 		core->awake = false;
@@ -188,6 +219,8 @@ static void *run_janitor(void *arg)
 			more |= tend_bucket(sources, &sources->table[i]);
 		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < BUCKETS; i++)
 			forget_unused(sources, &sources->table[i]);
+		if (round % TRIM_ROUNDS == 0)
+			trim_memory();
 		pthread_mutex_lock(&core->lock);
 		core->awake |= more;
 		while (!core->ending &&
