@@ -48,9 +48,18 @@ def by_mmap(world, db, rng):
     world.count("rounds by mmap")
 
 
+def slow_rate(db, rng):
+    """Bytes a second, so that no read lasts for longer than a daemon that is told to end waits for it (30 s)."""
+    try:
+        size = os.stat(db.seen).st_size
+    except OSError:
+        size = 0
+    return max(rng.choice([300000, 2000000]), size // 8)
+
+
 def held(world, db, rng):
     """A descriptor that is held, read again in every style: the same bytes."""
-    how = ["--rate", str(rng.choice([300000, 2000000]))] if rng.random() < 0.3 else ["--style", rng.choice(STYLES)]
+    how = ["--rate", str(slow_rate(db, rng))] if rng.random() < 0.3 else ["--style", rng.choice(STYLES)]
     with db.gate.together():
         watch, replaced = world.watch(), db.replaced
         status, text = world.run([f"{TEST_BIN}/reader", "--file", db.seen, "--ack", db.ack_file, "--hold",
