@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mountinfo.c - which folders are layers of an overlay.
+ * mountinfo.c - see mountinfo.h.
  *
  * What must stay true: any text is safe to read; what is not understood is passed over. Does not ask whether
  * the folders exist, nor in whose mount namespace.
@@ -8,11 +8,45 @@
 #include "mountinfo.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
+
+char *mountinfo_read(void)
+{
+	autoclose int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	autofree char *text = NULL;
+	size_t used = 0, size = 0;
+
+	while (fd >= 0) {
+		ssize_t n;
+
+		if (size - used < 4096) {
+			char *more = realloc(text, size + 65536);
+
+			if (!more)
+				return NULL;
+			text = more;
+			size += 65536;
+		}
+		n = read(fd, text + used, size - used - 1);
+		if (n < 0)
+			return NULL;
+		if (n == 0) {
+			text[used] = '\0';
+			return steal_ptr(&text);
+		}
+		used += (size_t)n;
+	}
+	return NULL;
+}
+
+/* ---- layers -------------------------------------------------------------------------------------------- */
 
 struct walk {
 	mountinfo_layer_fn fn;
@@ -134,4 +168,24 @@ int mountinfo_layers(const char *text, mountinfo_layer_fn fn, void *arg)
 		text += len + (text[len] == '\n');
 	}
 	return 0;
+}
+
+/* ---- types --------------------------------------------------------------------------------------------- */
+
+int mountinfo_type(const char *text, uint64_t id, char *type, size_t size)
+{
+	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		char *end;
+		unsigned long long found = strtoull(line, &end, 10);
+		const char *dash;
+
+		if (end == line || *end != ' ' || found != id)
+			continue;
+		dash = strstr(end, " - "); /* no field has a space in it */
+		if (!dash || dash > line + strcspn(line, "\n"))
+			return -ENOENT;
+		snprintf(type, size, "%.*s", (int)strcspn(dash + 3, " \n"), dash + 3);
+		return 0;
+	}
+	return -ENOENT;
 }

@@ -63,35 +63,6 @@ static const char *unshared_name(const char *path, struct snap_err *err, int *co
 	return NULL;
 }
 
-static char *read_whole(const char *path)
-{
-	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
-	autofree char *text = NULL;
-	size_t used = 0, size = 0;
-
-	while (fd >= 0) {
-		ssize_t n;
-
-		if (size - used < 4096) {
-			char *more = realloc(text, size + 65536);
-
-			if (!more)
-				return NULL;
-			text = more;
-			size += 65536;
-		}
-		n = read(fd, text + used, size - used - 1);
-		if (n < 0)
-			return NULL;
-		if (n == 0) {
-			text[used] = '\0';
-			return steal_ptr(&text);
-		}
-		used += (size_t)n;
-	}
-	return NULL;
-}
-
 /* What layers are compared with: the path, and the inodes of it and of all folders above. */
 struct subject {
 	const char *path; /* absolute, resolved */
@@ -183,7 +154,7 @@ static int check_layers(const char *path, struct snap_err *err)
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return err_set(err, -ENOMEM, "out of memory");
-	text = read_whole("/proc/self/mountinfo");
+	text = mountinfo_read();
 	if (!text)
 		return err_errno(err, "cannot read /proc/self/mountinfo");
 	rc = gather(s, real);

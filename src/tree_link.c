@@ -3,9 +3,12 @@
  * tree_link.c - follows a symlink to the regular file at its end, without opening anything on the way.
  *
  * What must stay true: every component is reached by its own O_PATH descriptor without following links, and
- * is compared with our own mount before the next: looking a name up in it would send a request to ourselves.
- * /proc is left alone as well, for looking into other processes can wait for a lock that the caller holds.
- * The place of the end is what the kernel calls its folder, checked by going there again.
+ * is looked at before the next: looking a name up in our own mount would send a request to ourselves, and one
+ * in another FUSE file system to a server that may be waiting for us: two mounts whose links lead into each
+ * other would hang for good. Nor is an automount set off. /proc is left alone as well, for looking into other
+ * processes can wait for a lock that the caller holds. A walk takes no more than STEPS_MAX components, so
+ * that whoever may make links cannot keep us busy. The place of the end is what the kernel calls its folder,
+ * checked by going there again.
  */
 #include "tree_private.h"
 
@@ -15,17 +18,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "mountinfo.h"
 #include "opath.h"
 
 #define LINKS_MAX 40
+#define STEPS_MAX 400
 
 struct walker {
 	struct tree *tree;
 	int dir;	     /* owned: where we are */
+	uint64_t home;	     /* the mount that the link is in */
+	char *mounts;	     /* owned: mountinfo(5), once it was needed */
 	int links;	     /* that may still be followed */
+	int steps;	     /* that may still be taken */
 	char todo[PATH_MAX]; /* what is left of the path */
 	const char *at;	     /* in TODO */
 };
@@ -44,9 +53,26 @@ static int soften(int code)
 	return opath_transient(code) ? code : LINK_ELSEWHERE;
 }
 
-/* Stats what FD is; an answer when that is no place to go. */
-static int check_step(const struct tree *tree, int fd, struct stat *st)
+/* Whether the file system of MOUNT is one that asks a server of this machine, or mounts what is looked up. */
+static int check_mount(struct walker *w, uint64_t mount)
 {
+	char type[16];
+
+	if (!w->mounts)
+		w->mounts = mountinfo_read();
+	if (!w->mounts)
+		return errno == ENOMEM || errno == EMFILE || errno == ENFILE ? -errno : LINK_ELSEWHERE;
+	if (mountinfo_type(w->mounts, mount, type, sizeof(type)))
+		return LINK_ELSEWHERE;
+	return strcmp(type, "fuse") == 0 || strncmp(type, "fuse.", 5) == 0 || strcmp(type, "autofs") == 0
+		       ? LINK_ELSEWHERE
+		       : 0;
+}
+
+/* Stats what FD is; an answer when that is no place to go. */
+static int check_step(struct walker *w, int fd, struct stat *st)
+{
+	const struct tree *tree = w->tree;
 	uint64_t mount;
 	uint64_t own = atomic_load(&tree->cover.mount);
 	uint64_t own_dev = atomic_load(&tree->cover.dev);
@@ -57,7 +83,8 @@ static int check_step(const struct tree *tree, int fd, struct stat *st)
 	if ((own != 0 && mount == own) || (own_dev != 0 && st->st_dev == own_dev) ||
 	    st->st_dev == tree->proc_dev)
 		return LINK_ELSEWHERE;
-	return 0;
+	/* Those have no device of their own, nor have btrfs, overlay and others. */
+	return mount == w->home || major(st->st_dev) != 0 ? 0 : check_mount(w, mount);
 }
 
 static int start_at_root(struct walker *w)
@@ -69,7 +96,7 @@ static int start_at_root(struct walker *w)
 		return soften(-errno);
 	close(w->dir);
 	w->dir = fd;
-	return check_step(w->tree, fd, &st);
+	return check_step(w, fd, &st);
 }
 
 /* Puts the target of the symlink FD before what is left to do. */
@@ -92,12 +119,23 @@ static int take_link(struct walker *w, int fd)
 	return w->todo[0] == '/' ? start_at_root(w) : 0;
 }
 
+/* Passes over slashes and over "." where something follows it. */
+static void skip_nothing(struct walker *w)
+{
+	for (;;) {
+		w->at += strspn(w->at, "/");
+		if (w->at[0] != '.' || w->at[1] != '/')
+			return;
+		w->at += 2;
+	}
+}
+
 /* Takes the next component off the path; false at its end. */
 static bool next_name(struct walker *w, char name[NAME_MAX + 1])
 {
 	size_t len;
 
-	w->at += strspn(w->at, "/");
+	skip_nothing(w);
 	len = strcspn(w->at, "/");
 	if (len == 0 || len > NAME_MAX)
 		return false;
@@ -119,7 +157,9 @@ static int walk(struct walker *w, struct tree_end *end)
 
 		if (fd < 0)
 			return soften(-errno);
-		rc = check_step(w->tree, fd, &st);
+		if (w->steps-- == 0)
+			return LINK_ELSEWHERE;
+		rc = check_step(w, fd, &st);
 		if (rc == 0 && S_ISLNK(st.st_mode))
 			rc = take_link(w, fd);
 		if (rc)
@@ -143,8 +183,15 @@ static int walk(struct walker *w, struct tree_end *end)
 
 static int walker_init(struct walker *w, struct tree *tree, int dir, int links)
 {
-	*w = (struct walker){.tree = tree, .links = links};
+	struct stat st;
+	int rc;
+
+	*w = (struct walker){.tree = tree, .links = links, .steps = STEPS_MAX};
 	w->at = w->todo;
+	w->dir = -1;
+	rc = opath_stat(dir, "", &st, &w->home);
+	if (rc)
+		return rc;
 	w->dir = fcntl(dir, F_DUPFD_CLOEXEC, 0);
 	return w->dir < 0 ? -errno : 0;
 }
@@ -153,6 +200,7 @@ static void walker_finish(struct walker *w)
 {
 	if (w->dir >= 0)
 		close(w->dir);
+	free(w->mounts);
 }
 
 int tree_link_follow(struct tree *tree, int dir, int link, struct tree_end *end)

@@ -319,12 +319,15 @@ static void try_texts(struct bytes *bytes)
 	struct proclocks_seen seen;
 	struct stat st = {.st_mode = how & 0777, .st_uid = 1, .st_gid = 2};
 	size_t layers = 1u + (how & 15);
+	char type[8] = "";
 	int rc;
 
 	must(text != NULL);
 	memcpy(text, bytes->at, bytes->left);
 	rc = mountinfo_layers(text, take_layer, &layers);
 	must(rc == 0 || rc == 7);
+	rc = mountinfo_type(text, how, type, sizeof(type));
+	must(rc == 0 ? strlen(type) < sizeof(type) : rc == -ENOENT);
 	proclocks_parse(&seen, (const char *)copy, bytes->left, 0x801, 42, 7);
 	for (int i = 0; i < PROCLOCKS_COUNT; i++) {
 		must(!seen.held[i].writer || seen.held[i].self || seen.held[i].others);

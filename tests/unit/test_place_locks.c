@@ -62,6 +62,29 @@ static void test_mountinfo(void **state)
 	assert_string_equal(stopped.text, "lowerdir(/a)lowerdir(/b)");
 }
 
+static void test_mount_types(void **state)
+{
+	static const char text[] =
+		"\n22 27 0:21 / /proc rw,relatime - proc proc rw\n"
+		"x - fuse\n"
+		"1234567890123 27 0:5 / /m rw shared:1 master:2 - fuse.sqlsnapfs /a\\040-\\040b rw\n"
+		"23 27 0:6 / /n rw\n"
+		"24 27 0:7 / /o rw - ext4";
+	char type[10];
+
+	(void)state;
+	assert_int_equal(mountinfo_type(text, 22, type, sizeof(type)), 0);
+	assert_string_equal(type, "proc");
+	assert_int_equal(mountinfo_type(text, 1234567890123, type, sizeof(type)), 0);
+	assert_string_equal(type, "fuse.sqls");
+	assert_int_equal(mountinfo_type(text, 24, type, sizeof(type)), 0);
+	assert_string_equal(type, "ext4");
+	assert_int_equal(mountinfo_type(text, 23, type, sizeof(type)), -ENOENT);
+	assert_int_equal(mountinfo_type(text, 2, type, sizeof(type)), -ENOENT);
+	assert_int_equal(mountinfo_type(text, 0, type, sizeof(type)), -ENOENT);
+	assert_int_equal(mountinfo_type("", 22, type, sizeof(type)), -ENOENT);
+}
+
 /* ---- mounts -------------------------------------------------------------------------------------------- */
 
 static void check_shared(const char *path, int expected, const char *words)
@@ -220,6 +243,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_mountinfo),
+		cmocka_unit_test(test_mount_types),
 		cmocka_unit_test_setup_teardown(test_overlay, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_locks, scratch_setup, scratch_teardown),
 		test(test_relative),

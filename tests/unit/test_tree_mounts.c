@@ -107,12 +107,35 @@ static void test_other_mounts(void **state)
 	close(server);
 }
 
+/* Links into mounts whose server may be waiting for us: it is asked nothing. */
+static void test_links_into_servers(void **state)
+{
+	int server;
+
+	(void)state;
+	make_folder("silent", 0755);
+	make_folder("memory", 0755);
+	mount_tmpfs("memory");
+	put_database("memory/db");
+	make_link("../silent/db", "src/in");
+	make_link(at("silent/sub/../../memory/db"), "src/through");
+	make_link("../memory/db", "src/other");
+	mirror(false);
+	server = mount_silent("silent");
+	assert_int_equal(look("in").kind, SNAP_SYMLINK);
+	assert_int_equal(look("through").kind, SNAP_SYMLINK);
+	assert_int_equal(look("other").kind, SNAP_DATABASE);
+	check_list("", "in/120 other/100 through/120");
+	close(server);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		test(test_own_mount),
 		test(test_mountpoint_elsewhere),
 		test(test_other_mounts),
+		test(test_links_into_servers),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
