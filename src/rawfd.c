@@ -16,12 +16,16 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "opath.h"
 
 #define RAWFD_BUCKETS 256u
+#define LEASE_MS 10 /* between two looks whether a lease was given up, */
+#define LEASE_LOOKS 25
 
 struct put_off {
 	struct put_off *next;
@@ -98,14 +102,35 @@ static struct connected **find(struct rawfd_table *table, uint64_t dev, uint64_t
 }
 
 /* Without a mark in the file's access time where we may: reading leaves no trace. */
+static int open_once(const char *path)
+{
+	int flags = O_RDONLY | O_CLOEXEC | O_NOATIME;
+	int fd = open(path, flags | O_NONBLOCK);
+
+	if (fd < 0 && errno == EPERM) {
+		flags &= ~O_NOATIME;
+		fd = open(path, flags | O_NONBLOCK);
+	}
+	if (fd < 0)
+		return -errno;
+	fcntl(fd, F_SETFL, flags); /* it was for the open alone */
+	return fd;
+}
+
+/*
+ * Whoever holds a lease on the file (fcntl(2), F_SETLEASE) is told to give it up, for which he has 45 s. A
+ * file server does so at once; nobody may keep our threads waiting: -EAGAIN.
+ */
 static int open_quietly(int path_fd)
 {
 	struct opath_name name = opath_name(path_fd);
-	int fd = open(name.text, O_RDONLY | O_CLOEXEC | O_NOATIME);
+	int fd = open_once(name.text);
 
-	if (fd < 0 && errno == EPERM)
-		fd = open(name.text, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	for (int i = 0; fd == -EAGAIN && i < LEASE_LOOKS; i++) {
+		nanosleep(&(struct timespec){.tv_nsec = LEASE_MS * NS_PER_MS}, NULL);
+		fd = open_once(name.text);
+	}
+	return fd;
 }
 
 /* A descriptor of the inode whose close was put off, with what it was put off with. NULL: there is none. */

@@ -3,6 +3,7 @@
 #include "../../src/rawfd.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
@@ -110,6 +111,26 @@ static void test_access_time_stays(void **state)
 	rawfd_close(f.table, &raw);
 	assert_int_equal(fstat(f.file, &st), 0);
 	assert_int_equal(st.st_atim.tv_sec, 1000000);
+}
+
+/* Whoever holds a lease on his file keeps nobody waiting for the 45 s that he has to give it up. */
+static void test_lease(void **state)
+{
+	struct rawfd raw = RAWFD_INIT;
+	struct timespec began, ended;
+
+	(void)state;
+	close(f.second); /* a lease is for the only descriptor */
+	f.second = -1;
+	assert_true(signal(SIGIO, SIG_IGN) != SIG_ERR);
+	assert_int_equal(fcntl(f.file, F_SETLEASE, F_WRLCK), 0);
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	assert_int_equal(rawfd_open(f.table, f.root, "file", OPATH_BELOW, &raw, NULL), -EAGAIN);
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	assert_true(ended.tv_sec - began.tv_sec < 30);
+	assert_int_equal(fcntl(f.file, F_SETLEASE, F_UNLCK), 0);
+	assert_int_equal(rawfd_open(f.table, f.root, "file", OPATH_BELOW, &raw, NULL), 0);
+	rawfd_close(f.table, &raw);
 }
 
 /* Somebody who does not own the file reads it all the same, with the mark that this leaves. */
@@ -365,6 +386,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		RAWFD_TEST(test_descriptor),
 		RAWFD_TEST(test_access_time_stays),
+		RAWFD_TEST(test_lease),
 		RAWFD_TEST(test_not_the_owner),
 		RAWFD_TEST(test_refused),
 		RAWFD_TEST(test_plain_close_drops_locks),
