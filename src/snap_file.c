@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "opath.h"
 #include "snap_private.h"
 
 struct snap_file {
@@ -32,8 +33,10 @@ int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64
 	f->snap = snap;
 	f->raw = RAWFD_INIT;
 	f->kept = kept_tree_has(path);
-	if (f->kept && (kept_tree_look(snap->kept, path, &f->attr) || f->attr.key_dev != key_dev ||
-			f->attr.key_ino != key_ino))
+	rc = f->kept ? kept_tree_look(snap->kept, path, &f->attr) : 0;
+	if (opath_transient(rc))
+		return err_set(err, rc, "%s", strerror(-rc));
+	if (f->kept && (rc || f->attr.key_dev != key_dev || f->attr.key_ino != key_ino))
 		return err_set(err, -ESTALE, "%s", strerror(ESTALE));
 	f->gen = f->kept ? kept_tree_open_pending(snap->kept, path, key_dev, key_ino) : NULL;
 	if (f->gen) {
