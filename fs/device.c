@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * device.c - see device.h. read(2) stays what libfuse's ending relies on: a cancellation point. An answer
- * that comes after the session has closed its descriptor is one that nobody waits for any more (ENOENT, as
- * for an interrupted request); libfuse 3.17 would complain of it.
+ * that comes after the connection has ended (session.c has a pipe there then) is one that nobody waits for
+ * any more (ENOENT, as for an interrupted request); libfuse 3.17 would complain of it.
  */
 #include "device.h"
 
@@ -25,7 +25,7 @@ static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdat
 	ssize_t sent = writev(fd, iov, count);
 
 	(void)userdata;
-	if (sent < 0 && errno == EBADF)
+	if (sent < 0 && (errno == EPIPE || errno == EBADF))
 		errno = ENOENT;
 	return sent;
 }

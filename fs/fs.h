@@ -32,6 +32,9 @@ int fs_create(struct fs **out, const struct fs_config *config);
 /* The session that serves FS, from its mount on and NULL before it is destroyed: what is stale is dropped
  * from the kernel's cache through it. */
 void fs_set_session(struct fs *fs, struct fuse_session *session);
+/* The connection has ended, and nobody hears an answer any more: whoever waits for the verdict of a restore
+ * was told that it failed, and so it does. Those that nobody waits for go on. */
+void fs_end_restores(struct fs *fs);
 /* The generation's pages can go: for snap_config.stale. */
 void fs_drop_pages(struct fs *fs, uint64_t gen_id);
 

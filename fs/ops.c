@@ -87,6 +87,11 @@ void fs_set_session(struct fs *fs, struct fuse_session *session)
 	passthrough_attach(&fs->passthrough, session);
 }
 
+void fs_end_restores(struct fs *fs)
+{
+	atomic_store(&fs->uploads.unheard, true);
+}
+
 void fs_drop_pages(struct fs *fs, uint64_t gen_id)
 {
 	uint64_t ids[NODE_NAMES_MAX];

@@ -281,8 +281,11 @@ static int open_session(struct session *session, struct snap_err *err)
  * Ends the connection before libfuse does, and puts a descriptor in its place that polls as broken (a pipe
  * that nobody reads): libfuse then takes the mount for gone. Otherwise it unmounts whatever is mounted at the
  * path by now, which is what must do where the system does not tell whether that is ours.
+ *
+ * libfuse closes its descriptor before it forgets the number, which is a live database's a moment later: it
+ * may do so only when nobody answers through it any more. The pipe holds the number until then.
  */
-static void close_session(struct session *session)
+static void end_connection(struct session *session)
 {
 	struct snap_err err;
 	int fds[2];
@@ -296,8 +299,9 @@ static void close_session(struct session *session)
 		close(fds[0]);
 		dup3(fds[1], fuse_session_fd(session->fuse), O_CLOEXEC);
 		close(fds[1]);
+	} else {
+		fuse_session_unmount(session->fuse);
 	}
-	fuse_session_unmount(session->fuse);
 }
 
 static int start_keeper(struct session *session, struct snap_err *err)
@@ -373,12 +377,15 @@ int session_run(const struct session_config *config, struct snap_err *err)
 	rc = open_session(&session, err);
 	if (rc == 0)
 		rc = serve(&session, err);
-	close_session(&session); /* ends the greeter's question too */
+	fs_end_restores(config->fs);
+	end_connection(&session); /* ends the greeter's question too */
 	command_finish(&session.greeter);
 	snap_stop(config->snap, patience_of(&session)); /* opens that wait still answer through the session */
 	fs_set_session(config->fs, NULL);
-	if (session.fuse)
+	if (session.fuse) {
+		fuse_session_unmount(session.fuse);
 		fuse_session_destroy(session.fuse);
+	}
 	fuse_set_log_func(NULL);
 	return rc;
 }

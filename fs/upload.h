@@ -17,6 +17,7 @@
 #define SQLSNAPFS_UPLOAD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "../src/sqlsnap.h"
@@ -91,6 +92,7 @@ struct uploads {
 	uint64_t last_id;
 	struct snap *snap; /* borrowed */
 	struct tasks tasks;
+	atomic_bool unheard; /* see fs_end_restores() */
 
 	/* guarded by lock */
 	pthread_cond_t changed; /* there is something to tend, or it ends */

@@ -150,11 +150,17 @@ struct job {
 	bool told;
 };
 
+/* Whether somebody has waited for this verdict who was told already, by the kernel, that it failed. */
+static bool is_unheard(const struct job *job)
+{
+	return job->flush->interrupted && atomic_load(&job->upload->all->unheard);
+}
+
 static bool is_cancelled(void *arg)
 {
 	const struct job *job = arg;
 
-	return was_killed((void *)job->flush);
+	return is_unheard(job) || was_killed((void *)job->flush);
 }
 
 /* It is done. What the kernel believes once it is answered must be so before. */
@@ -200,6 +206,10 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 	} else if (done.committed) {
 		log_error("restore of \"%s\": %s", path, err.text); /* which says how far it has come */
 		take_restored(&job, &done);
+		note_verdict(u, done.changes, rc);
+	} else if (rc == -ECANCELED && is_unheard(&job)) {
+		rc = fault(&err, -ECONNABORTED, "the mount has ended before it was written");
+		task_refused(&job.task, rc, &err, snap_upload_size(u->data));
 		note_verdict(u, done.changes, rc);
 	} else if (rc == -ECANCELED) {
 		note_killed(u);

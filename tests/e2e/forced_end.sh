@@ -5,6 +5,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 allow_log '"locked\.sqlite3" cannot be opened: .*(database is locked|another process holds it)'
+allow_log 'restore of "kept\.sqlite3" refused, .*: the mount has ended before it was written'
 export MALLOC_PERTURB_=90 # what is used after it was freed is not what it was
 
 make_db "$SRC/cold.sqlite3" --rows 20000 # nobody has it open: sidecars beside it are ours
@@ -148,4 +149,52 @@ for way in term_twice lazily_then_term_twice by_force; do
 		wait "${waiters[i]}" || die "$way: a waiter: $(cat "$LOGS"/waiter.*.err)"
 	done
 	note "$(sort "$T"/waiter.* | uniq -c | tr -s ' \n' ' ')"
+done
+
+# ---- restores that wait
+
+# Whoever closes what is to be restored waits for the application's lock, and is told that it failed. So it does.
+writer_start keeper --db "$SRC/kept.sqlite3" --journal delete --paused
+writer_do keeper 'commit 30'
+make_db "$T/backup" --rows 40
+cat >"$T/restore.py" <<'PY'
+import errno, os, sys
+mnt, backup, way = sys.argv[1:4]
+name = f"{mnt}/kept.sqlite3"
+fd = os.open(f"{mnt}/.kept.sqlite3.tmp" if way == "rename" else name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.write(fd, open(backup, "rb").read())
+print("written", flush=True)
+try:
+    os.close(fd)
+    if way == "rename":
+        os.rename(f"{mnt}/.kept.sqlite3.tmp", name)
+except OSError as e:
+    print("answer", errno.errorcode[e.errno], flush=True)
+    sys.exit(0)
+sys.exit("restored")
+PY
+begin_waiting() { # is at it: WAY
+	python3 "$T/restore.py" "$made" "$T/backup" "$1" >"$T/restorer" 2>"$LOGS/restorer.err" &
+	restorer=$!
+	CHILDREN+=("$restorer")
+	wait_for 20 grep -q written "$T/restorer" || die "nothing is written: $(cat "$LOGS/restorer.err")"
+	wait_for 20 grep -q request_wait_answer "/proc/$restorer/wchan" || die "it does not wait"
+}
+abort_connection() { umount -f "$made" || true; } # in use, and over all the same
+for way in close rename; do
+	for how in term_twice by_force abort_connection; do
+		begin "a restore waits: $way, $how"
+		before=$(sha "$SRC/kept.sqlite3")
+		pid=$(fs_pid "$made")
+		writer_do keeper 'exec BEGIN IMMEDIATE'
+		begin_waiting "$way"
+		"$how"
+		wait "$restorer" || die "$way, $how: $(cat "$LOGS/restorer.err")"
+		wait_for 30 gone_or_zombie "$pid" || die "$way, $how: the daemon waits for the lock"
+		writer_do keeper 'exec ROLLBACK'
+		ended "$way, $how"
+		equal "$way, $how: the live database" "$(sha "$SRC/kept.sqlite3")" "$before"
+		grep -q 'the mount has ended before it was written' "$LOG" || die "$way, $how: $(tail -n 3 "$LOG")"
+		note "$(tail -n 1 "$T/restorer")"
+	done
 done
