@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "utf8.h"
+
 #define FIRST_ROOM 4096
 #define REPLACEMENT "\\ufffd"
 
@@ -60,33 +62,6 @@ void json_fail(struct json *j)
 
 /* ---- strings ------------------------------------------------------------------------------------------- */
 
-/* Bytes of the UTF-8 sequence at S; 0: it is none (Unicode, table 3-7: no overlong forms, no surrogates). */
-static size_t sequence(const unsigned char *s)
-{
-	unsigned char low = 0x80, high = 0xbf;
-	size_t n;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (s[0] == 0xe0)
-		low = 0xa0;
-	else if (s[0] == 0xed)
-		high = 0x9f;
-	else if (s[0] == 0xf0)
-		low = 0x90;
-	else if (s[0] == 0xf4)
-		high = 0x8f;
-	if (s[1] < low || s[1] > high)
-		return 0;
-	for (size_t i = 2; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	return n;
-}
-
 static void put_control(struct json *j, unsigned code)
 {
 	static const char letters[] = "btn\0fr"; /* U+0008 to U+000D */
@@ -105,7 +80,7 @@ static void put_string(struct json *j, const char *value)
 
 	put_text(j, "\"");
 	while (*s) {
-		size_t n = sequence(s);
+		size_t n = utf8_sequence(s);
 
 		if (n == 0)
 			put_text(j, REPLACEMENT);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "log_ring.h"
+#include "utf8.h"
 
 #define LINE_MAX_BYTES 2048
 
@@ -37,37 +38,37 @@ bool log_wants(enum snap_level level)
 	return (int)level >= log_level;
 }
 
-/* Bytes below 0xa0 that are no part of a UTF-8 sequence, and C1 controls within one (c2 80 to c2 9f). */
-static bool is_control(const unsigned char *start, const unsigned char *c)
+/* Whether the N bytes at C (0: a byte that begins no character) are a control character: C0, or C1, which an
+ * 8-bit terminal obeys as a byte of its own too. */
+static bool is_control(const unsigned char *c, size_t n)
 {
-	unsigned char before = c > start ? c[-1] : 0;
-
-	if (*c < 0x20 || *c == 0x7f)
-		return true;
-	if (*c == 0xc2)
-		return c[1] >= 0x80 && c[1] <= 0x9f;
-	return *c >= 0x80 && *c <= 0x9f && (before < 0x80 || before == 0xc2);
+	if (n == 2)
+		return c[0] == 0xc2 && c[1] <= 0x9f;
+	return *c < 0x20 || *c == 0x7f || (n == 0 && *c <= 0x9f);
 }
 
 char *log_escape(char *out, size_t size, const char *in)
 {
 	static const char digits[] = "0123456789abcdef";
-	const unsigned char *start = (const unsigned char *)in;
 	size_t used = 0;
 
-	for (const unsigned char *c = start; *c; c++) {
-		bool control = is_control(start, c);
+	for (const unsigned char *c = (const unsigned char *)in; *c;) {
+		size_t n = utf8_sequence(c);
+		bool control = is_control(c, n);
+		size_t bytes = n ? n : 1;
 
-		if (used + (control ? 4 : 1) + 1 > size)
+		if (used + bytes * (control ? 4 : 1) + 1 > size)
 			break;
-		if (!control) {
-			out[used++] = (char)*c;
-			continue;
+		for (size_t i = 0; i < bytes; i++, c++) {
+			if (!control) {
+				out[used++] = (char)*c;
+				continue;
+			}
+			out[used++] = '\\';
+			out[used++] = 'x';
+			out[used++] = digits[*c >> 4];
+			out[used++] = digits[*c & 15];
 		}
-		out[used++] = '\\';
-		out[used++] = 'x';
-		out[used++] = digits[*c >> 4];
-		out[used++] = digits[*c & 15];
 	}
 	if (size)
 		out[used] = '\0';

@@ -61,7 +61,7 @@ static void drop_pages(void *arg, uint64_t gen_id)
 static int announce(void *arg)
 {
 	struct life *life = arg;
-	char text[1024], state[1100];
+	char text[1024], shown[1024], state[1100];
 	int rc = 0;
 
 	life->ready = true;
@@ -69,7 +69,7 @@ static int announce(void *arg)
 	if (life->report < 0) {
 		if (life->options.foreground && !life->options.command) {
 			snprintf(state, sizeof(state), "READY=1\nSTATUS=%s",
-				 log_escape(text, sizeof(text), text));
+				 log_escape(shown, sizeof(shown), text));
 			rc = notify_send(state);
 			if (rc < 0)
 				log_warn("telling systemd: %s, ignoring", strerror(-rc));

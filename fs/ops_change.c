@@ -176,7 +176,8 @@ static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struc
 		log_error("renaming to \"%s\": %s", path, err.text);
 	switch (kind) {
 	case SNAP_NAME_DATABASE:
-		if (flags & RENAME_NOREPLACE && snap_lookup(fs->config.snap, path, &attr, NULL, NULL) == 0)
+		if (flags & RENAME_NOREPLACE && snap_lookup(fs->config.snap, path, &attr, NULL, NULL) == 0 &&
+		    !tomb_hides(&fs->tombs, fuse_req_ctx(req)->pid, parent->id, name))
 			return -EEXIST;
 		rc = become_later(fs, req, u, parent, path);
 		return rc ? rc : RENAME_LATER;

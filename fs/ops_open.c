@@ -199,7 +199,12 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		return;
 	}
 	if (job.node->upload) {
-		open_now(req, job.node, fi);
+		if (writing || !upload_forgo(job.node->upload, job.who.tid)) {
+			open_now(req, job.node, fi);
+			return;
+		}
+		node_put(&fs->nodes, job.node);
+		reply_error(req, ESTALE);
 		return;
 	}
 	if (control_of(job.node) && !writing) {
@@ -286,8 +291,11 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 			return;
 		free(job);
 	}
-	if (h->kind == HANDLE_UPLOAD && !upload_closes_idle(h->upload))
-		upload_drop(h->upload); /* not on this thread */
+	if (h->kind == HANDLE_UPLOAD && !upload_closes_idle(h->upload)) {
+		/* Not on this thread. */
+		upload_refuse(h->upload, &h->upload->who, -EBUSY);
+		upload_drop(h->upload);
+	}
 	passthrough_close(&fs->passthrough, h);
 	handle_close(h, &fs->handles);
 	fuse_reply_err(req, 0);

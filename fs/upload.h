@@ -198,6 +198,10 @@ void upload_refuse(struct upload *u, const struct actor *who, int rc);
 /* Makes scratch file U the database at PATH. 0, -errno. Takes as long as a restore. Logs its verdict. */
 int upload_become(struct upload *u, const char *path, const struct upload_flush *flush);
 
+/* TID asks to read what it was led to in order to write: it has opened /proc/PID/fd/N, with no name to be led
+ * by, and now opens the name for something else. True: it is led there no more, and is to look again. */
+bool upload_forgo(struct upload *u, pid_t tid);
+
 /* Something has been made that has to be looked after: uploads_tend() is called every second as long as
  * there is. */
 void uploads_watch(struct uploads *all);

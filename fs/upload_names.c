@@ -100,6 +100,20 @@ void upload_opened(struct upload *u, pid_t tid)
 	upload_unref(led);
 }
 
+bool upload_forgo(struct upload *u, pid_t tid)
+{
+	struct upload *led = NULL;
+	struct intent **at;
+
+	pthread_mutex_lock(&u->all->lock);
+	at = find_intent(u->all, tid);
+	if (*at && (*at)->upload == u)
+		led = upload_take_intent(at);
+	pthread_mutex_unlock(&u->all->lock);
+	upload_unref(led);
+	return led != NULL;
+}
+
 /* ---- known to its process ------------------------------------------------------------------------------ */
 
 struct upload *upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, const char *name)

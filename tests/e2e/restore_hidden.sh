@@ -50,6 +50,15 @@ way cp cp "$F" "$SEEN"
 way rsync_delta rsync --inplace --no-whole-file --times "$F" "$SEEN"
 way rsync_append rsync --append --times "$F" "$SEEN"
 way rsync_folder rsync -a --no-o --no-g --no-p --exclude 'plain.txt' "$UP/" "$MNT/"
+cat >"$T/noreplace.py" <<'PY'
+import ctypes, os, shutil, sys
+tmp = f"{os.path.dirname(sys.argv[2])}/.db.sqlite3.tmp"
+shutil.copyfile(sys.argv[1], tmp)
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.renameat2(-100, tmp.encode(), -100, sys.argv[2].encode(), 1) != 0:  # AT_FDCWD, RENAME_NOREPLACE
+    sys.exit(os.strerror(ctypes.get_errno()))
+PY
+way rename_noreplace python3 "$T/noreplace.py" "$F" "$SEEN"
 export BORG_BASE_DIR=$T/borg BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
 way borg sh -c 'rm -rf "$3/repo" && borg init -e none "$3/repo" && cd "$1" && borg create "$3/repo::a" app/db.sqlite3 && cd "$2" && borg extract "$3/repo::a"' - "$UP" "$MNT" "$T"
 export RESTIC_PASSWORD=x RESTIC_REPOSITORY=$T/restic RESTIC_CACHE_DIR=$T/restic-cache

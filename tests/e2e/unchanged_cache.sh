@@ -57,3 +57,25 @@ found = sqlite3.connect(copy).execute("SELECT max(i) FROM seen").fetchone()[0]
 sys.exit(found != 2)
 END
 done
+
+# It is opened for writing by a name that is none, which leads nobody to anything: what is opened next is as new as ever.
+for mode in wal delete; do
+	python3 - "$SRC/$mode.sqlite3" "$MNT/$mode.sqlite3" "$T/seen" <<'END' || die "$mode, to be written: $?"
+import errno, os, sqlite3, sys
+live, seen, copy = sys.argv[1:]
+db = sqlite3.connect(live, isolation_level=None)
+held = os.open(seen, os.O_RDONLY)
+for how in os.O_WRONLY, os.O_RDWR:
+    before = db.execute("SELECT max(i) FROM seen").fetchone()[0]
+    try:
+        os.open(f"/proc/self/fd/{held}", how)
+        sys.exit("it was opened")
+    except OSError as e:
+        assert e.errno == errno.ESTALE, e
+    db.execute("INSERT INTO seen VALUES(?)", [before + 1])
+    with open(seen, "rb") as f, open(copy, "wb") as out:
+        out.write(f.read())
+    found = sqlite3.connect(copy).execute("SELECT max(i) FROM seen").fetchone()[0]
+    assert found == before + 1, (found, before)
+END
+done

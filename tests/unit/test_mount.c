@@ -296,6 +296,7 @@ static void test_escape(void **state)
 		 "1m",
 		 "a\\xc2\\x9b1m", 64}, /* but for C1 controls */
 		{"a\x9b\xe2\x80\x9c", "a\\x9b\xe2\x80\x9c", 64},
+		{"\xff\x9b\xc3\xa4", "\xff\\x9b\xc3\xa4", 64}, /* after what is no character */
 		{"\xc2", "\xc2", 64},
 		{"abcdef", "abc", 4},
 		{"ab\n", "ab", 6}, /* an escape is not cut in two */
