@@ -180,13 +180,25 @@ static int use_upload(struct restore *r)
 	return 0;
 }
 
+void restore_unfit(struct restore *r)
+{
+	if (r->fit_dir < 0)
+		return;
+	store_drop_folder(r->core->store, r->fit_name);
+	cleanup_close(&r->fit_fd);
+	cleanup_close(&r->fit_dir);
+	r->fit_fd = r->fit_dir = -1;
+}
+
 int restore_fit(struct restore *r, uint32_t want)
 {
 	struct validate_order order = VALIDATE_ORDER_INIT;
 	struct validate_report report = VALIDATE_REPORT_INIT;
 	struct stat st;
-	int rc = use_upload(r);
+	int rc;
 
+	restore_unfit(r); /* the page size may have changed since the first time */
+	rc = use_upload(r);
 	if (rc || want == r->staged_page_size)
 		return rc;
 	r->fit_dir = store_make_folder(r->core->store, r->fit_name, r->err);
@@ -220,16 +232,6 @@ int restore_fit(struct restore *r, uint32_t want)
 	r->staged_page_size = want;
 	r->staged_pages = report.pages;
 	return 0;
-}
-
-void restore_unfit(struct restore *r)
-{
-	if (r->fit_dir < 0)
-		return;
-	store_drop_folder(r->core->store, r->fit_name);
-	cleanup_close(&r->fit_fd);
-	cleanup_close(&r->fit_dir);
-	r->fit_fd = r->fit_dir = -1;
 }
 
 /* ---- room ---------------------------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@ struct lender {
 	struct snap_gen *gen; /* a reference */
 	pthread_mutex_t lock;
 	bool opened;
+	bool promised; /* its size has been told: no other generation will do */
 };
 
 static void lender_drop(void *arg)
@@ -37,7 +38,7 @@ static void lender_drop(void *arg)
 	free(l);
 }
 
-/* The generation may have moved on since it was looked at: then its successor lends. */
+/* The generation may have moved on since it was looked at: then its successor lends, or nobody does. */
 static int lender_open(struct lender *l, struct snap_err *err)
 {
 	int rc = 0;
@@ -48,7 +49,10 @@ static int lender_open(struct lender *l, struct snap_err *err)
 
 		rc = snap_gen_open(l->gen, 0, &moved, err);
 		l->opened = rc == 0;
-		if (rc == SNAP_MOVED) {
+		if (rc == SNAP_MOVED && l->promised) {
+			snap_gen_unref(moved);
+			rc = err_set(err, -ESTALE, "what stood there has changed since");
+		} else if (rc == SNAP_MOVED) {
 			snap_gen_unref(l->gen);
 			l->gen = moved;
 			rc = 0;
@@ -82,6 +86,7 @@ int upload_lend(struct staging *staging, struct snap_gen *gen, bool readable, st
 		return rc;
 	}
 	snap_gen_stat(l->gen, &attr);
+	l->promised = true;
 	struct staging_base base = {.size = attr.size, .read = lender_read, .drop = lender_drop, .arg = l};
 
 	staging_set_base(staging, &base);

@@ -13,6 +13,7 @@
 
 #include "cleanup.h"
 #include "headstart.h"
+#include "opath.h"
 #include "progress.h"
 #include "restore.h"
 #include "target.h"
@@ -22,8 +23,10 @@ static int begin_verdict(struct snap_upload *u, struct snap_err *err)
 	int rc = 0;
 
 	pthread_rwlock_wrlock(&u->lock);
-	if (u->busy)
-		rc = err_set(err, -EBUSY, "it is being restored already");
+	if (u->busy || u->spent)
+		rc = err_set(err, -EBUSY,
+			     u->busy ? "it is being restored already"
+				     : "there was no memory to write it anew");
 	else
 		u->busy = true;
 	pthread_rwlock_unlock(&u->lock);
@@ -62,7 +65,8 @@ static int check(struct snap_upload *u, const struct snap_restore *order, struct
 	progress_begin(order->progress, SNAP_PHASE_CHECKING, 0, 2 * check.size);
 	rc = check.fd < 0 ? err_set(&u->check_err, -EMEDIUMTYPE, "it is empty")
 			  : validate_file(&check, &u->report, &u->check_err);
-	u->checked = rc != -ECANCELED;
+	/* What this process ran out of says nothing of the file, and whoever asks next may have more luck. */
+	u->checked = rc != -ECANCELED && !opath_transient(rc);
 	u->checked_at = at;
 	u->check_rc = rc;
 	if (err)
@@ -124,8 +128,8 @@ void snap_upload_discard(struct snap_upload *u)
 {
 	struct staging *next = NULL;
 
-	if (staging_create(&next, u->snap->core.store, NULL) == 0)
-		replace(u, next);
+	staging_create(&next, u->snap->core.store, NULL);
+	replace(u, next);
 }
 
 /* A restore under way. */

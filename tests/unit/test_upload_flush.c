@@ -367,6 +367,39 @@ static void test_release_before_open(void **state)
 	assert_restored();
 }
 
+static void commit_more(void)
+{
+	app_do(&f.app, APP_ROWS(3000));
+}
+
+/* What was restored is read through the same descriptor, whatever is committed then. What has been replaced
+ * before its size was told is not: of another state there would be a part. */
+static void test_read_after(void **state)
+{
+	char *buf = malloc(image.size);
+	struct upload *u = open_cut();
+	struct snap_err err = {""};
+
+	(void)state;
+	assert_non_null(buf);
+	write_all(u, OWNER, &image);
+	assert_int_equal(flush(u), 0);
+	commit_more();
+	assert_int_equal(upload_read(u, buf, image.size, 0, &err), image.size);
+	assert_memory_equal(buf + 100, image.bytes + 100,
+			    image.size - 100); /* the header tells the version */
+	upload_closed(u);
+
+	u = open_cut();
+	write_all(u, OWNER, &image);
+	at_durable = commit_more;
+	assert_int_equal(flush(u), 0);
+	commit_more();
+	assert_int_equal(upload_read(u, buf, image.size, 0, &err), -ESTALE);
+	upload_closed(u);
+	free(buf);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
@@ -380,6 +413,7 @@ int main(int argc, char **argv)
 		gate_test(test_half),
 		gate_test(test_refusals),
 		gate_test(test_write_after),
+		gate_test(test_read_after),
 		gate_test(test_unchanged),
 		gate_test(test_mtime),
 		gate_test(test_pending),

@@ -77,6 +77,28 @@ static void test_write_after_verdict(void **state)
 	assert_untouched();
 }
 
+/* That it could not be checked is no verdict: the rename has it checked, and one after that again. */
+static void test_passing_failure(void **state)
+{
+	static const int codes[] = {-ENOMEM, -EMFILE, -EAGAIN};
+	struct upload *u = open_scratch(".db.x");
+
+	(void)state;
+	write_all(u, OWNER, &image);
+	check_fails = codes[0];
+	assert_int_equal(flush(u), 0);
+	for (size_t i = 0; i < COUNT(codes); i++) {
+		check_fails = codes[i];
+		assert_int_equal(become(u), codes[i]);
+	}
+	assert_int_equal(become(u), 0);
+	assert_int_equal(checks, 5);
+	assert_int_equal(live_rows(), IMAGE_ROWS);
+	assert_int_equal(logged(RESTORED), 1);
+	upload_closed(u);
+	assert_int_equal(stored(), 0);
+}
+
 /* NamedTemporaryFile and os.replace(): renamed while it is open, never closed before. */
 static void test_rename_open(void **state)
 {
@@ -237,6 +259,7 @@ int main(int argc, char **argv)
 		gate_test(test_rename),
 		gate_test(test_rename_refused),
 		gate_test(test_write_after_verdict),
+		gate_test(test_passing_failure),
 		gate_test(test_rename_open),
 		gate_test(test_rename_nothing),
 		gate_test(test_rename_killed),

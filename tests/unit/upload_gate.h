@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "../../src/error.h"
 #include "../../src/restore.h"
 #include "../../src/validate.h"
 
@@ -20,6 +21,7 @@ int __wrap_validate_file(const struct validate_order *order, struct validate_rep
 
 static int checks;
 static void (*at_check)(void); /* called once, before the gate looks */
+static int check_fails;	       /* with this, once, and without a look */
 
 int __wrap_validate_file(const struct validate_order *order, struct validate_report *out,
 			 struct snap_err *err)
@@ -30,21 +32,44 @@ int __wrap_validate_file(const struct validate_order *order, struct validate_rep
 	at_check = NULL;
 	if (call)
 		call();
+	if (check_fails) {
+		int code = check_fails;
+
+		check_fails = 0;
+		return err_set(err, code, "it cannot be checked now");
+	}
 	return __real_validate_file(order, out, err);
 }
 
 int __real_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);
 int __wrap_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);
 
-static bool disk_refuses; /* after the commit */
+static bool disk_refuses;	 /* after the commit */
+static void (*at_durable)(void); /* called once, when a restore is durable and before the upload knows */
+static const struct restore_order *waiting;
+
+static void durable_late(void *arg)
+{
+	void (*call)(void) = at_durable;
+
+	at_durable = NULL;
+	if (call)
+		call();
+	waiting->durable(arg);
+}
 
 int __wrap_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err)
 {
 	struct restore_order untold = *order;
 	int rc;
 
-	if (!disk_refuses)
+	if (!disk_refuses && !at_durable)
 		return __real_restore_run(order, out, err);
+	if (at_durable) {
+		waiting = order;
+		untold.durable = durable_late;
+		return __real_restore_run(&untold, out, err);
+	}
 	untold.durable = NULL;
 	rc = __real_restore_run(&untold, out, err);
 	assert_int_equal(rc, 0);
