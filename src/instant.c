@@ -14,7 +14,8 @@
 
 #define TRIES 4
 #define ROUNDS_NS (2 * NS_PER_S) /* the longest that two equal rounds are waited for */
-#define SHARED_NS (NS_PER_S / 4) /* the longest that SHARED is kept for the databases that come later */
+#define SHARED_NS (NS_PER_S / 4) /* the longest that SHARED is kept for other databases */
+#define SMALL (32u << 20)	 /* bytes that are copied in less */
 #define DATABASES_MAX 100000u
 #define WALK_MAX 10000000u /* entries of the tree */
 
@@ -150,8 +151,17 @@ static bool equal(const struct hold *holds, size_t count, const struct wal_heade
 	return true;
 }
 
+/* Lets the writers of all rollback-journal databases go on but BUT's (NULL: none). */
+static void yield_all(struct hold *holds, size_t count, const struct hold *but)
+{
+	for (size_t i = 0; i < count; i++)
+		if (&holds[i] != but)
+			hold_yield(&holds[i]);
+}
+
 /* Until two rounds in a row are equal; NOW receives the headers. -EAGAIN: a wal-index was lost. */
-static int agree(struct hold *holds, size_t count, struct wal_header *now, struct snap_err *err)
+static int agree(struct hold *holds, size_t count, struct wal_header *now, int64_t shared_until,
+		 struct snap_err *err)
 {
 	autofree struct wal_header *before = calloc(count, sizeof(*before));
 	int64_t until = monotonic_ns() + ROUNDS_NS;
@@ -160,7 +170,11 @@ static int agree(struct hold *holds, size_t count, struct wal_header *now, struc
 	if (!before)
 		return err_set(err, -ENOMEM, "out of memory");
 	do {
-		int rc = sample_all(holds, count, now);
+		int rc;
+
+		if (monotonic_ns() > shared_until)
+			yield_all(holds, count, NULL);
+		rc = sample_all(holds, count, now);
 
 		if (rc < 0)
 			return rc;
@@ -172,44 +186,71 @@ static int agree(struct hold *holds, size_t count, struct wal_header *now, struc
 	return err_set(err, -EBUSY, "its writers left no instant between two commits");
 }
 
-/* Makes opened generations of the holds. */
-static int open_all(struct instant *in, struct hold *holds, const struct wal_header *at, struct snap_err *err)
+/* Opens HOLD, for which no other writer waits longer than until SHARED_UNTIL. */
+static int open_one(struct instant *in, struct hold *holds, struct hold *hold, const struct wal_header *at,
+		    int64_t shared_until, struct snap_err *err)
 {
 	int64_t began = monotonic_ns();
+	bool missed = false;
+	int rc;
+
+	if (hold->kind == HOLD_ROLLBACK && hold->sample.size > SMALL)
+		yield_all(holds, in->count, hold);
+	if (began > shared_until)
+		yield_all(holds, in->count, NULL);
+	rc = hold_open(hold, at, &missed, err);
+	if (missed)
+		in->apart_ns = 1; /* how far is told at the end */
+	return rc;
+}
+
+/* Makes opened generations of the holds: of what is large and is copied last. */
+static int open_all(struct instant *in, struct hold *holds, const struct wal_header *at, int64_t shared_until,
+		    struct snap_err *err)
+{
 	int rc = 0;
 
-	for (size_t i = 0; i < in->count && !rc; i++) {
-		bool missed = false;
-
-		if (monotonic_ns() - began > SHARED_NS)
-			hold_yield(&holds[i]);
-		rc = hold_open(&holds[i], &at[i], &missed, err);
-		if (missed)
-			in->apart_ns = monotonic_ns() - began;
-	}
+	for (int large = 0; large < 2; large++)
+		for (size_t i = 0; i < in->count && !rc; i++)
+			if ((holds[i].kind == HOLD_ROLLBACK && holds[i].sample.size > SMALL) == large)
+				rc = open_one(in, holds, &holds[i], &at[i], shared_until, err);
 	return rc;
+}
+
+/*
+ * Holds all of them, at one time those in rollback-journal mode: while one is waited for, which may take
+ * seconds, no writer waits for the others.
+ */
+static int hold_all(struct instant *in, struct hold *holds, int64_t *shared_until, struct snap_err *err)
+{
+	for (size_t i = 0; i < in->count; i++) {
+		struct snap_err words = {{0}};
+		int rc = hold_begin(&holds[i], in->dbs[i].source, &words);
+
+		if (rc)
+			return err_set(err, rc, "\"%.100s\": %.200s", in->dbs[i].path,
+				       words.text[0] ? words.text : strerror(-rc));
+		hold_yield(&holds[i]);
+	}
+	*shared_until = monotonic_ns() + SHARED_NS;
+	for (size_t i = 0; i < in->count; i++)
+		hold_resume(&holds[i], *shared_until);
+	return 0;
 }
 
 /* One attempt. -EAGAIN: another one may have more luck. */
 static int try_open(struct instant *in, struct hold *holds, struct wal_header *at, struct snap_err *err)
 {
-	int64_t first = monotonic_ns();
-	int rc = 0;
+	int64_t first = monotonic_ns(), shared_until = 0;
+	int rc;
 
 	in->apart_ns = 0;
-	for (size_t i = 0; i < in->count && !rc; i++) {
-		struct snap_err words = {{0}};
-
-		rc = hold_begin(&holds[i], in->dbs[i].source, &words);
-		if (rc)
-			err_set(err, rc, "\"%.100s\": %.200s", in->dbs[i].path,
-				words.text[0] ? words.text : strerror(-rc));
-	}
+	rc = hold_all(in, holds, &shared_until, err);
 	if (!rc)
-		rc = agree(holds, in->count, at, err);
+		rc = agree(holds, in->count, at, shared_until, err);
 	in->at_ns = realtime_ns();
 	if (!rc)
-		rc = open_all(in, holds, at, err);
+		rc = open_all(in, holds, at, shared_until, err);
 	if (in->apart_ns)
 		in->apart_ns = monotonic_ns() - first;
 	for (size_t i = 0; i < in->count; i++) {

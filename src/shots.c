@@ -261,6 +261,11 @@ int shots_take(struct shots *s, const char *name, struct snap_err *err)
 			       "\"%s\" cannot be the name of a snapshot: no leading dot, no more than "
 			       "%d bytes",
 			       name, KEEP_NAME_MAX);
+	if (strncmp(name, KEEP_UNDO, strlen(KEEP_UNDO)) == 0)
+		return err_set(err, -EINVAL,
+			       "\"%s\": names that begin with " KEEP_UNDO
+			       " are the restores', which drop the oldest",
+			       name);
 	if (is_taken(s, name))
 		return err_set(err, -EEXIST, "there is a snapshot \"%s\"", name);
 	shot = calloc(1, sizeof(*shot));

@@ -124,6 +124,29 @@ void hold_yield(struct hold *h)
 		live_unpin(steal_ptr(&h->conn));
 }
 
+void hold_resume(struct hold *h, int64_t deadline)
+{
+	struct header now;
+	struct sample sample;
+	struct stat st;
+	uint64_t size;
+	int answer;
+
+	if (h->kind != HOLD_ROLLBACK || h->conn)
+		return;
+	if (source_sample_place(h->source, &sample, &st, NULL) ||
+	    sample.version.ino != h->sample.version.ino || sample.version.dev != h->sample.version.dev)
+		return; /* replaced: what is held is still as good as it was */
+	h->sample = sample;
+	answer = live_pin(h->live, deadline, &h->conn, NULL);
+	if (answer < 0 || answer == PIN_HOT_JOURNAL)
+		h->conn = NULL;
+	else if (answer == PIN_ROLLBACK && source_read_header(h->live, &now, &size) == 0)
+		h->header = now;
+	else
+		live_unpin(steal_ptr(&h->conn));
+}
+
 /* ---- opening what was held ----------------------------------------------------------------------------- */
 
 /* The image of the pin as of the header AT. */

@@ -40,6 +40,8 @@ int hold_sample(struct hold *hold, struct wal_header *out);
 
 /* Gives way to writers (HOLD_ROLLBACK): what is opened later may be another version. */
 void hold_yield(struct hold *hold);
+/* Holds it again, as it is now, unless somebody has it until the DEADLINE (CLOCK_MONOTONIC). */
+void hold_resume(struct hold *hold, int64_t deadline);
 
 /*
  * Ends a hold with an opened generation: of the header AT in WAL mode. *MISSED: it may be another version

@@ -31,6 +31,8 @@ int __wrap_hold_sample(struct hold *hold, struct wal_header *out)
 	return __real_hold_sample(hold, out);
 }
 
+static bool late; /* commits come when the second one is held */
+
 static int vanish; /* so often db3 is there when all are found, and not any more then */
 
 static void make_third(void)
@@ -48,6 +50,10 @@ int __wrap_hold_begin(struct hold *hold, struct source *source, struct snap_err 
 {
 	int rc;
 
+	if (late && strcmp(source->place.name, "db2") == 0) {
+		app_do(&fixture.app, "INSERT INTO t VALUES(1)"); /* it does not wait for locks */
+		app_do(&second, "INSERT INTO t VALUES(1)");
+	}
 	if (vanish == 0 || strcmp(source->place.name, "db3") != 0)
 		return __real_hold_begin(hold, source, err);
 	assert_int_equal(unlinkat(fixture.folder.fd, "db3", 0), 0);
@@ -56,6 +62,8 @@ int __wrap_hold_begin(struct hold *hold, struct source *source, struct snap_err 
 		make_third();
 	return rc;
 }
+
+static bool large; /* the second one's writer comes while the first one is copied */
 
 static bool slow; /* the first one takes longer to open than the second may be locked for */
 
@@ -68,6 +76,8 @@ int __wrap_hold_open(struct hold *hold, const struct wal_header *at, bool *misse
 
 	if (slow && strcmp(hold->source->place.name, "db2") == 0)
 		app_do(&second, "INSERT INTO t VALUES(1)"); /* it does not wait for locks */
+	if (large && strcmp(hold->source->place.name, "db") == 0)
+		app_do(&second, "INSERT INTO t VALUES(1)");
 	rc = __real_hold_open(hold, at, missed, err);
 	if (slow && strcmp(hold->source->place.name, "db") == 0)
 		nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
@@ -78,7 +88,7 @@ static int setup(void **state)
 {
 	(void)state;
 	looks = commits = vanish = 0;
-	slow = false;
+	slow = late = large = false;
 	fixture = (struct fixture){.snap = NULL};
 	app_up(&fixture, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
 	app_start(&second, &fixture.folder, "db2");
@@ -175,6 +185,36 @@ static void test_held_together(void **state)
 	app_do(&fixture.app, "PRAGMA journal_mode=DELETE");
 	app_do(&second, "PRAGMA journal_mode=DELETE");
 	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	assert_false(is_apart("db"));
+	assert_false(is_apart("db2"));
+}
+
+/* While one is waited for, the others' writers go on; then all are of one instant again. */
+static void test_waits_for_one(void **state)
+{
+	(void)state;
+	app_do(&fixture.app, "PRAGMA journal_mode=DELETE");
+	app_do(&second, "PRAGMA journal_mode=DELETE");
+	late = true;
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	late = false;
+	assert_int_equal(rows("db"), 1);
+	assert_int_equal(rows("db2"), 1);
+	assert_false(is_apart("db"));
+	assert_false(is_apart("db2"));
+}
+
+/* While what is large is copied, nobody waits for the others. */
+static void test_large(void **state)
+{
+	(void)state;
+	app_do(&fixture.app, "PRAGMA journal_mode=DELETE; INSERT INTO t VALUES(zeroblob(40000000))");
+	app_do(&second, "PRAGMA journal_mode=DELETE");
+	large = true;
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	large = false;
+	assert_int_equal(rows("db"), 1);
+	assert_int_equal(rows("db2"), 0);
 	assert_false(is_apart("db"));
 	assert_false(is_apart("db2"));
 }
@@ -288,6 +328,8 @@ int main(void)
 						  test(test_never),
 						  test(test_gives_way),
 						  test(test_held_together),
+						  test(test_waits_for_one),
+						  test(test_large),
 						  test(test_nothing_in_the_wal),
 						  test(test_led_on),
 						  test(test_one_vanishes),

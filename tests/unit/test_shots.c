@@ -193,7 +193,7 @@ static void test_rollback(void **state)
 
 static void test_refused(void **state)
 {
-	static const char *const names[] = {"", ".", "..", ".hidden", "a/b"};
+	static const char *const names[] = {"", ".", "..", ".hidden", "a/b", "before-restore-mine"};
 	struct fixture *f = *state;
 	struct snap_attr attr;
 
