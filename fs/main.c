@@ -98,6 +98,8 @@ static int add_sources(struct life *life, struct snap_err *err)
 		rc = snap_add_folder(life->snap, plan->sources[0].path, err);
 	for (size_t i = 0; rc == 0 && !plan->folder && i < plan->count; i++)
 		rc = snap_add_file(life->snap, plan->sources[i].name, plan->sources[i].path, err);
+	for (size_t i = 0; rc == 0 && !life->options.frozen && i < plan->count; i++)
+		rc = snap_known_as(life->snap, plan->sources[i].seen, err);
 	if (rc < 0)
 		return rc;
 	life->databases = plan->folder ? PLAN_UNCOUNTED : plan->count;

@@ -238,11 +238,15 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 		rc = look(fs, fuse_req_ctx(req)->pid, parent, name, &found, &err);
 	if (!rc)
 		rc = enter(fs, parent, name, &found, &id);
+	if (found.gen)
+		atomic_store_explicit(&fs->told_stale, false, memory_order_relaxed);
 	snap_gen_unref(found.gen);
 	upload_unref(found.upload);
 	node_put(&fs->nodes, parent);
 	if (rc) {
-		if (rc != -ENOENT && err.text[0])
+		/* That a folder was replaced is so for every name in it: it is said once. */
+		if (rc != -ENOENT && err.text[0] &&
+		    (rc != -ESTALE || !atomic_exchange(&fs->told_stale, true)))
 			log_warn("\"%s\": %s", name, err.text);
 		reply_error(req, rc);
 		return;

@@ -26,7 +26,8 @@ struct fs {
 	struct tombs tombs;
 	struct buffers buffers;
 	struct passthrough passthrough;
-	int64_t started_ns;			       /* CLOCK_REALTIME; constant */
+	atomic_bool told_stale; /* of what stands in the tree, since a database was last looked up */
+	int64_t started_ns;	/* CLOCK_REALTIME; constant */
 	_Atomic uint64_t control_sizes[CONTROL_FILES]; /* of the texts that were made last; 0: none was */
 	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays
 					 until then */

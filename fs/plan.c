@@ -26,6 +26,7 @@ void plan_finish(struct plan *plan)
 		free(plan->sources[i].name);
 		free(plan->sources[i].path);
 		free(plan->sources[i].real);
+		free(plan->sources[i].seen);
 	}
 	free(plan->sources);
 	free(plan->store);
@@ -85,6 +86,22 @@ static int resolve_database(struct plan_source *source, const struct options_sou
 	return 0;
 }
 
+/* PATH made absolute, less its last part if it is not a FOLDER's. */
+static char *seen_folder(const char *path, bool folder)
+{
+	char *cwd = getcwd(NULL, 0), *out = NULL, *slash;
+
+	if (path[0] == '/')
+		out = strdup(path);
+	else if (cwd && asprintf(&out, "%s/%s", cwd, path) < 0)
+		out = NULL;
+	free(cwd);
+	slash = out && !folder ? strrchr(out, '/') : NULL;
+	if (slash)
+		slash[slash == out] = '\0';
+	return out;
+}
+
 static int resolve_source(struct plan *plan, const struct options_source *from, size_t count,
 			  struct snap_err *err)
 {
@@ -97,6 +114,9 @@ static int resolve_source(struct plan *plan, const struct options_source *from, 
 	source->real = realpath(from->path, NULL);
 	if (!source->real)
 		return fault(err, -errno, "%s: %s", from->path, strerror(errno));
+	source->seen = seen_folder(from->path, S_ISDIR(st.st_mode));
+	if (!source->seen)
+		return fault_memory(err);
 	if (S_ISREG(st.st_mode))
 		return resolve_database(source, from, err);
 	if (!S_ISDIR(st.st_mode))

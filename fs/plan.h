@@ -15,6 +15,7 @@ struct plan_source {
 	char *name; /* owned; what a database is called in the mount; NULL for a folder */
 	char *path; /* owned; absolute; of a database, its last part may be a link */
 	char *real; /* owned; without links */
+	char *seen; /* owned; absolute: the folder, or the database's, by the name that was given */
 };
 
 struct plan {

@@ -277,6 +277,7 @@ static void warn_refused(void *arg, const struct task_end *end)
 char *status_make(const struct status_order *order)
 {
 	struct making *m = calloc(1, sizeof(*m));
+	struct snap_err err = {""};
 	bool complete = false;
 	char *text;
 
@@ -298,6 +299,8 @@ char *status_make(const struct status_order *order)
 	json_array(&m->json, "restores");
 	tasks_each_ended(order->tasks, put_ended, m);
 	json_end(&m->json);
+	if (snap_check_known(order->snap, &err) == -ESTALE)
+		status_warn(m, "%s", err.text);
 	tasks_each_refused(order->tasks, m->now_ns - REFUSAL_NS, warn_refused, m);
 	status_put_snapshots(m, order->snap);
 	put_warnings(m);

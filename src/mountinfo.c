@@ -175,11 +175,14 @@ int mountinfo_layers(const char *text, mountinfo_layer_fn fn, void *arg)
 int mountinfo_type(const char *text, uint64_t id, char *type, size_t size)
 {
 	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		unsigned long long found;
 		char *end;
-		unsigned long long found = strtoull(line, &end, 10);
 		const char *dash;
 
-		if (end == line || *end != ' ' || found != id)
+		if (*line < '0' || *line > '9')
+			continue;
+		found = strtoull(line, &end, 10);
+		if (*end != ' ' || found != id)
 			continue;
 		dash = strstr(end, " - "); /* no field has a space in it */
 		if (!dash || dash > line + strcspn(line, "\n"))

@@ -111,6 +111,16 @@ int snap_add_file(struct snap *snap, const char *name, const char *path, struct 
 	return rc;
 }
 
+int snap_known_as(struct snap *snap, const char *path, struct snap_err *err)
+{
+	return tree_known_as(snap->tree, path, err);
+}
+
+int snap_check_known(struct snap *snap, struct snap_err *err)
+{
+	return tree_check_known(snap->tree, err);
+}
+
 int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *err)
 {
 	int rc = tree_set_mountpoint(snap->tree, path, err);

@@ -109,6 +109,15 @@ int snap_add_folder(struct snap *snap, const char *path, struct snap_err *err);
 int snap_add_file(struct snap *snap, const char *name, const char *path, struct snap_err *err);
 
 /*
+ * What was added is found by the folder PATH, absolute, links and all, by those who use it: from the moment
+ * when it leads to another folder, looks are -ESTALE, for what is shown is used by nobody any more. After
+ * what it is about was added, before snap_start(). -errno
+ */
+int snap_known_as(struct snap *snap, const char *path, struct snap_err *err);
+/* Whether that is so now: 0, -ESTALE with words, or what this process ran out of. */
+int snap_check_known(struct snap *snap, struct snap_err *err);
+
+/*
  * Says where the mount will be: PATH exists. Called before mounting, so that a folder tree can show the
  * covered folder as an empty one and never walks into its own mount.
  */

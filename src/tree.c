@@ -67,6 +67,7 @@ void tree_destroy(struct tree *tree)
 		close(tree->root);
 	if (tree->cover.parent >= 0)
 		close(tree->cover.parent);
+	tree_known_finish(tree);
 	sniff_destroy(tree->sniff);
 	pthread_mutex_destroy(&tree->lock);
 	free(tree);

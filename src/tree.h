@@ -53,6 +53,10 @@ void tree_destroy(struct tree *tree);
 /* See snap_add_folder() and snap_add_file() in sqlsnap.h; file systems are the caller's check. */
 int tree_set_folder(struct tree *tree, const char *path, struct snap_err *err);
 int tree_add_file(struct tree *tree, const char *name, const char *path, struct snap_err *err);
+/* See snap_known_as(); before the tree is served. -errno, -ENOMEM */
+int tree_known_as(struct tree *tree, const char *path, struct snap_err *err);
+/* 0; -ESTALE with words; or what this process ran out of. Microseconds. Every look begins with it. */
+int tree_check_known(struct tree *tree, struct snap_err *err);
 int tree_set_mountpoint(struct tree *tree, const char *path, struct snap_err *err);
 
 /* After mounting and before the first request is served: learns which mount is ours. Sends no request to it.

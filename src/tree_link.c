@@ -28,6 +28,8 @@
 #define LINKS_MAX 40
 #define STEPS_MAX 400
 
+enum { ENDS_IN_FOLDER = LINK_ELSEWHERE + 1 };
+
 struct walker {
 	struct tree *tree;
 	int dir;	     /* owned: where we are */
@@ -145,6 +147,7 @@ static bool next_name(struct walker *w, char name[NAME_MAX + 1])
 	return true;
 }
 
+/* To the file END; ENDS_IN_FOLDER: it is where W is. */
 static int walk(struct walker *w, struct tree_end *end)
 {
 	char name[NAME_MAX + 1];
@@ -178,7 +181,7 @@ static int walk(struct walker *w, struct tree_end *end)
 			return 0;
 		}
 	}
-	return LINK_ELSEWHERE; /* it ends in a folder */
+	return ENDS_IN_FOLDER;
 }
 
 static int walker_init(struct walker *w, struct tree *tree, int dir, int links)
@@ -214,7 +217,7 @@ int tree_link_follow(struct tree *tree, int dir, int link, struct tree_end *end)
 	if (rc == 0)
 		rc = walk(&w, end);
 	walker_finish(&w);
-	return rc;
+	return rc == ENDS_IN_FOLDER ? LINK_ELSEWHERE : rc;
 }
 
 /* Whether the path FOLDER/NAME, absolute, is END and is reached without a link and without our own mount. */
@@ -231,9 +234,35 @@ static int verify_absolute(struct tree *tree, const char *folder, const struct t
 	rc = n < 0 || (size_t)n >= sizeof(w.todo) ? LINK_ELSEWHERE : start_at_root(&w);
 	if (rc == 0)
 		rc = walk(&w, &again);
+	if (rc == ENDS_IN_FOLDER)
+		rc = LINK_ELSEWHERE;
 	if (rc == 0 && !opath_same(&again.st, &end->st))
 		rc = LINK_ELSEWHERE;
 	tree_end_finish(&again);
+	walker_finish(&w);
+	return rc;
+}
+
+int tree_link_folder(struct tree *tree, const char *path, struct stat *st)
+{
+	struct tree_end file = TREE_END_INIT;
+	struct walker w;
+	int base = tree->root >= 0 ? tree->root : tree->files[0].dir;
+	int rc = walker_init(&w, tree, base, LINKS_MAX);
+
+	if (rc)
+		return rc;
+	if ((size_t)snprintf(w.todo, sizeof(w.todo), "%s", path) >= sizeof(w.todo))
+		rc = LINK_ELSEWHERE;
+	else
+		rc = start_at_root(&w);
+	if (rc == 0)
+		rc = walk(&w, &file);
+	if (rc == ENDS_IN_FOLDER)
+		rc = opath_stat(w.dir, "", st, NULL);
+	else if (rc == 0)
+		rc = LINK_ELSEWHERE;
+	tree_end_finish(&file);
 	walker_finish(&w);
 	return rc;
 }

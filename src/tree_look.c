@@ -259,11 +259,16 @@ int tree_look(struct tree *tree, const char *path, struct tree_found *out, struc
 int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_found *out,
 		 struct snap_err *err)
 {
+	int rc;
+
 	*out = TREE_FOUND_INIT;
 	if (path[0] == '\0')
 		return tree->root >= 0 ? look_root_folder(tree, out) : look_root_files(tree, out);
 	if (!tree_path_valid(path))
 		return -EINVAL;
+	rc = tree_check_known(tree, err);
+	if (rc)
+		return rc;
 	return tree->root >= 0 ? look_in_folder(tree, folder, path, out, err)
 			       : look_in_files(tree, path, out, err);
 }

@@ -36,6 +36,12 @@ struct tree_link_id {
 	uint64_t dev, ino;
 };
 
+/* What a folder is known as. */
+struct tree_known {
+	char *path; /* owned; absolute */
+	uint64_t dev, ino;
+};
+
 struct tree {
 	struct rawfd_table *table; /* borrowed */
 	struct sniff *sniff;	   /* owned */
@@ -45,6 +51,8 @@ struct tree {
 	uint64_t proc_dev;	 /* of /proc, where no symlink is followed to */
 	struct tree_file *files; /* owned; constant once the tree is served */
 	size_t file_count;
+	struct tree_known *known; /* owned; constant once the tree is served */
+	size_t known_count;
 	struct tree_cover cover;
 
 	pthread_mutex_t lock;
@@ -112,7 +120,7 @@ void tree_end_finish(struct tree_end *end);
 
 enum tree_link_answer {
 	LINK_ELSEWHERE =
-		1, /* to no regular file, to nothing, in a circle, into our own mount or into /proc */
+		1, /* to no regular file, to nothing, in a circle, into a mount that may not be asked */
 };
 /* Follows the symlink LINK (O_PATH) in the folder DIR. 0, an answer, or what this process ran out of. */
 int tree_link_follow(struct tree *tree, int dir, int link, struct tree_end *end);
@@ -120,5 +128,12 @@ int tree_link_follow(struct tree *tree, int dir, int link, struct tree_end *end)
  * true. */
 int tree_link_place(struct tree *tree, int base, const struct tree_end *end, struct place *out,
 		    bool *outside);
+
+/* Stats the folder that the absolute PATH leads to, through links. 0; LINK_ELSEWHERE: it leads to none, or
+ * that is not to be found out; or what this process ran out of. */
+int tree_link_folder(struct tree *tree, const char *path, struct stat *st);
+
+/* ---- tree_known.c ---- */
+void tree_known_finish(struct tree *tree);
 
 #endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tree_known.c - whether what is mirrored is still what its path leads to. A tree is served from descriptors,
+ * and so it would go on showing a folder that was renamed and replaced, as a deployment does, or that a link
+ * leads to no more: a backup of databases that nobody writes any more, for ever, without a word.
+ *
+ * What must stay true: only what is known for sure refuses anything. A path that leads to nothing at the
+ * moment, or through what may not be asked, as our own mount over the folder itself, says nothing.
+ */
+#include "tree_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "opath.h"
+
+void tree_known_finish(struct tree *tree)
+{
+	for (size_t i = 0; i < tree->known_count; i++)
+		free(tree->known[i].path);
+	free(tree->known);
+}
+
+int tree_known_as(struct tree *tree, const char *path, struct snap_err *err)
+{
+	struct tree_known *more, known;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return err_errno(err, "\"%s\"", path);
+	known = (struct tree_known){.path = strdup(path), .dev = st.st_dev, .ino = st.st_ino};
+	more = known.path ? reallocarray(tree->known, tree->known_count + 1, sizeof(*more)) : NULL;
+	if (!more) {
+		free(known.path);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	tree->known = more;
+	tree->known[tree->known_count++] = known;
+	return 0;
+}
+
+int tree_check_known(struct tree *tree, struct snap_err *err)
+{
+	for (size_t i = 0; i < tree->known_count; i++) {
+		const struct tree_known *known = &tree->known[i];
+		struct stat st;
+		int rc = tree_link_folder(tree, known->path, &st);
+
+		if (opath_transient(rc))
+			return rc;
+		if (rc == 0 && (st.st_dev != known->dev || st.st_ino != known->ino))
+			return err_set(err, -ESTALE,
+				       "%s is another folder by now: it was replaced, or a link was changed; "
+				       "mount it again",
+				       known->path);
+	}
+	return 0;
+}

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# replaced_folder.sh - the folder that is mirrored is renamed and another takes its place, as deployments do, by rename or by a
+# link: nothing of the old one is shown any more, nothing is restored into it, and the log and status.json say why.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+allow_log 'is another folder by now'
+
+app=$T/app
+db=$app/db.sqlite3
+make_release() { # FOLDER COMMITS
+	mkdir "$1"
+	make_db "$1/db.sqlite3" --commits "$2"
+	echo "release $2" >"$1/plain"
+}
+warned() { jq -e '.warnings[] | select(contains("another folder by now"))' "$MNT/.sqlsnapfs/status.json" >/dev/null; }
+refused() { # WHAT
+	must_fail any 'Stale file handle' cat "$MNT/db.sqlite3"
+	must_fail any 'Stale file handle' cp "$T/backup" "$MNT/db.sqlite3"
+	must_fail any 'Stale file handle' mkdir "$MNT/.sqlsnapfs/snapshots/late"
+	equal "$1: lines of the log for reads" "$(grep -c 'warning: ops: .*another folder by now' "$LOG")" 1
+	grep -q 'another folder by now: it was replaced, or a link was changed; mount it again' "$LOG" || die "$1: $(tail -n 3 "$LOG")"
+	warned || die "$1: status.json does not warn"
+}
+need jq
+make_db "$T/backup" --commits 5
+
+for way in folder link file; do
+	note "$way"
+	case $way in
+	link) # of releases, one is the current one
+		make_release "$T/one" 11
+		make_release "$T/two" 22
+		ln -s one "$app"
+		replace() { ln -sfn two "$app"; }
+		put_back() { ln -sfn one "$app"; }
+		;;
+	*)
+		make_release "$app" 11
+		make_release "$app.new" 22
+		replace() { mv "$app" "$app.old" && mv "$app.new" "$app"; }
+		put_back() { mv "$app" "$app.new" && mv "$app.old" "$app"; }
+		;;
+	esac
+	# A relative path, which the daemon's own folder has nothing to do with.
+	cd "$T"
+	if [ "$way" = file ]; then mount_fs app/db.sqlite3; else mount_fs app; fi
+	cd /
+	equal "$way: at first" "$(commits_of "$MNT/db.sqlite3")" 11
+	! warned || die "$way: a warning for nothing"
+	replace
+	old=$(sha "$(readlink -f "$app")/db.sqlite3")
+	refused "$way"
+	[ "$way" = file ] || must_fail any 'Stale file handle' cat "$MNT/plain"
+	equal "$way: the new one" "$(sha "$db")" "$old"
+	put_back
+	equal "$way: put back" "$(commits_of "$MNT/db.sqlite3")" 11
+	! warned || die "$way: it still warns"
+	replace
+	unmount
+	if [ "$way" = file ]; then mount_fs "$db"; else mount_fs "$app"; fi
+	equal "$way: mounted again" "$(commits_of "$MNT/db.sqlite3")" 22
+	unmount
+	rm -rf "$app" "$app.old" "$T/one" "$T/two"
+done
