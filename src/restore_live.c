@@ -16,6 +16,8 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "spool_private.h"
+#include "superjournal.h"
 
 #define TRIES 8
 #define CONNECT_NS (2 * NS_PER_S) /* at least, whatever the busy timeout */
@@ -110,7 +112,26 @@ int restore_db_open(const struct restore *r, struct db *db, enum db_kind kind, s
 	return rc == -ESTALE ? err_set(err, -EBUSY, "the live file was replaced meanwhile") : rc;
 }
 
-/* Rolls a hot journal back, as the application's next open would. */
+/* What became of the super-journal that the live journal names: an enum superjournal, or -errno. */
+static int look_at_super(const struct restore *r)
+{
+	const struct place *place = &r->source->place;
+	struct rawfd raw = RAWFD_INIT;
+	char name[PATH_MAX];
+	struct stat st;
+	int rc = spool_open_raw(r->core, place, "-journal", &raw, &st, r->err);
+
+	if (rc)
+		return rc;
+	rc = superjournal_read(raw.fd, name);
+	rawfd_close(r->core->raw, &raw);
+	return rc > 0 ? superjournal_look(place, name) : rc;
+}
+
+/*
+ * Rolls a hot journal back, as the application's next open would; but where SQLite would have to be told what
+ * stands in somebody else's folder, what is replaced is the state before the transaction, whole.
+ */
 static int roll_back(struct restore *r)
 {
 	struct db db = DB_INIT;
@@ -121,6 +142,8 @@ static int roll_back(struct restore *r)
 	if (!rc) {
 		int sql;
 
+		if (look_at_super(r) == SUPER_GONE)
+			vfs_set_super_gone(db.vfs);
 		sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
 		sql = db_exec(&db, "PRAGMA user_version");
 		if (sql)

@@ -17,6 +17,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "spool.h"
+#include "superjournal.h"
 
 #define CHUNK (1u << 20)
 /* PENDING_BYTE and what follows it in os.h. */
@@ -274,6 +275,32 @@ static int copy_files(struct spool_flat *flat, struct core *core, const struct p
 	return 0;
 }
 
+/*
+ * Does with the super-journal that the copied journal names what SQLite would, and then SQLite sees none. A
+ * transaction that was committed is not rolled back.
+ */
+static int settle_super(const struct place *place, int folder, struct snap_err *err)
+{
+	autoclose int journal = openat(folder, COPY_JOURNAL, O_RDWR | O_CLOEXEC);
+	char name[PATH_MAX];
+	int rc = journal < 0 ? -errno : superjournal_read(journal, name);
+
+	if (rc > 0)
+		rc = superjournal_look(place, name);
+	if (rc < 0)
+		return err_set(err, rc, "cannot examine its journal: %s", strerror(-rc));
+	if (rc == SUPER_UNKNOWN)
+		return err_set(err, -EIO,
+			       "its journal is of a transaction over several databases, and whether that was "
+			       "committed stands elsewhere: open it with its application (\"%.200s\")",
+			       name);
+	if (rc == SUPER_GONE)
+		return unlinkat(folder, COPY_JOURNAL, 0) ? err_errno(err, "cannot change a copy in the store")
+							 : 0;
+	rc = superjournal_hide(journal);
+	return rc ? err_set(err, rc, "cannot change a copy in the store: %s", strerror(-rc)) : 0;
+}
+
 int spool_hot(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err)
 {
 	struct spool_flat flat = SPOOL_FLAT_INIT;
@@ -285,6 +312,8 @@ int spool_hot(struct spool_flat *out, struct core *core, const struct place *pla
 	if (folder < 0)
 		return folder;
 	rc = copy_files(&flat, core, place, folder, err);
+	if (!rc)
+		rc = settle_super(place, folder, err);
 	if (!rc)
 		rc = db_open(&db, folder, COPY_NAME, DB_PRIVATE, err);
 	if (!rc) {

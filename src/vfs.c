@@ -6,6 +6,7 @@
  * What must stay true:
  *  - Every way in which SQLite can change the database, the -wal or a journal, or delete a file, asks
  * vfs_may_change(). The -shm is written by the unix VFS itself (marks, recovery), as every reader does.
+ *  - Nothing is opened or deleted but the database and its own sidecars: see superjournal.h.
  *  - The path goes to the unix VFS as the pointer that SQLite passed: it looks for parameters behind its end.
  */
 #include <errno.h>
@@ -36,6 +37,14 @@ static bool may_open(const struct vfs *vfs, int kind, int flags)
 	if (kind & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL))
 		return flags & SQLITE_OPEN_READONLY;
 	return true;
+}
+
+/* Whether PATH is the database's with SUFFIX. */
+static bool is_own(const struct vfs *vfs, const char *path, const char *suffix)
+{
+	size_t len = vfs->path ? strlen(vfs->path) : 0;
+
+	return len > 0 && strncmp(path, vfs->path, len) == 0 && strcmp(path + len, suffix) == 0;
 }
 
 /* What the unix VFS has looked at last on this thread: when it has opened a database, that. */
@@ -97,6 +106,8 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 		errno = EMLINK;
 		return SQLITE_CANTOPEN;
 	}
+	if (file->kind == SQLITE_OPEN_SUPER_JOURNAL)
+		path = "/dev/null"; /* it names no other journals, and has had its use */
 	memset(real, 0, (size_t)vfs->real->szOsFile);
 	looked_dev = looked_ino = 0;
 	rc = vfs->real->xOpen(vfs->real, path, real, flags, out_flags);
@@ -109,6 +120,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	if (file->kind == SQLITE_OPEN_MAIN_DB) {
 		vfs->db_dev = looked_dev;
 		vfs->db_ino = looked_ino;
+		vfs->path = path;
 		atomic_store(&vfs->db, real);
 	} else if (file->kind == SQLITE_OPEN_WAL) {
 		atomic_store(&vfs->wal, real);
@@ -116,20 +128,18 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	return SQLITE_OK;
 }
 
-static bool ends_with(const char *path, const char *suffix)
-{
-	size_t len = strlen(path), n = strlen(suffix);
-
-	return len >= n && strcmp(path + len - n, suffix) == 0;
-}
-
 /* A last close deletes the -wal; a restore the journal that ends its transaction, and the -wal that stands
  * beside a 0-byte database. All else stays. */
 static bool may_delete(const struct vfs *vfs, const char *path)
 {
-	if (ends_with(path, "-wal"))
+	if (is_own(vfs, path, "-wal"))
 		return vfs_may_change(vfs, SQLITE_OPEN_WAL);
-	return vfs->policy == VFS_RESTORER && ends_with(path, "-journal");
+	return vfs->policy == VFS_RESTORER && is_own(vfs, path, "-journal");
+}
+
+static bool is_known(const struct vfs *vfs, const char *path)
+{
+	return is_own(vfs, path, "") || is_own(vfs, path, "-journal") || is_own(vfs, path, "-wal");
 }
 
 static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
@@ -139,12 +149,15 @@ static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 
 	if (rc != SQLITE_OK)
 		return rc;
+	/* A super-journal stays: the other databases may need it, and it may be no such thing. */
+	if (vfs->policy == VFS_RESTORER && !is_known(vfs, path))
+		return SQLITE_OK;
 	if (!may_delete(vfs, path))
 		return SQLITE_IOERR_DELETE;
 	/* SQLite cuts a file that becomes shorter after it has deleted the journal, which does not hold what
 	 * is cut off: the disk must not see the two the other way round. "PRAGMA synchronous=EXTRA" means the
 	 * same, but needs a schema that can be read at that moment. */
-	if (vfs->policy == VFS_RESTORER && ends_with(path, "-journal"))
+	if (vfs->policy == VFS_RESTORER && is_own(vfs, path, "-journal"))
 		sync_dir = 1;
 	return vfs->real->xDelete(vfs->real, path, sync_dir);
 }
@@ -153,6 +166,10 @@ static int vfs_access(sqlite3_vfs *base, const char *path, int flags, int *out)
 {
 	struct vfs *vfs = of_vfs(base);
 
+	if (!is_known(vfs, path)) {
+		*out = !vfs->super_gone;
+		return SQLITE_OK;
+	}
 	return vfs->real->xAccess(vfs->real, path, flags, out);
 }
 

@@ -80,6 +80,10 @@ bool vfs_wal_is_open(const struct vfs *vfs);
 /* Whether the database that is open is that inode: its name may have led elsewhere in between. */
 bool vfs_is_inode(const struct vfs *vfs, uint64_t dev, uint64_t ino);
 
+/* The super-journal that its hot journal names has gone (SUPER_GONE): the transaction was committed. Without
+ * this it is rolled back. */
+void vfs_set_super_gone(struct vfs *vfs);
+
 /* ---- what the connection holds; callable from any thread while it is open ---- */
 
 /* The read slot that is locked: 1..4, 0 (a reader only where vfs_shm_unreliable()), or -1. */

@@ -30,6 +30,7 @@ struct vfs {
 
 	_Atomic(sqlite3_file *) db;  /* SQLite's, of the real VFS; NULL while closed */
 	_Atomic(sqlite3_file *) wal; /* the same */
+	const char *path;	     /* SQLite's, as long as it is open */
 	uint64_t db_dev, db_ino;     /* constant once DB is open: what that is, whatever its name leads to */
 	atomic_bool exclusive;	     /* EXCLUSIVE on the database is held */
 	_Atomic int64_t deadline;    /* CLOCK_MONOTONIC: SQLite's pauses end then */
@@ -45,6 +46,7 @@ struct vfs {
 	vfs_write_fn write_fn;
 	void *write_arg;
 	atomic_bool write_held;
+	bool super_gone;	     /* set before the journal is looked at */
 	uint32_t checkpoint_salt[2]; /* of the WAL when its checkpoint began */
 	uint8_t journal_version;     /* VFS_STAGED; set before its first read */
 	struct snap_progress *reads; /* borrowed; VFS_STAGED, its own thread's */

@@ -36,6 +36,11 @@ void vfs_set_journal_version(struct vfs *vfs, uint8_t version)
 	vfs->journal_version = version;
 }
 
+void vfs_set_super_gone(struct vfs *vfs)
+{
+	vfs->super_gone = true;
+}
+
 void vfs_note_write(struct vfs *vfs, bool held)
 {
 	if (held)

@@ -263,6 +263,7 @@ static void test_journal_goes_for_good(void **state)
 	struct fixture *f = *state;
 	sqlite3_vfs *real, noting;
 	struct vfs *vfs;
+	char journal[PATH_MAX];
 
 	app_do(&f->app, "CREATE TABLE j(x)");
 	open_restorer(f);
@@ -271,8 +272,14 @@ static void test_journal_goes_for_good(void **state)
 	noting = *real;
 	noting.xDelete = note_delete;
 	vfs->real = &noting;
-	assert_int_equal(vfs->base.xDelete(&vfs->base, "/no/db-journal", 0), SQLITE_OK);
+	snprintf(journal, sizeof(journal), "%s-journal", vfs->path);
+	assert_int_equal(vfs->base.xDelete(&vfs->base, journal, 0), SQLITE_OK);
 	assert_int_equal(synced_folder, 1);
+	/* What it is told to delete besides is somebody else's. */
+	synced_folder = -1;
+	assert_int_equal(vfs->base.xDelete(&vfs->base, "/no/db-journal", 0), SQLITE_OK);
+	assert_int_equal(vfs->base.xDelete(&vfs->base, "/no/db-wal", 0), SQLITE_OK);
+	assert_int_equal(synced_folder, -1);
 	vfs->real = real;
 }
 
