@@ -197,7 +197,7 @@ bool image_count_pin(struct image *im, uint64_t pass, int64_t *since)
 bool image_covers(struct image *im, uint32_t max_frame)
 {
 	lock_scope(&im->lock);
-	return !im->dead && (im->backing->conn || im->map.upto >= max_frame);
+	return !im->dead && (im->backing->conn || im->spooled >= max_frame);
 }
 
 bool image_is_damaged(struct image *im)
@@ -236,7 +236,15 @@ bool image_accepts(struct image *im, const struct wal_header *now, uint64_t limi
 	if (!im->has_salt) /* readers of frames compare it without the lock, and there are none yet */
 		memcpy(im->salt, now->salt, sizeof(im->salt));
 	im->has_salt = true;
+	if (now->max_frame > im->promised)
+		im->promised = now->max_frame;
 	return true;
+}
+
+uint32_t image_promised(struct image *im)
+{
+	lock_scope(&im->lock);
+	return im->promised;
 }
 
 int image_extend_map(struct image *im, struct backing *b, uint32_t max_frame)

@@ -43,6 +43,9 @@ bool image_is_dead(struct image *image);
 bool image_is_damaged(struct image *image);
 /* Whether bytes as of MAX_FRAME can be had: under the pin, or in what was spooled. */
 bool image_covers(struct image *image, uint32_t max_frame);
+/* The newest frame that image_accepts() has said yes to, of whom may not be a generation yet: a spool without
+ * it takes no pin's place. 0: none. */
+uint32_t image_promised(struct image *image);
 
 /*
  * Whether a generation of the live header NOW may be bound to this image: its pin holds, and fewer than LIMIT

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -86,20 +87,28 @@ static int find(struct image *im, uint32_t max_frame, uint32_t first, size_t n, 
 	return rc;
 }
 
-/* Writes what the frames hold over the clone. */
+/* Writes what the frames hold over the clone, and asks for what the clone does not have: image_read() knows
+ * which pages may be missing, and whether somebody has cut the file. */
 static int copy_frames(struct image *im, const struct image_copy *copy, uint8_t *buf, struct snap_err *err)
 {
 	uint32_t pages = (uint32_t)(copy->size / im->page_size);
 	autofree uint32_t *frames = malloc(PAGES_AT_ONCE * sizeof(*frames));
+	struct stat st;
+	uint64_t cloned;
 
 	if (!frames)
 		return err_set(err, -ENOMEM, "out of memory");
+	if (fstat(copy->fd, &st))
+		return err_errno(err, "cannot examine a file of the store");
+	cloned = ((uint64_t)st.st_size + im->page_size - 1) / im->page_size;
 	for (uint32_t first = 0; first < pages; first += PAGES_AT_ONCE) {
 		size_t n = pages - first < PAGES_AT_ONCE ? pages - first : PAGES_AT_ONCE;
 		int rc = find(im, copy->max_frame, first + 1, n, frames);
 
 		if (rc)
 			return err_set(err, rc, "its wal-index cannot be read: %s", strerror(-rc));
+		for (size_t i = 0; i < n; i++)
+			frames[i] |= first + i >= cloned;
 		for (size_t i = 0, end; i < n && !rc; i = end) {
 			uint64_t at = (first + i) * (uint64_t)im->page_size;
 

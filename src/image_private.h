@@ -29,6 +29,8 @@ struct image {
 	int refs; /* guarded by lock, as all below */
 	struct backing *backing;
 	struct pagemap map;
+	uint32_t promised; /* the newest frame that somebody was told he may read to, or is about to */
+	uint32_t spooled;  /* not pinned any more: frames that its spool has */
 	bool dead;
 	bool damaged;
 	uint64_t counted; /* the last count that its pin was part of */

@@ -3,7 +3,7 @@
  * image_spool.c - see image.h: moving images from their pins to a spool.
  *
  * What must stay true: an image is moved only after conn_intact() has vouched for what was copied; whoever
- * began to read under its pin ends there.
+ * began to read under its pin ends there; whoever was promised more than was copied keeps the pin.
  */
 #include "image_private.h"
 
@@ -39,6 +39,23 @@ static int prepare(struct image *im, uint32_t max_frame, struct move *m)
 	return rc;
 }
 
+/* Makes the spool NEXT, which has the frames up to MAX_FRAME, what IM is read from, unless somebody has been
+ * promised more since that was decided. */
+static bool swap(struct image *im, uint32_t max_frame, struct backing *next)
+{
+	struct backing *old;
+
+	pthread_mutex_lock(&im->lock);
+	old = im->promised > max_frame ? NULL : im->backing;
+	if (old) {
+		im->backing = next;
+		im->spooled = max_frame;
+	}
+	pthread_mutex_unlock(&im->lock);
+	backing_put(im, old);
+	return old != NULL;
+}
+
 /* Moves IM to SHARED (NULL: copying failed) if its pin held to the end. */
 static int finish(struct image *im, uint32_t max_frame, struct move *m, struct shared_spool *shared,
 		  struct snap_err *err)
@@ -51,7 +68,8 @@ static int finish(struct image *im, uint32_t max_frame, struct move *m, struct s
 	} else if (m->mapped && shared) {
 		atomic_fetch_add(&shared->refs, 1);
 		m->to->shared = shared;
-		backing_swap(im, steal_ptr(&m->to));
+		if (swap(im, max_frame, m->to))
+			m->to = NULL;
 	}
 	backing_destroy(m->to);
 	backing_put(im, m->from);

@@ -43,7 +43,8 @@ static size_t collect(struct source *s, struct pinned *out, size_t max)
 		if (i == n)
 			out[n++] = (struct pinned){.image = image_ref(gen->image),
 						   .live = image_live(gen->image),
-						   .since = since};
+						   .since = since,
+						   .max_frame = image_promised(gen->image)};
 		if (gen->max_frame > out[i].max_frame)
 			out[i].max_frame = gen->max_frame;
 		if (gen->size > out[i].size)

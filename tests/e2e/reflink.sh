@@ -5,6 +5,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need losetup strace
+allow_log 'cut\.sqlite3|snapshot "cut"'
 
 for type in btrfs xfs; do
 	if ! command -v "mkfs.$type" >/dev/null; then
@@ -64,6 +65,20 @@ for name in sys.argv[2:]:
 	unmount "$T/$type.kept"
 	writer_do "$type" resume
 
+	# Somebody cuts the file off below the application: no snapshot says that zeros are its pages.
+	cut=$dir/app/cut.sqlite3
+	writer_start "cut.$type" --db "$cut" --busy-timeout 0 --big-row 100000 --big-every 2 --autocheckpoint 0 --paused
+	writer_do "cut.$type" 'commit 40'
+	writer_do "cut.$type" 'exec PRAGMA wal_checkpoint(TRUNCATE)'
+	writer_do "cut.$type" 'commit 1'
+	truncate -s "$(($(stat -c %s "$cut") / 8192 * 4096))" "$cut"
+	STORE=$dir/store mount_at "$T/$type.kept" "$dir/app"
+	must_fail any 'Input/output error' cat "$T/$type.kept/cut.sqlite3"
+	mkdir "$kept/cut" 2>/dev/null || :
+	if cat "$kept/cut/cut.sqlite3" >"$T/cut" 2>/dev/null; then die "$type: a snapshot of what is not there: $(stat -c %s "$T/cut")"; fi
+	unmount "$T/$type.kept"
+	writer_kill "cut.$type"
+	rm -f "$cut"*
 	writer_stop "$type"
 	unmount "$seen"
 	equal "$type: files" "$(find "$dir/app" -mindepth 1 -printf '%f\n' | sort | tr '\n' ' ')" 'db.sqlite3 rollback.sqlite3 '

@@ -132,6 +132,61 @@ static void test_spool_unwanted(void **state)
 	sqlite3_free(copy.bytes);
 }
 
+/* Somebody who opens while it is copied. */
+struct comer {
+	struct fixture *f;
+	struct image *image;
+	struct wal_header now; /* that he was promised */
+	bool comes;
+};
+
+static int come_at_read(void *arg, enum vfs_call call)
+{
+	struct comer *comer = arg;
+
+	if (comer->comes && call == VFS_READ) {
+		comer->comes = false;
+		app_do(&comer->f->app, "UPDATE t SET b=randomblob(length(b)) WHERE a%4=1");
+		assert_int_equal(live_sample(comer->f->live, &comer->now), 0);
+		assert_true(image_accepts(comer->image, &comer->now, UINT64_MAX));
+	}
+	return SQLITE_OK;
+}
+
+/* Whoever is promised a commit while older ones are copied reads it, then and later. */
+static void test_spool_beside_an_open(void **state)
+{
+	struct fixture *f = *state;
+	struct comer comer = {.f = f};
+	struct image *image;
+	struct conn *conn;
+	struct copy copy, newer;
+	uint32_t max_frame;
+	int64_t since;
+
+	make_database(f, "WAL", 4096, 500, 3500);
+	connect_live(f);
+	image = comer.image = pin_faulty(f, come_at_read, &comer, &conn, &max_frame, &copy);
+	comer.comes = true;
+	assert_int_equal(spool(image, max_frame, copy.size, false, &f->err), 0);
+	assert_false(comer.comes);
+	assert_true(comer.now.max_frame > max_frame);
+	newer = copy_now(f);
+	assert_true(image_covers(image, comer.now.max_frame));
+	assert_reads_all(image, comer.now.max_frame, &newer);
+	assert_reads_all(image, max_frame, &copy);
+	assert_int_equal(image_promised(image), comer.now.max_frame);
+	assert_int_equal(spool(image, comer.now.max_frame, newer.size, false, &f->err), 0);
+	assert_false(image_is_pinned(image, &since));
+	assert_true(image_covers(image, comer.now.max_frame));
+	assert_false(image_covers(image, comer.now.max_frame + 1));
+	assert_reads_all(image, comer.now.max_frame, &newer);
+	assert_reads_all(image, max_frame, &copy);
+	image_unref(image);
+	sqlite3_free(copy.bytes);
+	sqlite3_free(newer.bytes);
+}
+
 #define SEVERAL 5
 
 /* Pins on one WAL at SEVERAL moments. */
@@ -254,6 +309,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		test(test_spool_fails),
 		test(test_spool_unwanted),
+		test(test_spool_beside_an_open),
 		test(test_spool_of_several),
 		test(test_spool_of_several_one_lost),
 	};

@@ -245,19 +245,19 @@ static void test_image_spooled_since_it_was_chosen(void **state)
 {
 	struct fixture f;
 	struct snap_gen *gens[3], *moved = NULL;
+	int64_t since;
 
 	(void)state;
 	up_still(&f, APP_WAL ";" APP_ROWS(100));
 	gens[0] = open_now(&f);
 	unsigned char *before = bytes_of(gens[0]);
+	/* The spool does not have what was promised, and so takes no pin's place. */
 	gens[1] = look_beside(&f, gens[0], spool_image);
-	assert_int_equal(snap_gen_open(gens[1], SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
+	assert_int_equal(snap_gen_open(gens[1], SNAP_NOWAIT, &moved, NULL), 0);
 	assert_null(between.act);
-	assert_false(image_covers(gens[0]->image, UINT32_MAX));
-	assert_int_equal(snap_gen_open(gens[1], 0, &moved, NULL), 0);
+	assert_true(image_is_pinned(gens[0]->image, &since));
 	assert_int_equal(ask(gens[1], "SELECT count(*) FROM t"), 200);
 	assert_same_bytes(gens[0], before);
-	/* Where it may wait it tries again by itself. */
 	gens[2] = look_beside(&f, gens[1], spool_image);
 	assert_int_equal(snap_gen_open(gens[2], 0, &moved, NULL), 0);
 	assert_null(between.act);
