@@ -73,7 +73,7 @@ for name in sys.argv[2:]:
 	writer_do "cut.$type" 'commit 1'
 	truncate -s "$(($(stat -c %s "$cut") / 8192 * 4096))" "$cut"
 	STORE=$dir/store mount_at "$T/$type.kept" "$dir/app"
-	must_fail any 'Input/output error' cat "$T/$type.kept/cut.sqlite3"
+	must_fail any 'Input/output error' cp "$T/$type.kept/cut.sqlite3" "$T/cut"
 	mkdir "$kept/cut" 2>/dev/null || :
 	if cat "$kept/cut/cut.sqlite3" >"$T/cut" 2>/dev/null; then die "$type: a snapshot of what is not there: $(stat -c %s "$T/cut")"; fi
 	unmount "$T/$type.kept"
