@@ -20,8 +20,8 @@ typedef int (*mountinfo_layer_fn)(void *arg, const char *key, const char *folder
 /* Calls FN for every layer of every overlay in TEXT, malformed lines apart. FN's last answer, or -ENOMEM. */
 int mountinfo_layers(const char *text, mountinfo_layer_fn fn, void *arg);
 
-/* Copies the type of the file system that is mounted as ID (statx(2)'s stx_mnt_id) to TYPE, cut to SIZE bytes:
- * 0; -ENOENT: TEXT knows no such mount. */
+/* Copies the type of the file system that is mounted as ID (statx(2)'s stx_mnt_id) to TYPE, cut to SIZE
+ * bytes: 0; -ENOENT: TEXT knows no such mount. */
 int mountinfo_type(const char *text, uint64_t id, char *type, size_t size);
 
 #endif

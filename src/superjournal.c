@@ -43,9 +43,11 @@ int superjournal_read(int fd, char name[PATH_MAX])
 	if (n != (ssize_t)length)
 		return n < 0 ? -errno : 0;
 	for (uint32_t i = 0; i < length; i++) {
-		int c = name[i]; /* a char, as in SQLite: signed or not */
+		uint8_t c = (uint8_t)name[i];
 
-		sum += (unsigned)c;
+		sum += c;
+		if (CHAR_MIN < 0 && c > 127)
+			sum -= 256; /* SQLite adds chars, which are signed or not */
 	}
 	name[length] = '\0';
 	return sum == be32(tail + 4) && name[0] ? (int)length : 0;

@@ -71,7 +71,8 @@ for name in sys.argv[2:]:
 	writer_do "cut.$type" 'commit 40'
 	writer_do "cut.$type" 'exec PRAGMA wal_checkpoint(TRUNCATE)'
 	writer_do "cut.$type" 'commit 1'
-	truncate -s "$(($(stat -c %s "$cut") / 8192 * 4096))" "$cut"
+	truncate -s "$(($(stat -c %s "$cut") / 2))" "$cut"
+	truncate -s /4096 "$cut"
 	STORE=$dir/store mount_at "$T/$type.kept" "$dir/app"
 	must_fail any 'Input/output error' cp "$T/$type.kept/cut.sqlite3" "$T/cut"
 	mkdir "$kept/cut" 2>/dev/null || :
