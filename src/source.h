@@ -64,6 +64,7 @@ struct source {
 	int64_t idle_since;	  /* CLOCK_MONOTONIC; gens is empty since */
 	struct snap_attr attr;	  /* of the live file at the last look */
 	bool has_seen, seen_dirty;
+	int64_t save_after;	/* CLOCK_MONOTONIC: it could not be saved, and is not tried before */
 	struct store_seen seen; /* of the generation opened last, over remounts */
 	bool opened_dirty;
 	struct snap_opened opened; /* by whom, over remounts */

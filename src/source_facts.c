@@ -58,9 +58,10 @@ void snap_gen_opened(struct snap_gen *gen, const struct snap_actor *who)
 bool source_save_opened(struct source *s, int64_t now)
 {
 	struct snap_opened opened;
-	bool due, dirty;
+	bool due, dirty, ending;
 
 	pthread_mutex_lock(&s->lock);
+	ending = s->ending;
 	dirty = s->opened_dirty && s->path;
 	due = dirty && (s->ending || now - s->opened_saved >= OPENED_EVERY_NS);
 	if (due) {
@@ -69,8 +70,12 @@ bool source_save_opened(struct source *s, int64_t now)
 	}
 	opened = s->opened;
 	pthread_mutex_unlock(&s->lock);
-	if (due)
-		store_save_opened(s->core->store, s->path, &opened, NULL);
+	if (due && store_save_opened(s->core->store, s->path, &opened, NULL)) {
+		pthread_mutex_lock(&s->lock);
+		s->opened_dirty = true;
+		pthread_mutex_unlock(&s->lock);
+		return !ending;
+	}
 	return dirty && !due;
 }
 

@@ -12,6 +12,7 @@
 #include "clock.h"
 
 #define DRAIN_ROUNDS 8
+#define SAVE_AGAIN_NS (10 * NS_PER_S)
 #define IMAGES_AT_ONCE 16 /* pins that one drain looks at; marks, and so pins, are few */
 
 /* An image under a pin, with what its generations need of it. */
@@ -165,14 +166,17 @@ static void start_drain(struct source *s, int64_t older_than, bool all, bool clo
 	}
 }
 
-/* The application's disk comes before a reader: the oldest pin ends, and with it its generations. */
-static void kill_oldest(struct source *s, uint64_t held_back)
+/* The application's disk comes before a reader: the oldest pin on LIVE ends, and with it its generations.
+ * Those on a file that was replaced hold nothing back of this one's. */
+static void kill_oldest(struct source *s, const struct live *live, uint64_t held_back)
 {
 	struct pinned images[IMAGES_AT_ONCE];
-	size_t n = collect(s, images, IMAGES_AT_ONCE);
+	size_t n = collect(s, images, IMAGES_AT_ONCE), i = 0;
 
-	if (n > 0) {
-		image_kill(images[0].image);
+	while (i < n && images[i].live != live)
+		i++;
+	if (i < n) {
+		image_kill(images[i].image);
 		source_event(s, SNAP_ERROR,
 			     "%llu MiB of WAL are held back for a slow reader, which now gets EIO (wal_max)",
 			     (unsigned long long)(held_back >> 20));
@@ -266,7 +270,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 	if (held >= s->core->config.wal_limit / 2)
 		atomic_store(&s->core->hurry, true);
 	if (held >= s->core->config.wal_max + live_forgiven(live))
-		kill_oldest(s, held);
+		kill_oldest(s, live, held);
 	else if (draining || !may_spool)
 		return;
 	else if (live_is_full(live, s->core->config.wal_limit) || awaited)
@@ -295,18 +299,24 @@ static void tell_stale(struct source *s, struct live *live)
 		s->core->config.stale(s->core->config.event_arg, id);
 }
 
-static void save_seen(struct source *s)
+static void save_seen(struct source *s, int64_t now)
 {
 	struct store_seen seen;
-	bool dirty;
+	bool due;
 
 	pthread_mutex_lock(&s->lock);
-	dirty = s->seen_dirty && s->path;
-	s->seen_dirty = false;
+	due = s->seen_dirty && s->path && (now >= s->save_after || s->ending);
+	s->seen_dirty &= !due;
 	seen = s->seen;
 	pthread_mutex_unlock(&s->lock);
-	if (dirty)
-		store_save_seen(s->core->store, s->path, &seen, NULL);
+	if (!due || !store_save_seen(s->core->store, s->path, &seen, NULL))
+		return;
+	pthread_mutex_lock(&s->lock); /* the store is full, perhaps */
+	if (!s->ending) {
+		s->seen_dirty = true;
+		s->save_after = now + SAVE_AGAIN_NS;
+	}
+	pthread_mutex_unlock(&s->lock);
 }
 
 static void run_disconnect(void *arg)
@@ -360,7 +370,7 @@ bool source_tend(struct source *s, int64_t now)
 	live_unref(live);
 	if (idle)
 		disconnect_later(s);
-	save_seen(s);
+	save_seen(s, now);
 	unsaved = source_save_opened(s, now);
 	pthread_mutex_lock(&s->lock);
 	more = unsaved || s->live || !list_empty(&s->gens) || s->connecting;
