@@ -40,17 +40,15 @@ static uint64_t size_beside(const struct restore *r, const char *suffix)
 	return place_stat(&r->source->place, suffix, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
-/* Whether there is anything to keep. */
-static bool is_wanted(struct restore *r)
+/* Whether there is anything to keep. Also what came from a restore itself: the file that it came from may be
+ * nobody's any more, as after mv(1), and a restore that changed nothing has kept nothing. */
+static bool is_wanted(const struct restore *r)
 {
 	if (r->order->keep == 0)
 		return false;
-	if (r->kind == RESTORE_BROKEN)
-		return true;
 	if (r->kind == RESTORE_EMPTY || r->kind == RESTORE_MISSING)
 		return size_beside(r, "-wal") > 0 || size_beside(r, "-journal") > 0;
-	/* The one before is the state before the trouble, and this one came from a file that somebody has. */
-	return !source_upload_is(r->source, &r->view.version);
+	return true;
 }
 
 /* Where the headstart has copied: what is there and right need not be written. */
@@ -385,23 +383,12 @@ int restore_undo_begin(struct restore *r)
 	return explain(r, rc);
 }
 
-/* Before the lock it seemed that nothing need be kept: whether something was committed since. */
-static bool is_wanted_now(struct restore *r)
-{
-	return r->order->keep > 0 && (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK) &&
-	       !source_upload_is(r->source, &r->watch.base);
-}
-
-/* All of it, under the write lock: what was not copied before, or under a view that is gone. */
+/* All of it, under the write lock: the view that was copied before is gone. */
 static int copy_now(struct restore *r)
 {
 	uint32_t from;
-	int rc = r->keep ? 0 : begin(r);
+	int rc = view_open(r);
 
-	if (rc || r->kind != RESTORE_WAL)
-		return rc ? rc : copy_rollback(r);
-	if (!r->view.image)
-		rc = view_open(r);
 	rc = rc ? rc : view_advance(r, &r->watch.base, &from);
 	return rc ? rc : copy_view(r);
 }
@@ -410,13 +397,13 @@ int restore_undo_commit(struct restore *r)
 {
 	int rc;
 
-	if (r->kept || (!r->keep && !is_wanted_now(r)))
+	if (r->kept || !r->keep)
 		return 0;
 	progress_wait(r->order->progress, SNAP_PHASE_KEEPING);
-	if (!r->keep || (r->kind == RESTORE_WAL && !r->view.image))
-		rc = copy_now(r);
+	if (r->kind != RESTORE_WAL)
+		rc = copy_rollback(r);
 	else
-		rc = r->kind == RESTORE_WAL ? complete_wal(r) : copy_rollback(r);
+		rc = r->view.image ? complete_wal(r) : copy_now(r);
 	if (!rc)
 		rc = commit(r);
 	return explain(r, rc);

@@ -260,26 +260,37 @@ static void test_equal_changes_nothing(void **state)
 	}
 }
 
-/* What comes from an upload need not be kept when the next one replaces it. */
-static void test_no_snapshot_of_an_upload(void **state)
+/* What came from an upload is kept like all else, also one that was there already: nobody else may have it.
+ */
+static void test_snapshot_of_an_upload(void **state)
 {
 	struct fixtures x;
-	struct upload other;
+	struct upload other, same;
+	int64_t rows;
 
 	(void)state;
 	restore_over(&x, WAL_OLD);
 	assert_restored(&x.f, &x.u, &x.how);
+	rows = app_get(&x.f.app, COUNT_T);
 	upload_make(&other, x.f.snap, 4096, TABLE APP_ROWS(77));
 	x.how = RESTORING;
 	assert_restored(&x.f, &other, &x.how);
-	assert_string_equal(x.how.result.undo, "");
+	assert_int_equal(ask_kept(&x.f, x.how.result.undo, COUNT_T), rows);
 	assert_shows_upload(&x.f, &other);
-	assert_int_equal(count_kept(&x.f), 1);
-	app_do(&x.f.app, "INSERT INTO t(b) VALUES(1)");
+	assert_int_equal(count_kept(&x.f), 2);
+
+	struct copy copy = {sqlite3_malloc64(other.size), other.size};
+	memcpy(copy.bytes, other.bytes, other.size);
+	upload_bytes(&same, x.f.snap, copy);
+	x.how = RESTORING;
+	assert_restored(&x.f, &same, &x.how);
+	assert_true(x.how.result.unchanged);
+	assert_int_equal(count_kept(&x.f), 2);
 	x.how = RESTORING;
 	assert_restored(&x.f, &x.u, &x.how);
-	assert_int_equal(ask_kept(&x.f, x.how.result.undo, COUNT_T), 78);
+	assert_int_equal(ask_kept(&x.f, x.how.result.undo, COUNT_T), 77);
 	upload_finish(&other);
+	upload_finish(&same);
 	end(&x, true);
 }
 
@@ -373,7 +384,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_remount_shows_another_time),
 		cmocka_unit_test(test_set_mtime),
 		cmocka_unit_test(test_equal_changes_nothing),
-		cmocka_unit_test(test_no_snapshot_of_an_upload),
+		cmocka_unit_test(test_snapshot_of_an_upload),
 		cmocka_unit_test(test_commit_before_the_next),
 		cmocka_unit_test(test_shed_when_it_is_over),
 	};
