@@ -59,7 +59,7 @@ static bool should_close_for_app(struct live *live)
 	struct wal_header now;
 	struct stat st;
 
-	if (!atomic_load(&live->was_wal) || vfs_lost(live->hub->db.vfs) || !same_inode(live, &st) ||
+	if (!atomic_load(&live->was_wal) || live_is_lost(live) || !same_inode(live, &st) ||
 	    st.st_size == 0)
 		return false;
 	if (geteuid() != 0 && st.st_uid != geteuid())
@@ -148,6 +148,8 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 	if (!same_inode(live, &st))
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	rc = pin_begin(&live->hub->db, deadline, err);
+	if (rc >= 0 && !same_inode(live, &st)) /* its -wal was opened by name, and may be another's */
+		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	if (rc < 0 || rc == PIN_HOT_JOURNAL)
 		return rc;
 	atomic_store(&live->was_wal, rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0);
@@ -221,7 +223,7 @@ void live_unref(struct live *live)
 
 bool live_is_lost(struct live *live)
 {
-	return vfs_lost(live->hub->db.vfs);
+	return atomic_load(&live->mixed) || vfs_lost(live->hub->db.vfs);
 }
 
 int live_sample(struct live *live, struct wal_header *out)
@@ -286,7 +288,7 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 {
 	struct conn *c;
 	struct stat st;
-	bool opened;
+	bool opened, had_wal;
 	int rc = 0;
 
 	pthread_mutex_lock(&live->lock);
@@ -308,7 +310,15 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 			give_back(live, c);
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	}
+	had_wal = vfs_wal_is_open(c->db.vfs);
 	rc = pin_begin(&c->db, deadline, err);
+	if (rc == 0 && !had_wal && !same_inode(live, &st)) {
+		/* The -wal was opened by name just now, and may be another file's: nothing may be read so. */
+		pin_end(&c->db);
+		atomic_store(&live->mixed, true);
+		give_back(live, c);
+		return err_set(err, -ESTALE, "replaced while it was being opened");
+	}
 	if (rc == 0) {
 		/* Sampled after the statement, so it is not older than the slot's mark. */
 		rc = vfs_wal_header(c->db.vfs, &c->start);

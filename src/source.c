@@ -202,7 +202,8 @@ int source_sample_live(struct source *s, struct live *live, struct sample *sampl
 		return -EIO;
 	atomic_store(&s->page_size, header.page_size);
 	sample->size = spool_image_size(&header, file_size);
-	if (!sample->version.has_header) {
+	/* In WAL mode, which the connection has not noticed yet, they do not move with commits. */
+	if (!sample->version.has_header && !header_is_wal(&header)) {
 		sample->version.has_counters = true;
 		memcpy(sample->version.counters, header.counters, sizeof(header.counters));
 	}

@@ -10,6 +10,7 @@
  *  - The path goes to the unix VFS as the pointer that SQLite passed: it looks for parameters behind its end.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,30 +63,44 @@ static int fstat_and_note(int fd, struct stat *st)
 	return rc;
 }
 
-static bool has_names(const char *path)
+/* Stands in for open(2) in the unix VFS: what somebody has put there in place of a -wal or a journal, or has
+ * a lease on, is an error, and nothing to wait for. The reads of a regular file do not know O_NONBLOCK. */
+static int open_at_once(const char *path, int flags, int mode)
+{
+	return open(path, flags | O_NONBLOCK, (mode_t)mode);
+}
+
+/* An errno; 0: it is a file of one name, or is not there. */
+static int unfit(const char *path)
 {
 	struct stat st;
 
-	return lstat(path, &st) == 0 && st.st_nlink > 1;
+	if (lstat(path, &st) < 0)
+		return 0;
+	if (!S_ISREG(st.st_mode))
+		return EINVAL;
+	return st.st_nlink > 1 ? EMLINK : 0;
 }
 
 /*
- * Whether the sidecar PATH, or the -shm beside a -wal, which is opened later, has another name too. Whoever
- * may write into a folder can put a file there under that name that is not his (protected_hardlinks in
- * proc_sys_fs(5) is against that, where it is on), and root would write it. Symlinks are not followed by the
- * unix VFS.
+ * An errno when the sidecar PATH, or the -shm beside a -wal, which is opened later, has another name too, or
+ * is no file. Whoever may write into a folder can put a file there under that name that is not his
+ * (protected_hardlinks in proc_sys_fs(5) is against that, where it is on), and root would write it; or a
+ * fifo, which nobody ever opens at the other end. Symlinks are not followed by the unix VFS.
  */
-static bool is_linked(const char *path, int kind)
+static int look_beside(const char *path, int kind)
 {
 	size_t base = strlen(path) - (kind == SQLITE_OPEN_WAL ? strlen("-wal") : 0);
 	char shm[PATH_MAX + 8];
+	int code;
 
 	if (!(kind & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)))
-		return false;
-	if (has_names(path))
-		return true;
-	return kind == SQLITE_OPEN_WAL && base < PATH_MAX &&
-	       snprintf(shm, sizeof(shm), "%.*s-shm", (int)base, path) > 0 && has_names(shm);
+		return 0;
+	code = unfit(path);
+	if (!code && kind == SQLITE_OPEN_WAL && base < PATH_MAX &&
+	    snprintf(shm, sizeof(shm), "%.*s-shm", (int)base, path) > 0)
+		code = unfit(shm);
+	return code;
 }
 
 static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int flags, int *out_flags)
@@ -93,7 +108,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	struct vfs *vfs = of_vfs(base);
 	struct vfs_file *file = (struct vfs_file *)out;
 	sqlite3_file *real = vfs_real_file(file);
-	int rc = vfs_ask_fault(vfs, VFS_OPEN);
+	int rc = vfs_ask_fault(vfs, VFS_OPEN), code;
 
 	*file = (struct vfs_file){.vfs = vfs, .kind = flags & 0x0fff00};
 	if (rc != SQLITE_OK)
@@ -102,8 +117,9 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 		errno = EACCES;
 		return SQLITE_CANTOPEN;
 	}
-	if (is_linked(path, file->kind)) {
-		errno = EMLINK;
+	code = look_beside(path, file->kind);
+	if (code) {
+		errno = code;
 		return SQLITE_CANTOPEN;
 	}
 	if (file->kind == SQLITE_OPEN_SUPER_JOURNAL)
@@ -124,6 +140,9 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 		atomic_store(&vfs->db, real);
 	} else if (file->kind == SQLITE_OPEN_WAL) {
 		atomic_store(&vfs->wal, real);
+	} else if (file->kind == SQLITE_OPEN_MAIN_JOURNAL) {
+		vfs->journal_dev = looked_dev;
+		vfs->journal_ino = looked_ino;
 	}
 	return SQLITE_OK;
 }
@@ -135,6 +154,27 @@ static bool may_delete(const struct vfs *vfs, const char *path)
 	if (is_own(vfs, path, "-wal"))
 		return vfs_may_change(vfs, SQLITE_OPEN_WAL);
 	return vfs->policy == VFS_RESTORER && is_own(vfs, path, "-journal");
+}
+
+static bool leads_to(const char *path, uint64_t dev, uint64_t ino)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
+bool vfs_is_still_there(const struct vfs *vfs)
+{
+	return vfs->path && leads_to(vfs->path, vfs->db_dev, vfs->db_ino);
+}
+
+/* Whether PATH is the file that this connection has beside its database, and not that of another database
+ * which has taken its place since: there an application may have acknowledged what is in it. */
+static bool is_ours(const struct vfs *vfs, const char *path)
+{
+	if (is_own(vfs, path, "-journal") && vfs->journal_ino)
+		return leads_to(path, vfs->journal_dev, vfs->journal_ino);
+	return vfs_is_still_there(vfs);
 }
 
 static bool is_known(const struct vfs *vfs, const char *path)
@@ -154,6 +194,8 @@ static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 		return SQLITE_OK;
 	if (!may_delete(vfs, path))
 		return SQLITE_IOERR_DELETE;
+	if (!is_ours(vfs, path))
+		return SQLITE_OK;
 	/* SQLite cuts a file that becomes shorter after it has deleted the journal, which does not hold what
 	 * is cut off: the disk must not see the two the other way round. "PRAGMA synchronous=EXTRA" means the
 	 * same, but needs a schema that can be read at that moment. */
@@ -281,6 +323,7 @@ static void set_calls(void)
 	if (!real || real->iVersion < 3 || !real->xSetSystemCall)
 		return;
 	real->xSetSystemCall(real, "fchown", (sqlite3_syscall_ptr)fchown_if_needed);
+	real->xSetSystemCall(real, "open", (sqlite3_syscall_ptr)open_at_once);
 	real->xSetSystemCall(real, "fstat", (sqlite3_syscall_ptr)fstat_and_note);
 }
 

@@ -84,6 +84,9 @@ bool vfs_is_inode(const struct vfs *vfs, uint64_t dev, uint64_t ino);
  * this it is rolled back. */
 void vfs_set_super_gone(struct vfs *vfs);
 
+/* Whether the path of the database that is open still leads to it. */
+bool vfs_is_still_there(const struct vfs *vfs);
+
 /* ---- what the connection holds; callable from any thread while it is open ---- */
 
 /* The read slot that is locked: 1..4, 0 (a reader only where vfs_shm_unreliable()), or -1. */

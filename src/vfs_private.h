@@ -28,12 +28,13 @@ struct vfs {
 	vfs_fault_fn fault; /* set before the connection opens */
 	void *fault_arg;
 
-	_Atomic(sqlite3_file *) db;  /* SQLite's, of the real VFS; NULL while closed */
-	_Atomic(sqlite3_file *) wal; /* the same */
-	const char *path;	     /* SQLite's, as long as it is open */
-	uint64_t db_dev, db_ino;     /* constant once DB is open: what that is, whatever its name leads to */
-	atomic_bool exclusive;	     /* EXCLUSIVE on the database is held */
-	_Atomic int64_t deadline;    /* CLOCK_MONOTONIC: SQLite's pauses end then */
+	_Atomic(sqlite3_file *) db;	   /* SQLite's, of the real VFS; NULL while closed */
+	_Atomic(sqlite3_file *) wal;	   /* the same */
+	const char *path;		   /* SQLite's, as long as it is open */
+	uint64_t journal_dev, journal_ino; /* of the one opened last; 0: not known */
+	uint64_t db_dev, db_ino;  /* constant once DB is open: what that is, whatever its name leads to */
+	atomic_bool exclusive;	  /* EXCLUSIVE on the database is held */
+	_Atomic int64_t deadline; /* CLOCK_MONOTONIC: SQLite's pauses end then */
 
 	atomic_int slot;	 /* read slot held, -1 none */
 	atomic_bool read_only;	 /* the last region came as SQLITE_READONLY */

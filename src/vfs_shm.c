@@ -244,7 +244,7 @@ int vfs_shm_unmap(sqlite3_file *base, int delete_flag)
 	struct vfs *vfs = file->vfs;
 	sqlite3_file *real = vfs_real_file(file);
 
-	if (vfs->policy != VFS_CLOSER || !atomic_load(&vfs->exclusive))
+	if (vfs->policy != VFS_CLOSER || !atomic_load(&vfs->exclusive) || !vfs_is_still_there(vfs))
 		delete_flag = 0;
 	if (atomic_load(&vfs->slot) >= 0)
 		note_slot(vfs, atomic_load(&vfs->slot), false);

@@ -83,3 +83,20 @@ for victim in "$T/private/other.db-wal" "$T/private/other.db-journal" "$T/privat
 	timeout 60 cp "$T/private/other.db" "$MNT/db.sqlite3" || die "$victim: $(tail -n 2 "$LOG")"
 	[ -e "$victim" ] || die "$victim is gone"
 done
+
+note 'a fifo in place of a journal or a log'
+rm -f "$SRC"/db.sqlite3*
+make_db "$SRC/db.sqlite3" --journal delete
+make_db "$SRC/wal.sqlite3"
+allow_log '(db|wal)\.sqlite3'
+for name in db wal; do
+	for end in journal wal shm; do
+		mkfifo "$SRC/$name.sqlite3-$end"
+		status=0
+		timeout 60 cat "$MNT/$name.sqlite3" >"$T/copy" 2>"$T/err" || status=$?
+		[ "$status" -lt 124 ] || die "$name-$end: waits for ever"
+		[ "$status" -ne 0 ] || cmp "$T/copy" "$SRC/$name.sqlite3" || die "$name-$end: other bytes"
+		note "$name-$end: $(cat "$T/err")"
+		rm "$SRC/$name.sqlite3-$end"
+	done
+done
