@@ -59,8 +59,7 @@ static bool should_close_for_app(struct live *live)
 	struct wal_header now;
 	struct stat st;
 
-	if (!atomic_load(&live->was_wal) || live_is_lost(live) || !same_inode(live, &st) ||
-	    st.st_size == 0)
+	if (!atomic_load(&live->was_wal) || live_is_lost(live) || !same_inode(live, &st) || st.st_size == 0)
 		return false;
 	if (geteuid() != 0 && st.st_uid != geteuid())
 		return false;

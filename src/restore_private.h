@@ -50,7 +50,10 @@ struct restore {
 	struct core *core;
 
 	enum restore_kind kind;
-	struct stat st;	   /* of the live file */
+	struct stat st; /* of the live file */
+	struct stat
+		raw[2];	   /* RESTORE_BROKEN: the live file and its -wal as they were before they were kept */
+	bool raw_kept;	   /* those are set */
 	bool made;	   /* we made it, to restore into */
 	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
 	int dirfd;	   /* owned; O_PATH */
@@ -129,6 +132,8 @@ int restore_check_room(struct restore *r);
 int restore_undo_begin(struct restore *r);
 /* Under it: the rest; then it is on the disk and has its name. */
 int restore_undo_commit(struct restore *r);
+/* RESTORE_BROKEN: whether nobody has written to it since it was kept: what was repaired is not replaced. */
+bool restore_is_as_kept(struct restore *r);
 /* Removes it, for nothing was replaced. */
 void restore_undo_drop(struct restore *r);
 

@@ -277,8 +277,38 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
 	return rc;
 }
 
+/* What SQLite does with a journal beside garbage changes the file, and it deletes a -wal beside what is next
+ * to nothing: then it cannot be told who did. */
+static void note_raw(struct restore *r)
+{
+	memset(r->raw, 0, sizeof(r->raw));
+	r->raw_kept = r->kind == RESTORE_BROKEN && size_beside(r, "-journal") == 0 &&
+		      place_stat(&r->source->place, "", &r->raw[0]) == 0 && r->raw[0].st_size >= HEADER_SIZE;
+	if (r->raw_kept && place_stat(&r->source->place, "-wal", &r->raw[1]))
+		memset(&r->raw[1], 0, sizeof(r->raw[1]));
+}
+
+static bool is_as_it_was(const struct stat *was, const struct stat *is)
+{
+	return (was->st_size == 0 && is->st_size == 0) || /* a -wal that SQLite has made for us */
+	       (was->st_size == is->st_size && timespec_ns(was->st_mtim) == timespec_ns(is->st_mtim));
+}
+
+bool restore_is_as_kept(struct restore *r)
+{
+	struct stat db, wal = {0};
+
+	if (!r->raw_kept)
+		return true;
+	if (place_stat(&r->source->place, "-wal", &wal))
+		memset(&wal, 0, sizeof(wal));
+	return place_stat(&r->source->place, "", &db) == 0 && is_as_it_was(&r->raw[0], &db) &&
+	       is_as_it_was(&r->raw[1], &wal);
+}
+
 static int copy_raw(struct restore *r)
 {
+	note_raw(r);
 	int rc = r->kind == RESTORE_MISSING ? 0 : copy_raw_file(r, "", keep_fd(r->keep));
 
 	for (size_t i = 0; i < sizeof(sidecars) / sizeof(sidecars[0]) && !rc; i++) {

@@ -274,13 +274,45 @@ static void test_begun_meanwhile(void **state)
 	down(&f);
 }
 
+/* Once it is kept, somebody writes to it. */
+static int write_when_kept(void *arg, enum vfs_call call)
+{
+	struct fixture *f = arg;
+
+	if (call == VFS_OPEN && count_kept(f) == 1)
+		scribble(f, "", "repaired", 200);
+	return SQLITE_OK;
+}
+
+/* What is damaged may be repaired while it is kept: what was committed then is in no undo. */
+static void test_repaired_meanwhile(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, ROLLBACK_OLD);
+	app_stop(&f.app);
+	make_garbage(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	how.fault = write_when_kept;
+	how.arg = &f;
+	assert_int_equal(restore(&f, &u, &how), -EBUSY);
+	assert_non_null(strstr(how.err.text, "has written to the damaged database"));
+	assert_false(how.result.committed);
+	how = RESTORING;
+	assert_restored(&f, &u, &how);
+	upload_finish(&u);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_kind),
-		cmocka_unit_test(test_every_page_size),
-		cmocka_unit_test(test_missing_beside_wal),
-		cmocka_unit_test(test_begun_meanwhile),
+		cmocka_unit_test(test_every_kind),	   cmocka_unit_test(test_every_page_size),
+		cmocka_unit_test(test_missing_beside_wal), cmocka_unit_test(test_begun_meanwhile),
+		cmocka_unit_test(test_repaired_meanwhile),
 	};
 
 	if (argc > 1 && strcmp(argv[1], VALIDATE_ARGUMENT) == 0)
