@@ -210,4 +210,4 @@ status "snapshots[-1]['name'] == 'now' and snapshots[-1]['state'] in ('writing',
 	"source('sub/roll.sqlite3')['last_opened']['snapshot'] is None"
 until_status "snapshots[-1]['state'] == 'kept' and snapshots[-1]['share'] == 1 and snapshots[-1]['size'] == sum(s['size'] for s in sources)"
 rmdir "$MNT/.sqlsnapfs/snapshots/now"
-status "'now' not in [s['name'] for s in snapshots]" "len(snapshots) == 2"
+status "'now' not in [s['name'] for s in snapshots]" "len(snapshots) == 3"
