@@ -36,7 +36,7 @@ watched() {
 	[ "$threads" -lt 100 ] || die "$1: $threads threads"
 }
 
-memory() { sed -n 's/^RssAnon:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"; } # KiB
+memory() { sed -n "s/^$1:[^0-9]*\([0-9]*\) kB/\1/p" "/proc/$pid/status"; } # KiB: VmRSS, or VmHWM, the most of it
 list() { ls -lR "$MNT" >"$T/list"; }
 archive() { tar -C "$MNT" -cf "$T/all.tar" . 2>"$LOGS/tar.err"; }
 extract_and_compare() {
@@ -54,7 +54,6 @@ equal 'what was archived' "$(extract_and_compare)" " 1000 $want"
 # Many at once: half of them read in parallel.
 parallel() { find "$MNT" -name '*.sqlite3' | sed -n 1,500p | xargs -P 24 -n 10 sha256sum >"$T/sums"; }
 watched parallel
-most=$(memory)
 equal 'what was read in parallel' "$(cut -d' ' -f1 "$T/sums" | sort | uniq -c | tr -s ' ')" " 500 $want"
 
 no_sidecars() { [ -z "$(find "$SRC" -name '*-*')" ]; }
@@ -62,7 +61,6 @@ wait_for 20 no_sidecars || die "sidecars stay: $(find "$SRC" -name '*-*' | head 
 few_descriptors() { [ "$(find "/proc/$pid/fd" -maxdepth 1 -type l | wc -l)" -lt 60 ]; }
 wait_for 20 few_descriptors || die "descriptors stay open: $(find "/proc/$pid/fd" -maxdepth 1 -type l | wc -l)"
 # What all those threads have freed is the system's again (not for a build whose memory is the sanitizer's).
-given_back() { [ $(($(memory) * 4)) -lt $((most * 3)) ]; }
-note "memory: $most KiB"
-[ "$FACTOR" -gt 1 ] || wait_for 20 given_back || die "of $most KiB stay $(memory)"
-note "memory when idle: $(memory) KiB"
+given_back() { [ $(($(memory VmRSS) * 4)) -lt $(($(memory VmHWM) * 3)) ]; }
+[ "$FACTOR" -gt 1 ] || wait_for 20 given_back || die "of $(memory VmHWM) KiB stay $(memory VmRSS)"
+note "memory: at most $(memory VmHWM) KiB, idle $(memory VmRSS)"
