@@ -96,14 +96,16 @@ for i in 1 2 3 4 5; do
 	held "sql UPDATE marker SET value = 'live$i'" >/dev/null
 	upload "upload$i"
 done
+kept() { for k in "$KEPT"/*; do says "$k/app/db.sqlite3"; done | sort | tr '\n' ' '; }
 # The newest two, and the oldest one of the day.
 three() { [ "$(undos)" = 3 ]; }
 wait_for 10 three || die "kept with keep=2: $(ls "$KEPT")"
-equal 'kept with keep=2' "$(for k in "$KEPT"/*; do says "$k/app/db.sqlite3"; done | sort | tr '\n' ' ')" 'live1 live4 live5 '
+equal 'kept with keep=2' "$(kept)" 'live1 live4 live5 '
 count=$(undos)
 upload again
 upload 'and again'
-equal 'kept of what was uploaded' "$(undos)" "$count"
+pruned() { three && [ "$(kept)" = 'again live1 upload5 ' ]; } # what was uploaded is kept like all else
+wait_for 10 pruned || die "kept of what was uploaded: $(kept)"
 rmdir "$KEPT/$(newest)"
 equal 'kept after rmdir' "$(undos)" $((count - 1))
 unmount
