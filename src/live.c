@@ -300,7 +300,7 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 		c = conn_open(live, &rc, err);
 	if (!c)
 		return rc;
-	if (!same_inode(live, &st)) {
+	if (atomic_load(&live->mixed) || !same_inode(live, &st)) {
 		/* If it was opened by name just now it is another file's, and may not be kept for a time when
 		 * the name leads back: bytes of two files must never meet in one image. */
 		if (opened)
