@@ -89,7 +89,7 @@ static int resolve_database(struct plan_source *source, const struct options_sou
 /* PATH made absolute, less its last part if it is not a FOLDER's. */
 static char *seen_folder(const char *path, bool folder)
 {
-	char *cwd = getcwd(NULL, 0), *out = NULL, *slash;
+	char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0), *out = NULL, *slash;
 
 	if (path[0] == '/')
 		out = strdup(path);

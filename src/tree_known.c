@@ -30,6 +30,9 @@ int tree_known_as(struct tree *tree, const char *path, struct snap_err *err)
 
 	if (stat(path, &st) < 0)
 		return err_errno(err, "\"%s\"", path);
+	for (size_t i = 0; i < tree->known_count; i++)
+		if (strcmp(tree->known[i].path, path) == 0)
+			return 0; /* the folder of several named databases is looked at once */
 	known = (struct tree_known){.path = strdup(path), .dev = st.st_dev, .ino = st.st_ino};
 	more = known.path ? reallocarray(tree->known, tree->known_count + 1, sizeof(*more)) : NULL;
 	if (!more) {
