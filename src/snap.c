@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "keep.h"
+#include "memory.h"
 #include "shmguard.h"
 #include "snap_private.h"
 
@@ -51,6 +52,7 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 
 	if (!snap)
 		return err_set(err, -ENOMEM, "out of memory");
+	memory_init();
 	init_locks(&snap->core);
 	snap->core.config = *config;
 	snap->core.config.store = NULL;
