@@ -99,18 +99,28 @@ static void live_destroy(struct live *live)
 	free(live);
 }
 
-/* Locks live on the -shm too: a plain file that somebody has open may have become one. */
-static void announce_shm(struct live *live)
+/* Locks live on the -shm too: a plain file that somebody has open may have become one. 0, also when it has
+ * lost its name, by which nobody opens it then; -errno. */
+static int announce_shm(struct live *live)
 {
 	char name[NAME_MAX + 8];
 	struct stat st;
+	int rc;
 
 	snprintf(name, sizeof(name), "%s-shm", live->name);
-	if (fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    rawfd_connect_shm(live->core->raw, st.st_dev, st.st_ino) == 0) {
+	if (fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	rc = rawfd_connect_shm(live->core->raw, live->dirfd, name, st.st_dev, st.st_ino);
+	if (rc)
+		return rc == -ESTALE ? 0 : rc;
+	lock_scope(&live->lock);
+	if (live->shm_ino) {
+		rawfd_disconnect(live->core->raw, st.st_dev, st.st_ino); /* another pin has done it */
+	} else {
 		live->shm_dev = st.st_dev;
 		live->shm_ino = st.st_ino;
 	}
+	return 0;
 }
 
 static bool scan_shm(struct live *live, struct proclocks_seen *seen)
@@ -153,8 +163,9 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 		return rc;
 	atomic_store(&live->was_wal, rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0);
 	pin_end(&live->hub->db);
-	if (atomic_load(&live->was_wal))
-		announce_shm(live);
+	rc = atomic_load(&live->was_wal) ? announce_shm(live) : 0;
+	if (rc)
+		return err_set(err, rc, "cannot open its -shm: %s", strerror(-rc));
 	atomic_store(&live->had_others, others || (!live->sidecars_ours && has_others(live)));
 	return 0;
 }
@@ -181,13 +192,15 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	}
 	live->name = strdup(place->name);
 	live->dirfd = live->name ? place_open_dir(place) : -ENOMEM;
-	rc = live->dirfd < 0 ? live->dirfd : rawfd_connect(core->raw, live->dev, live->ino);
+	rc = live->dirfd < 0 ? live->dirfd
+			     : rawfd_connect(core->raw, live->dirfd, live->name, live->dev, live->ino);
 	if (rc) {
 		if (live->dirfd >= 0)
 			close(live->dirfd);
 		free(live->name);
 		free(live);
-		return err_set(err, rc, "cannot open its folder: %s", strerror(-rc));
+		return err_set(err, rc, "cannot open it: %s",
+			       rc == -ESTALE ? "it is being replaced" : strerror(-rc));
 	}
 	atomic_init(&live->refs, 1);
 	list_init(&live->pinned);
@@ -266,21 +279,37 @@ static void give_back(struct live *live, struct conn *c)
 		conn_close(c);
 }
 
-/* The database turned to WAL mode while we were connected. */
-static void note_wal(struct live *live, const struct wal_header *start)
+/* The database turned to WAL mode while we were connected. -errno */
+static int note_wal(struct live *live, const struct wal_header *start)
 {
-	bool first;
+	int rc = atomic_load(&live->was_wal) ? 0 : announce_shm(live);
+	lock_scope(&live->lock);
 
-	pthread_mutex_lock(&live->lock);
-	first = !atomic_load(&live->was_wal);
-	if (first) {
+	if (rc == 0 && !atomic_load(&live->was_wal)) {
 		live->first = *start;
 		atomic_store(&live->had_others, true); /* who turned it */
 		atomic_store(&live->was_wal, true);
 	}
-	pthread_mutex_unlock(&live->lock);
-	if (first)
-		announce_shm(live);
+	return rc;
+}
+
+/* A pin of a WAL has begun with C's header; one that fails is none. */
+static int note_start(struct live *live, struct conn *c, struct snap_err *err)
+{
+	/* Sampled after the statement, so it is not older than the slot's mark. */
+	int rc = vfs_wal_header(c->db.vfs, &c->start);
+
+	if (rc) {
+		rc = err_set(err, rc == WAL_TORN ? -EBUSY : -EIO, "its wal-index is %s",
+			     rc == WAL_TORN ? "being recovered" : "damaged");
+	} else {
+		rc = note_wal(live, &c->start);
+		if (rc)
+			err_set(err, rc, "cannot open its -shm: %s", strerror(-rc));
+	}
+	if (rc)
+		pin_end(&c->db);
+	return rc;
 }
 
 int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err)
@@ -318,21 +347,12 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 		give_back(live, c);
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	}
-	if (rc == 0) {
-		/* Sampled after the statement, so it is not older than the slot's mark. */
-		rc = vfs_wal_header(c->db.vfs, &c->start);
-		if (rc) {
-			pin_end(&c->db);
-			rc = err_set(err, rc == WAL_TORN ? -EBUSY : -EIO, "its wal-index is %s",
-				     rc == WAL_TORN ? "being recovered" : "damaged");
-		}
-	}
+	if (rc == 0)
+		rc = note_start(live, c, err);
 	if (rc < 0 || rc == PIN_HOT_JOURNAL) {
 		give_back(live, c);
 		return rc;
 	}
-	if (rc == 0)
-		note_wal(live, &c->start);
 	pthread_mutex_lock(&live->lock);
 	c->since = monotonic_ns();
 	c->holds_wal = rc == 0;

@@ -8,6 +8,8 @@
  *  - A close never fails: the memory to put it off with is set aside when the descriptor is opened.
  *  - Nobody else has a descriptor that serves again: it is taken off the list under the lock.
  *  - Nothing but a regular file is ever opened: a device may act on open(2), a fifo waits.
+ *  - An inode in the table is held by it: the file that gets the number of a deleted -shm would be taken for
+ *    one, and if it is the next database, its raw bytes would be shown.
  * Does not know -wal and -shm: their inodes are connected by whoever has them opened by SQLite.
  */
 #include "rawfd.h"
@@ -37,6 +39,7 @@ struct connected {
 	uint64_t dev, ino;
 	unsigned count;
 	bool shm;
+	int held;		 /* owned; O_PATH: the inode's number stays its own */
 	struct put_off *put_off; /* owned: descriptors to close after the last connection */
 };
 
@@ -68,6 +71,13 @@ static void close_all(struct put_off *list)
 	}
 }
 
+static void entry_free(struct connected *entry)
+{
+	close_all(entry->put_off);
+	close(entry->held);
+	free(entry);
+}
+
 void rawfd_table_destroy(struct rawfd_table *table)
 {
 	if (!table)
@@ -77,8 +87,7 @@ void rawfd_table_destroy(struct rawfd_table *table)
 			struct connected *entry = table->buckets[i];
 
 			table->buckets[i] = entry->next;
-			close_all(entry->put_off);
-			free(entry);
+			entry_free(entry);
 		}
 	}
 	while (table->spare) {
@@ -218,21 +227,45 @@ void rawfd_close(struct rawfd_table *table, struct rawfd *raw)
 	errno = saved;
 }
 
-static int add(struct rawfd_table *table, uint64_t dev, uint64_t ino, bool shm)
+/* An O_PATH descriptor of NAME, which must be the inode; -errno. */
+static int hold(int dirfd, const char *name, uint64_t dev, uint64_t ino)
+{
+	autoclose int fd = opath_open(dirfd, name, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+	struct stat st;
+
+	if (fd < 0)
+		return fd == -ENOENT ? -ESTALE : fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_dev == dev && st.st_ino == ino ? steal_fd(&fd) : -ESTALE;
+}
+
+static struct connected *entry_create(int dirfd, const char *name, uint64_t dev, uint64_t ino, bool shm,
+				      int *rc)
+{
+	struct connected *entry = malloc(sizeof(*entry));
+	int held = entry ? hold(dirfd, name, dev, ino) : -ENOMEM;
+
+	if (held < 0) {
+		free(entry);
+		*rc = held;
+		return NULL;
+	}
+	*entry = (struct connected){.dev = dev, .ino = ino, .shm = shm, .held = held};
+	return entry;
+}
+
+static int add(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino, bool shm)
 {
 	lock_scope(&table->lock);
 	struct connected **at = find(table, dev, ino);
+	int rc = 0;
 
-	if (!*at) {
-		*at = calloc(1, sizeof(**at));
-		if (!*at)
-			return -ENOMEM;
-		(*at)->dev = dev;
-		(*at)->ino = ino;
-		(*at)->shm = shm;
-	}
-	(*at)->count++;
-	return 0;
+	if (!*at)
+		*at = entry_create(dirfd, name, dev, ino, shm, &rc);
+	if (*at)
+		(*at)->count++;
+	return rc;
 }
 
 bool rawfd_takes_direct(struct rawfd_table *table, int fd)
@@ -252,14 +285,14 @@ bool rawfd_takes_direct(struct rawfd_table *table, int fd)
 	return takes;
 }
 
-int rawfd_connect(struct rawfd_table *table, uint64_t dev, uint64_t ino)
+int rawfd_connect(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino)
 {
-	return add(table, dev, ino, false);
+	return add(table, dirfd, name, dev, ino, false);
 }
 
-int rawfd_connect_shm(struct rawfd_table *table, uint64_t dev, uint64_t ino)
+int rawfd_connect_shm(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino)
 {
-	return add(table, dev, ino, true);
+	return add(table, dirfd, name, dev, ino, true);
 }
 
 void rawfd_disconnect(struct rawfd_table *table, uint64_t dev, uint64_t ino)
@@ -271,8 +304,7 @@ void rawfd_disconnect(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 
 	if (entry && --entry->count == 0) {
 		*at = entry->next;
-		close_all(entry->put_off);
-		free(entry);
+		entry_free(entry);
 	}
 	errno = saved;
 }

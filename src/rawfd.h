@@ -46,10 +46,14 @@ void rawfd_close(struct rawfd_table *table, struct rawfd *raw);
 /* Whether the file of FD, which is left as it is, can be opened with O_DIRECT. */
 bool rawfd_takes_direct(struct rawfd_table *table, int fd);
 
-/* Before SQLite opens the inode, and after sqlite3_close() of that connection. Counted. -ENOMEM. */
-int rawfd_connect(struct rawfd_table *table, uint64_t dev, uint64_t ino);
+/*
+ * Before SQLite opens the inode DEV, INO, which NAME in DIRFD leads to: -ESTALE if it does not (any more),
+ * else openat2's errno, -ENOMEM. Counted; taken back after sqlite3_close() of that connection. Until then the
+ * number is no other file's, also after SQLite has closed it: the table has an O_PATH descriptor of it.
+ */
+int rawfd_connect(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino);
 /* The same for the inode of its -shm. */
-int rawfd_connect_shm(struct rawfd_table *table, uint64_t dev, uint64_t ino);
+int rawfd_connect_shm(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino);
 void rawfd_disconnect(struct rawfd_table *table, uint64_t dev, uint64_t ino);
 
 /* Whether a connection has the inode open. */

@@ -93,9 +93,11 @@ static int announce(struct restore *r)
 	    rawfd_connected(r->core->raw, shm.st_dev, shm.st_ino) &&
 	    !rawfd_connected(r->core->raw, r->st.st_dev, r->st.st_ino))
 		source_kill_pinned(r->source);
-	rc = rawfd_connect(r->core->raw, r->st.st_dev, r->st.st_ino);
+	rc = rawfd_connect(r->core->raw, r->dirfd, r->source->place.name, r->st.st_dev, r->st.st_ino);
 	r->announced = rc == 0;
-	return rc ? err_set(r->err, rc, "out of memory") : 0;
+	if (rc == -ESTALE)
+		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
+	return rc ? err_set(r->err, rc, "%s", strerror(-rc)) : 0;
 }
 
 static void disannounce(struct restore *r)

@@ -74,7 +74,7 @@ static bool is_locked(void)
 
 static void connect_file(void)
 {
-	assert_int_equal(rawfd_connect(f.table, f.st.st_dev, f.st.st_ino), 0);
+	assert_int_equal(rawfd_connect(f.table, f.root, "file", f.st.st_dev, f.st.st_ino), 0);
 }
 
 static void disconnect_file(void)
@@ -208,10 +208,10 @@ static void test_close_waits_for_connection(void **state)
 	rawfd_close(f.table, &early);
 	rawfd_close(f.table, &late);
 	assert_true(is_locked());
-	assert_int_equal(count_fds(), before + 2);
+	assert_int_equal(count_fds(), before + 3); /* and the one that holds the inode */
 	disconnect_file();
 	assert_true(is_locked());
-	assert_int_equal(count_fds(), before + 2);
+	assert_int_equal(count_fds(), before + 3);
 	disconnect_file();
 	assert_int_equal(count_fds(), before);
 	assert_false(rawfd_connected(f.table, f.st.st_dev, f.st.st_ino));
@@ -232,11 +232,11 @@ static void test_put_off_serves_again(void **state)
 		first = open_file();
 		second = open_file();
 		assert_int_not_equal(first.fd, second.fd);
-		assert_int_equal(count_fds(), before + 2);
+		assert_int_equal(count_fds(), before + 1 + 2);
 		rawfd_close(f.table, &first);
 		assert_int_equal(pread(second.fd, &byte, 1, 0), 1);
 		rawfd_close(f.table, &second);
-		assert_int_equal(count_fds(), before + 2);
+		assert_int_equal(count_fds(), before + 1 + 2);
 	}
 	assert_true(is_locked());
 	put_text("new", "replace"); /* another inode's: it is no descriptor for that */
@@ -246,7 +246,7 @@ static void test_put_off_serves_again(void **state)
 	assert_int_equal(pread(other.fd, &byte, 1, 0), 1);
 	assert_int_equal(byte, 'r');
 	rawfd_close(f.table, &other);
-	assert_int_equal(count_fds(), before + 2);
+	assert_int_equal(count_fds(), before + 1 + 2);
 	disconnect_file();
 	assert_int_equal(count_fds(), before);
 }
@@ -281,7 +281,7 @@ static void test_other_inodes_close_at_once(void **state)
 	connect_file();
 	assert_int_equal(rawfd_open(f.table, f.root, "other", OPATH_BELOW, &raw, NULL), 0);
 	rawfd_close(f.table, &raw);
-	assert_int_equal(count_fds(), before);
+	assert_int_equal(count_fds(), before + 1);
 	disconnect_file();
 }
 
@@ -309,9 +309,9 @@ static void test_destroy_closes(void **state)
 	(void)state;
 	assert_int_equal(rawfd_table_create(&table), 0);
 	assert_int_equal(rawfd_open(table, f.root, "file", OPATH_BELOW, &raw, NULL), 0);
-	assert_int_equal(rawfd_connect(table, raw.dev, raw.ino), 0);
+	assert_int_equal(rawfd_connect(table, f.root, "file", raw.dev, raw.ino), 0);
 	rawfd_close(table, &raw);
-	assert_int_equal(count_fds(), before + 1);
+	assert_int_equal(count_fds(), before + 2);
 	rawfd_table_destroy(table);
 	assert_int_equal(count_fds(), before);
 	rawfd_table_destroy(NULL);
@@ -319,13 +319,59 @@ static void test_destroy_closes(void **state)
 
 static void test_many_connections(void **state)
 {
+	enum { FILES = 300 };
+	struct stat st[FILES];
+
 	(void)state;
-	for (uint64_t ino = 1; ino <= 2000; ino++)
-		assert_int_equal(rawfd_connect(f.table, ino % 3, ino), 0);
-	for (uint64_t ino = 1; ino <= 2000; ino += 2)
-		rawfd_disconnect(f.table, ino % 3, ino);
-	for (uint64_t ino = 1; ino <= 2000; ino++)
-		assert_int_equal(rawfd_connected(f.table, ino % 3, ino), ino % 2 == 0);
+	for (int i = 0; i < FILES; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "many-%d", i);
+		put_text(name, "");
+		assert_int_equal(stat(at("%s", name), &st[i]), 0);
+		assert_int_equal(rawfd_connect(f.table, f.root, name, st[i].st_dev, st[i].st_ino), 0);
+	}
+	for (int i = 0; i < FILES; i += 2)
+		rawfd_disconnect(f.table, st[i].st_dev, st[i].st_ino);
+	for (int i = 0; i < FILES; i++)
+		assert_int_equal(rawfd_connected(f.table, st[i].st_dev, st[i].st_ino), i % 2);
+}
+
+static void test_connect_another(void **state)
+{
+	int before = count_fds();
+
+	(void)state;
+	put_text("other", "");
+	assert_int_equal(rawfd_connect(f.table, f.root, "other", f.st.st_dev, f.st.st_ino), -ESTALE);
+	assert_int_equal(rawfd_connect(f.table, f.root, "none", f.st.st_dev, f.st.st_ino), -ESTALE);
+	assert_false(rawfd_connected(f.table, f.st.st_dev, f.st.st_ino));
+	assert_int_equal(count_fds(), before);
+}
+
+/* The next file would get the number of the last one that was deleted, on ext4 and xfs, and be taken for it.
+ */
+static void test_number_stays(void **state)
+{
+	enum { FILES = 200 };
+	struct stat shm, st;
+
+	(void)state;
+	put_text("db-shm", "");
+	assert_int_equal(stat(at("db-shm"), &shm), 0);
+	assert_int_equal(rawfd_connect_shm(f.table, f.root, "db-shm", shm.st_dev, shm.st_ino), 0);
+	assert_int_equal(unlink(at("db-shm")), 0);
+	for (int i = 0; i < FILES; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "db-%d", i);
+		put_text(name, "");
+		assert_int_equal(stat(at("%s", name), &st), 0);
+		assert_int_not_equal(st.st_ino, shm.st_ino);
+	}
+	assert_true(rawfd_is_shm(f.table, shm.st_dev, shm.st_ino));
+	rawfd_disconnect(f.table, shm.st_dev, shm.st_ino);
+	assert_false(rawfd_connected(f.table, shm.st_dev, shm.st_ino));
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------- */
@@ -397,6 +443,8 @@ int main(void)
 		RAWFD_TEST(test_replaced_file),
 		RAWFD_TEST(test_destroy_closes),
 		RAWFD_TEST(test_many_connections),
+		RAWFD_TEST(test_connect_another),
+		RAWFD_TEST(test_number_stays),
 		RAWFD_TEST(test_closes_beside_connections),
 	};
 

@@ -157,14 +157,14 @@ static void test_connected_is_not_touched(void **state)
 	let_age("known");
 	found = look("known", &st);
 	assert_true(found.has_header);
-	assert_int_equal(rawfd_connect(table, st.st_dev, st.st_ino), 0);
+	assert_int_equal(rawfd_connect(table, AT_FDCWD, at("known"), st.st_dev, st.st_ino), 0);
 	found = look("known", &st);
 	assert_true(found.database);
 	assert_true(found.has_header);
 	rawfd_disconnect(table, st.st_dev, st.st_ino);
 
 	assert_false(look("db", &st).database);
-	assert_int_equal(rawfd_connect(table, st.st_dev, st.st_ino), 0);
+	assert_int_equal(rawfd_connect(table, AT_FDCWD, at("db"), st.st_dev, st.st_ino), 0);
 	found = look("db", &st);
 	assert_true(found.database);
 	assert_false(found.has_header);
@@ -185,7 +185,7 @@ static void test_shm_is_no_database(void **state)
 	(void)state;
 	put_text("db-shm", "");
 	assert_false(look("db-shm", &st).database);
-	assert_int_equal(rawfd_connect_shm(table, st.st_dev, st.st_ino), 0);
+	assert_int_equal(rawfd_connect_shm(table, AT_FDCWD, at("db-shm"), st.st_dev, st.st_ino), 0);
 	assert_false(look("db-shm", &st).database);
 	rawfd_disconnect(table, st.st_dev, st.st_ino);
 }
