@@ -144,11 +144,8 @@ static bool has_others(struct live *live)
 /* The first connection and its first look. 0, PIN_HOT_JOURNAL, -errno. */
 static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err)
 {
-	/* From the moment on at which the hub is connected, an application's last close leaves the files to
-	 * us: also one that comes before the janitor's first look. */
-	bool others = !live->sidecars_ours && has_others(live);
 	struct stat st;
-	int rc;
+	int rc, others;
 
 	live->hub = conn_open(live, &rc, err);
 	if (!live->hub)
@@ -166,7 +163,10 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 	rc = atomic_load(&live->was_wal) ? announce_shm(live) : 0;
 	if (rc)
 		return err_set(err, rc, "cannot open its -shm: %s", strerror(-rc));
-	atomic_store(&live->had_others, others || (!live->sidecars_ours && has_others(live)));
+	/* From the moment on at which the hub is connected, an application's last close leaves the files to
+	 * us: also one that comes before the janitor's first look. */
+	others = vfs_met_others(live->hub->db.vfs);
+	atomic_store(&live->had_others, !live->sidecars_ours && (others < 0 ? has_others(live) : others));
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,6 +62,41 @@ static int fstat_and_note(int fd, struct stat *st)
 		looked_ino = st->st_ino;
 	}
 	return rc;
+}
+
+/* What the unix VFS has learned last on this thread of the dead man's switch of a -shm, which it asks for
+ * when it is the first of this process to open that. */
+static _Thread_local int switch_asked = -1;
+
+/* Stands in for fcntl(2) in the unix VFS, which tells nobody whom it has met. */
+static int fcntl_and_note(int fd, int cmd, ...)
+{
+	struct flock *lock;
+	va_list ap;
+	int arg, rc;
+
+	va_start(ap, cmd);
+	if (cmd != F_GETLK && cmd != F_SETLK && cmd != F_SETLKW) {
+		arg = va_arg(ap, int);
+		va_end(ap);
+		return fcntl(fd, cmd, arg);
+	}
+	lock = va_arg(ap, struct flock *);
+	va_end(ap);
+	rc = fcntl(fd, cmd, lock);
+	if (rc == 0 && cmd == F_GETLK)
+		switch_asked = lock->l_type != F_UNLCK;
+	return rc;
+}
+
+void vfs_forget_switch(void)
+{
+	switch_asked = -1;
+}
+
+int vfs_switch_asked(void)
+{
+	return switch_asked;
 }
 
 /* Stands in for open(2) in the unix VFS: what somebody has put there in place of a -wal or a journal, or has
@@ -323,6 +359,7 @@ static void set_calls(void)
 	if (!real || real->iVersion < 3 || !real->xSetSystemCall)
 		return;
 	real->xSetSystemCall(real, "fchown", (sqlite3_syscall_ptr)fchown_if_needed);
+	real->xSetSystemCall(real, "fcntl", (sqlite3_syscall_ptr)fcntl_and_note);
 	real->xSetSystemCall(real, "open", (sqlite3_syscall_ptr)open_at_once);
 	real->xSetSystemCall(real, "fstat", (sqlite3_syscall_ptr)fstat_and_note);
 }
@@ -368,6 +405,7 @@ int vfs_create(struct vfs **out, enum vfs_policy policy)
 	pthread_once(&once, set_calls); /* the unix VFS has one table of system calls per process */
 	vfs->policy = policy;
 	atomic_init(&vfs->slot, -1);
+	atomic_init(&vfs->met, -1);
 	atomic_init(&vfs->deadline, INT64_MAX);
 	/* Unique for as long as it is registered. */
 	sqlite3_snprintf((int)sizeof(vfs->name), vfs->name, "sqlsnap-%p", (void *)vfs);

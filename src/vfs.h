@@ -93,6 +93,15 @@ bool vfs_is_still_there(const struct vfs *vfs);
 int vfs_read_slot(const struct vfs *vfs);
 
 /*
+ * Whether another process had the -shm open when this connection, as the first one of this process, opened
+ * it: 1, 0; -1: it was not the first, or has not opened it. What /proc/locks tells too, but reading that
+ * waits until every processor has passed a quiet moment: ten milliseconds and more on a busy machine, and
+ * nobody on it gets a file lock meanwhile (fs/locks.c, percpu_down_write()). Source: unixLockSharedMemory()
+ * in os_unix.c.
+ */
+int vfs_met_others(const struct vfs *vfs);
+
+/*
  * Whether SQLite works with a wal-index in private memory because the -shm is read-only and has no writer, or
  * on slot 0 because a read-only -shm has no mark that would suit another slot. Either way only SQLite can
  * read the image.

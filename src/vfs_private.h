@@ -37,6 +37,7 @@ struct vfs {
 	_Atomic int64_t deadline; /* CLOCK_MONOTONIC: SQLite's pauses end then */
 
 	atomic_int slot;	 /* read slot held, -1 none */
+	atomic_int met;		 /* see vfs_met_others() */
 	atomic_bool read_only;	 /* the last region came as SQLITE_READONLY */
 	atomic_bool unreliable;	 /* it came as SQLITE_READONLY_CANTINIT */
 	atomic_bool watching;	 /* the slot must not be unlocked */
@@ -88,6 +89,11 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags);
 void vfs_shm_barrier(sqlite3_file *base);
 int vfs_shm_unmap(sqlite3_file *base, int delete_flag);
+
+/* Whether another process had the -shm open when this thread opened it: asked since vfs_forget_switch(); -1:
+ * it was not, for this process had it open already. */
+void vfs_forget_switch(void);
+int vfs_switch_asked(void);
 
 /* Copies N words from word FIRST of the wal-index's region 0. -ENXIO: it is not mapped, or lost. */
 int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);

@@ -117,7 +117,10 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 		return rc;
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmMap)
 		return SQLITE_IOERR_SHMMAP;
+	vfs_forget_switch();
 	rc = real->pMethods->xShmMap(real, region, size, extend, out);
+	if (vfs_switch_asked() >= 0)
+		atomic_store(&vfs->met, vfs_switch_asked());
 	if (rc != SQLITE_OK && rc != SQLITE_READONLY && rc != SQLITE_READONLY_CANTINIT)
 		return rc;
 	atomic_store(&vfs->read_only, rc == SQLITE_READONLY);
@@ -259,6 +262,11 @@ int vfs_shm_unmap(sqlite3_file *base, int delete_flag)
 int vfs_read_slot(const struct vfs *vfs)
 {
 	return atomic_load(&vfs->slot);
+}
+
+int vfs_met_others(const struct vfs *vfs)
+{
+	return atomic_load(&vfs->met);
 }
 
 bool vfs_shm_unreliable(const struct vfs *vfs)

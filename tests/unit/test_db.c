@@ -326,6 +326,37 @@ static void test_closer_beside_others(void **state)
 	app_stop(&app);
 }
 
+static int64_t rows(struct db *db)
+{
+	assert_int_equal(db_open(db, folder.fd, "w", DB_READER, NULL), 0);
+	return db_exec(db, "SELECT count(*) FROM t");
+}
+
+/* Whether somebody else has the wal-index open is learned on the way, by the first connection to it. */
+static void test_meets_others(void **state)
+{
+	struct db first = DB_INIT, second = DB_INIT;
+	struct app app;
+
+	(void)state;
+	app_start(&app, &folder, "w");
+	app_do(&app, APP_WAL);
+	app_do(&app, APP_ROWS(20));
+	assert_int_equal(db_open(&first, folder.fd, "w", DB_READER, NULL), 0);
+	assert_int_equal(vfs_met_others(first.vfs), -1); /* it is not open yet */
+	assert_int_equal(db_exec(&first, "PRAGMA user_version"), SQLITE_OK);
+	assert_int_equal(vfs_met_others(first.vfs), 1);
+	assert_int_equal(rows(&second), SQLITE_OK);
+	assert_int_equal(vfs_met_others(second.vfs), -1);
+	db_close(&second);
+	app_stop(&app);
+	assert_int_equal(vfs_met_others(first.vfs), 1); /* as of then */
+	db_close(&first);
+	assert_int_equal(rows(&first), SQLITE_OK); /* what the application has left: nobody has it */
+	assert_int_equal(vfs_met_others(first.vfs), 0);
+	db_close(&first);
+}
+
 /* It folds a WAL in; it does not write. */
 static void test_closer_cannot_write(void **state)
 {
@@ -361,6 +392,7 @@ int main(void)
 		cmocka_unit_test(test_ctime_stays),
 		cmocka_unit_test(test_closer_last),
 		cmocka_unit_test(test_closer_beside_others),
+		cmocka_unit_test(test_meets_others),
 		cmocka_unit_test(test_closer_cannot_write),
 	};
 
