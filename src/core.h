@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "foldertimes.h"
+#include "proclocks.h"
 #include "rawfd.h"
 #include "sqlsnap.h"
 #include "store.h"
@@ -14,7 +15,8 @@
 
 struct core {
 	struct snap_config config; /* STORE is not used: see the field below */
-	struct rawfd_table *raw;   /* owned, as the next four */
+	struct rawfd_table *raw;   /* owned, as the next five */
+	struct proclocks *locks;
 	struct foldertimes *folders;
 	struct work *work;
 	struct store *store;

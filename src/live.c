@@ -17,6 +17,9 @@
 #include "clock.h"
 #include "proclocks.h"
 
+#define LOCKS_AGE_NS \
+	(15 * NS_PER_MS) /* all sources of a janitor's round, and all who wait, look at one text */
+
 static struct conn *conn_open(struct live *live, int *rc, struct snap_err *err)
 {
 	struct conn *c = calloc(1, sizeof(*c));
@@ -123,14 +126,15 @@ static int announce_shm(struct live *live)
 	return 0;
 }
 
-static bool scan_shm(struct live *live, struct proclocks_seen *seen)
+/* Who holds what on the -shm, as of MAX_AGE_NS ago or later; false when that cannot be told. */
+static bool scan_shm(struct live *live, int64_t max_age_ns, struct proclocks_seen *seen)
 {
 	char name[NAME_MAX + 8];
 	struct stat st;
 
 	snprintf(name, sizeof(name), "%s-shm", live->name);
 	return fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       proclocks_scan(st.st_dev, st.st_ino, getpid(), seen) == 0;
+	       proclocks_look(live->core->locks, max_age_ns, st.st_dev, st.st_ino, getpid(), seen) == 0;
 }
 
 /* Whether another process has the wal-index open. */
@@ -138,7 +142,7 @@ static bool has_others(struct live *live)
 {
 	struct proclocks_seen seen;
 
-	return scan_shm(live, &seen) && proclocks_others_in_shm(&seen);
+	return scan_shm(live, 0, &seen) && proclocks_others_in_shm(&seen);
 }
 
 /* The first connection and its first look. 0, PIN_HOT_JOURNAL, -errno. */
@@ -449,13 +453,12 @@ uint64_t live_forgiven(struct live *live)
 	return live->forgiven;
 }
 
-/* Who holds what on the -shm; false when that cannot be told. */
 void live_observe_gap(struct live *live)
 {
 	struct proclocks_seen seen;
 	pid_t writer;
 
-	if (!scan_shm(live, &seen))
+	if (!scan_shm(live, LOCKS_AGE_NS, &seen))
 		return;
 	writer = proclocks_writer(&seen, PROCLOCKS_WAL_CKPT);
 	lock_scope(&live->lock);
@@ -467,7 +470,7 @@ bool live_others_read(struct live *live)
 {
 	struct proclocks_seen seen;
 
-	if (!scan_shm(live, &seen) ||
+	if (!scan_shm(live, 0, &seen) ||
 	    proclocks_others_hold(&seen, PROCLOCKS_WAL_READ(1), PROCLOCKS_WAL_READ(4)))
 		return true;
 	lock_scope(&live->lock);
@@ -477,8 +480,14 @@ bool live_others_read(struct live *live)
 bool live_observe(struct live *live)
 {
 	struct proclocks_seen seen;
+	bool pinned;
 
-	if (!atomic_load(&live->was_wal) || !scan_shm(live, &seen))
+	pthread_mutex_lock(&live->lock);
+	pinned = live->pins > 0;
+	pthread_mutex_unlock(&live->lock);
+	if (!pinned && atomic_load(&live->had_others))
+		return false; /* there is nothing to learn */
+	if (!atomic_load(&live->was_wal) || !scan_shm(live, LOCKS_AGE_NS, &seen))
 		return false;
 	if (proclocks_others_in_shm(&seen))
 		atomic_store(&live->had_others, true);

@@ -110,7 +110,7 @@ void live_forgive(struct live *live, uint64_t bytes);
 uint64_t live_forgiven(struct live *live);
 
 /* Looks at who else is connected, for the close that is to come; true when another process waits for readers
- * to go. Costs a read of /proc/locks. */
+ * to go. Costs a read of /proc/locks, which others who ask at the same time share (proclocks.h). */
 bool live_observe(struct live *live);
 /* For the holder of one pin: whether anybody else reads from the WAL, which then cannot start over; also when
  * that cannot be told. A hint, as all that /proc/locks says. Costs the same. */

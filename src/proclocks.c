@@ -13,10 +13,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 #include "cleanup.h"
+#include "clock.h"
 
 #define TEXT_MIN (16u << 10)
 #define TEXT_MAX (16u << 20)
@@ -281,19 +284,71 @@ static int read_all(int fd, char **text, size_t *size)
 	return 0;
 }
 
+static int read_locks(char **text, size_t *size)
+{
+	autoclose int fd = open("/proc/locks", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : read_all(fd, text, size);
+}
+
 int proclocks_scan(uint64_t dev, uint64_t ino, pid_t self, struct proclocks_seen *out)
 {
 	autofree char *text = NULL;
-	autoclose int fd = open("/proc/locks", O_RDONLY | O_CLOEXEC);
 	size_t size = 0;
-	int rc;
+	int rc = read_locks(&text, &size);
 
-	if (fd < 0)
-		return -errno;
-	rc = read_all(fd, &text, &size);
 	if (rc)
 		return rc;
 	proclocks_parse(out, text, size, dev, ino, self);
+	return 0;
+}
+
+struct proclocks {
+	pthread_mutex_t lock; /* held while it is read: who comes meanwhile has the same question */
+	char *text;	      /* guarded by lock, as the next two; owned */
+	size_t size;
+	int64_t read_ns; /* CLOCK_MONOTONIC, before it was; 0: not yet */
+};
+
+int proclocks_create(struct proclocks **out)
+{
+	struct proclocks *locks = calloc(1, sizeof(*locks));
+
+	if (!locks)
+		return -ENOMEM;
+	pthread_mutex_init(&locks->lock, NULL);
+	*out = locks;
+	return 0;
+}
+
+void proclocks_destroy(struct proclocks *locks)
+{
+	if (!locks)
+		return;
+	pthread_mutex_destroy(&locks->lock);
+	free(locks->text);
+	free(locks);
+}
+
+int proclocks_look(struct proclocks *locks, int64_t max_age_ns, uint64_t dev, uint64_t ino, pid_t self,
+		   struct proclocks_seen *out)
+{
+	int64_t now = monotonic_ns();
+	lock_scope(&locks->lock);
+
+	if (locks->read_ns == 0 || now - locks->read_ns > max_age_ns) {
+		char *text = NULL;
+		int rc;
+
+		now = monotonic_ns();
+		rc = read_locks(&text, &locks->size);
+		if (rc)
+			return rc;
+		free(locks->text);
+		locks->text = text;
+		locks->read_ns = now;
+	}
+	proclocks_parse(out, locks->text, locks->size, dev, ino, self);
 	return 0;
 }
 

@@ -57,6 +57,18 @@ struct proclocks_seen {
  */
 int proclocks_scan(uint64_t dev, uint64_t ino, pid_t self, struct proclocks_seen *out);
 
+/*
+ * What /proc/locks said last, for all who ask within a short time: while it is read nobody on the machine
+ * gets a file lock, for as long as ten milliseconds where every processor is busy (percpu_down_write() in
+ * locks_start(), fs/locks.c). proclocks_look() is proclocks_scan() over a text that is at most MAX_AGE_NS
+ * old.
+ */
+struct proclocks;
+int proclocks_create(struct proclocks **out);
+void proclocks_destroy(struct proclocks *locks); /* accepts NULL */
+int proclocks_look(struct proclocks *locks, int64_t max_age_ns, uint64_t dev, uint64_t ino, pid_t self,
+		   struct proclocks_seen *out);
+
 /* The same over the SIZE bytes of TEXT. Any bytes are safe; a line that is not understood, or not ended, is
  * passed over. */
 void proclocks_parse(struct proclocks_seen *out, const char *text, size_t size, uint64_t dev, uint64_t ino,

@@ -58,6 +58,8 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 	snap->core.config.store = NULL;
 	rc = rawfd_table_create(&snap->core.raw);
 	if (!rc)
+		rc = proclocks_create(&snap->core.locks);
+	if (!rc)
 		rc = work_create(&snap->core.work);
 	if (!rc)
 		rc = foldertimes_create(&snap->core.folders);
@@ -178,6 +180,7 @@ void snap_destroy(struct snap *snap)
 	kept_tree_destroy(snap->kept);
 	store_destroy(snap->core.store);
 	rawfd_table_destroy(snap->core.raw);
+	proclocks_destroy(snap->core.locks);
 	foldertimes_destroy(snap->core.folders);
 	pthread_cond_destroy(&snap->core.changed);
 	pthread_mutex_destroy(&snap->core.lock);

@@ -98,6 +98,7 @@ static inline int setup(void **state)
 	f->available = !kind || mount_cloning(f, kind);
 	f->place = (struct place){.root = f->folder.fd, .dir = strdup(""), .name = strdup(NAME)};
 	assert_int_equal(rawfd_table_create(&f->core.raw), 0);
+	assert_int_equal(proclocks_create(&f->core.locks), 0);
 	assert_int_equal(foldertimes_create(&f->core.folders), 0);
 	assert_int_equal(store_create(&f->core.store, f->store.path, NULL), 0);
 	if (f->available) {
@@ -119,6 +120,7 @@ static inline int teardown(void **state)
 	store_destroy(f->core.store);
 	foldertimes_destroy(f->core.folders);
 	rawfd_table_destroy(f->core.raw);
+	proclocks_destroy(f->core.locks);
 	umount2(f->folder.path, MNT_DETACH);
 	umount2(f->store.path, MNT_DETACH);
 	folder_remove(&f->folder);

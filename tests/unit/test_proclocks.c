@@ -412,6 +412,33 @@ static void test_other_process(void **state)
 	file_remove(&file);
 }
 
+/* What was read is good for all who ask soon. */
+static void test_shared_look(void **state)
+{
+	struct proclocks *locks;
+	struct proclocks_seen seen;
+	struct file file;
+
+	(void)state;
+	file_make(&file);
+	assert_int_equal(proclocks_create(&locks), 0);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(
+			proclocks_look(locks, INT64_MAX, file.st.st_dev, file.st.st_ino, getpid(), &seen), 0);
+		assert_false(proclocks_self_holds(&seen, 124, 124));
+		assert_int_equal(set_lock(file.fd, F_SETLK, F_WRLCK, 124, 1), 0);
+	}
+	assert_int_equal(proclocks_look(locks, 0, file.st.st_dev, file.st.st_ino, getpid(), &seen), 0);
+	assert_true(proclocks_self_holds(&seen, 124, 124));
+	/* Of another file, in the same text. */
+	assert_int_equal(
+		proclocks_look(locks, INT64_MAX, file.st.st_dev, file.st.st_ino + 1, getpid(), &seen), 0);
+	assert_false(proclocks_self_holds(&seen, 124, 124));
+	proclocks_destroy(locks);
+	proclocks_destroy(NULL);
+	file_remove(&file);
+}
+
 static int take_descriptions(const struct file *file)
 {
 	int fd = open(file->path, O_RDWR | O_CLOEXEC);
@@ -491,8 +518,8 @@ int main(void)
 		cmocka_unit_test(test_ranges),	      cmocka_unit_test(test_passed_over),
 		cmocka_unit_test(test_device),	      cmocka_unit_test(test_questions),
 		cmocka_unit_test(test_awaited),	      cmocka_unit_test(test_random),
-		cmocka_unit_test(test_other_process), cmocka_unit_test(test_descriptions),
-		cmocka_unit_test(test_waiter),
+		cmocka_unit_test(test_other_process), cmocka_unit_test(test_shared_look),
+		cmocka_unit_test(test_descriptions),  cmocka_unit_test(test_waiter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
