@@ -49,12 +49,12 @@ def by_mmap(world, db, rng):
 
 
 def slow_rate(db, rng):
-    """Bytes a second, so that no read lasts for longer than a daemon that is told to end waits for it (30 s)."""
+    """Bytes a second, so that a descriptor is held for half as long as a daemon that is told to end waits for it (30 s)."""
     try:
         size = os.stat(db.seen).st_size
     except OSError:
         size = 0
-    return max(rng.choice([300000, 2000000]), size // 8)
+    return max(rng.choice([300000, 2000000]), size // 4)
 
 
 def held(world, db, rng):
