@@ -62,6 +62,15 @@ static inline void down(struct fixture *f)
 	folder_remove(&f->store);
 }
 
+/* The database "new" replaces "db"; SIDECARS: it is open, and its -wal and -shm replace the others too. */
+static inline void replace(struct fixture *f, bool sidecars)
+{
+	static const char *const names[][2] = {{"new", "db"}, {"new-wal", "db-wal"}, {"new-shm", "db-shm"}};
+
+	for (int i = 0; i < (sidecars ? 3 : 1); i++)
+		assert_int_equal(renameat(f->folder.fd, names[i][0], f->folder.fd, names[i][1]), 0);
+}
+
 static inline struct snap_gen *look(struct fixture *f, struct snap_attr *attr)
 {
 	struct snap_gen *gen = NULL;
