@@ -5,6 +5,7 @@
 #define SQLSNAP_TEST_GENS_H
 
 #include <stdbool.h>
+#include <time.h>
 
 #include "app.h"
 
@@ -69,6 +70,17 @@ static inline void replace(struct fixture *f, bool sidecars)
 
 	for (int i = 0; i < (sidecars ? 3 : 1); i++)
 		assert_int_equal(renameat(f->folder.fd, names[i][0], f->folder.fd, names[i][1]), 0);
+}
+
+/* Waits until the janitor, which goes its rounds by itself, has brought about what CHECK says. */
+static inline void await(bool (*check)(struct fixture *f), struct fixture *f)
+{
+	for (int i = 0; i < 1000; i++) {
+		if (check(f))
+			return;
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	fail_msg("nothing happened in ten seconds");
 }
 
 static inline struct snap_gen *look(struct fixture *f, struct snap_attr *attr)
