@@ -232,6 +232,21 @@ static inline int64_t app_get(struct app *app, const char *sql)
 	return reply.value;
 }
 
+/* What SQL answers over the SIZE bytes of a database; they are changed. */
+static inline int64_t ask_bytes(unsigned char *bytes, uint64_t size, const char *sql)
+{
+	struct app_reply reply = {0};
+	sqlite3 *db;
+
+	bytes[18] = bytes[19] = 1; /* memory has no WAL */
+	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+	assert_int_equal(sqlite3_deserialize(db, "main", bytes, (sqlite3_int64)size, (sqlite3_int64)size, 0),
+			 SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, app_row, &reply, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	return reply.value;
+}
+
 /* A last close, or death without one. */
 static inline void app_stop(struct app *app)
 {

@@ -146,19 +146,11 @@ static inline unsigned char *bytes_of(struct snap_gen *gen)
 /* SELECT over the generation's bytes. */
 static inline int64_t ask(struct snap_gen *gen, const char *sql)
 {
-	struct app_reply reply = {0};
-	uint64_t size = size_of(gen);
 	unsigned char *buf = bytes_of(gen);
-	sqlite3 *db;
+	int64_t value = ask_bytes(buf, size_of(gen), sql);
 
-	buf[18] = buf[19] = 1; /* memory has no WAL */
-	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
-	assert_int_equal(sqlite3_deserialize(db, "main", buf, (sqlite3_int64)size, (sqlite3_int64)size, 0),
-			 SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, sql, app_row, &reply, NULL), SQLITE_OK);
-	sqlite3_close(db);
 	free(buf);
-	return reply.value;
+	return value;
 }
 
 static inline void assert_same_bytes(struct snap_gen *gen, const unsigned char *before)
