@@ -153,6 +153,15 @@ static inline void assert_same_file(struct file_look a, struct file_look b)
 	assert_true(a.sum == b.sum);
 }
 
+static inline int count_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
 /* ---- the application ----------------------------------------------------------------------------------- */
 
 static inline int app_row(void *arg, int n, char **values, char **names)

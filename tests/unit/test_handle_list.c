@@ -54,15 +54,6 @@ static void test_closed_in_any_order(void **state)
 	}
 }
 
-static int count_fds(void)
-{
-	int n = 0;
-
-	for (int fd = 0; fd < 1024; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
 /* After a session that ended by force: no RELEASE came, and no FORGET. */
 static void test_finish_closes_the_rest(void **state)
 {
