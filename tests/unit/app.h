@@ -153,6 +153,15 @@ static inline void assert_same_file(struct file_look a, struct file_look b)
 	assert_true(a.sum == b.sum);
 }
 
+static inline int count_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
 /* ---- the application ----------------------------------------------------------------------------------- */
 
 static inline int app_row(void *arg, int n, char **values, char **names)
@@ -229,6 +238,21 @@ static inline int64_t app_get(struct app *app, const char *sql)
 	struct app_reply reply = app_ask(app, sql);
 
 	assert_int_equal(reply.rc, SQLITE_OK);
+	return reply.value;
+}
+
+/* What SQL answers over the SIZE bytes of a database; they are changed. */
+static inline int64_t ask_bytes(unsigned char *bytes, uint64_t size, const char *sql)
+{
+	struct app_reply reply = {0};
+	sqlite3 *db;
+
+	bytes[18] = bytes[19] = 1; /* memory has no WAL */
+	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+	assert_int_equal(sqlite3_deserialize(db, "main", bytes, (sqlite3_int64)size, (sqlite3_int64)size, 0),
+			 SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, app_row, &reply, NULL), SQLITE_OK);
+	sqlite3_close(db);
 	return reply.value;
 }
 

@@ -5,6 +5,7 @@
 #define SQLSNAP_TEST_GENS_H
 
 #include <stdbool.h>
+#include <time.h>
 
 #include "app.h"
 
@@ -60,6 +61,26 @@ static inline void down(struct fixture *f)
 	snap_destroy(f->snap);
 	folder_remove(&f->folder);
 	folder_remove(&f->store);
+}
+
+/* The database "new" replaces "db"; SIDECARS: it is open, and its -wal and -shm replace the others too. */
+static inline void replace(struct fixture *f, bool sidecars)
+{
+	static const char *const names[][2] = {{"new", "db"}, {"new-wal", "db-wal"}, {"new-shm", "db-shm"}};
+
+	for (int i = 0; i < (sidecars ? 3 : 1); i++)
+		assert_int_equal(renameat(f->folder.fd, names[i][0], f->folder.fd, names[i][1]), 0);
+}
+
+/* Waits until the janitor, which goes its rounds by itself, has brought about what CHECK says. */
+static inline void await(bool (*check)(struct fixture *f), struct fixture *f)
+{
+	for (int i = 0; i < 1000; i++) {
+		if (check(f))
+			return;
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	fail_msg("nothing happened in ten seconds");
 }
 
 static inline struct snap_gen *look(struct fixture *f, struct snap_attr *attr)
@@ -125,19 +146,11 @@ static inline unsigned char *bytes_of(struct snap_gen *gen)
 /* SELECT over the generation's bytes. */
 static inline int64_t ask(struct snap_gen *gen, const char *sql)
 {
-	struct app_reply reply = {0};
-	uint64_t size = size_of(gen);
 	unsigned char *buf = bytes_of(gen);
-	sqlite3 *db;
+	int64_t value = ask_bytes(buf, size_of(gen), sql);
 
-	buf[18] = buf[19] = 1; /* memory has no WAL */
-	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
-	assert_int_equal(sqlite3_deserialize(db, "main", buf, (sqlite3_int64)size, (sqlite3_int64)size, 0),
-			 SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, sql, app_row, &reply, NULL), SQLITE_OK);
-	sqlite3_close(db);
 	free(buf);
-	return reply.value;
+	return value;
 }
 
 static inline void assert_same_bytes(struct snap_gen *gen, const unsigned char *before)

@@ -129,15 +129,6 @@ static inline int teardown(void **state)
 	return 0;
 }
 
-static inline int count_fds(void)
-{
-	int n = 0;
-
-	for (int fd = 0; fd < 1024; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
 /* ---- the database -------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static inline void app_run(struct fixture *f, const char *format, ...)

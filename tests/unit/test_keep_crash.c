@@ -3,31 +3,28 @@
  * test_keep_crash.c - death and failure at every system call of keeping, dropping and cleaning; what is on
  * the disk when; several at it at once.
  */
-#include "keeps.h"
+#define CALLS_MIN 10
+#define CALLS_MAX 400 /* more than any of these makes */
+
+#include "keep_deaths.h"
 
 #include <sys/file.h>
 
-#include "syscalls.h"
-
-#define CALLS_MAX 400 /* more than any of these makes */
-
-/* What a test does, in the shape that the watch takes. */
 static int do_keep(void *arg)
 {
 	(void)arg;
 	return try_keep(DB, "one", "bytes", 1, NULL);
 }
 
+static void keep_one(void)
+{
+	keep(DB, "one", "bytes", 1);
+}
+
 static int do_drop(void *arg)
 {
 	(void)arg;
 	return keep_drop(store, DB, "one", &err);
-}
-
-static int do_clean(void *arg)
-{
-	(void)arg;
-	return keep_clean(store, &err);
 }
 
 static int do_save_seen(void *arg)
@@ -38,7 +35,6 @@ static int do_save_seen(void *arg)
 	return store_save_seen(store, DB, &seen, &err);
 }
 
-/* Whether "one" is there; then it is whole. */
 static bool is_kept(void)
 {
 	if (strcmp(kept(DB), "") == 0)
@@ -48,7 +44,6 @@ static bool is_kept(void)
 	return true;
 }
 
-/* After the next daemon has started nothing is left but what is whole. */
 static void assert_clean(void)
 {
 	bool there = is_kept();
@@ -88,45 +83,20 @@ static void test_killed_keeping(void **state)
 	assert_clean();
 }
 
-static void test_killed_dropping(void **state)
+/* A partial snapshot and a private folder. */
+static int do_half(void)
 {
-	bool was_kept = true;
-	unsigned n;
+	char name[32];
+	struct keep *k;
 
-	(void)state;
-	for (n = 1;; n++) {
-		assert_true(n < CALLS_MAX);
-		if (!is_kept())
-			keep(DB, "one", "bytes", 1);
-		if (!run_killed(n, do_drop, NULL))
-			break;
-		assert_true(was_kept || !is_kept());
-		was_kept = is_kept();
-		assert_clean();
-	}
-	assert_true(n > 10 && !was_kept);
-	assert_false(is_kept());
-	assert_clean();
+	return keep_begin(&k, store, DB, "half", NULL) || keep_add_file(k, "-wal") < 0 ||
+	       store_make_folder(store, name, NULL) < 0;
 }
 
-/* Leaves a partial snapshot, a private folder and a spool of a killed daemon. */
+/* These, and a spool of a killed daemon. */
 static void leave_partial(void)
 {
-	pid_t pid = fork();
-	int status;
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		char name[32];
-		struct keep *k;
-
-		if (keep_begin(&k, store, DB, "half", NULL) || keep_add_file(k, "-wal") < 0 ||
-		    store_make_folder(store, name, NULL) < 0)
-			_exit(1);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
+	leave(do_half);
 	write_file(at("fast/a/store/.spool-0123456789abcdef"), "x", 1);
 	write_file(in_source(DB, ".seen-0123456789abcdef"), "x", 1);
 	write_file(in_source(DB, ".source-0123456789abcdef"), "x", 1);
@@ -174,31 +144,6 @@ static void test_killed_saving(void **state)
 
 /* ---- failure ------------------------------------------------------------------------------------------- */
 
-static void fail_each_call(int error, int (*fn)(void *arg), bool before, bool after)
-{
-	int fds = count_fds(), rc;
-	unsigned n = 0;
-	bool failed;
-
-	do {
-		if (before && !is_kept())
-			keep(DB, "one", "bytes", 1);
-		failed = run_failing(++n, error, fn, NULL, &rc);
-		assert_true(n < CALLS_MAX);
-		assert_true(failed || rc == 0);
-		/* What it answers is so. */
-		if (rc == 0)
-			assert_int_equal(is_kept(), after);
-		else if (!before)
-			assert_false(is_kept());
-		assert_clean();
-		assert_int_equal(count_fds(), fds);
-		if (failed && !before && exists(at("fast/a")))
-			wipe();
-	} while (failed);
-	assert_true(n > 10);
-}
-
 static void test_failed_keeping(void **state)
 {
 	(void)state;
@@ -207,12 +152,6 @@ static void test_failed_keeping(void **state)
 	fail_each_call(ENOSPC, do_keep, false, true);
 	wipe();
 	fail_each_call(EMFILE, do_keep, false, true);
-}
-
-static void test_failed_dropping(void **state)
-{
-	(void)state;
-	fail_each_call(EIO, do_drop, true, false);
 }
 
 /* Cleaning can do no harm, whatever fails. */

@@ -3,13 +3,13 @@
  * test_keep_group.c - snapshots of several databases: all of them are kept or none is, wherever a daemon dies
  * or a call fails; names that are reserved; what the next start removes.
  */
-#include "keeps.h"
+#define CALLS_MIN 30
+#define CALLS_MAX 1500 /* more than any of these makes */
 
-#include "syscalls.h"
+#include "keep_deaths.h"
 
 #include <sys/uio.h>
 
-#define CALLS_MAX 1500 /* more than any of these makes */
 #define MEMBERS 3
 
 static const char *const sources[MEMBERS] = {"/srv/app/a.db", "/srv/app/b.db", "/srv/app/sub/c.db"};
@@ -66,16 +66,15 @@ static int do_keep(void *arg)
 	return keep_all("one");
 }
 
+static void keep_one(void)
+{
+	assert_int_equal(do_keep(NULL), 0);
+}
+
 static int do_drop(void *arg)
 {
 	(void)arg;
 	return drop_all("one");
-}
-
-static int do_clean(void *arg)
-{
-	(void)arg;
-	return keep_clean(store, &err);
 }
 
 /* Whether NAME is kept: of all, with their bytes, or of none. */
@@ -101,7 +100,6 @@ static bool is_kept(void)
 	return is_kept_as("one");
 }
 
-/* After the next daemon has started nothing is left but what is whole. */
 static void assert_clean(void)
 {
 	bool there = is_kept();
@@ -148,44 +146,13 @@ static void test_killed_keeping(void **state)
 	assert_clean();
 }
 
-static void test_killed_dropping(void **state)
-{
-	bool was_kept = true;
-	unsigned n;
-
-	(void)state;
-	for (n = 1;; n++) {
-		assert_true(n < CALLS_MAX);
-		if (!is_kept())
-			assert_int_equal(keep_all("one"), 0);
-		if (!run_killed(n, do_drop, NULL))
-			break;
-		assert_true(was_kept || !is_kept());
-		was_kept = is_kept();
-		assert_clean();
-	}
-	assert_true(n > 30 && !was_kept);
-	assert_false(is_kept());
-	assert_clean();
-}
-
 /* A daemon dies between the name of one member and the group's file. */
-static void leave_half(const char *name)
+static int do_half(void)
 {
-	pid_t pid = fork();
-	int status;
+	struct keep *keeps[MEMBERS] = {NULL}, *late = NULL;
 
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct keep *keeps[MEMBERS] = {NULL}, *late = NULL;
-
-		if (keep_all_until(name, false, keeps) || keep_publish(keeps, 2, NULL, NULL) ||
-		    keep_begin(&late, store, sources[0], "reserved", NULL) || keep_reserve(late, NULL))
-			_exit(1);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
+	return keep_all_until("half", false, keeps) || keep_publish(keeps, 2, NULL, NULL) ||
+	       keep_begin(&late, store, sources[0], "reserved", NULL) || keep_reserve(late, NULL);
 }
 
 static void test_killed_cleaning(void **state)
@@ -196,7 +163,7 @@ static void test_killed_cleaning(void **state)
 	assert_int_equal(keep_all("one"), 0);
 	for (n = 1;; n++) {
 		assert_true(n < CALLS_MAX);
-		leave_half("half");
+		leave(do_half);
 		assert_false(is_kept_as("half"));
 		if (!run_killed(n, do_clean, NULL))
 			break;
@@ -210,42 +177,12 @@ static void test_killed_cleaning(void **state)
 
 /* ---- failure ------------------------------------------------------------------------------------------- */
 
-static void fail_each_call(int error, int (*fn)(void *arg), bool before, bool after)
-{
-	int fds = count_fds(), rc;
-	unsigned n = 0;
-	bool failed;
-
-	do {
-		if (before && !is_kept())
-			assert_int_equal(keep_all("one"), 0);
-		failed = run_failing(++n, error, fn, NULL, &rc);
-		assert_true(n < CALLS_MAX);
-		assert_true(failed || rc == 0);
-		if (rc == 0)
-			assert_int_equal(is_kept(), after);
-		else if (!before)
-			assert_false(is_kept());
-		assert_clean();
-		assert_int_equal(count_fds(), fds);
-		if (failed && !before && exists(at("fast/a")))
-			wipe();
-	} while (failed);
-	assert_true(n > 30);
-}
-
 static void test_failed_keeping(void **state)
 {
 	(void)state;
 	fail_each_call(ENOSPC, do_keep, false, true);
 	wipe();
 	fail_each_call(EIO, do_keep, false, true);
-}
-
-static void test_failed_dropping(void **state)
-{
-	(void)state;
-	fail_each_call(EIO, do_drop, true, false);
 }
 
 /* Whatever cannot be read at a start is no leaving: the next start finds all of it. */

@@ -360,9 +360,7 @@ static void test_nodes_of_gen(void **state)
 	assert_int_equal(nodes_of_gen(&nodes, 11, found, NODE_NAMES_MAX), 0);
 }
 
-/* ---- paths
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- paths ------------------------------------------------------------------------------------------ */
 
 static void test_paths(void **state)
 {

@@ -10,17 +10,6 @@ static int64_t ns(struct timespec ts)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* Waits until the janitor, which goes its rounds by itself, has brought about what CHECK says. */
-static void await(bool (*check)(struct fixture *f), struct fixture *f)
-{
-	for (int i = 0; i < 1000; i++) {
-		if (check(f))
-			return;
-		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-	}
-	fail_msg("nothing happened in ten seconds");
-}
-
 static bool wal_can_be_truncated(struct fixture *f)
 {
 	return app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)") == 0;

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* test_version_times.c - what times generations show, and that time goes on whatever the clock does. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "../../src/clock.h"
+#include "../../src/version.h"
+
+#define T0 1795219453000000000ll /* a whole second */
+#define CHANGED (T0 + 123456789)
+#define SEEN (CHANGED + NS_PER_S)
+
+static void test_mtime(void **state)
+{
+	static const struct {
+		int64_t changed, last, now, shown;
+	} cases[] = {
+		/* The first one shows the file's own time. */
+		{CHANGED, 0, SEEN, CHANGED},
+		{1, 0, SEEN, 1},
+		/* A later second is the file's own. */
+		{T0 + NS_PER_S, T0, SEEN, T0 + NS_PER_S},
+		{T0 + NS_PER_S + 5, T0 + 999999999, SEEN, T0 + NS_PER_S + 5},
+		/* The same second, or an earlier one: the next whole second after the last. */
+		{T0 + 5, T0, T0 + 5, T0 + NS_PER_S},
+		{T0 + 999999999, T0, T0 + 999999999, T0 + NS_PER_S},
+		{T0, T0, T0, T0 + NS_PER_S},
+		{T0 - 7 * NS_PER_S, T0 + 5, T0 + 5, T0 + NS_PER_S},
+		{T0 + 5, T0 + NS_PER_S, T0 + NS_PER_S, T0 + 2 * NS_PER_S},
+		/* One second ahead of the clock, no more. */
+		{T0 + 5, T0 + NS_PER_S, T0 + NS_PER_S - 1, T0 + NS_PER_S + 1},
+		{T0 + 5, T0 + NS_PER_S + 1, T0 + 6, T0 + NS_PER_S + 2},
+		{T0 + 5, T0, T0 - 1, T0 + 5},
+		{T0 + 5, T0 + 5, T0 - 1, T0 + 6},
+		{T0 + 5, T0 + 6, T0 - 1, T0 + 7},
+		/* The clock was set back a day. */
+		{T0 - 86400 * NS_PER_S, T0 + 5, T0 - 86400 * NS_PER_S, T0 + 6},
+		/* A file of tomorrow, and one that it was before. */
+		{T0 + 86400 * NS_PER_S, T0, T0, T0 + 86400 * NS_PER_S},
+		{T0, T0 + 86400 * NS_PER_S, T0, T0 + 86400 * NS_PER_S + 1},
+		/* Before 1970, where seconds round down. */
+		{-5, -10, T0, 0},
+		{-NS_PER_S, -NS_PER_S - 1, T0, -NS_PER_S},
+		{-2 * NS_PER_S, -NS_PER_S - 1, T0, -NS_PER_S},
+		/* The ends of time. */
+		{INT64_MAX, T0, T0, INT64_MAX},
+		{T0, INT64_MAX, T0, INT64_MAX},
+		{T0, INT64_MAX - 1, T0, INT64_MAX},
+		{T0, INT64_MAX - 1, INT64_MAX, INT64_MAX},
+		{INT64_MIN, T0, T0, T0 + NS_PER_S},
+		{INT64_MIN, 0, T0, INT64_MIN},
+		{T0, INT64_MIN, T0, T0},
+		{T0, T0 + 5, INT64_MIN, T0 + 6},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int64_t shown = version_mtime(cases[i].changed, cases[i].last, cases[i].now);
+
+		if (shown != cases[i].shown)
+			print_error("case %zu: %lld\n", i, (long long)shown);
+		assert_true(shown == cases[i].shown);
+	}
+}
+
+/* Ten commits a second for an hour, each of them opened. */
+static void test_mtime_hour(void **state)
+{
+	int64_t last = 0, seconds = 0;
+
+	(void)state;
+	for (int64_t now = CHANGED; now < CHANGED + 3600 * NS_PER_S; now += NS_PER_S / 10) {
+		int64_t shown = version_mtime(now - 3000000, last, now);
+
+		assert_true(shown > last);
+		assert_true(shown >= now - 3000000);
+		assert_true(shown <= now + NS_PER_S);
+		seconds += shown / NS_PER_S != last / NS_PER_S;
+		last = shown;
+	}
+	/* As many whole seconds as there were. */
+	assert_in_range(seconds, 3600, 3602);
+}
+
+/* One commit every two seconds or less often always changes the second; so do two in quick succession. */
+static void test_mtime_pairs(void **state)
+{
+	int64_t last = 0;
+
+	(void)state;
+	for (int64_t now = CHANGED; now < CHANGED + 1000 * NS_PER_S; now += 2 * NS_PER_S + 1) {
+		for (int i = 0; i < 2; i++) {
+			int64_t shown = version_mtime(now + i, last, now + i);
+
+			assert_true(shown / NS_PER_S > last / NS_PER_S);
+			last = shown;
+		}
+	}
+}
+
+/* Whatever the clock and the file's times do, time goes on. */
+static void test_mtime_monotonic(void **state)
+{
+	int64_t last = CHANGED, now = CHANGED;
+	unsigned seed = 5;
+
+	(void)state;
+	for (int i = 0; i < 200000; i++) {
+		int64_t changed, shown;
+
+		now += (rand_r(&seed) % 400 - (i / 1000 % 2 ? 200 : 100)) * NS_PER_MS;
+		changed = now - (rand_r(&seed) % 3000 - 20) * NS_PER_MS;
+		shown = version_mtime(changed, last, now);
+		assert_true(shown > last);
+		assert_true(shown >= changed);
+		/* Ahead only as far as the file's own time was, or the last one had to be. */
+		assert_true(shown <= now + NS_PER_S || shown == changed || shown == last + 1);
+		last = shown;
+	}
+}
+
+static void test_clock(void **state)
+{
+	static const struct {
+		int64_t sec;
+		long nsec;
+		int64_t ns;
+	} cases[] = {
+		{0, 0, 0},	    {1, 5, NS_PER_S + 5},	{-1, 999999999, -1},
+		{-1, 0, -NS_PER_S}, {-2, 1, -2 * NS_PER_S + 1}, {9223372036, 854775807, INT64_MAX},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct timespec ts = ns_timespec(cases[i].ns);
+
+		assert_true(timespec_ns((struct timespec){cases[i].sec, cases[i].nsec}) == cases[i].ns);
+		assert_true(ts.tv_sec == cases[i].sec && ts.tv_nsec == cases[i].nsec);
+	}
+	assert_true(timespec_ns((struct timespec){9223372036, 854775808}) == INT64_MAX);
+	assert_true(timespec_ns((struct timespec){9223372037, 0}) == INT64_MAX);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mtime),	    cmocka_unit_test(test_mtime_hour),
+		cmocka_unit_test(test_mtime_pairs), cmocka_unit_test(test_mtime_monotonic),
+		cmocka_unit_test(test_clock),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
