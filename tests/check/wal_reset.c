@@ -12,13 +12,13 @@
  * more, checkpoints and looks: every row whose COMMIT has returned must be there.
  */
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "cleanup.h"
 #include "clock.h"
 #include "moments.h"
+#include "own_mounts.h"
 #include "restore_private.h"
 #include "snap_private.h"
 #include "wal_reset_app.h"
@@ -372,7 +372,7 @@ static int try_all(const struct trial *t)
 /* Folders are in memory, if we may mount: a disk's fsync(2) would be most of what all this takes. */
 static void own_tmp(void)
 {
-	if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+	if (take_own_mounts() == 0)
 		mount("test", "/tmp", "tmpfs", 0, "mode=1777");
 }
 

@@ -14,11 +14,11 @@
 #include "writer.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <sys/mount.h>
 
 #include "../../src/clock.h"
 #include "../../src/live.h"
+#include "../check/own_mounts.h"
 
 #define NAME "db"
 
@@ -39,7 +39,7 @@ struct fixture {
 static inline int own_mounts(void **state)
 {
 	(void)state;
-	return unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	return take_own_mounts();
 }
 
 static inline void reopen(struct folder *folder)

@@ -12,7 +12,6 @@
 #undef ask
 
 #include <errno.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <time.h>
 
@@ -21,6 +20,7 @@
 #include "../../src/proclocks.h"
 #include "../../src/restore.h"
 #include "../../src/snap_private.h"
+#include "../check/own_mounts.h"
 
 #define UPLOADED_AT 1500000000123456789ll /* an mtime, as cp -p gives it */
 
@@ -301,8 +301,7 @@ static inline void assert_afresh(struct fixture *f, const char *sql, int64_t val
 static inline int own_tmp(void **state)
 {
 	(void)state;
-	return unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	       mount("test", "/tmp", "tmpfs", 0, "mode=1777");
+	return take_own_mounts() || mount("test", "/tmp", "tmpfs", 0, "mode=1777");
 }
 
 /* Bytes of the file NAME in the folder; -1: it is not there. */

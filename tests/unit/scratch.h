@@ -19,7 +19,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +28,8 @@
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "../check/own_mounts.h"
 
 #define NOBODY 65534u
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -74,14 +75,9 @@ static inline int scratch_namespace(void **state)
 		return -1;
 	}
 	umask(022);
-	if (unshare(CLONE_NEWNS) < 0) {
-		print_error("these tests need a mount namespace of their own: %s\n", strerror(errno));
-		return -1;
-	}
-	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-		print_error(
-			"these tests need mounts that nobody else sees, and / cannot be made private: %s%s\n",
-			strerror(errno), errno == EINVAL ? " (below a chroot, / must be a mount point)" : "");
+	if (take_own_mounts() < 0) {
+		print_error("these tests need a mount namespace of their own: %s%s\n", strerror(errno),
+			    errno == EINVAL ? " (below a chroot, / must be a mount point)" : "");
 		return -1;
 	}
 	return 0;

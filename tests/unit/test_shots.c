@@ -4,9 +4,10 @@
 #include "gens.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <sys/mount.h>
+
+#include "../check/own_mounts.h"
 
 #define TOP ".sqlsnapfs/snapshots/"
 
@@ -14,7 +15,7 @@
 static int own_mounts(void **state)
 {
 	(void)state;
-	return unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	return take_own_mounts();
 }
 
 static int setup(void **state)
