@@ -21,6 +21,7 @@
 /* A connection. While pinned it belongs to whoever holds the pin; its bytes may be read from any thread. */
 struct conn {
 	struct db db;
+	bool announced;	   /* it has a -shm, which is known to rawfd */
 	struct live *live; /* a reference while pinned; borrowed while idle */
 	struct conn *next; /* idle list; guarded by live->lock, as the next two */
 	struct list link;  /* live->pinned */
@@ -35,9 +36,8 @@ struct live {
 	atomic_int refs;
 	uint64_t dev, ino;
 	uint64_t incarnation;
-	uint64_t shm_dev, shm_ino; /* of its -shm, announced to rawfd; 0: none */
-	int dirfd;		   /* owned, O_PATH: connections are opened through it */
-	char *name;		   /* owned */
+	int dirfd;  /* owned, O_PATH: connections are opened through it */
+	char *name; /* owned */
 
 	struct conn *hub;   /* owned; the first connection: open as long as this, so that the wal-index stays
 			       mapped */
@@ -48,8 +48,9 @@ struct live {
 	struct wal_header first; /* was_wal: as we came */
 
 	pthread_mutex_t lock;
-	struct conn *idle;  /* owned; not pinned */
-	struct list pinned; /* in the order in which their pins began */
+	struct conn *idle;     /* owned; not pinned */
+	struct list pinned;    /* in the order in which their pins began */
+	struct live_shm *shms; /* owned; every -shm that connections may have open: known to rawfd */
 	int pins;
 	int64_t gap_since;  /* CLOCK_MONOTONIC when pins went to 0, or a checkpoint was seen in the gap */
 	bool has_base;	    /* a pin was taken since the last gap that let the WAL start over */
