@@ -261,23 +261,28 @@ static int note_start(struct live *live, struct conn *c, struct snap_err *err)
 	return rc;
 }
 
-int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err)
+/* ONE of the idle connections, or any (NULL); NULL when it is not among them. */
+static struct conn *take_idle(struct live *live, const struct conn *one)
 {
-	struct conn *c;
-	struct stat st;
-	bool opened, had_wal;
-	int rc = 0;
+	struct conn **at = &live->idle, *c;
 
-	pthread_mutex_lock(&live->lock);
-	c = live->idle;
+	lock_scope(&live->lock);
+	while (*at && one && *at != one)
+		at = &(*at)->next;
+	c = *at;
 	if (c)
-		live->idle = c->next;
-	pthread_mutex_unlock(&live->lock);
-	opened = !c;
-	if (opened)
-		c = conn_open(live, &rc, err);
-	if (!c)
-		return rc;
+		*at = c->next;
+	return c;
+}
+
+/* See live_pin(). C, which was OPENED for this, or was idle, is given back on failure. */
+static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_err *err)
+{
+	struct live *live = c->live;
+	bool had_wal = vfs_wal_is_open(c->db.vfs);
+	struct stat st;
+	int rc;
+
 	if (atomic_load(&live->mixed) || !same_inode(live, &st)) {
 		/* If it was opened by name just now it is another file's, and may not be kept for a time when
 		 * the name leads back: bytes of two files must never meet in one image. */
@@ -287,14 +292,12 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 			give_back(live, c);
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	}
-	had_wal = vfs_wal_is_open(c->db.vfs);
 	rc = live_begin(c, deadline, err);
 	if (rc == 0 && !had_wal && !same_inode(live, &st)) {
 		/* The -wal was opened by name just now, and may be another file's: nothing may be read so. */
 		pin_end(&c->db);
 		atomic_store(&live->mixed, true);
-		give_back(live, c);
-		return err_set(err, -ESTALE, "replaced while it was being opened");
+		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	}
 	if (rc == 0)
 		rc = note_start(live, c, err);
@@ -312,8 +315,36 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 		live->pins++;
 	pthread_mutex_unlock(&live->lock);
 	live_ref(live);
-	*out = c;
 	return rc;
+}
+
+int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err)
+{
+	struct conn *c = take_idle(live, NULL);
+	bool opened = !c;
+	int rc = 0;
+
+	if (opened)
+		c = conn_open(live, &rc, err);
+	if (c)
+		rc = pin_conn(c, opened, deadline, err);
+	if (rc >= 0 && rc != PIN_HOT_JOURNAL)
+		*out = c;
+	return rc;
+}
+
+bool live_has_wal(struct live *live)
+{
+	return vfs_wal_is_open(live->hub->db.vfs);
+}
+
+void live_learn_wal(struct live *live)
+{
+	struct conn *hub = take_idle(live, live->hub);
+	int rc = hub ? pin_conn(hub, false, monotonic_ns(), NULL) : -EBUSY;
+
+	if (rc >= 0 && rc != PIN_HOT_JOURNAL)
+		live_unpin(hub);
 }
 
 void live_unpin(struct conn *c)

@@ -85,6 +85,13 @@ bool live_is_lost(struct live *live);
  * lost. */
 int live_sample(struct live *live, struct wal_header *out);
 
+/* Whether the first connection has the WAL open, through which alone something is learned of it. False
+ * although the database is in WAL mode: it was not when that connection looked last. */
+bool live_has_wal(struct live *live);
+/* Has it look again, unless it is pinned: one short transaction, which may make a -wal and a -shm, and waits
+ * for nobody's locks. */
+void live_learn_wal(struct live *live);
+
 /*
  * A pinned connection: see pin_begin() for the answers. With an answer >= 0 other than PIN_HOT_JOURNAL *out
  * is to be given back by live_unpin(). Its bytes are one image as long as conn_intact().

@@ -58,6 +58,7 @@ struct source {
 	bool no_clone;		       /* the file system cannot clone: learned by trying */
 	int64_t no_spool_until;	       /* CLOCK_MONOTONIC; spooling failed: not again before that */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
+	int64_t learn_after;   /* CLOCK_MONOTONIC; source_learn_wal() does nothing before that */
 	uint64_t told_stale;   /* the generation that stale() was last called for */
 	struct snap_gen *current; /* a reference; what LOOKUP answered last */
 	struct list gens;	  /* generations with an image, in the order of their binding */
@@ -139,6 +140,10 @@ struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
  * does it. 0 with *OUT (NULL when time ran out), PIN_HOT_JOURNAL, -errno. */
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
 		   struct snap_err *err);
+
+/* Has LIVE notice, on a thread, that the database was turned to WAL mode since it connected, where there is a
+ * WAL to know of. */
+void source_learn_wal(struct source *s, struct live *live, int64_t now);
 
 /*
  * Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and the WAL has

@@ -365,8 +365,10 @@ bool source_tend(struct source *s, int64_t now)
 		source_tidy(s, now);
 		source_watch_mark(s, live);
 	}
-	if (live && !idle && !live_is_lost(live))
+	if (live && !idle && !live_is_lost(live)) {
+		source_learn_wal(s, live, now);
 		tend_wal(s, live, now);
+	}
 	live_unref(live);
 	if (idle)
 		disconnect_later(s);
