@@ -41,11 +41,12 @@ static size_t collect(struct source *s, struct pinned *out, size_t max)
 			i++;
 		if (i == max)
 			continue;
-		if (i == n)
+		if (i == n) {
 			out[n++] = (struct pinned){.image = image_ref(gen->image),
 						   .live = image_live(gen->image),
-						   .since = since,
-						   .max_frame = image_promised(gen->image)};
+						   .since = since};
+			out[i].max_frame = image_promised(gen->image, &out[i].size);
+		}
 		if (gen->max_frame > out[i].max_frame)
 			out[i].max_frame = gen->max_frame;
 		if (gen->size > out[i].size)
