@@ -188,6 +188,18 @@ void live_unref(struct live *live)
 		live_destroy(live);
 }
 
+static void run_destroy(void *arg)
+{
+	live_destroy(arg);
+}
+
+void live_unref_later(struct live *live)
+{
+	if (live && atomic_fetch_sub(&live->refs, 1) == 1 &&
+	    work_submit_urgent(live->core->work, run_destroy, live))
+		live_destroy(live);
+}
+
 bool live_is_lost(struct live *live)
 {
 	return atomic_load(&live->mixed) || vfs_lost(live->hub->db.vfs);

@@ -75,7 +75,11 @@ struct live {
 int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st,
 		int64_t deadline, struct snap_err *err);
 struct live *live_ref(struct live *live);
-void live_unref(struct live *live); /* under no lock; the last one closes connections. Accepts NULL. */
+/* Under no lock; the last one closes connections, which may take as long as an application's last close: a
+ * whole WAL is copied. Accepts NULL. */
+void live_unref(struct live *live);
+/* The same on a thread that may not wait: another one closes them, unless none is to be had. */
+void live_unref_later(struct live *live);
 
 /* Its wal-index was truncated below us: nothing can be learned or pinned here any more, and no other
  * incarnation can begin in this process before the last connection of this one has been closed. */

@@ -223,7 +223,7 @@ struct live *source_live(struct source *s, uint64_t dev, uint64_t ino)
 	if (live)
 		live_ref(live);
 	pthread_mutex_unlock(&s->lock);
-	live_unref(gone);
+	live_unref_later(gone);
 	return live;
 }
 
@@ -314,7 +314,7 @@ static void sample_content(struct source *s, const struct tree_found *found, str
 	}
 	if (live)
 		source_sample_live(s, live, sample);
-	live_unref(live);
+	live_unref_later(live); /* the janitor may have let it go */
 }
 
 /* ATTR: what the generation shows of a live file that is as LIVE says. Lock held. */

@@ -134,7 +134,8 @@ void source_shutdown(struct source *source);
 
 /* ---- between these files, and for restore*.c; the lock is held where it says so ---- */
 
-/* A reference to the incarnation if it is on inode DEV, INO; another one is let go. */
+/* A reference to the incarnation if it is on inode DEV, INO; another one is let go. Waits for nothing, nor
+ * should whoever lets go of what he gets: live_unref_later(). */
 struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
 /* The same, connecting first if need be, until DEADLINE. On a thread that may not wait (INLINE_ false) a job
  * does it. 0 with *OUT (NULL when time ran out), PIN_HOT_JOURNAL, -errno. */

@@ -93,7 +93,10 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	if (!s->live && !s->connecting && !s->ending)
 		s->connecting = mine = true;
 	pthread_mutex_unlock(&s->lock);
-	live_unref(gone);
+	if (inline_)
+		live_unref(gone);
+	else
+		live_unref_later(gone);
 	if (mine)
 		rc = inline_ ? connect_now(s, st, deadline, err) : connect_later(s, st);
 	if (rc)

@@ -370,7 +370,7 @@ bool source_tend(struct source *s, int64_t now)
 		source_learn_wal(s, live, now);
 		tend_wal(s, live, now);
 	}
-	live_unref(live);
+	live_unref_later(live);
 	if (idle)
 		disconnect_later(s);
 	save_seen(s, now);

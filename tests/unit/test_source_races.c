@@ -5,7 +5,8 @@
  *
  * No thread is left to chance. There is no janitor; what would come from another thread comes out of a
  * function that the open itself calls at that point: out of the shim, which asks before it locks
- * (vfs_set_fault()), and out of live_unref(), which stands between choosing an image and adopting it.
+ * (vfs_set_fault()), and out of live_unref_later() and live_unref(), which stand between choosing an image
+ * and adopting it.
  */
 #include "gens.h"
 
@@ -198,10 +199,7 @@ static struct {
 	struct snap_gen *gen;
 } between;
 
-void __real_live_unref(struct live *live);
-void __wrap_live_unref(struct live *live);
-
-void __wrap_live_unref(struct live *live)
+static void act_once(const struct live *live)
 {
 	void (*act)(struct snap_gen * gen) = between.act;
 
@@ -209,7 +207,23 @@ void __wrap_live_unref(struct live *live)
 		between.act = NULL;
 		act(between.gen);
 	}
+}
+
+void __real_live_unref(struct live *live);
+void __wrap_live_unref(struct live *live);
+void __real_live_unref_later(struct live *live);
+void __wrap_live_unref_later(struct live *live);
+
+void __wrap_live_unref(struct live *live)
+{
+	act_once(live);
 	__real_live_unref(live);
+}
+
+void __wrap_live_unref_later(struct live *live)
+{
+	act_once(live);
+	__real_live_unref_later(live);
 }
 
 /* As a drain does that began before the open: up to what the image's generations need so far. */
