@@ -202,7 +202,7 @@ void live_unref_later(struct live *live)
 
 bool live_is_lost(struct live *live)
 {
-	return atomic_load(&live->mixed) || vfs_lost(live->hub->db.vfs);
+	return atomic_load(&live->spoilt) || vfs_lost(live->hub->db.vfs);
 }
 
 int live_sample(struct live *live, struct wal_header *out)
@@ -295,7 +295,7 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 	struct stat st;
 	int rc;
 
-	if (atomic_load(&live->mixed) || !same_inode(live, &st)) {
+	if (atomic_load(&live->spoilt) || !same_inode(live, &st)) {
 		/* If it was opened by name just now it is another file's, and may not be kept for a time when
 		 * the name leads back: bytes of two files must never meet in one image. */
 		if (opened)
@@ -308,12 +308,15 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 	if (rc == 0 && !had_wal && !same_inode(live, &st)) {
 		/* The -wal was opened by name just now, and may be another file's: nothing may be read so. */
 		pin_end(&c->db);
-		atomic_store(&live->mixed, true);
+		atomic_store(&live->spoilt, true);
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	}
 	if (rc == 0)
 		rc = note_start(live, c, err);
 	if (rc < 0 || rc == PIN_HOT_JOURNAL) {
+		/* Not only a part that the hub has mapped. */
+		if (vfs_lost(c->db.vfs))
+			atomic_store(&live->spoilt, true);
 		give_back(live, c);
 		return rc;
 	}

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_live.c - an incarnation belongs to one inode: what happens when another one takes its name, and when
- * two want the same -shm, or somebody else has it open.
+ * two want the same -shm, or somebody else has it open or cuts it.
  *
  * No thread is left to chance: what would come from another one comes out of pin_begin().
  */
 #include "live_db.h"
 
 #include "../../src/proclocks.h"
+#include "../../src/shmguard.h"
 
 #define OTHER "new"
 
@@ -363,6 +364,48 @@ static void test_shm_beside_a_rollback_journal(void **state)
 	assert_int_equal(count_fds(), fds);
 }
 
+/* ---- a wal-index that is cut ----------------------------------------------------------------------------
+ */
+
+static struct sigaction guard_action;
+
+/* The first connection has not looked at the part that has gone, and goes on; the incarnation does not. */
+static void test_part_of_the_shm_is_cut(void **state)
+{
+	struct fixture *f = *state;
+	struct conn *first, *second;
+	char path[PATH_MAX];
+	uint32_t n;
+
+	assert_int_equal(sigaction(SIGBUS, &guard_action, NULL), 0); /* cmocka has put its own there */
+	make_database(f, "WAL", 512, 3, 100);
+	connect_live(f);
+	first = pin(f, 0);
+	assert_ptr_equal(first, f->live->hub);
+	app_do(&f->app, "INSERT INTO t(b) SELECT zeroblob(300) FROM "
+			"(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x<9000) SELECT "
+			"x FROM c)");
+	second = pin(f, 0);
+	app_kill(&f->app);
+	f->app.pid = 0;
+	assert_int_equal(truncate(folder_file(&f->folder, NAME "-shm", path), 32768), 0);
+	assert_int_equal(vfs_wal_pgnos(second->db.vfs, 4063, 4063, &n), -EIO);
+	assert_false(intact(second));
+	live_unpin(second);
+	assert_true(intact(first));
+	assert_false(live_is_lost(f->live));
+	assert_null(pin(f, -EIO));
+	assert_true(live_is_lost(f->live));
+	refused(f);
+	/* Its last connection takes the mapping along. */
+	live_unpin(first);
+	disconnect_live(f);
+	connect_live(f);
+	first = pin(f, 0);
+	assert_int_equal(vfs_wal_pgnos(first->db.vfs, 4063, 4063, &n), 0);
+	live_unpin(first);
+}
+
 /* ---- closing ------------------------------------------------------------------------------------------- */
 
 /* Its last close finds us connected, and leaves the files: ours is to remove them, however soon it comes and
@@ -392,8 +435,11 @@ int main(void)
 		test(test_shm_is_read_while_we_pin),
 		test(test_shm_is_another_one),
 		test(test_shm_beside_a_rollback_journal),
+		test(test_part_of_the_shm_is_cut),
 		test(test_application_that_goes_at_once),
 	};
 
+	if (shmguard_install() < 0 || sigaction(SIGBUS, NULL, &guard_action) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, own_mounts, NULL);
 }
