@@ -2,7 +2,8 @@
 /*
  * source.h - one live database: its identity, its versions, and the generations that are bound to them.
  *
- * source.c          life, looking (LOOKUP), closing
+ * source.c          life, closing
+ * source_look.c     looking (LOOKUP): what stands there now, and which generation shows it
  * source_bind.c     opening: binding a generation to bytes
  * source_connect.c  what opening waits for: a connection, and the gap of the WAL
  * source_tend.c     what must be done in time: bounds of the WAL, holds, closing what is idle
