@@ -7,6 +7,8 @@
  */
 #include "live_db.h"
 
+#include <sys/resource.h>
+
 #include "../../src/proclocks.h"
 #include "../../src/shmguard.h"
 
@@ -364,6 +366,49 @@ static void test_shm_beside_a_rollback_journal(void **state)
 	assert_int_equal(count_fds(), fds);
 }
 
+static struct rlimit files;
+
+/* Not one descriptor more. */
+static void take_descriptors(struct fixture *f)
+{
+	int next = openat(f->folder.fd, ".", O_PATH | O_CLOEXEC);
+	struct rlimit few = {.rlim_cur = (rlim_t)next, .rlim_max = files.rlim_max};
+
+	assert_true(next >= 0);
+	close(next);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+}
+
+/* One that cannot be announced is not read through, whether it was there before or SQLite has made it. */
+static void test_shm_cannot_be_announced(void **state)
+{
+	struct fixture *f = *state;
+	struct live *live = NULL;
+	struct stat shm;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	make_database(f, "DELETE", 4096, 3, 100);
+	connect_live(f);
+	app_do(&f->app, "PRAGMA journal_mode=WAL; INSERT INTO t(n) VALUES(1)");
+	take_descriptors(f);
+	assert_null(pin(f, -EMFILE));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	live_unpin(pin(f, 0));
+	disconnect_live(f);
+	app_goes(f);
+	beside.f = f;
+	beside.after = take_descriptors;
+	assert_int_equal(connect_other(f, &live), -EMFILE);
+	assert_null(beside.after);
+	assert_null(live);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	if (place_stat(&f->place, "-shm", &shm) == 0)
+		assert_false(is_announced(f, &shm));
+	connect_live(f);
+	assert_int_equal(place_stat(&f->place, "-shm", &shm), 0);
+	assert_true(is_announced(f, &shm));
+}
+
 /* ---- a wal-index that is cut ----------------------------------------------------------------------------
  */
 
@@ -435,6 +480,7 @@ int main(void)
 		test(test_shm_is_read_while_we_pin),
 		test(test_shm_is_another_one),
 		test(test_shm_beside_a_rollback_journal),
+		test(test_shm_cannot_be_announced),
 		test(test_part_of_the_shm_is_cut),
 		test(test_application_that_goes_at_once),
 	};
