@@ -236,14 +236,18 @@ bool image_accepts(struct image *im, const struct wal_header *now, uint64_t limi
 	if (!im->has_salt) /* readers of frames compare it without the lock, and there are none yet */
 		memcpy(im->salt, now->salt, sizeof(im->salt));
 	im->has_salt = true;
+	uint64_t size = (uint64_t)now->page_count * im->page_size;
 	if (now->max_frame > im->promised)
 		im->promised = now->max_frame;
+	if (size > im->promised_size)
+		im->promised_size = size;
 	return true;
 }
 
-uint32_t image_promised(struct image *im)
+uint32_t image_promised(struct image *im, uint64_t *size)
 {
 	lock_scope(&im->lock);
+	*size = im->promised_size;
 	return im->promised;
 }
 

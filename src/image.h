@@ -43,9 +43,10 @@ bool image_is_dead(struct image *image);
 bool image_is_damaged(struct image *image);
 /* Whether bytes as of MAX_FRAME can be had: under the pin, or in what was spooled. */
 bool image_covers(struct image *image, uint32_t max_frame);
-/* The newest frame that image_accepts() has said yes to, of whom may not be a generation yet: a spool without
- * it takes no pin's place. 0: none. */
-uint32_t image_promised(struct image *image);
+/* The newest frame that image_accepts() has said yes to, and in *SIZE the bytes of the largest image: of whom
+ * that was there may not be a generation yet. A spool without that frame takes no pin's place; one that is to
+ * take it has as many bytes of the database file. 0, 0: none. */
+uint32_t image_promised(struct image *image, uint64_t *size);
 
 /*
  * Whether a generation of the live header NOW may be bound to this image: its pin holds, and fewer than LIMIT

@@ -3,22 +3,18 @@
  * live.c - see live.h.
  *
  * What must stay true: the inode is announced to rawfd before the first connection opens it and taken back
- * after the last has closed it; no SQLite call runs under live->lock; the hub outlives every sample.
+ * after the last has closed it, its -shm with it (live_shm.c); no SQLite call runs under live->lock; the hub
+ * outlives every sample.
  */
 #include "live.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
 #include "clock.h"
-#include "proclocks.h"
-
-#define LOCKS_AGE_NS \
-	(15 * NS_PER_MS) /* all sources of a janitor's round, and all who wait, look at one text */
+#include "live_private.h"
 
 static struct conn *conn_open(struct live *live, int *rc, struct snap_err *err)
 {
@@ -79,9 +75,11 @@ static void live_destroy(struct live *live)
 	/* The closer connects while the hub still is, so that no moment without a connection lies between
 	 * them. Its own close changes nothing when another process is connected. */
 	foldertimes_begin(live->core->folders, live->dirfd);
-	if (live->hub && should_close_for_app(live) &&
-	    db_open_inode(&closer, live->dirfd, live->name, live->dev, live->ino, DB_CLOSER, NULL) == 0)
+	if (live->hub && should_close_for_app(live) && live_shm_announce(live) == 0 &&
+	    db_open_inode(&closer, live->dirfd, live->name, live->dev, live->ino, DB_CLOSER, NULL) == 0) {
 		db_exec(&closer, "PRAGMA user_version");
+		live_shm_announce(live);
+	}
 	for (struct conn *c = live->idle, *next; c; c = next) {
 		next = c->next;
 		if (c != live->hub)
@@ -92,57 +90,13 @@ static void live_destroy(struct live *live)
 	foldertimes_end(live->core->folders, live->dirfd);
 	rawfd_close(live->core->raw, &live->clone);
 	rawfd_disconnect(live->core->raw, live->dev, live->ino);
-	if (live->shm_ino)
-		rawfd_disconnect(live->core->raw, live->shm_dev, live->shm_ino);
+	live_shm_finish(live);
 	close(live->dirfd);
 	pthread_mutex_destroy(&live->lock);
 	pthread_mutex_destroy(&live->clone_lock);
 	atomic_fetch_sub(&live->core->connected, 1);
 	free(live->name);
 	free(live);
-}
-
-/* Locks live on the -shm too: a plain file that somebody has open may have become one. 0, also when it has
- * lost its name, by which nobody opens it then; -errno. */
-static int announce_shm(struct live *live)
-{
-	char name[NAME_MAX + 8];
-	struct stat st;
-	int rc;
-
-	snprintf(name, sizeof(name), "%s-shm", live->name);
-	if (fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0;
-	rc = rawfd_connect_shm(live->core->raw, live->dirfd, name, st.st_dev, st.st_ino);
-	if (rc)
-		return rc == -ESTALE ? 0 : rc;
-	lock_scope(&live->lock);
-	if (live->shm_ino) {
-		rawfd_disconnect(live->core->raw, st.st_dev, st.st_ino); /* another pin has done it */
-	} else {
-		live->shm_dev = st.st_dev;
-		live->shm_ino = st.st_ino;
-	}
-	return 0;
-}
-
-/* Who holds what on the -shm, as of MAX_AGE_NS ago or later; false when that cannot be told. */
-static bool scan_shm(struct live *live, int64_t max_age_ns, struct proclocks_seen *seen)
-{
-	char name[NAME_MAX + 8];
-	struct stat st;
-
-	snprintf(name, sizeof(name), "%s-shm", live->name);
-	return fstatat(live->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       proclocks_look(live->core->locks, max_age_ns, st.st_dev, st.st_ino, getpid(), seen) == 0;
-}
-
-/* Whether another process has the wal-index open. */
-static bool has_others(struct live *live)
-{
-	struct proclocks_seen seen;
-
-	return scan_shm(live, 0, &seen) && proclocks_others_in_shm(&seen);
 }
 
 /* The first connection and its first look. 0, PIN_HOT_JOURNAL, -errno. */
@@ -157,20 +111,19 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 	live->idle = live->hub;
 	if (!same_inode(live, &st))
 		return err_set(err, -ESTALE, "replaced while it was being opened");
-	rc = pin_begin(&live->hub->db, deadline, err);
+	rc = live_begin(live->hub, deadline, err);
 	if (rc >= 0 && !same_inode(live, &st)) /* its -wal was opened by name, and may be another's */
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	if (rc < 0 || rc == PIN_HOT_JOURNAL)
 		return rc;
 	atomic_store(&live->was_wal, rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0);
 	pin_end(&live->hub->db);
-	rc = atomic_load(&live->was_wal) ? announce_shm(live) : 0;
-	if (rc)
-		return err_set(err, rc, "cannot open its -shm: %s", strerror(-rc));
 	/* From the moment on at which the hub is connected, an application's last close leaves the files to
 	 * us: also one that comes before the janitor's first look. */
 	others = vfs_met_others(live->hub->db.vfs);
-	atomic_store(&live->had_others, !live->sidecars_ours && (others < 0 ? has_others(live) : others));
+	if (others < 0 && !live->sidecars_ours)
+		others = live_shm_has_others(live);
+	atomic_store(&live->had_others, !live->sidecars_ours && others > 0);
 	return 0;
 }
 
@@ -237,9 +190,21 @@ void live_unref(struct live *live)
 		live_destroy(live);
 }
 
+static void run_destroy(void *arg)
+{
+	live_destroy(arg);
+}
+
+void live_unref_later(struct live *live)
+{
+	if (live && atomic_fetch_sub(&live->refs, 1) == 1 &&
+	    work_submit_urgent(live->core->work, run_destroy, live))
+		live_destroy(live);
+}
+
 bool live_is_lost(struct live *live)
 {
-	return atomic_load(&live->mixed) || vfs_lost(live->hub->db.vfs);
+	return atomic_load(&live->spoilt) || vfs_lost(live->hub->db.vfs);
 }
 
 int live_sample(struct live *live, struct wal_header *out)
@@ -283,18 +248,15 @@ static void give_back(struct live *live, struct conn *c)
 		conn_close(c);
 }
 
-/* The database turned to WAL mode while we were connected. -errno */
-static int note_wal(struct live *live, const struct wal_header *start)
+/* The database turned to WAL mode while we were connected. */
+static void note_wal(struct live *live, const struct wal_header *start)
 {
-	int rc = atomic_load(&live->was_wal) ? 0 : announce_shm(live);
 	lock_scope(&live->lock);
-
-	if (rc == 0 && !atomic_load(&live->was_wal)) {
+	if (!atomic_load(&live->was_wal)) {
 		live->first = *start;
 		atomic_store(&live->had_others, true); /* who turned it */
 		atomic_store(&live->was_wal, true);
 	}
-	return rc;
 }
 
 /* A pin of a WAL has begun with C's header; one that fails is none. */
@@ -306,34 +268,36 @@ static int note_start(struct live *live, struct conn *c, struct snap_err *err)
 	if (rc) {
 		rc = err_set(err, rc == WAL_TORN ? -EBUSY : -EIO, "its wal-index is %s",
 			     rc == WAL_TORN ? "being recovered" : "damaged");
-	} else {
-		rc = note_wal(live, &c->start);
-		if (rc)
-			err_set(err, rc, "cannot open its -shm: %s", strerror(-rc));
-	}
-	if (rc)
 		pin_end(&c->db);
+	} else {
+		note_wal(live, &c->start);
+	}
 	return rc;
 }
 
-int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err)
+/* ONE of the idle connections, or any (NULL); NULL when it is not among them. */
+static struct conn *take_idle(struct live *live, const struct conn *one)
 {
-	struct conn *c;
-	struct stat st;
-	bool opened, had_wal;
-	int rc = 0;
+	struct conn **at = &live->idle, *c;
 
-	pthread_mutex_lock(&live->lock);
-	c = live->idle;
+	lock_scope(&live->lock);
+	while (*at && one && *at != one)
+		at = &(*at)->next;
+	c = *at;
 	if (c)
-		live->idle = c->next;
-	pthread_mutex_unlock(&live->lock);
-	opened = !c;
-	if (opened)
-		c = conn_open(live, &rc, err);
-	if (!c)
-		return rc;
-	if (atomic_load(&live->mixed) || !same_inode(live, &st)) {
+		*at = c->next;
+	return c;
+}
+
+/* See live_pin(). C, which was OPENED for this, or was idle, is given back on failure. */
+static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_err *err)
+{
+	struct live *live = c->live;
+	bool had_wal = vfs_wal_is_open(c->db.vfs);
+	struct stat st;
+	int rc;
+
+	if (atomic_load(&live->spoilt) || !same_inode(live, &st)) {
 		/* If it was opened by name just now it is another file's, and may not be kept for a time when
 		 * the name leads back: bytes of two files must never meet in one image. */
 		if (opened)
@@ -342,18 +306,19 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 			give_back(live, c);
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	}
-	had_wal = vfs_wal_is_open(c->db.vfs);
-	rc = pin_begin(&c->db, deadline, err);
+	rc = live_begin(c, deadline, err);
 	if (rc == 0 && !had_wal && !same_inode(live, &st)) {
 		/* The -wal was opened by name just now, and may be another file's: nothing may be read so. */
 		pin_end(&c->db);
-		atomic_store(&live->mixed, true);
-		give_back(live, c);
-		return err_set(err, -ESTALE, "replaced while it was being opened");
+		atomic_store(&live->spoilt, true);
+		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	}
 	if (rc == 0)
 		rc = note_start(live, c, err);
 	if (rc < 0 || rc == PIN_HOT_JOURNAL) {
+		/* Not only a part that the hub has mapped. */
+		if (vfs_lost(c->db.vfs))
+			atomic_store(&live->spoilt, true);
 		give_back(live, c);
 		return rc;
 	}
@@ -367,8 +332,36 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 		live->pins++;
 	pthread_mutex_unlock(&live->lock);
 	live_ref(live);
-	*out = c;
 	return rc;
+}
+
+int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err)
+{
+	struct conn *c = take_idle(live, NULL);
+	bool opened = !c;
+	int rc = 0;
+
+	if (opened)
+		c = conn_open(live, &rc, err);
+	if (c)
+		rc = pin_conn(c, opened, deadline, err);
+	if (rc >= 0 && rc != PIN_HOT_JOURNAL)
+		*out = c;
+	return rc;
+}
+
+bool live_has_wal(struct live *live)
+{
+	return vfs_wal_is_open(live->hub->db.vfs);
+}
+
+void live_learn_wal(struct live *live)
+{
+	struct conn *hub = take_idle(live, live->hub);
+	int rc = hub ? pin_conn(hub, false, monotonic_ns(), NULL) : -EBUSY;
+
+	if (rc >= 0 && rc != PIN_HOT_JOURNAL)
+		live_unpin(hub);
 }
 
 void live_unpin(struct conn *c)
@@ -451,45 +444,4 @@ uint64_t live_forgiven(struct live *live)
 {
 	lock_scope(&live->lock);
 	return live->forgiven;
-}
-
-void live_observe_gap(struct live *live)
-{
-	struct proclocks_seen seen;
-	pid_t writer;
-
-	if (!scan_shm(live, LOCKS_AGE_NS, &seen))
-		return;
-	writer = proclocks_writer(&seen, PROCLOCKS_WAL_CKPT);
-	lock_scope(&live->lock);
-	if (live->pins == 0 && writer != 0 && writer != getpid())
-		live->gap_since = monotonic_ns();
-}
-
-bool live_others_read(struct live *live)
-{
-	struct proclocks_seen seen;
-
-	if (!scan_shm(live, 0, &seen) ||
-	    proclocks_others_hold(&seen, PROCLOCKS_WAL_READ(1), PROCLOCKS_WAL_READ(4)))
-		return true;
-	lock_scope(&live->lock);
-	return live->pins > 1;
-}
-
-bool live_observe(struct live *live)
-{
-	struct proclocks_seen seen;
-	bool pinned;
-
-	pthread_mutex_lock(&live->lock);
-	pinned = live->pins > 0;
-	pthread_mutex_unlock(&live->lock);
-	if (!pinned && atomic_load(&live->had_others))
-		return false; /* there is nothing to learn */
-	if (!atomic_load(&live->was_wal) || !scan_shm(live, LOCKS_AGE_NS, &seen))
-		return false;
-	if (proclocks_others_in_shm(&seen))
-		atomic_store(&live->had_others, true);
-	return proclocks_readers_awaited(&seen, getpid());
 }

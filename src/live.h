@@ -21,6 +21,7 @@
 /* A connection. While pinned it belongs to whoever holds the pin; its bytes may be read from any thread. */
 struct conn {
 	struct db db;
+	bool announced;	   /* it has a -shm, which is known to rawfd */
 	struct live *live; /* a reference while pinned; borrowed while idle */
 	struct conn *next; /* idle list; guarded by live->lock, as the next two */
 	struct list link;  /* live->pinned */
@@ -35,21 +36,22 @@ struct live {
 	atomic_int refs;
 	uint64_t dev, ino;
 	uint64_t incarnation;
-	uint64_t shm_dev, shm_ino; /* of its -shm, announced to rawfd; 0: none */
-	int dirfd;		   /* owned, O_PATH: connections are opened through it */
-	char *name;		   /* owned */
+	int dirfd;  /* owned, O_PATH: connections are opened through it */
+	char *name; /* owned */
 
 	struct conn *hub;   /* owned; the first connection: open as long as this, so that the wal-index stays
 			       mapped */
 	bool sidecars_ours; /* -wal absent or empty when we came, so closing may remove them */
 	atomic_bool had_others; /* another process was connected at some time while we were */
-	atomic_bool mixed;	/* a connection has another file's -wal: none may be used any more */
+	atomic_bool spoilt;	/* a connection has another file's -wal, or a part of the wal-index that was
+				   truncated     below it: none may be used any more */
 	atomic_bool was_wal;
 	struct wal_header first; /* was_wal: as we came */
 
 	pthread_mutex_t lock;
-	struct conn *idle;  /* owned; not pinned */
-	struct list pinned; /* in the order in which their pins began */
+	struct conn *idle;     /* owned; not pinned */
+	struct list pinned;    /* in the order in which their pins began */
+	struct live_shm *shms; /* owned; every -shm that connections may have open: known to rawfd */
 	int pins;
 	int64_t gap_since;  /* CLOCK_MONOTONIC when pins went to 0, or a checkpoint was seen in the gap */
 	bool has_base;	    /* a pin was taken since the last gap that let the WAL start over */
@@ -74,7 +76,11 @@ struct live {
 int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st,
 		int64_t deadline, struct snap_err *err);
 struct live *live_ref(struct live *live);
-void live_unref(struct live *live); /* under no lock; the last one closes connections. Accepts NULL. */
+/* Under no lock; the last one closes connections, which may take as long as an application's last close: a
+ * whole WAL is copied. Accepts NULL. */
+void live_unref(struct live *live);
+/* The same on a thread that may not wait: another one closes them, unless none is to be had. */
+void live_unref_later(struct live *live);
 
 /* Its wal-index was truncated below us: nothing can be learned or pinned here any more, and no other
  * incarnation can begin in this process before the last connection of this one has been closed. */
@@ -83,6 +89,13 @@ bool live_is_lost(struct live *live);
 /* The live wal-index header: 0, a wal_answer, -ENXIO in rollback mode. Nanoseconds. -ESTALE: the mapping was
  * lost. */
 int live_sample(struct live *live, struct wal_header *out);
+
+/* Whether the first connection has the WAL open, through which alone something is learned of it. False
+ * although the database is in WAL mode: it was not when that connection looked last. */
+bool live_has_wal(struct live *live);
+/* Has it look again, unless it is pinned: one short transaction, which may make a -wal and a -shm, and waits
+ * for nobody's locks. */
+void live_learn_wal(struct live *live);
 
 /*
  * A pinned connection: see pin_begin() for the answers. With an answer >= 0 other than PIN_HOT_JOURNAL *out

@@ -3,9 +3,9 @@
  * shmguard.c - the SIGBUS handler and the table of ranges that it knows.
  *
  * What must stay true: the handler takes no lock, so the table never moves and its fields are atomic. A range
- * is in the table for as long as anybody may touch it: it is added before the mapping is first used and
- * removed before it is unmapped, each user counting for itself. Hence the handler never maps over memory that
- * has become somebody else's.
+ * is in the table for as long as it is mapped: it is added before the mapping is first used and forgotten
+ * right before it is unmapped. Hence the handler never maps over memory that has become somebody else's, and
+ * no newcomer to a mapping takes private zeros for a wal-index.
  *
  * It does not notice a -shm that was truncated and written anew before anybody touched it: no page is missing
  * then.
@@ -28,7 +28,6 @@ struct range {
 	atomic_uintptr_t start; /* 0: free */
 	atomic_size_t size;
 	atomic_bool lost;
-	unsigned users; /* guarded by guard.lock */
 };
 
 /*
@@ -141,11 +140,8 @@ int shmguard_add(void *addr, size_t size)
 	struct range *range;
 	lock_scope(&guard.lock);
 
-	range = find(start);
-	if (range) {
-		range->users++;
+	if (find(start))
 		return 0;
-	}
 	range = find(0);
 	if (!range) {
 		size_t used = atomic_load(&guard.used);
@@ -155,21 +151,25 @@ int shmguard_add(void *addr, size_t size)
 		range = &guard.ranges[used];
 		atomic_store(&guard.used, used + 1);
 	}
-	range->users = 1;
 	atomic_store(&range->size, size);
 	atomic_store(&range->lost, false);
 	atomic_store(&range->start, start);
 	return 0;
 }
 
-void shmguard_remove(void *addr)
+void shmguard_forget(void *addr, size_t size)
 {
-	struct range *range;
+	uintptr_t mask = guard.page_size - 1;
+	uintptr_t from = (uintptr_t)addr, to = (from + size + mask) & ~mask;
 	lock_scope(&guard.lock);
+	size_t used = atomic_load(&guard.used);
 
-	range = find((uintptr_t)addr);
-	if (range && --range->users == 0)
-		atomic_store(&range->start, 0);
+	for (size_t i = 0; i < used; i++) {
+		uintptr_t start = atomic_load(&guard.ranges[i].start);
+
+		if (start && start >= from && start < to)
+			atomic_store(&guard.ranges[i].start, 0);
+	}
 }
 
 bool shmguard_lost(const void *addr)

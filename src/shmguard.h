@@ -14,12 +14,15 @@
 /* Installs the handler; idempotent, thread-safe. -errno. */
 int shmguard_install(void);
 
-/* Watches [ADDR, ADDR+SIZE); counted, for one mapping is shared by all connections of this process. -ENOMEM
- * when more than 4096 ranges are watched. */
+/* Watches [ADDR, ADDR+SIZE) until it is forgotten; nothing when it is watched already, for one mapping is
+ * shared by all connections of this process. -ENOMEM when more than 4096 ranges are watched. */
 int shmguard_add(void *addr, size_t size);
-void shmguard_remove(void *addr);
+/* Before [ADDR, ADDR+SIZE), in whole pages of memory, is unmapped: what lies in it is watched no more. Not
+ * when its last user goes, for the mapping may outlive him and be handed to another one, who is to be told.
+ */
+void shmguard_forget(void *addr, size_t size);
 
-/* Whether the range that starts at ADDR has been lost since it was first added. */
+/* Whether the range that starts at ADDR has been lost since it is watched. */
 bool shmguard_lost(const void *addr);
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * source.h - one live database: its identity, its versions, and the generations that are bound to them.
  *
- * source.c          life, looking (LOOKUP), closing
+ * source.c          life, closing
+ * source_look.c     looking (LOOKUP): what stands there now, and which generation shows it
  * source_bind.c     opening: binding a generation to bytes
  * source_connect.c  what opening waits for: a connection, and the gap of the WAL
  * source_tend.c     what must be done in time: bounds of the WAL, holds, closing what is idle
@@ -58,6 +59,7 @@ struct source {
 	bool no_clone;		       /* the file system cannot clone: learned by trying */
 	int64_t no_spool_until;	       /* CLOCK_MONOTONIC; spooling failed: not again before that */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
+	int64_t learn_after;   /* CLOCK_MONOTONIC; source_learn_wal() does nothing before that */
 	uint64_t told_stale;   /* the generation that stale() was last called for */
 	struct snap_gen *current; /* a reference; what LOOKUP answered last */
 	struct list gens;	  /* generations with an image, in the order of their binding */
@@ -133,12 +135,17 @@ void source_shutdown(struct source *source);
 
 /* ---- between these files, and for restore*.c; the lock is held where it says so ---- */
 
-/* A reference to the incarnation if it is on inode DEV, INO; another one is let go. */
+/* A reference to the incarnation if it is on inode DEV, INO; another one is let go. Waits for nothing, nor
+ * should whoever lets go of what he gets: live_unref_later(). */
 struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
 /* The same, connecting first if need be, until DEADLINE. On a thread that may not wait (INLINE_ false) a job
  * does it. 0 with *OUT (NULL when time ran out), PIN_HOT_JOURNAL, -errno. */
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
 		   struct snap_err *err);
+
+/* Has LIVE notice, on a thread, that the database was turned to WAL mode since it connected, where there is a
+ * WAL to know of. */
+void source_learn_wal(struct source *s, struct live *live, int64_t now);
 
 /*
  * Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and the WAL has

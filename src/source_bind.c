@@ -337,7 +337,7 @@ static int open_quick(struct source *s, struct snap_gen *gen, struct snap_gen **
 		return rc;
 	live = source_live(s, st.st_dev, st.st_ino);
 	quick = live && bind_quick(s, live, &b);
-	live_unref(live);
+	live_unref_later(live);
 	rc = quick ? source_adopt(s, gen, &b, moved) : -EAGAIN;
 	return rc == -EAGAIN ? SNAP_WOULD_WAIT : rc;
 }

@@ -3,7 +3,7 @@
  * source_connect.c - see source.h: what an open waits for. One thread at a time connects a source; whoever
  * comes meanwhile waits for it, and for no longer than his own deadline.
  */
-#include "source.h"
+#include "source_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -93,7 +93,10 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	if (!s->live && !s->connecting && !s->ending)
 		s->connecting = mine = true;
 	pthread_mutex_unlock(&s->lock);
-	live_unref(gone);
+	if (inline_)
+		live_unref(gone);
+	else
+		live_unref_later(gone);
 	if (mine)
 		rc = inline_ ? connect_now(s, st, deadline, err) : connect_later(s, st);
 	if (rc)
@@ -105,6 +108,50 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 		*out = live_ref(s->live);
 	pthread_mutex_unlock(&s->lock);
 	return 0;
+}
+
+/* ---- WAL mode that came later ---------------------------------------------------------------------------
+ */
+
+static void run_learn(void *arg)
+{
+	struct source *s = arg;
+	struct live *live;
+
+	pthread_mutex_lock(&s->lock);
+	live = s->live ? live_ref(s->live) : NULL;
+	pthread_mutex_unlock(&s->lock);
+	if (live)
+		live_learn_wal(live);
+	live_unref(live);
+	source_unref(s);
+}
+
+/* Whether there is a WAL that LIVE does not know of; and nothing is made beside the database for it. */
+static bool lacks_wal(struct source *s, struct live *live)
+{
+	struct header header;
+	struct stat st, wal;
+	uint64_t size;
+
+	return !live_has_wal(live) && source_read_header(live, &header, &size) == 0 &&
+	       header_is_wal(&header) && place_stat(&s->place, "-wal", &wal) == 0 && wal.st_size > 0 &&
+	       place_stat(&s->place, "", &st) == 0 && !source_must_not_connect(s, &st);
+}
+
+void source_learn_wal(struct source *s, struct live *live, int64_t now)
+{
+	bool due;
+
+	if (!lacks_wal(s, live))
+		return;
+	pthread_mutex_lock(&s->lock);
+	due = now >= s->learn_after && !s->ending;
+	if (due)
+		s->learn_after = now + SOURCE_WAIT_NS;
+	pthread_mutex_unlock(&s->lock);
+	if (due && work_submit(s->core->work, run_learn, source_ref(s)))
+		source_unref(s);
 }
 
 /* ---- the gap of the WAL ---------------------------------------------------------------------------------

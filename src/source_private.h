@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* source_private.h - between source_bind.c and source_hold.c; nobody else includes it. */
+/* source_private.h - between source_bind.c, source_connect.c and source_hold.c; nobody else includes it. */
 #ifndef SQLSNAP_SOURCE_PRIVATE_H
 #define SQLSNAP_SOURCE_PRIVATE_H
 

@@ -41,11 +41,12 @@ static size_t collect(struct source *s, struct pinned *out, size_t max)
 			i++;
 		if (i == max)
 			continue;
-		if (i == n)
+		if (i == n) {
 			out[n++] = (struct pinned){.image = image_ref(gen->image),
 						   .live = image_live(gen->image),
-						   .since = since,
-						   .max_frame = image_promised(gen->image)};
+						   .since = since};
+			out[i].max_frame = image_promised(gen->image, &out[i].size);
+		}
 		if (gen->max_frame > out[i].max_frame)
 			out[i].max_frame = gen->max_frame;
 		if (gen->size > out[i].size)
@@ -365,9 +366,11 @@ bool source_tend(struct source *s, int64_t now)
 		source_tidy(s, now);
 		source_watch_mark(s, live);
 	}
-	if (live && !idle && !live_is_lost(live))
+	if (live && !idle && !live_is_lost(live)) {
+		source_learn_wal(s, live, now);
 		tend_wal(s, live, now);
-	live_unref(live);
+	}
+	live_unref_later(live);
 	if (idle)
 		disconnect_later(s);
 	save_seen(s, now);

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "cleanup.h"
@@ -352,6 +353,14 @@ static int fchown_if_needed(int fd, uid_t uid, gid_t gid)
 	return fchown(fd, uid, gid);
 }
 
+/* Stands in for munmap(2) in the unix VFS: it alone knows when the last connection of the process has gone,
+ * also one that never used the region. */
+static int forget_and_unmap(void *addr, size_t size)
+{
+	shmguard_forget(addr, size);
+	return munmap(addr, size);
+}
+
 static void set_calls(void)
 {
 	sqlite3_vfs *real = sqlite3_vfs_find("unix");
@@ -362,6 +371,13 @@ static void set_calls(void)
 	real->xSetSystemCall(real, "fcntl", (sqlite3_syscall_ptr)fcntl_and_note);
 	real->xSetSystemCall(real, "open", (sqlite3_syscall_ptr)open_at_once);
 	real->xSetSystemCall(real, "fstat", (sqlite3_syscall_ptr)fstat_and_note);
+	real->xSetSystemCall(real, "munmap", (sqlite3_syscall_ptr)forget_and_unmap);
+}
+
+static bool calls_are_set(sqlite3_vfs *real)
+{
+	return real->iVersion >= 3 && real->xGetSystemCall &&
+	       real->xGetSystemCall(real, "munmap") == (sqlite3_syscall_ptr)forget_and_unmap;
 }
 
 static void init_methods(struct vfs *vfs)
@@ -403,6 +419,8 @@ int vfs_create(struct vfs **out, enum vfs_policy policy)
 	if (!vfs->real)
 		return -ENOMEM;
 	pthread_once(&once, set_calls); /* the unix VFS has one table of system calls per process */
+	if (!calls_are_set(vfs->real))
+		return -ENOSYS;
 	vfs->policy = policy;
 	atomic_init(&vfs->slot, -1);
 	atomic_init(&vfs->met, -1);

@@ -21,7 +21,7 @@
  * lock trap).
  *
  * The unix VFS maps one -shm once per process; its mapping is guarded against SIGBUS (somebody truncated the
- * -shm) by shmguard.h, and vfs_lost() tells.
+ * -shm) by shmguard.h, and vfs_lost() tells, also a connection that comes later.
  */
 #ifndef SQLSNAP_VFS_H
 #define SQLSNAP_VFS_H
@@ -59,7 +59,8 @@ enum vfs_call {
  * tests. */
 typedef int (*vfs_fault_fn)(void *arg, enum vfs_call call);
 
-/* -ENOMEM. *out is owned by the caller. */
+/* -ENOMEM; -ENOSYS: SQLite's unix VFS does not let its system calls be replaced. *out is owned by the caller.
+ */
 int vfs_create(struct vfs **out, enum vfs_policy policy);
 /* After sqlite3_close(). Accepts NULL. */
 void vfs_destroy(struct vfs *vfs);

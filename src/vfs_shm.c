@@ -4,7 +4,8 @@
  * regions are mapped, and what stands in them.
  *
  * What must stay true:
- *  - A region is known to shmguard before SQLite or we touch it and until just before it is unmapped.
+ *  - A region is known to shmguard before SQLite or we touch it and until just before it is unmapped (vfs.c
+ *    stands in for munmap(2)).
  *  - SQLite maps and unmaps on the connection's own thread only; other threads read regions under vfs->lock,
  * which unmapping takes first. Order: vfs->lock, then the unix VFS's own mutexes; SQLite's calls come without
  * vfs->lock.
@@ -96,9 +97,8 @@ void vfs_shm_forget(struct vfs *vfs)
 	for (size_t i = 0; i < vfs->region_count; i++) {
 		if (!vfs->regions[i])
 			continue;
-		/* Looked at once more: afterwards the table knows nothing of it. */
+		/* Looked at once more: afterwards it may be unmapped. */
 		region_is_lost(vfs, vfs->regions[i]);
-		shmguard_remove((void *)vfs->regions[i]);
 		vfs->regions[i] = NULL;
 	}
 }

@@ -162,6 +162,7 @@ static void test_spool_beside_an_open(void **state)
 	struct conn *conn;
 	struct copy copy, newer;
 	uint32_t max_frame;
+	uint64_t promised;
 	int64_t since;
 
 	make_database(f, "WAL", 4096, 500, 3500);
@@ -175,7 +176,8 @@ static void test_spool_beside_an_open(void **state)
 	assert_true(image_covers(image, comer.now.max_frame));
 	assert_reads_all(image, comer.now.max_frame, &newer);
 	assert_reads_all(image, max_frame, &copy);
-	assert_int_equal(image_promised(image), comer.now.max_frame);
+	assert_int_equal(image_promised(image, &promised), comer.now.max_frame);
+	assert_int_equal(promised, newer.size);
 	assert_int_equal(spool(image, comer.now.max_frame, newer.size, false, &f->err), 0);
 	assert_false(image_is_pinned(image, &since));
 	assert_true(image_covers(image, comer.now.max_frame));

@@ -64,8 +64,8 @@ static void test_truncated_reads_zeros(void **state)
 		assert_true(shmguard_lost(m.addr));
 		assert_false(shmguard_lost(other.addr));
 		assert_int_equal(peek(other.addr), 0xAA);
-		shmguard_remove(m.addr);
-		shmguard_remove(other.addr);
+		shmguard_forget(m.addr, SIZE);
+		shmguard_forget(other.addr, SIZE);
 		unmap_file(&m);
 		unmap_file(&other);
 	}
@@ -88,56 +88,75 @@ static void test_whole_range_is_replaced(void **state)
 	m.addr[0] = 7;
 	assert_int_equal(pread(m.fd, &byte, 1, 0), 1);
 	assert_int_equal(byte, 0xAA);
-	shmguard_remove(m.addr);
+	shmguard_forget(m.addr, SIZE);
 	unmap_file(&m);
 }
 
-static void test_counted(void **state)
+/* However many use it, and come and go, it is one mapping as long as it is mapped. */
+static void test_until_it_is_unmapped(void **state)
 {
-	struct mapping m = map_file();
+	struct mapping m = map_file(), other = map_file();
 
 	(void)state;
 	guard_on();
 	assert_int_equal(shmguard_add(m.addr, SIZE), 0);
 	assert_int_equal(shmguard_add(m.addr, SIZE), 0);
-	shmguard_remove(m.addr);
 	assert_int_equal(ftruncate(m.fd, 0), 0);
 	assert_int_equal(peek(m.addr), 0);
 	assert_true(shmguard_lost(m.addr));
 	/* A newcomer to the same mapping is told as well. */
 	assert_int_equal(shmguard_add(m.addr, SIZE), 0);
 	assert_true(shmguard_lost(m.addr));
-	shmguard_remove(m.addr);
+	shmguard_forget(other.addr, SIZE);
 	assert_true(shmguard_lost(m.addr));
-	shmguard_remove(m.addr);
+	shmguard_forget(m.addr, SIZE);
 	assert_false(shmguard_lost(m.addr));
 	/* Another mapping at the same address starts afresh. */
 	assert_int_equal(shmguard_add(m.addr, SIZE), 0);
 	assert_false(shmguard_lost(m.addr));
-	shmguard_remove(m.addr);
-	shmguard_remove(m.addr);
+	shmguard_forget(m.addr, SIZE);
+	unmap_file(&m);
+	unmap_file(&other);
+}
+
+/* Where a page of memory holds several regions SQLite unmaps it by the first of them, and gives its size. */
+static void test_whole_pages_are_forgotten(void **state)
+{
+	struct mapping m = map_file();
+
+	(void)state;
+	guard_on();
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(shmguard_add(m.addr + i * 2048, 2048), 0);
+	assert_int_equal(ftruncate(m.fd, 0), 0);
+	assert_int_equal(peek(m.addr), 0);
+	assert_int_equal(peek(m.addr + 6000), 0);
+	shmguard_forget(m.addr, 2048);
+	assert_false(shmguard_lost(m.addr) || shmguard_lost(m.addr + 2048));
+	assert_true(shmguard_lost(m.addr + 4096) && shmguard_lost(m.addr + 6144));
+	shmguard_forget(m.addr + 4096, 2048);
+	assert_false(shmguard_lost(m.addr + 4096) || shmguard_lost(m.addr + 6144));
 	unmap_file(&m);
 }
 
 static void test_limit(void **state)
 {
-	static char base[5000];
+	unsigned char *base = mmap(NULL, 16384, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	size_t n = 0;
 
 	(void)state;
 	guard_on();
-	while (n < sizeof(base) && shmguard_add(&base[n], 1) == 0)
+	assert_ptr_not_equal(base, MAP_FAILED);
+	while (n < 16384 && shmguard_add(&base[n], 1) == 0)
 		n++;
 	assert_int_equal(n, 4096);
 	assert_int_equal(shmguard_add(&base[n], 1), -ENOMEM);
 	assert_int_equal(shmguard_add(&base[17], 1), 0);
-	shmguard_remove(&base[17]);
-	shmguard_remove(&base[17]);
+	assert_int_equal(shmguard_add(&base[n], 1), -ENOMEM);
+	shmguard_forget(base, n);
 	assert_int_equal(shmguard_add(&base[n], 1), 0);
-	for (size_t i = 0; i <= n; i++)
-		shmguard_remove(&base[i]);
-	assert_int_equal(shmguard_add(base, 1), 0);
-	shmguard_remove(base);
+	shmguard_forget(base, 16384);
+	munmap(base, 16384);
 }
 
 static int die_unguarded(void *arg)
@@ -155,7 +174,7 @@ static int die_removed(void *arg)
 
 	if (shmguard_add(m->addr, SIZE) < 0)
 		return 1;
-	shmguard_remove(m->addr);
+	shmguard_forget(m->addr, SIZE);
 	return die_unguarded(arg);
 }
 
@@ -192,7 +211,7 @@ static void test_errno_survives(void **state)
 	errno = EXDEV;
 	peek(m.addr);
 	assert_int_equal(errno, EXDEV);
-	shmguard_remove(m.addr);
+	shmguard_forget(m.addr, SIZE);
 	unmap_file(&m);
 }
 
@@ -201,7 +220,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_truncated_reads_zeros),
 		cmocka_unit_test(test_whole_range_is_replaced),
-		cmocka_unit_test(test_counted),
+		cmocka_unit_test(test_until_it_is_unmapped),
+		cmocka_unit_test(test_whole_pages_are_forgotten),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_others_die),
 		cmocka_unit_test(test_errno_survives),

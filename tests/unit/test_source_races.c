@@ -5,13 +5,15 @@
  *
  * No thread is left to chance. There is no janitor; what would come from another thread comes out of a
  * function that the open itself calls at that point: out of the shim, which asks before it locks
- * (vfs_set_fault()), and out of live_unref(), which stands between choosing an image and adopting it.
+ * (vfs_set_fault()), and out of live_unref_later() and live_unref(), which stand between choosing an image
+ * and adopting it.
  */
 #include "gens.h"
 
 #include <errno.h>
 
 #include "../../src/clock.h"
+#include "../../src/snap_private.h"
 #include "../../src/source.h"
 
 static void up_still(struct fixture *f, const char *sql)
@@ -182,10 +184,7 @@ static struct {
 	struct snap_gen *gen;
 } between;
 
-void __real_live_unref(struct live *live);
-void __wrap_live_unref(struct live *live);
-
-void __wrap_live_unref(struct live *live)
+static void act_once(const struct live *live)
 {
 	void (*act)(struct snap_gen * gen) = between.act;
 
@@ -193,7 +192,23 @@ void __wrap_live_unref(struct live *live)
 		between.act = NULL;
 		act(between.gen);
 	}
+}
+
+void __real_live_unref(struct live *live);
+void __wrap_live_unref(struct live *live);
+void __real_live_unref_later(struct live *live);
+void __wrap_live_unref_later(struct live *live);
+
+void __wrap_live_unref(struct live *live)
+{
+	act_once(live);
 	__real_live_unref(live);
+}
+
+void __wrap_live_unref_later(struct live *live)
+{
+	act_once(live);
+	__real_live_unref_later(live);
 }
 
 /* As a drain does that began before the open: up to what the image's generations need so far. */
@@ -278,6 +293,54 @@ static void test_image_lost_since_it_was_chosen(void **state)
 	assert_null(moved);
 	for (int i = 0; i < 3; i++)
 		close_gen(gens[i]);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* The janitor's round, with an open under way: the application has made the database smaller, and nobody else
+ * reads what it was. */
+static struct snap_gen *smaller;
+static struct fixture *shrinking;
+
+static void shrink_and_drain(struct snap_gen *gen)
+{
+	struct source *s = gen->source;
+	int64_t since;
+
+	app_do(&shrinking->app, "DELETE FROM t WHERE a>1; VACUUM");
+	smaller = open_now(shrinking);
+	assert_ptr_equal(smaller->image, gen->image);
+	close_gen(gen);
+	source_tend(s, monotonic_ns() + 2 * SOURCE_OLD_PIN_NS);
+	work_stop(shrinking->snap->core.work); /* waits for it */
+	assert_false(image_is_pinned(smaller->image, &since));
+}
+
+static void test_larger_one_promised_than_is_read(void **state)
+{
+	struct fixture f;
+	struct snap_gen *gen, *before, *moved = NULL;
+
+	(void)state;
+	up_still(&f,
+		 APP_WAL ";" APP_ROWS(2000) "; PRAGMA wal_checkpoint(TRUNCATE); UPDATE t SET a=-1 WHERE a=1");
+	f.snap->core.config.wal_limit = 64 << 20; /* one pin serves all that follows */
+	shrinking = &f;
+	before = open_now(&f);
+	app_do(&f.app, "UPDATE t SET a=0 WHERE a=2000");
+	gen = look(&f, NULL);
+	between.act = shrink_and_drain;
+	between.gen = before;
+	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), 0);
+	assert_null(between.act);
+	/* What no frame holds is in the database file, beyond what the smaller one needs. */
+	assert_true(size_of(gen) > 4 * size_of(smaller));
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 2000);
+	assert_int_equal(ask(gen, "SELECT min(a) FROM t"), -1);
+	assert_int_equal(ask(smaller, "SELECT count(*) FROM t"), 2);
+	assert_null(moved);
+	close_gen(gen);
+	close_gen(smaller);
 	app_stop(&f.app);
 	down(&f);
 }
@@ -375,6 +438,7 @@ int main(void)
 		cmocka_unit_test(test_let_go_after_a_failed_open),
 		cmocka_unit_test(test_image_spooled_since_it_was_chosen),
 		cmocka_unit_test(test_image_lost_since_it_was_chosen),
+		cmocka_unit_test(test_larger_one_promised_than_is_read),
 		cmocka_unit_test(test_held_for_everybody_who_was_led),
 		cmocka_unit_test(test_hold_ends_without_them),
 	};

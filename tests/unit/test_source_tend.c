@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_source_tend.c - the rounds of the janitor, one at a time: whose reader a WAL that is too long ends,
- * and what is written when it could not be. */
+ * what is written when it could not be, and what is learned of a WAL that came later. */
 #include "gens.h"
 
 #include <errno.h>
@@ -93,11 +93,81 @@ static void test_saved_later(void **state)
 	down(&f);
 }
 
+/* ---- WAL mode that came later ---------------------------------------------------------------------------
+ */
+
+#define ROLLBACK "CREATE TABLE t(a INTEGER PRIMARY KEY, b); " APP_ROWS(3)
+
+/* A reader of a copy keeps the source connected while the application turns to WAL mode. */
+static void test_turns_to_wal_mode(void **state)
+{
+	struct wal_header header;
+	struct sample before, after;
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, ROLLBACK);
+	snap_up_still(&f);
+	struct snap_gen *gen = open_now(&f), *next;
+	struct source *s = gen->source;
+	unsigned char *bytes = bytes_of(gen);
+	int64_t now = monotonic_ns();
+
+	assert_int_equal(live_sample(s->live, &header), -ENXIO);
+	source_tend(s, now); /* there is nothing to learn */
+	app_do(&f.app, "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; " APP_ROWS(100));
+	source_tend(s, now);
+	work_stop(f.snap->core.work); /* waits for what that has begun */
+	assert_int_equal(live_sample(s->live, &header), 0);
+	assert_true(header.max_frame > 0);
+	assert_true(atomic_load(&s->live->was_wal) && atomic_load(&s->live->had_others));
+	assert_int_equal(s->live->pins, 0);
+	/* A commit that stat(2) may not tell is seen. */
+	assert_int_equal(source_sample_now(s, s->live, &before), 0);
+	app_do(&f.app, "PRAGMA wal_checkpoint(RESTART); UPDATE t SET a=-a WHERE a=1");
+	assert_int_equal(source_sample_now(s, s->live, &after), 0);
+	assert_true(before.version.has_header && after.version.has_header);
+	assert_memory_not_equal(before.version.header, after.version.header, WAL_INDEX_HEADER);
+	next = open_now(&f);
+	assert_int_equal(ask(next, "SELECT count(*) FROM t WHERE a<0"), 1);
+	assert_same_bytes(gen, bytes);
+	free(bytes);
+	close_gen(gen);
+	close_gen(next);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* Where the WAL has gone already, none is made to learn of it. */
+static void test_turned_and_gone(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, ROLLBACK);
+	snap_up_still(&f);
+	struct snap_gen *gen = open_now(&f);
+	struct source *s = gen->source;
+
+	app_do(&f.app, "PRAGMA journal_mode=WAL; " APP_ROWS(100));
+	app_stop(&f.app);
+	assert_false(file_exists(&f.folder, "db-wal"));
+	source_tend(s, monotonic_ns());
+	work_stop(f.snap->core.work);
+	assert_false(live_has_wal(s->live));
+	assert_false(file_exists(&f.folder, "db-wal") || file_exists(&f.folder, "db-shm"));
+	assert_int_equal(s->learn_after, 0);
+	close_gen(gen);
+	down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends_the_right_reader),
 		cmocka_unit_test(test_saved_later),
+		cmocka_unit_test(test_turns_to_wal_mode),
+		cmocka_unit_test(test_turned_and_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

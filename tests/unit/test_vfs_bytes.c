@@ -167,6 +167,45 @@ static void test_truncated_shm(void **state)
 	assert_true(now.max_frame > 0);
 }
 
+/* What one connection lost of the mapping that all of this process share is lost to those that come later,
+ * also when it has gone and the one that is left never looked there. */
+static void test_truncated_part(void **state)
+{
+	struct fixture *f = *state;
+	struct db other = DB_INIT;
+	struct wal_header now;
+	uint32_t n;
+	char path[PATH_MAX];
+
+	assert_int_equal(sigaction(SIGBUS, &guard_action, NULL), 0);
+	app_do(&f->app, "PRAGMA page_size=512");
+	begin_reader(f, APP_ROWS(10));
+	vfs_watch(f->db.vfs);
+	app_do(&f->app, APP_ROWS(12000));
+	assert_int_equal(db_open(&other, f->folder.fd, NAME, DB_READER, NULL), 0);
+	assert_int_equal(begin(&other), SQLITE_OK);
+	app_kill(&f->app);
+	f->app.pid = 0;
+	assert_int_equal(truncate(folder_file(&f->folder, NAME "-shm", path), 32768), 0);
+	assert_int_equal(vfs_wal_pgnos(other.vfs, 4063, 4063, &n), -EIO);
+	assert_true(vfs_lost(other.vfs));
+	db_close(&other);
+	assert_false(vfs_lost(f->db.vfs));
+	assert_int_equal(vfs_wal_header(f->db.vfs, &now), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(db_open(&other, f->folder.fd, NAME, DB_READER, NULL), 0);
+		assert_int_equal(begin(&other), SQLITE_IOERR_SHMMAP);
+		assert_true(vfs_lost(other.vfs));
+		db_close(&other);
+	}
+	assert_int_equal(vfs_wal_pgnos(f->db.vfs, 4063, 4063, &n), -EIO);
+	db_close(&f->db);
+	open_reader(f);
+	assert_int_equal(begin(&f->db), SQLITE_OK);
+	assert_int_equal(vfs_wal_pgnos(f->db.vfs, 4063, 4063, &n), 0);
+	assert_int_equal(n, pgno_in_file(f->db.vfs, 4063));
+}
+
 struct sampler {
 	struct vfs *vfs;
 	atomic_int sampled;
@@ -331,13 +370,10 @@ static void test_faults_in_reads(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_header),
-		test(test_pgnos),
-		test(test_torn_header),
-		test(test_truncated_shm),
-		test(test_sampling_while_closing),
-		test(test_reads),
-		test(test_faults_one_by_one),
+		test(test_header),	    test(test_pgnos),
+		test(test_torn_header),	    test(test_truncated_shm),
+		test(test_truncated_part),  test(test_sampling_while_closing),
+		test(test_reads),	    test(test_faults_one_by_one),
 		test(test_faults_in_reads),
 	};
 
