@@ -32,7 +32,7 @@ watched() {
 	wait "$child" || die "$1: status $?"
 	read -r fds threads <"$T/most"
 	note "$1: at most $fds descriptors, $threads threads"
-	[ "$fds" -lt 300 ] || die "$1: $fds descriptors"
+	[ "$fds" -lt 500 ] || die "$1: $fds descriptors"
 	[ "$threads" -lt 100 ] || die "$1: $threads threads"
 }
 
