@@ -102,11 +102,12 @@ int tree_open_plain(struct tree *tree, const char *path, uint64_t dev, uint64_t 
 int tree_statvfs(struct tree *tree, struct statvfs *out);
 
 /*
- * Walks everything and calls FN with the path of each database, until it answers something other than 0,
- * which is returned; TREE_WALK_CUT when LIMIT entries (and what was left of their folder) were read before
- * the end. Descends no symlink and no mount. A symlink counts when it leaves the tree, for inside the
- * database itself does. Folders that cannot be read are left out; -EMFILE and the like are forwarded.
- * -EIO, after all else was visited: the disk did not tell of something whether it is a database.
+ * Walks everything and calls FN with the path of each database, until it answers something other than 0, be
+ * it -errno or 1, which is returned as it is; TREE_WALK_CUT when LIMIT entries (and what was left of their
+ * folder) were read before the end. Descends no symlink and no mount. A symlink counts when it leaves the
+ * tree, for inside the database itself does. Folders that cannot be read are left out; -EMFILE and the like
+ * are forwarded. -EIO, after all else was visited: the disk did not tell of something whether it is a
+ * database.
  */
 int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path), void *arg);
 #define TREE_WALK_CUT 2
