@@ -268,6 +268,52 @@ static void test_led_callers_find_what_they_were_led_to(void **state)
 	down(&f);
 }
 
+/* ---- what an upload began with ------------------------------------------------------------------------- */
+
+static struct fuse_file_info open_upload(struct fs *fs, pid_t tid, int flags, uint64_t *id)
+{
+	struct fuse_file_info fi = {.flags = flags};
+	struct fuse_req req;
+
+	for (int i = 0; i < 2; i++) {
+		*id = look_up(fs, tid, "db");
+		request_init(&req, fs, tid);
+		fs_ops.open(&req, *id, &fi);
+		assert_int_equal(await_reply(&req), i == 0 ? ESTALE : 0);
+		request_finish(&req);
+	}
+	return req.fi;
+}
+
+/* Whoever reads what stands below an upload may wait for a live database, and the kernel does not wait with
+ * him: the answer comes from another thread. */
+static void test_read_below_upload_waits_elsewhere(void **state)
+{
+	struct fs_config config = {0};
+	struct fuse_file_info fi;
+	struct fuse_req reading;
+	struct fixture f;
+	struct fs *fs;
+	uint64_t id;
+
+	(void)state;
+	app_up(&f, "PRAGMA locking_mode=EXCLUSIVE;" APP_WAL ";" APP_ROWS(100));
+	snap_up(&f);
+	config.snap = f.snap;
+	assert_int_equal(fs_create(&fs, &config), 0);
+	fi = open_upload(fs, gettid(), O_WRONLY, &id); /* which only lends the size */
+	request_init(&reading, fs, gettid());
+	fs_ops.read(&reading, id, 4096, 0, &fi);
+	assert_false(is_answered(&reading));
+	assert_int_equal(await_reply(&reading), EBUSY);
+	request_finish(&reading);
+	release(fs, gettid(), id, &fi);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
+	fs_destroy(fs);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* ---- the end ------------------------------------------------------------------------------------------- */
 
 /* An open that waits is answered before snap_stop() returns: what it answers through may go then. */
@@ -355,6 +401,7 @@ int __wrap_main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_led_callers_find_what_they_were_led_to),
 		cmocka_unit_test(test_stop_answers_what_waits),
+		cmocka_unit_test(test_read_below_upload_waits_elsewhere),
 		cmocka_unit_test(test_mkdir_that_fails_leaves_no_snapshot),
 	};
 

@@ -3,6 +3,9 @@
 #include "uploads.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+
+#include "../../src/staging.h"
 
 static bool is_empty(void)
 {
@@ -204,6 +207,49 @@ static void test_references(void **state)
 	upload_unref(u);
 	assert_true(is_empty());
 	upload_unref(NULL);
+}
+
+/* ---- who frees what ------------------------------------------------------------------------------------ */
+
+void __real_staging_destroy(struct staging *st);
+void __wrap_staging_destroy(struct staging *st);
+
+static _Atomic(pid_t) freed_by; /* the thread that has freed a large one; 0: none yet */
+
+void __wrap_staging_destroy(struct staging *st)
+{
+	bool large = st && staging_size(st) >= 8 << 20;
+
+	__real_staging_destroy(st);
+	if (large)
+		atomic_store(&freed_by, gettid());
+}
+
+/* Freeing the room of a large file takes a disk its time: not the caller's, who may be the kernel's only one.
+ */
+static void test_large_is_freed_elsewhere(void **state)
+{
+	struct upload *u;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		atomic_store(&freed_by, 0);
+		u = i == 2 ? open_scratch(".x") : open_cut();
+		write_part(u, OWNER, &image, 0, image.size / 2);
+		truncate_to(u, 8 << 20);
+		if (i == 1)
+			upload_ref(u); /* it is thrown away while somebody knows it yet */
+		if (i == 2)
+			upload_unname(u);
+		upload_closed(u);
+		while (atomic_load(&freed_by) == 0)
+			usleep(1000);
+		assert_int_not_equal(freed_by, gettid());
+		if (i == 1)
+			upload_unref(u);
+		assert_true(is_empty());
+		assert_int_equal(stored(), 0);
+	}
 }
 
 /* Whatever is left, nobody refers to it: teardown takes it. */
@@ -614,11 +660,25 @@ static void test_threads(void **state)
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_stat),      test(test_times),	       test(test_content),     test(test_references),
-		test(test_left_over), test(test_same_name),    test(test_limit),       test(test_intent),
-		test(test_intents),   test(test_intent_again), test(test_intent_lost), test(test_scratch),
-		test(test_pending),   test(test_silent),       test(test_not_silent),  test(test_orphan),
-		test(test_abandoned), test(test_threads),
+		test(test_stat),
+		test(test_times),
+		test(test_content),
+		test(test_references),
+		test(test_left_over),
+		test(test_same_name),
+		test(test_limit),
+		test(test_intent),
+		test(test_intents),
+		test(test_intent_again),
+		test(test_intent_lost),
+		test(test_scratch),
+		test(test_pending),
+		test(test_silent),
+		test(test_not_silent),
+		test(test_orphan),
+		test(test_abandoned),
+		test(test_threads),
+		test(test_large_is_freed_elsewhere),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
