@@ -49,6 +49,19 @@ static bool scratch_is(const char *name, const struct upload *u)
 	return found(upload_scratch(&all, FOLDER, name), u);
 }
 
+/* One that user UID begins, as NAME; NULL with *RC when he may not. */
+static struct upload *create_by(uid_t uid, const char *name, int *rc)
+{
+	struct upload_order order = {
+		.kind = UPLOAD_SCRATCH, .parent = FOLDER, .name = name, .path = name, .who = {.uid = uid}};
+	struct upload *u = NULL;
+	struct snap_err err = {""};
+
+	*rc = upload_create(&u, &all, &order, &err);
+	assert_true(*rc == 0 || strlen(err.text) > 0);
+	return u;
+}
+
 static int try_create(enum upload_kind kind, uint64_t parent, const char *name, struct upload **out,
 		      struct snap_err *err)
 {
@@ -284,6 +297,39 @@ static void test_same_name(void **state)
 	assert_ptr_not_equal(a, b);
 	upload_closed(a);
 	upload_closed(b);
+	assert_true(is_empty());
+}
+
+/* One user's files keep nobody else from writing his. */
+static void test_limit_of_one(void **state)
+{
+	static struct upload *many[UPLOADS_EACH];
+	struct upload *others[3];
+	char name[32];
+	int rc;
+
+	(void)state;
+	for (int i = 0; i < UPLOADS_EACH; i++) {
+		snprintf(name, sizeof(name), ".x%d", i);
+		many[i] = create_by(1000, name, &rc);
+		assert_int_equal(rc, 0);
+	}
+	assert_null(create_by(1000, ".one", &rc));
+	assert_int_equal(rc, -ENFILE);
+	others[0] = create_by(1001, ".other", &rc);
+	assert_non_null(others[0]);
+	upload_unname(many[0]);
+	upload_unref(many[0]);
+	others[1] = create_by(1000, ".one", &rc);
+	assert_non_null(others[1]);
+	others[2] = create_by(0, ".root", &rc);
+	assert_non_null(others[2]);
+	for (int i = 1; i < UPLOADS_EACH + 3; i++) {
+		struct upload *u = i < UPLOADS_EACH ? many[i] : others[i - UPLOADS_EACH];
+
+		upload_unname(u);
+		upload_unref(u);
+	}
 	assert_true(is_empty());
 }
 
@@ -660,25 +706,16 @@ static void test_threads(void **state)
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_stat),
-		test(test_times),
-		test(test_content),
-		test(test_references),
-		test(test_left_over),
-		test(test_same_name),
-		test(test_limit),
-		test(test_intent),
-		test(test_intents),
-		test(test_intent_again),
-		test(test_intent_lost),
-		test(test_scratch),
-		test(test_pending),
-		test(test_silent),
-		test(test_not_silent),
-		test(test_orphan),
-		test(test_abandoned),
-		test(test_threads),
-		test(test_large_is_freed_elsewhere),
+		test(test_stat),	 test(test_times),
+		test(test_content),	 test(test_references),
+		test(test_left_over),	 test(test_same_name),
+		test(test_limit),	 test(test_limit_of_one),
+		test(test_intent),	 test(test_intents),
+		test(test_intent_again), test(test_intent_lost),
+		test(test_scratch),	 test(test_pending),
+		test(test_silent),	 test(test_not_silent),
+		test(test_orphan),	 test(test_abandoned),
+		test(test_threads),	 test(test_large_is_freed_elsewhere),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
