@@ -54,6 +54,7 @@ struct upload {
 	char *path;	 /* owned; in the tree */
 	bool named;  /* can be found: a scratch file that has not been removed or renamed over a database, an
 			upload to a database whose rest is still to come */
+	bool gone;   /* thrown away, for nobody was to come any more: it is not opened again */
 	int intents; /* threads that are led here */
 	int64_t touched; /* CLOCK_MONOTONIC */
 	int opens;
@@ -152,8 +153,9 @@ int upload_rename(struct upload *u, uint64_t parent, const char *name, const cha
  * was any. */
 bool uploads_drop(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
 
-/* TID, which may have been led to it, has opened U. */
-void upload_opened(struct upload *u, pid_t tid);
+/* TID, which may have been led to it, has opened U. -ESTALE: it comes too late, U was thrown away; the name
+ * leads to what stands there. */
+int upload_opened(struct upload *u, pid_t tid);
 /* Whether closing it cannot mean a restore: upload_closed() then does not wait. */
 bool upload_closes_idle(struct upload *u);
 /* RELEASE. A whole upload that no FLUSH has decided about is restored now, unless its writer was killed; what
