@@ -140,11 +140,16 @@ int handle_open_upload(struct handle **out, struct handles *handles, struct node
 		       struct snap_err *err)
 {
 	struct handle *h = make(handles, node, HANDLE_UPLOAD);
+	int rc;
 
 	if (!h)
 		return fault_memory(err);
+	rc = upload_opened(node->upload, tid);
+	if (rc) {
+		unmake(handles, h);
+		return rc;
+	}
 	h->upload = node->upload;
-	upload_opened(h->upload, tid);
 	enter(handles, h);
 	*out = h;
 	return 0;

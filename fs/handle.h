@@ -60,7 +60,7 @@ enum handle_answer {
  */
 int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err);
-/* Opens NODE's upload, for thread TID. */
+/* Opens NODE's upload, for thread TID. -ESTALE: it was thrown away. */
 int handle_open_upload(struct handle **out, struct handles *handles, struct node *node, pid_t tid,
 		       struct snap_err *err);
 /* A descriptor of TEXT, which is taken over, also on failure. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ops_open.c - see ops_private.h: opening and reading files and folders. */
+/* ops_open.c - see ops_private.h: opening and closing files, opening and reading folders. */
 #define LOG_MODULE "ops"
 #include "ops_private.h"
 
@@ -9,11 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "log.h"
-
-#define READ_NICE 19 /* added to the daemon's own: the least that there is */
 
 /* ---- files --------------------------------------------------------------------------------------------- */
 
@@ -220,45 +217,6 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		open_later(&job);
 	else
 		finish_open(&job, rc, h, moved, &err);
-}
-
-/*
- * The thread that copies bytes out yields the processor to the applications: a backup may take longer, a
- * commit may not. On Linux a nice value is a thread's own, and libfuse's threads wait for or hold none of the
- * locks that SQLite knows for longer than it takes to drop one.
- */
-static void yield_to_applications(void)
-{
-	static _Thread_local bool yields;
-
-	if (!yields && nice(READ_NICE) == -1) {
-		/* A thread may always be nicer than it is; -1 is a nice value too. */
-	}
-	yields = true;
-}
-
-void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
-{
-	struct fs *fs = fs_of(req);
-	struct handle *h = handle_of(fi);
-	void *buffer = buffer_get(&fs->buffers);
-	struct snap_err err = {{0}};
-	ssize_t n = -ENOMEM;
-
-	(void)id;
-	yield_to_applications();
-	if (size > BUFFER_SIZE)
-		size = BUFFER_SIZE;
-	if (buffer)
-		n = handle_read(h, buffer, size, (uint64_t)offset, &err);
-	if (n < 0 && !atomic_exchange(&h->failed, true))
-		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror((int)-n),
-			  err.text[0] ? ": " : "", err.text);
-	if (n < 0)
-		reply_error(req, (int)n);
-	else
-		fuse_reply_buf(req, buffer, (size_t)n);
-	buffer_put(&fs->buffers, buffer);
 }
 
 struct release_job {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops_private.h - what the operations share: ops.c (names), ops_open.c (reading), ops_create.c (opening for
- * writing), ops_write.c (content), ops_change.c (names that change), ops_snapshots.c (snapshots: made and
- * dropped), and control.c (the files of .sqlsnapfs).
+ * ops_private.h - what the operations share: ops.c (names), ops_open.c, ops_read.c (reading), ops_create.c
+ * (opening for writing), ops_write.c (content), ops_change.c (names that change), ops_snapshots.c (snapshots:
+ * made and dropped), and control.c (the files of .sqlsnapfs).
  */
 #ifndef SQLSNAPFS_OPS_PRIVATE_H
 #define SQLSNAPFS_OPS_PRIVATE_H

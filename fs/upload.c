@@ -111,16 +111,22 @@ static struct upload *make(struct uploads *all, const struct upload_order *order
 /* Gives U its place in the table, if there is one. Lock held. */
 static int enter(struct uploads *all, struct upload *u, struct snap_err *err)
 {
-	unsigned count = 0;
+	unsigned count = 0, own = 0;
 
 	for (const struct upload *other = all->first; other; other = other->next) {
-		count += upload_lives(other);
+		bool lives = upload_lives(other);
+
+		count += lives;
+		own += lives && other->who.uid == u->who.uid;
 		if (u->named && other->named && other->kind == UPLOAD_SCRATCH && other->parent == u->parent &&
 		    strcmp(other->name, u->name) == 0)
 			return -EEXIST;
 	}
 	if (count >= UPLOADS_MAX)
 		return fault(err, -ENFILE, "%d files are being written already", UPLOADS_MAX);
+	if (own >= UPLOADS_EACH && u->who.uid != 0)
+		return fault(err, -ENFILE, "user %u is writing %d files already", (unsigned)u->who.uid,
+			     UPLOADS_EACH);
 	u->id = ++all->last_id;
 	if (!u->ino)
 		u->ino = UPLOAD_INO + u->id;

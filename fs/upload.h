@@ -25,6 +25,7 @@
 #include "tasks.h"
 
 #define UPLOADS_MAX 1024		  /* that can be written to or found */
+#define UPLOADS_EACH (UPLOADS_MAX / 4)	  /* of these, begun by one user who is not root */
 #define UPLOAD_INTENT_NS 5000000000ll	  /* a retried open takes microseconds */
 #define UPLOAD_SILENCE_NS 60000000000ll	  /* a pending upload of which nothing is heard is thrown away */
 #define UPLOAD_SCRATCH_NS 3600000000000ll /* and a scratch file that nobody has open */
@@ -53,6 +54,7 @@ struct upload {
 	char *path;	 /* owned; in the tree */
 	bool named;  /* can be found: a scratch file that has not been removed or renamed over a database, an
 			upload to a database whose rest is still to come */
+	bool gone;   /* thrown away, for nobody was to come any more: it is not opened again */
 	int intents; /* threads that are led here */
 	int64_t touched; /* CLOCK_MONOTONIC */
 	int opens;
@@ -124,7 +126,8 @@ struct upload_order {
 };
 
 /* An upload with one reference for the caller. -EEXIST: there is a scratch file of that name; -ENFILE: there
- * are UPLOADS_MAX; -ENOMEM, -ENOSPC... with words. */
+ * are UPLOADS_MAX, or UPLOADS_EACH of ORDER->who's, so that nobody keeps others from restoring; -ENOMEM,
+ * -ENOSPC... with words. */
 int upload_create(struct upload **out, struct uploads *all, const struct upload_order *order,
 		  struct snap_err *err);
 struct upload *upload_ref(struct upload *u);
@@ -150,8 +153,9 @@ int upload_rename(struct upload *u, uint64_t parent, const char *name, const cha
  * was any. */
 bool uploads_drop(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
 
-/* TID, which may have been led to it, has opened U. */
-void upload_opened(struct upload *u, pid_t tid);
+/* TID, which may have been led to it, has opened U. -ESTALE: it comes too late, U was thrown away; the name
+ * leads to what stands there. */
+int upload_opened(struct upload *u, pid_t tid);
 /* Whether closing it cannot mean a restore: upload_closed() then does not wait. */
 bool upload_closes_idle(struct upload *u);
 /* RELEASE. A whole upload that no FLUSH has decided about is restored now, unless its writer was killed; what

@@ -367,6 +367,7 @@ static bool close_for_good(struct upload *u)
 	}
 	named = u->named;
 	u->named = false;
+	u->gone = true;
 	pthread_mutex_unlock(&u->all->lock);
 	if (named)
 		upload_unref(u); /* the caller's is left */

@@ -85,12 +85,16 @@ struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const
 	return hand_out(intent->upload);
 }
 
-void upload_opened(struct upload *u, pid_t tid)
+int upload_opened(struct upload *u, pid_t tid)
 {
 	struct upload *led = NULL;
 	struct intent **at;
 
 	pthread_mutex_lock(&u->all->lock);
+	if (u->gone) {
+		pthread_mutex_unlock(&u->all->lock);
+		return -ESTALE;
+	}
 	hand_out(u)->opens++; /* the reference is the handle's */
 	u->touched = monotonic_ns();
 	at = find_intent(u->all, tid);
@@ -98,6 +102,7 @@ void upload_opened(struct upload *u, pid_t tid)
 		led = upload_take_intent(at);
 	pthread_mutex_unlock(&u->all->lock);
 	upload_unref(led);
+	return 0;
 }
 
 bool upload_forgo(struct upload *u, pid_t tid)

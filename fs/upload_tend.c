@@ -79,6 +79,8 @@ static struct due take_due(struct uploads *all, int64_t now)
 	if (due.silent)
 		due.path = strdup(due.upload->path);
 	due.lost = due.upload && !upload_lives(due.upload);
+	if (due.lost)
+		due.upload->gone = true;
 	return due;
 }
 

@@ -24,7 +24,8 @@ struct core {
 	atomic_int connected; /* incarnations with an open connection */
 	_Atomic uint64_t ids; /* the last generation number given out */
 	_Atomic uint64_t incarnations;
-	atomic_bool hurry; /* some WAL is near its limit: the janitor's next round comes sooner */
+	_Atomic int64_t tidy_at; /* CLOCK_MONOTONIC: when the store is looked through next; 0: at once */
+	atomic_bool hurry;	 /* some WAL is near its limit: the janitor's next round comes sooner */
 
 	pthread_mutex_t lock; /* guards the two below */
 	pthread_cond_t changed;
@@ -37,6 +38,13 @@ void core_shed(struct core *core);
 
 /* Gives up what uploads left in the store to be shown as they were: the store has run full. */
 void core_make_room(struct core *core);
+
+/*
+ * Looks through the store when that is due, on a thread of its own: at the start and once a day. What killed
+ * daemons have left goes, and what is remembered of databases that are gone (store_forget()). NOW:
+ * CLOCK_MONOTONIC. 0 also when nothing is due; else as work_submit(), and it is due a day later again.
+ */
+int core_tidy_store(struct core *core, int64_t now);
 
 /* Has the janitor begin its rounds. Cheap when it is at it already. */
 void core_wake(struct core *core);

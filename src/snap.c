@@ -10,7 +10,6 @@
 
 #include "cleanup.h"
 #include "clock.h"
-#include "keep.h"
 #include "memory.h"
 #include "shmguard.h"
 #include "snap_private.h"
@@ -133,16 +132,6 @@ int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *er
 	return rc;
 }
 
-/* What daemons left in the store that were killed: nothing waits for it to be gone. */
-static void clean_store(void *arg)
-{
-	struct snap *snap = arg;
-	struct snap_err err;
-
-	if (keep_clean(snap->core.store, &err))
-		core_event(&snap->core, SNAP_WARNING, "%s", err.text);
-}
-
 int snap_start(struct snap *snap, struct snap_err *err)
 {
 	int rc = shmguard_install();
@@ -154,7 +143,7 @@ int snap_start(struct snap *snap, struct snap_err *err)
 		return err_set(err, rc, "cannot examine the mount: %s", strerror(-rc));
 	rc = sources_start(snap->core.sources);
 	if (!rc)
-		rc = work_submit(snap->core.work, clean_store, snap);
+		rc = core_tidy_store(&snap->core, monotonic_ns());
 	if (!rc && snap->core.config.frozen)
 		return frozen_create(&snap->frozen, &snap->core, snap->tree, err);
 	return rc ? err_set(err, rc, "cannot start a thread: %s", strerror(-rc)) : 0;

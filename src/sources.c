@@ -208,6 +208,7 @@ static void *run_janitor(void *arg)
 			more |= tend_bucket(sources, &sources->table[i]);
 		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < BUCKETS; i++)
 			forget_unused(sources, &sources->table[i]);
+		core_tidy_store(core, monotonic_ns()); /* without a thread: not today */
 		if (round % TRIM_ROUNDS == 0)
 			memory_trim();
 		pthread_mutex_lock(&core->lock);

@@ -309,7 +309,8 @@ enum snap_upload_state {
 int snap_upload_create(struct snap *snap, struct snap_upload **out, struct snap_err *err);
 void snap_upload_destroy(struct snap_upload *upload); /* accepts NULL */
 
-/* Throws away what it holds; it stays as an empty file that nothing was written to. */
+/* Throws away what it holds; it stays as an empty file that nothing was written to. Neither this nor
+ * snap_upload_destroy() waits for the room of a large one, which comes free a moment later. */
 void snap_upload_discard(struct snap_upload *upload);
 
 /* What a file that is opened for writing and not cut begins with: the bytes of GEN, which is opened (and
@@ -321,9 +322,12 @@ int snap_upload_begin_with(struct snap_upload *upload, struct snap_gen *gen, boo
  * arrives. A guess: nothing depends on it. At most once, before anything is written; -ENOMEM. */
 int snap_upload_expect(struct snap_upload *upload, const char *path);
 
-/* As read(2), write(2), ftruncate(2), fallocate(2), fdatasync(2) on a regular file. -ENOSPC with words. */
+/* As read(2), write(2), ftruncate(2), fallocate(2), fdatasync(2) on a regular file. -ENOSPC with words.
+ * Reading what it began with may wait as snap_gen_open() does. */
 ssize_t snap_upload_read(struct snap_upload *upload, void *buf, size_t size, uint64_t offset,
 			 struct snap_err *err);
+/* Whether snap_upload_read() may wait now for more than a disk. Never waits. */
+bool snap_upload_read_waits(struct snap_upload *upload);
 ssize_t snap_upload_write(struct snap_upload *upload, const void *buf, size_t size, uint64_t offset,
 			  struct snap_err *err);
 int snap_upload_truncate(struct snap_upload *upload, uint64_t size, struct snap_err *err);

@@ -238,6 +238,12 @@ ssize_t staging_read(struct staging *st, void *buf, size_t size, uint64_t offset
 	return (ssize_t)done;
 }
 
+bool staging_read_waits(struct staging *st)
+{
+	lock_scope(&st->lock);
+	return st->base_shows && st->base.ready && !st->base.ready(st->base.arg);
+}
+
 /* ---- what it is ---------------------------------------------------------------------------------------- */
 
 uint64_t staging_size(struct staging *st)

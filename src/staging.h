@@ -37,6 +37,9 @@ struct staging_base {
 	/* As pread(2): fewer than SIZE bytes only at its end; -errno. From any thread, several at once, under
 	 * no lock. */
 	ssize_t (*read)(void *arg, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+	/* Whether READ waits for nothing but a disk. Never waits itself, and may be called under any lock;
+	 * NULL: it does. */
+	bool (*ready)(void *arg);
 	/* Called once, when nothing of it can be read any more, under no lock; may be NULL. */
 	void (*drop)(void *arg);
 	void *arg;
@@ -75,6 +78,9 @@ int staging_allocate(struct staging *st, uint64_t offset, uint64_t size, bool ke
 
 /* As pread(2): fewer than SIZE bytes only at the end. What was neither written nor is the base's is zeros. */
 ssize_t staging_read(struct staging *st, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+
+/* Whether staging_read() may wait for more than a disk. */
+bool staging_read_waits(struct staging *st);
 
 /* As fdatasync(2). */
 int staging_sync(struct staging *st, struct snap_err *err);

@@ -11,6 +11,9 @@
  *                         an older program, which is then taken to be of the first hash's source
  *         seen            what was shown last
  *         opened          by whom, when
+ *         gone            since when its database is not there; empty, its mtime tells
+ *
+ * Whoever writes to a source's folder shares flock(2) on it, and whoever forgets a source has it alone.
  *
  * Where: -o store=DIR, else $STATE_DIRECTORY, else /var/lib/sqlsnapfs for root, else
  * $XDG_STATE_HOME/sqlsnapfs or $HOME/.local/state/sqlsnapfs. Made with mode 0700 when first needed.
@@ -50,8 +53,9 @@ int store_clean(struct store *store, struct snap_err *err);
 /* ---- sources ------------------------------------------------------------------------------------------- */
 /* SOURCE is the database's absolute path. */
 
-/* The folder of SOURCE, O_RDONLY and owned by the caller; MAKE: made if need be, its path with it. -ENOENT:
- * there is none. */
+/* The folder of SOURCE, O_RDONLY and owned by the caller; MAKE: made if need be, its path with it, and not
+ * forgotten by anybody as long as the descriptor is open. -ENOENT: there is none. -EBUSY, only with MAKE: it
+ * is being forgotten, and that takes more than a second. */
 int store_open_source(struct store *store, const char *source, bool make, struct snap_err *err);
 /* Brings the way to FOLDER, which store_open_source() made, to the disk: its path file, itself, its name. */
 int store_sync_source(struct store *store, int folder, struct snap_err *err);
@@ -62,6 +66,23 @@ bool store_knows(struct store *store, const char *source);
 /* Calls FN with the folder (borrowed) of every source, until it answers something other than 0, which is
  * returned. SOURCE is NULL where its path cannot be told. 0 also when there is no store yet. */
 int store_each(struct store *store, int (*fn)(void *arg, int folder, const char *source), void *arg);
+
+/*
+ * Forgets sources that are gone and of which nothing is kept: what was shown last, by whom it was opened, and
+ * that a database stood there (store_knows()). IS_GONE(ARG, SOURCE), under no lock, is true only when that is
+ * certain: what is only out of reach at the moment, such as a file system that is not mounted, is not gone.
+ *
+ * A source goes when it has been gone for a day, and for as long as it was known, a month at most: an
+ * application's temporary databases go on the next day, while one that was removed by mistake can be restored
+ * under its name for as long as anybody may miss it. Its time begins when it is first found gone here, and
+ * anew with whatever is written about it. NOW_NS: CLOCK_REALTIME.
+ *
+ * A source that anybody is writing about, of this process or another, stays; killed at any moment it leaves
+ * what store_clean() removes, or nothing. 0 also when there is no store yet; -errno when it cannot be looked
+ * through.
+ */
+int store_forget(struct store *store, bool (*is_gone)(void *arg, const char *source), void *arg,
+		 int64_t now_ns);
 
 /* What the generation opened last showed. */
 struct store_seen {

@@ -17,12 +17,15 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "opath.h"
 
 #define ATTEMPTS 8
+#define SHARE_ATTEMPTS 500
+#define SHARE_PAUSE_NS 2000000 /* between two of them */
 
 int store_random_name(char name[STORE_NAME_SIZE], const char *prefix)
 {
@@ -45,6 +48,18 @@ bool store_is(int dir, const char *name, int fd)
 int store_lock(int fd)
 {
 	return flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+}
+
+int store_share(int fd)
+{
+	const struct timespec pause = {.tv_nsec = SHARE_PAUSE_NS};
+
+	for (int i = 0; i < SHARE_ATTEMPTS; i++) {
+		if (flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+			return 0;
+		nanosleep(&pause, NULL);
+	}
+	return -EBUSY;
 }
 
 /* Whether what was just made is ours: 0; -EAGAIN: somebody has taken it for leavings. -errno: that cannot be

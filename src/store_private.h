@@ -31,6 +31,10 @@ bool store_is(int dir, const char *name, int fd);
  * system has no such locks, then what is made is used all the same, and nothing is taken for leavings. */
 int store_lock(int fd);
 
+/* Shares flock(2) of FD with others who write to what it is. 0, also where the file system has no such locks;
+ * -EBUSY: somebody has had it alone for a second, which takes him microseconds. */
+int store_share(int fd);
+
 /* Removes the folder NAME in DIR, FD, and the files in it. 0 or -errno; what could not be removed stays. */
 int store_remove(int dir, const char *name, int fd);
 /* Removes the file or folder NAME in DIR unless somebody is at work on it. */
@@ -39,6 +43,12 @@ void store_remove_stale(int dir, const char *name);
 /* Calls FN with every name in the folder FD but . and .., until it answers something other than 0, which is
  * returned. -errno */
 int store_each_name(int fd, int (*fn)(void *arg, int fd, const char *name), void *arg);
+
+/* Whether NAME can be that of a source's folder; and the path in such a FOLDER: 0; -ENOENT when there is
+ * none, or none that is whole; -errno. */
+#define STORE_PATH_SIZE 8192 /* bytes of the path file at most */
+bool store_is_source_name(const char *name);
+int store_read_path(int folder, char path[STORE_PATH_SIZE]);
 
 /* fsync(2) of a folder; 0 where the file system does not know that for folders. -errno */
 int store_sync_folder(int fd);

@@ -3,8 +3,8 @@
  * store_source.c - what the store knows of each source: its folder, its path, what was shown last.
  *
  * What must stay true: a reader of the store finds a file whole or not at all; a folder belongs to the source
- * whose path stands in it, for ever; one whose path was cut by a power failure belongs to nobody until
- * somebody claims it.
+ * whose path stands in it, until it is forgotten (store_forget.c); one whose path was cut by a power failure
+ * belongs to nobody until somebody claims it.
  */
 #include "store_private.h"
 
@@ -22,7 +22,6 @@
 #define OPENED_MAGIC "sqlsnapfs opened 1\n"
 #define HASHES 4 /* folders that a source may have, by as many hashes */
 #define ATTEMPTS 8
-#define PATH_SIZE 8192 /* bytes of the path file at most */
 
 /* What the seen file holds: host byte order, for a store belongs to one machine. */
 struct seen_file {
@@ -46,22 +45,21 @@ static void folder_name(const char *source, unsigned hash, char out[24])
 	snprintf(out, 24, "%016llx", (unsigned long long)h);
 }
 
-static bool is_folder_name(const char *name)
+bool store_is_source_name(const char *name)
 {
 	return strlen(name) == 16 && strspn(name, "0123456789abcdef") == 16;
 }
 
 /* ---- the path file ------------------------------------------------------------------------------------- */
 
-/* The path in the source's FOLDER: 0; -ENOENT when there is none, or none that is whole. */
-static int read_path(int folder, char path[PATH_SIZE])
+int store_read_path(int folder, char path[STORE_PATH_SIZE])
 {
 	autoclose int fd = openat(folder, "source", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	ssize_t n;
 
 	if (fd < 0)
 		return errno == ELOOP || errno == ENXIO ? -ENOENT : -errno;
-	n = read(fd, path, PATH_SIZE);
+	n = read(fd, path, STORE_PATH_SIZE);
 	if (n < 0)
 		return errno == EISDIR ? -ENOENT : -errno;
 	if (n < 2 || path[0] != '/' || path[n - 1] != '\n' || memchr(path, '\0', (size_t)n))
@@ -82,14 +80,14 @@ static int write_whole(int fd, const void *bytes, size_t size)
 /* Gives TMP its name unless another was faster: -EEXIST. */
 static int name_path_file(int folder, const char *tmp)
 {
-	char other[PATH_SIZE];
+	char other[STORE_PATH_SIZE];
 
 	if (renameat2(folder, tmp, folder, "source", RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EEXIST && errno != EINVAL)
 		return -errno;
 	/* What is not whole may be replaced, and EINVAL is a file system that knows no such rename. */
-	if (read_path(folder, other) != -ENOENT)
+	if (store_read_path(folder, other) != -ENOENT)
 		return -EEXIST;
 	return renameat(folder, tmp, folder, "source") ? -errno : 0;
 }
@@ -106,7 +104,7 @@ static int write_path(int folder, const char *source)
 		line = NULL;
 		return -ENOMEM;
 	}
-	if (n > PATH_SIZE)
+	if (n > STORE_PATH_SIZE)
 		return -ENAMETOOLONG;
 	autoclose int fd = store_make_file(folder, ".source-", tmp);
 	if (fd < 0)
@@ -130,7 +128,7 @@ static int find_folder(int dir, const char *source, unsigned *claim, int *old)
 	*claim = HASHES;
 	*old = -1;
 	for (unsigned i = 0; i < HASHES; i++) {
-		char name[24], path[PATH_SIZE];
+		char name[24], path[STORE_PATH_SIZE];
 		int rc;
 
 		folder_name(source, i, name);
@@ -139,7 +137,7 @@ static int find_folder(int dir, const char *source, unsigned *claim, int *old)
 			continue;
 		if (fd < 0 && errno != ENOENT)
 			return -errno;
-		rc = fd < 0 ? -ENOENT : read_path(fd, path);
+		rc = fd < 0 ? -ENOENT : store_read_path(fd, path);
 		if (rc == 0 && strcmp(path, source) == 0)
 			return steal_fd(&fd);
 		if (rc == -ENOENT && *claim == HASHES)
@@ -152,7 +150,22 @@ static int find_folder(int dir, const char *source, unsigned *claim, int *old)
 	return -ENOENT;
 }
 
-/* Makes the folder of SOURCE's hash number CLAIM its own. -EEXIST: somebody was faster. */
+/* Shares FOLDER, which has just said that it is SOURCE's, with others who write to it. -EEXIST: somebody has
+ * forgotten it meanwhile. */
+static int share_folder(int folder, const char *source)
+{
+	char path[STORE_PATH_SIZE];
+	int rc = store_share(folder);
+
+	if (!rc)
+		rc = store_read_path(folder, path);
+	if (rc)
+		return rc == -ENOENT ? -EEXIST : rc;
+	return strcmp(path, source) == 0 ? 0 : -EEXIST;
+}
+
+/* Makes the folder of SOURCE's hash number CLAIM its own. -EEXIST: somebody was faster, be it that he has
+ * forgotten it. */
 static int claim_folder(int dir, const char *source, unsigned claim)
 {
 	char name[24];
@@ -162,24 +175,29 @@ static int claim_folder(int dir, const char *source, unsigned claim)
 	if (mkdirat(dir, name, 0700) && errno != EEXIST)
 		return -errno;
 	autoclose int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	rc = write_path(fd, source);
-	return rc ? rc : steal_fd(&fd);
+	rc = fd < 0 ? -errno : store_share(fd);
+	if (!rc)
+		rc = write_path(fd, source);
+	if (rc)
+		return rc == -ENOENT ? -EEXIST : rc;
+	return steal_fd(&fd);
 }
 
-/* As find_folder(), and claims one. */
+/* As find_folder(), and claims one; shared with others who write to it. */
 static int make_folder(int dir, const char *source)
 {
 	for (int i = 0; i < ATTEMPTS; i++) {
 		autoclose int old = -1;
 		unsigned claim;
-		int fd = find_folder(dir, source, &claim, &old);
+		autoclose int fd = find_folder(dir, source, &claim, &old);
+		int rc = fd < 0 ? fd : share_folder(fd, source);
 
-		if (fd == -ENOENT)
+		if (rc == -ENOENT) {
 			fd = claim == HASHES ? -EBUSY : claim_folder(dir, source, claim);
-		if (fd != -EEXIST)
-			return fd;
+			rc = fd < 0 ? fd : 0;
+		}
+		if (rc != -EEXIST)
+			return rc ? rc : steal_fd(&fd);
 	}
 	return -EBUSY;
 }
@@ -216,11 +234,11 @@ int store_sync_source(struct store *s, int folder, struct snap_err *err)
 
 bool store_knows(struct store *s, const char *source)
 {
-	char path[PATH_SIZE];
+	char path[STORE_PATH_SIZE];
 	autoclose int fd = store_open_source(s, source, false, NULL);
 
 	/* The folder of an older program does not say whose it is. */
-	return fd >= 0 && read_path(fd, path) == 0;
+	return fd >= 0 && store_read_path(fd, path) == 0;
 }
 
 struct each {
@@ -231,15 +249,15 @@ struct each {
 static int visit(void *arg, int dir, const char *name)
 {
 	const struct each *each = arg;
-	char path[PATH_SIZE];
+	char path[STORE_PATH_SIZE];
 	int rc;
 
-	if (!is_folder_name(name))
+	if (!store_is_source_name(name))
 		return 0;
 	autoclose int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : -errno;
-	rc = read_path(fd, path);
+	rc = store_read_path(fd, path);
 	return opath_transient(rc) ? rc : each->fn(each->arg, fd, rc ? NULL : path);
 }
 

@@ -293,6 +293,22 @@ int tree_open_folder(struct tree *tree, const char *path)
 
 /* ---- small questions ----------------------------------------------------------------------------------- */
 
+bool tree_is_gone(struct tree *tree, const char *path, uint64_t dev)
+{
+	autoclose int fd = -1;
+	char parent[PATH_MAX];
+	const char *name;
+	struct stat st;
+
+	if (tree->root < 0 || !path[0] || !tree_path_valid(path) || tree_split(path, parent, &name) ||
+	    tree_check_known(tree, NULL))
+		return false;
+	fd = tree_open_folder(tree, parent);
+	if (fd < 0 || opath_stat(fd, "", &st, NULL) || st.st_dev != dev)
+		return false;
+	return opath_stat(fd, name, &st, NULL) == -ENOENT;
+}
+
 uint64_t tree_ino(const struct tree *tree, uint64_t dev, uint64_t ino)
 {
 	return dev == tree->dev ? ino : opath_mix(dev, ino);

@@ -90,6 +90,11 @@ int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct
 int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
 		 struct snap_err *err);
 
+/* Whether PATH in a mirrored folder is certainly not there: nothing has its name, in a folder of the tree
+ * that is reached, on the device DEV where it stood, and still is what applications know. False when in
+ * doubt. */
+bool tree_is_gone(struct tree *tree, const char *path, uint64_t dev);
+
 /* -EINVAL when PATH is no symlink, -ENAMETOOLONG when SIZE is too small. */
 int tree_readlink(struct tree *tree, const char *path, char *target, size_t size);
 /* -ESTALE when PATH is another inode than DEV, INO, or has become a database. */
@@ -97,11 +102,12 @@ int tree_open_plain(struct tree *tree, const char *path, uint64_t dev, uint64_t 
 int tree_statvfs(struct tree *tree, struct statvfs *out);
 
 /*
- * Walks everything and calls FN with the path of each database, until it answers something other than 0,
- * which is returned; TREE_WALK_CUT when LIMIT entries (and what was left of their folder) were read before
- * the end. Descends no symlink and no mount. A symlink counts when it leaves the tree, for inside the
- * database itself does. Folders that cannot be read are left out; -EMFILE and the like are forwarded.
- * -EIO, after all else was visited: the disk did not tell of something whether it is a database.
+ * Walks everything and calls FN with the path of each database, until it answers something other than 0, be
+ * it -errno or 1, which is returned as it is; TREE_WALK_CUT when LIMIT entries (and what was left of their
+ * folder) were read before the end. Descends no symlink and no mount. A symlink counts when it leaves the
+ * tree, for inside the database itself does. Folders that cannot be read are left out; -EMFILE and the like
+ * are forwarded. -EIO, after all else was visited: the disk did not tell of something whether it is a
+ * database.
  */
 int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path), void *arg);
 #define TREE_WALK_CUT 2

@@ -368,14 +368,17 @@ struct walk {
 	size_t left; /* entries that may still be read */
 	struct todo *todo;
 	bool unknown; /* the disk has not told of all whether they are databases */
+	int answer;   /* FN's last: other than 0, it ends the walk */
 };
 
-static int visit(const struct walk *walk, const char *folder, const char *name)
+static int visit(struct walk *walk, const char *folder, const char *name)
 {
 	char path[PATH_MAX];
 	int n = snprintf(path, sizeof(path), "%s%s%s", folder, folder[0] ? "/" : "", name);
 
-	return n < 0 || (size_t)n >= sizeof(path) ? 0 : walk->fn(walk->arg, path);
+	if (n > 0 && (size_t)n < sizeof(path))
+		walk->answer = walk->fn(walk->arg, path);
+	return walk->answer;
 }
 
 static int walk_folder(struct tree *tree, const char *path, struct walk *walk)
@@ -413,9 +416,10 @@ int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *
 		autofree struct todo *next = pop(&walk.todo);
 
 		rc = walk_folder(tree, next->path, &walk);
+		if (walk.answer || rc == 0 || opath_transient(rc))
+			continue;
 		walk.unknown |= rc == -EIO;
-		if (rc < 0 && !opath_transient(rc))
-			rc = 0; /* a folder that cannot be read has nothing to show */
+		rc = 0; /* a folder that cannot be read has nothing to show */
 	}
 	if (rc == 0 && walk.todo)
 		rc = TREE_WALK_CUT;

@@ -9,6 +9,7 @@
 #include "upload_private.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +18,16 @@
 #include "headstart.h"
 #include "target.h"
 
+#define LET_GO_LATER (4u << 20) /* bytes of a file whose removal may be waited for */
+
 /* ---- what it begins with ------------------------------------------------------------------------------- */
 
 /* A generation that lends its bytes; opened when somebody asks for them. */
 struct lender {
 	struct snap_gen *gen; /* a reference */
 	pthread_mutex_t lock;
-	bool opened;
-	bool promised; /* its size has been told: no other generation will do */
+	atomic_bool opened; /* set under LOCK, and never taken back */
+	bool promised;	    /* its size has been told: no other generation will do */
 };
 
 static void lender_drop(void *arg)
@@ -69,6 +72,13 @@ static ssize_t lender_read(void *arg, void *buf, size_t size, uint64_t offset, s
 	return rc ? rc : snap_gen_read(l->gen, buf, size, offset, err);
 }
 
+static bool lender_ready(void *arg)
+{
+	struct lender *l = arg;
+
+	return atomic_load(&l->opened);
+}
+
 int upload_lend(struct staging *staging, struct snap_gen *gen, bool readable, struct snap_err *err)
 {
 	struct lender *l = calloc(1, sizeof(*l));
@@ -87,7 +97,8 @@ int upload_lend(struct staging *staging, struct snap_gen *gen, bool readable, st
 	}
 	snap_gen_stat(l->gen, &attr);
 	l->promised = true;
-	struct staging_base base = {.size = attr.size, .read = lender_read, .drop = lender_drop, .arg = l};
+	struct staging_base base = {
+		.size = attr.size, .read = lender_read, .ready = lender_ready, .drop = lender_drop, .arg = l};
 
 	staging_set_base(staging, &base);
 	return 0;
@@ -113,13 +124,42 @@ int snap_upload_create(struct snap *snap, struct snap_upload **out, struct snap_
 	return 0;
 }
 
+/* What is let go of. */
+struct leaving {
+	struct staging *staging;
+	struct headstart *headstart;
+};
+
+static void let_go(void *arg)
+{
+	struct leaving *leaving = arg;
+
+	headstart_end(leaving->headstart);
+	staging_destroy(leaving->staging);
+	free(leaving);
+}
+
+void upload_let_go(struct snap *snap, struct staging *staging, struct headstart *headstart)
+{
+	bool takes_long = headstart || (staging && staging_size(staging) >= LET_GO_LATER);
+	struct leaving *leaving = takes_long ? malloc(sizeof(*leaving)) : NULL;
+
+	if (leaving) {
+		*leaving = (struct leaving){.staging = staging, .headstart = headstart};
+		if (work_submit(snap->core.work, let_go, leaving) == 0)
+			return;
+		free(leaving);
+	}
+	headstart_end(headstart);
+	staging_destroy(staging);
+}
+
 void snap_upload_destroy(struct snap_upload *u)
 {
 	if (!u)
 		return;
-	headstart_end(u->headstart);
+	upload_let_go(u->snap, u->staging, u->headstart);
 	free(u->expected);
-	staging_destroy(u->staging);
 	validate_report_finish(&u->report);
 	pthread_rwlock_destroy(&u->lock);
 	free(u);
@@ -203,6 +243,16 @@ ssize_t snap_upload_read(struct snap_upload *u, void *buf, size_t size, uint64_t
 	n = staging_read(u->staging, buf, size, offset, err);
 	pthread_rwlock_unlock(&u->lock);
 	return n;
+}
+
+bool snap_upload_read_waits(struct snap_upload *u)
+{
+	bool waits;
+
+	pthread_rwlock_rdlock(&u->lock);
+	waits = staging_read_waits(u->staging);
+	pthread_rwlock_unlock(&u->lock);
+	return waits;
 }
 
 int snap_upload_sync(struct snap_upload *u, struct snap_err *err)

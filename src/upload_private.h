@@ -34,6 +34,9 @@ struct snap_upload {
 /* Gives STAGING what GEN, of which a reference is taken, shows, to begin with; READABLE: opens it now, so
  * that a failure is told. -errno */
 int upload_lend(struct staging *staging, struct snap_gen *gen, bool readable, struct snap_err *err);
+/* Lets go of both, which may be NULL. Where that may take long, as freeing a large file's room and a read
+ * that is under way do, on a thread of the library's, as long as there is one. */
+void upload_let_go(struct snap *snap, struct staging *staging, struct headstart *headstart);
 /* What PATH stands for, as target_find(), but that nothing below our own folder can be written. */
 int upload_find_target(struct snap *snap, const char *path, struct target *out, struct snap_err *err);
 

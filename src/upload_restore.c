@@ -99,7 +99,7 @@ static void replace(struct snap_upload *u, struct staging *next)
 		u->checked = false;
 	}
 	pthread_rwlock_unlock(&u->lock);
-	staging_destroy(old);
+	upload_let_go(u->snap, old, NULL);
 }
 
 /* Nothing is left of a restore that is over. Busy. */

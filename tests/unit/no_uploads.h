@@ -19,7 +19,7 @@ void upload_unref(struct upload *u)
 		abort();
 }
 
-void upload_opened(struct upload *u, pid_t tid)
+int upload_opened(struct upload *u, pid_t tid)
 {
 	(void)u;
 	(void)tid;

@@ -3,12 +3,14 @@
  * test_ops.c - the table of operations without a kernel: requests come from threads that the test makes up,
  * in the order that it wants, and libfuse's replies are caught here.
  */
-#include "../../fs/fs.h"
+#include "../../fs/ops_private.h"
 
 #include "gens.h"
 
 #include <errno.h>
 #include <pthread.h>
+
+#include "../../src/clock.h"
 
 /* ---- a kernel ------------------------------------------------------------------------------------------ */
 
@@ -261,6 +263,90 @@ static void test_led_callers_find_what_they_were_led_to(void **state)
 	down(&f);
 }
 
+/* ---- what an upload began with ------------------------------------------------------------------------- */
+
+static struct fuse_file_info open_upload(struct fs *fs, pid_t tid, int flags, uint64_t *id)
+{
+	struct fuse_file_info fi = {.flags = flags};
+	struct fuse_req req;
+
+	for (int i = 0; i < 2; i++) {
+		*id = look_up(fs, tid, "db");
+		request_init(&req, fs, tid);
+		fs_ops.open(&req, *id, &fi);
+		assert_int_equal(await_reply(&req), i == 0 ? ESTALE : 0);
+		request_finish(&req);
+	}
+	return req.fi;
+}
+
+/* Whoever reads what stands below an upload may wait for a live database, and the kernel does not wait with
+ * him: the answer comes from another thread. */
+static void test_read_below_upload_waits_elsewhere(void **state)
+{
+	struct fs_config config = {0};
+	struct fuse_file_info fi;
+	struct fuse_req reading;
+	struct fixture f;
+	struct fs *fs;
+	uint64_t id;
+
+	(void)state;
+	app_up(&f, "PRAGMA locking_mode=EXCLUSIVE;" APP_WAL ";" APP_ROWS(100));
+	snap_up(&f);
+	config.snap = f.snap;
+	assert_int_equal(fs_create(&fs, &config), 0);
+	fi = open_upload(fs, gettid(), O_WRONLY, &id); /* which only lends the size */
+	request_init(&reading, fs, gettid());
+	fs_ops.read(&reading, id, 4096, 0, &fi);
+	assert_false(is_answered(&reading));
+	assert_int_equal(await_reply(&reading), EBUSY);
+	request_finish(&reading);
+	release(fs, gettid(), id, &fi);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
+	fs_destroy(fs);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* Who is led to an upload and comes when it was thrown away finds the live database there, to read and to
+ * write it: not the empty file that is left, of which a part would be taken for all. */
+static void test_late_for_an_upload(void **state)
+{
+	static const int flags[] = {O_RDONLY, O_WRONLY, O_RDWR};
+	struct fs_config config = {0};
+	struct fixture f;
+	struct fs *fs;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(100));
+	config.snap = f.snap;
+	assert_int_equal(fs_create(&fs, &config), 0);
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		struct fuse_file_info fi = {.flags = O_WRONLY};
+		uint64_t id = look_up(fs, gettid(), "db"), led;
+		struct fuse_req req;
+
+		request_init(&req, fs, gettid());
+		fs_ops.open(&req, id, &fi);
+		assert_int_equal(await_reply(&req), ESTALE);
+		request_finish(&req);
+		led = look_up(fs, gettid(), "db");
+		assert_int_not_equal(led, id);
+		uploads_tend(&fs->uploads, monotonic_ns() + 2 * UPLOAD_INTENT_NS);
+		fi.flags = flags[i];
+		request_init(&req, fs, gettid());
+		fs_ops.open(&req, led, &fi);
+		assert_int_equal(await_reply(&req), ESTALE);
+		request_finish(&req);
+		read_name(fs, gettid(), "db", 100);
+	}
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
+	fs_destroy(fs);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* ---- the end ------------------------------------------------------------------------------------------- */
 
 /* An open that waits is answered before snap_stop() returns: what it answers through may go then. */
@@ -348,6 +434,8 @@ int __wrap_main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_led_callers_find_what_they_were_led_to),
 		cmocka_unit_test(test_stop_answers_what_waits),
+		cmocka_unit_test(test_read_below_upload_waits_elsewhere),
+		cmocka_unit_test(test_late_for_an_upload),
 		cmocka_unit_test(test_mkdir_that_fails_leaves_no_snapshot),
 	};
 

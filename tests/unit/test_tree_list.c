@@ -92,6 +92,44 @@ static int walk(void *arg)
 	return tree_walk(tree, SIZE_MAX, count_one, arg);
 }
 
+struct stop {
+	int calls, answer;
+};
+
+static int stop_at_second(void *arg, const char *path)
+{
+	struct stop *stop = arg;
+
+	(void)path;
+	return ++stop->calls == 2 ? stop->answer : 0;
+}
+
+/* What a walk calls ends it, wherever it is by then. */
+static void test_walk_ends(void **state)
+{
+	static const int answers[] = {1, -ENOENT, -EACCES, -EIO, -ENOSPC, -ENOMEM};
+	static const char *const folders[] = {"", "folder/", "folder/deeper/"};
+
+	(void)state;
+	make_folder("src/folder", 0755);
+	make_folder("src/folder/deeper", 0755);
+	for (size_t i = 0; i < COUNT(folders); i++) {
+		for (int n = 0; n < 3; n++)
+			put_database(at("src/%sdb%d", folders[i], n) + strlen(scratch.path) + 1);
+		mirror(false);
+		for (size_t k = 0; k < COUNT(answers); k++) {
+			struct stop stop = {.answer = answers[k]};
+			int rc = tree_walk(tree, SIZE_MAX, stop_at_second, &stop);
+
+			if (rc != answers[k] || stop.calls != 2)
+				fail_msg("in \"%s\" %d becomes %d after %d calls", folders[i], answers[k], rc,
+					 stop.calls);
+		}
+		for (int n = 0; n < 3; n++)
+			assert_int_equal(unlink(at("src/%sdb%d", folders[i], n)), 0);
+	}
+}
+
 static int look_wal(void *arg)
 {
 	struct tree_found found;
@@ -221,7 +259,7 @@ int main(void)
 		test(test_databases_only), test(test_unlisted),
 		test(test_list),	   test(test_walk_tells_what_it_does_not_know),
 		test(test_no_raw_wal),	   test(test_large_folder),
-		test(test_deep_tree),
+		test(test_deep_tree),	   test(test_walk_ends),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);

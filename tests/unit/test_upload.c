@@ -4,6 +4,9 @@
 #include "upload_table.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+
+#include "../../src/staging.h"
 
 /* ---- attributes ---------------------------------------------------------------------------------------- */
 
@@ -146,6 +149,49 @@ static void test_references(void **state)
 	upload_unref(NULL);
 }
 
+/* ---- who frees what ------------------------------------------------------------------------------------ */
+
+void __real_staging_destroy(struct staging *st);
+void __wrap_staging_destroy(struct staging *st);
+
+static _Atomic(pid_t) freed_by; /* the thread that has freed a large one; 0: none yet */
+
+void __wrap_staging_destroy(struct staging *st)
+{
+	bool large = st && staging_size(st) >= 8 << 20;
+
+	__real_staging_destroy(st);
+	if (large)
+		atomic_store(&freed_by, gettid());
+}
+
+/* Freeing the room of a large file takes a disk its time: not the caller's, who may be the kernel's only one.
+ */
+static void test_large_is_freed_elsewhere(void **state)
+{
+	struct upload *u;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		atomic_store(&freed_by, 0);
+		u = i == 2 ? open_scratch(".x") : open_cut();
+		write_part(u, OWNER, &image, 0, image.size / 2);
+		truncate_to(u, 8 << 20);
+		if (i == 1)
+			upload_ref(u); /* it is thrown away while somebody knows it yet */
+		if (i == 2)
+			upload_unname(u);
+		upload_closed(u);
+		while (atomic_load(&freed_by) == 0)
+			usleep(1000);
+		assert_int_not_equal(freed_by, gettid());
+		if (i == 1)
+			upload_unref(u);
+		assert_true(is_empty());
+		assert_int_equal(stored(), 0);
+	}
+}
+
 /* Whatever is left, nobody refers to it: teardown takes it. */
 static void test_left_over(void **state)
 {
@@ -153,6 +199,52 @@ static void test_left_over(void **state)
 	write_all(open_scratch(".x"), OWNER, &image);
 	write_all(open_cut(), OWNER, &image);
 	assert_int_equal(upload_lead(make_upload(UPLOAD_DATABASE, "db", getpid()), 5), 0);
+}
+
+/* One that user UID begins, as NAME; NULL with *RC when he may not. */
+static struct upload *create_by(uid_t uid, const char *name, int *rc)
+{
+	struct upload_order order = {
+		.kind = UPLOAD_SCRATCH, .parent = FOLDER, .name = name, .path = name, .who = {.uid = uid}};
+	struct upload *u = NULL;
+	struct snap_err err = {""};
+
+	*rc = upload_create(&u, &all, &order, &err);
+	assert_true(*rc == 0 || strlen(err.text) > 0);
+	return u;
+}
+
+/* One user's files keep nobody else from writing his. */
+static void test_limit_of_one(void **state)
+{
+	static struct upload *many[UPLOADS_EACH];
+	struct upload *others[3];
+	char name[32];
+	int rc;
+
+	(void)state;
+	for (int i = 0; i < UPLOADS_EACH; i++) {
+		snprintf(name, sizeof(name), ".x%d", i);
+		many[i] = create_by(1000, name, &rc);
+		assert_int_equal(rc, 0);
+	}
+	assert_null(create_by(1000, ".one", &rc));
+	assert_int_equal(rc, -ENFILE);
+	others[0] = create_by(1001, ".other", &rc);
+	assert_non_null(others[0]);
+	upload_unname(many[0]);
+	upload_unref(many[0]);
+	others[1] = create_by(1000, ".one", &rc);
+	assert_non_null(others[1]);
+	others[2] = create_by(0, ".root", &rc);
+	assert_non_null(others[2]);
+	for (int i = 1; i < UPLOADS_EACH + 3; i++) {
+		struct upload *u = i < UPLOADS_EACH ? many[i] : others[i - UPLOADS_EACH];
+
+		upload_unname(u);
+		upload_unref(u);
+	}
+	assert_true(is_empty());
 }
 
 static void test_limit(void **state)
@@ -194,12 +286,13 @@ static void *make_and_move(void *arg)
 	char name[32];
 
 	for (int i = 0; i < TURNS; i++) {
-		struct upload *u, *seen;
+		struct upload *u = NULL, *seen;
 		struct snap_attr attr;
 
 		snprintf(name, sizeof(name), ".x%d", i % 7);
-		if (try_create(UPLOAD_SCRATCH, FOLDER, name, &u, &err) == 0) {
-			upload_opened(u, gettid());
+		if (try_create(UPLOAD_SCRATCH, FOLDER, name, &u, &err) == 0 && upload_opened(u, gettid())) {
+			upload_unref(u); /* another thread's clock has thrown it away already */
+		} else if (u) {
 			upload_truncate(u, 0, &err);
 			upload_write(u, name, sizeof(name), 0, OWNER, &err);
 			snprintf(name, sizeof(name), ".x%d", (i + own) % 7);
@@ -248,8 +341,9 @@ static void test_threads(void **state)
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_stat),      test(test_times), test(test_content), test(test_references),
-		test(test_left_over), test(test_limit), test(test_threads),
+		test(test_stat),	 test(test_times),     test(test_content),
+		test(test_references),	 test(test_left_over), test(test_limit),
+		test(test_limit_of_one), test(test_threads),   test(test_large_is_freed_elsewhere),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)

@@ -107,17 +107,42 @@ static void test_intent_lost(void **state)
 	for (int i = 0; i < 6000 && is_read(); i++)
 		nanosleep(&step, NULL);
 	assert_false(is_read()); /* although the kernel still knows its nodeid */
+	assert_int_equal(upload_opened(u, 5), -ESTALE);
+	assert_int_equal(u->opens, 0);
 	upload_unref(u);
+	assert_true(is_empty());
+}
+
+/* What its last close has thrown away is not opened again by who still has its nodeid. */
+static void test_closed_for_good(void **state)
+{
+	struct upload *u = open_cut(), *pending = open_cut();
+
+	(void)state;
+	upload_ref(u);
+	upload_ref(pending);
+	write_part(u, OWNER, &image, 0, image.size / 2);
+	upload_closed(u);
+	assert_int_equal(upload_opened(u, gettid()), -ESTALE);
+	upload_unref(u);
+	/* What is still to come is. */
+	truncate_to(pending, 10000);
+	write_part(pending, OWNER, &image, 0, 5000);
+	assert_int_equal(flush(pending), 0);
+	upload_closed(pending);
+	assert_int_equal(upload_opened(pending, gettid()), 0);
+	upload_unname(pending);
+	upload_closed(pending);
+	assert_int_equal(upload_opened(pending, gettid()), -ESTALE);
+	upload_unref(pending);
 	assert_true(is_empty());
 }
 
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_intent),
-		test(test_intents),
-		test(test_intent_again),
-		test(test_intent_lost),
+		test(test_intent),	test(test_intents),	    test(test_intent_again),
+		test(test_intent_lost), test(test_closed_for_good),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)

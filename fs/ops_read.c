@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_read.c - see ops_private.h: reading files. */
+#define LOG_MODULE "ops"
+#include "ops_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define READ_NICE 19 /* added to the daemon's own: the least that there is */
+
+/*
+ * The thread that copies bytes out yields the processor to the applications: a backup may take longer, a
+ * commit may not. On Linux a nice value is a thread's own, and libfuse's threads wait for or hold none of the
+ * locks that SQLite knows for longer than it takes to drop one.
+ */
+static void yield_to_applications(void)
+{
+	static _Thread_local bool yields;
+
+	if (!yields && nice(READ_NICE) == -1) {
+		/* A thread may always be nicer than it is; -1 is a nice value too. */
+	}
+	yields = true;
+}
+
+static void read_now(struct fs *fs, fuse_req_t req, struct handle *h, size_t size, off_t offset)
+{
+	void *buffer = buffer_get(&fs->buffers);
+	struct snap_err err = {{0}};
+	ssize_t n = -ENOMEM;
+
+	if (size > BUFFER_SIZE)
+		size = BUFFER_SIZE;
+	if (buffer)
+		n = handle_read(h, buffer, size, (uint64_t)offset, &err);
+	if (n < 0 && !atomic_exchange(&h->failed, true))
+		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror((int)-n),
+			  err.text[0] ? ": " : "", err.text);
+	if (n < 0)
+		reply_error(req, (int)n);
+	else
+		fuse_reply_buf(req, buffer, (size_t)n);
+	buffer_put(&fs->buffers, buffer);
+}
+
+/* A READ of what an upload began with, which is opened for the first who asks for it. */
+struct read_job {
+	struct fs *fs;
+	fuse_req_t req;
+	struct handle *handle; /* open as long as read(2) waits */
+	size_t size;
+	off_t offset;
+};
+
+static void run_read(void *arg)
+{
+	struct read_job *job = arg;
+
+	read_now(job->fs, job->req, job->handle, job->size, job->offset);
+	free(job);
+}
+
+static void read_later(struct fs *fs, fuse_req_t req, struct handle *h, size_t size, off_t offset)
+{
+	struct read_job *job = malloc(sizeof(*job));
+	int rc = job ? 0 : -ENOMEM;
+
+	if (job) {
+		*job = (struct read_job){.fs = fs, .req = req, .handle = h, .size = size, .offset = offset};
+		rc = run_later(fs, run_read, job);
+	}
+	if (rc) {
+		free(job);
+		reply_error(req, rc);
+	}
+}
+
+void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct handle *h = handle_of(fi);
+
+	(void)id;
+	if (h->kind == HANDLE_UPLOAD && snap_upload_read_waits(h->upload->data)) {
+		read_later(fs, req, h, size, offset);
+		return;
+	}
+	yield_to_applications();
+	read_now(fs, req, h, size, offset);
+}

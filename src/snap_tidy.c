@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* snap_tidy.c - see core.h: what the store is rid of, when a mount starts and once a day. */
+#include <string.h>
+
+#include "clock.h"
+#include "keep.h"
+#include "snap_private.h"
+
+#define EVERY_NS (86400 * NS_PER_S)
+
+/* Of this mount's folder alone: what is out of reach for another mount's may keep a call for ever. */
+static bool is_gone(void *arg, const char *source)
+{
+	struct snap *snap = arg;
+	const char *path = kept_tree_path(snap->kept, source);
+	struct store_seen seen;
+
+	return path && store_load_seen(snap->core.store, source, &seen) == 0 &&
+	       tree_is_gone(snap->tree, path, seen.version.dev);
+}
+
+static void tidy(void *arg)
+{
+	struct snap *snap = arg;
+	struct snap_err err;
+	int rc = keep_clean(snap->core.store, &err);
+
+	if (!rc && (rc = store_forget(snap->core.store, is_gone, snap, realtime_ns())) != 0)
+		err_set(&err, rc, "cannot look through the store %s: %s", store_dir(snap->core.store),
+			strerror(-rc));
+	if (rc)
+		core_event(&snap->core, SNAP_WARNING, "%s", err.text);
+}
+
+int core_tidy_store(struct core *core, int64_t now)
+{
+	int64_t due = atomic_load(&core->tidy_at);
+
+	if (now < due || !atomic_compare_exchange_strong(&core->tidy_at, &due, now + EVERY_NS))
+		return 0;
+	return work_submit(core->work, tidy, list_entry(core, struct snap, core));
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store_forget.c - see store.h: sources that are gone. An application that makes databases for a moment
+ * would fill the store with their folders for ever.
+ *
+ * What must stay true: a folder is touched only by who has flock(2) on it alone, under its name, and so while
+ * nobody is writing to it; it loses its name, and everything in it with that, before the first of its files
+ * goes; a kept snapshot, also one that is being written or removed, keeps it.
+ */
+#include "store_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "clock.h"
+
+#define MARK "gone"
+#define DAY_NS (86400 * NS_PER_S)
+#define MONTH_NS (30 * DAY_NS)
+
+struct forgetting {
+	bool (*is_gone)(void *arg, const char *source);
+	void *arg;
+	int64_t now_ns;
+};
+
+/* When NAME in FOLDER was written; INT64_MIN: it is not there. */
+static int64_t written_ns(int folder, const char *name)
+{
+	struct stat st;
+
+	return fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) ? INT64_MIN : timespec_ns(st.st_mtim);
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Whether the source has been gone for long enough at NOW. */
+static bool is_due(int folder, int64_t now)
+{
+	int64_t since = later(written_ns(folder, MARK),
+			      later(written_ns(folder, "seen"), written_ns(folder, "opened")));
+	int64_t known, gone;
+
+	if (__builtin_sub_overflow(now, since, &gone))
+		return false;
+	if (__builtin_sub_overflow(since, written_ns(folder, "source"), &known))
+		known = MONTH_NS;
+	return gone >= DAY_NS && (gone >= known || gone >= MONTH_NS);
+}
+
+/* 0; -EEXIST: it is marked; -errno */
+static int mark(int folder)
+{
+	autoclose int fd = openat(folder, MARK, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : 0;
+}
+
+/* Removes the folder NAME, which is locked, unless something is kept in it. */
+static void forget(int dir, const char *name, int folder)
+{
+	char leaving[STORE_NAME_SIZE];
+
+	if (unlinkat(folder, "kept", AT_REMOVEDIR) && errno != ENOENT)
+		return;
+	if (store_random_name(leaving, ".work-") || renameat(dir, name, dir, leaving))
+		return;
+	store_remove(dir, leaving, folder);
+}
+
+static int visit(void *arg, int dir, const char *name)
+{
+	const struct forgetting *f = arg;
+	char path[STORE_PATH_SIZE];
+	bool gone;
+	int rc;
+
+	if (!store_is_source_name(name))
+		return 0;
+	autoclose int folder = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (folder < 0 || store_read_path(folder, path))
+		return 0; /* nobody's, or not to be told now */
+	gone = f->is_gone(f->arg, path);
+	if (!gone && written_ns(folder, MARK) == INT64_MIN)
+		return 0;
+	/* Whatever has been written since that answer counts: is_due() comes after the lock. */
+	if (store_lock(folder) || !store_is(dir, name, folder))
+		return 0;
+	if (!gone) {
+		unlinkat(folder, MARK, 0);
+		return 0;
+	}
+	rc = mark(folder);
+	/* Where there is no room for the mark, its time begins with what was written last. */
+	if ((rc == -EEXIST || rc == -ENOSPC || rc == -EDQUOT) && is_due(folder, f->now_ns))
+		forget(dir, name, folder);
+	return 0;
+}
+
+int store_forget(struct store *s, bool (*is_gone)(void *arg, const char *source), void *arg, int64_t now_ns)
+{
+	autoclose int dir = store_open(s, false, NULL);
+	struct forgetting f = {.is_gone = is_gone, .arg = arg, .now_ns = now_ns};
+
+	if (dir < 0)
+		return dir == -ENOENT ? 0 : dir;
+	return store_each_name(dir, visit, &f);
+}
