@@ -2,8 +2,9 @@
 /*
  * restore_undo.c - keeping what a restore replaces.
  *
- * WAL mode: the bulk is copied under a pin while applications go on, and the pages of the frames that were
- * committed since follow under the write lock; all of it does when the pin had to be given up.
+ * WAL mode: the bulk is copied under a pin, or several one after the other, while applications go on, and the
+ * pages of the frames that were committed since follow under the write lock; all of it does when the pin had
+ * to be given up there.
  * Rollback-journal mode: all of it under the write lock, through the handle that holds it. What SQLite cannot
  * read, or 0 bytes with sidecars: the files as they are, before SQLite looks at them, for it deletes what it
  * finds beside an empty database.
@@ -29,7 +30,8 @@
 #include "spool_private.h"
 
 #define CHUNK (1u << 20)
-#define BLOCK 8192u /* bytes that are compared at a time: few are written for a changed page */
+#define SYNC_EVERY (64u << 20) /* bytes: what is held back meanwhile is looked at in between */
+#define BLOCK 8192u	       /* bytes that are compared at a time: few are written for a changed page */
 
 static const char *const sidecars[] = {"-wal", "-journal"};
 
@@ -161,6 +163,49 @@ static int check_store(struct restore *r, uint64_t size)
 	return 0;
 }
 
+static int sync_keep(struct restore *r)
+{
+	return fdatasync(keep_fd(r->keep)) ? err_errno(r->err, "cannot write the store") : 0;
+}
+
+/* The first BYTES are there, and may be right. */
+static void count_begun(struct restore *r, uint64_t bytes)
+{
+	r->begun = bytes > r->begun ? bytes : r->begun;
+	r->counted = bytes > r->counted ? bytes : r->counted;
+}
+
+/*
+ * All of the view. When another takes its place, what was copied is not of one state: it goes on from there,
+ * around the end, until one view has been seen whole, and what is there already is only compared.
+ */
+static int copy_around(struct restore *r, uint8_t *buf)
+{
+	uint64_t at = 0, top = 0, seen = 0;
+
+	while (seen < r->view.size) {
+		uint64_t left = r->view.size - seen, to = r->view.size - at < left ? r->view.size : at + left;
+		int rc;
+
+		to = to - at < CHUNK ? to : at + CHUNK;
+		rc = copy_range(r, buf, at, to);
+		if (!rc && to / SYNC_EVERY > at / SYNC_EVERY)
+			rc = sync_keep(r);
+		seen += to - at;
+		at = to;
+		top = at > top ? at : top;
+		rc = rc || seen == r->view.size ? rc : view_give_way(r);
+		if (rc < 0)
+			return rc;
+		if (rc == VIEW_MOVED) {
+			count_begun(r, top);
+			seen = 0;
+		}
+		at = at < r->view.size ? at : 0;
+	}
+	return 0;
+}
+
 static int copy_view(struct restore *r)
 {
 	autofree uint8_t *buf = NULL;
@@ -173,13 +218,12 @@ static int copy_view(struct restore *r)
 		rc = check_store(r, r->view.size);
 		buf = rc ? NULL : malloc(CHUNK);
 		if (!rc)
-			rc = buf ? copy_range(r, buf, 0, r->view.size)
-				 : err_set(r->err, -ENOMEM, "out of memory");
+			rc = buf ? copy_around(r, buf) : err_set(r->err, -ENOMEM, "out of memory");
 		if (!rc)
 			rc = resize(r); /* more may have been copied under a view that is gone */
 	}
-	if (!rc && fdatasync(keep_fd(r->keep))) /* the rest will be synced under the write lock */
-		rc = err_errno(r->err, "cannot write the store");
+	if (!rc)
+		rc = sync_keep(r); /* the rest will be synced under the write lock */
 	if (!rc)
 		r->counted = r->view.size;
 	return rc;
@@ -401,6 +445,7 @@ int restore_undo_begin(struct restore *r)
 	if (!is_wanted(r))
 		return 0;
 	rc = begin(r);
+	r->gaps = 0;
 	if (r->kind != RESTORE_ROLLBACK) /* that one follows under the write lock */
 		progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1,
 			       r->view.size ? r->view.size : (uint64_t)r->st.st_size);

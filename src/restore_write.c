@@ -219,18 +219,14 @@ static bool is_misfit(struct restore *r)
 /*
  * A checkpoint of an application that waits for readers holds the write lock meanwhile: it would wait for our
  * view until its patience ends, and we for its lock. The view goes, and what was copied to be kept counts as
- * a headstart, for the WAL may start over now: all of it is compared when the lock is had. For a moment every
- * checkpoint looks like one that waits.
+ * a headstart, for the WAL may start over now: all of it is compared when the lock is had.
  */
 static void yield_view(struct restore *r)
 {
-	bool awaited = r->kind == RESTORE_WAL && r->view.image && live_observe(r->live);
-
-	if (awaited && r->awaited) {
-		r->begun = r->keep ? r->view.size : 0;
-		view_close(&r->view);
-	}
-	r->awaited = awaited;
+	if (r->kind != RESTORE_WAL || !r->view.image || !view_is_awaited(r))
+		return;
+	r->begun = r->keep ? r->view.size : 0;
+	view_close(&r->view);
 }
 
 /* Where nothing stood, nothing is kept and nothing must make sense: so nothing may have come meanwhile. */
@@ -248,6 +244,7 @@ int restore_lock(struct restore *r)
 	int rc;
 
 	r->watch.armed = true;
+	r->awaited = false;
 	progress_wait(r->order->progress, SNAP_PHASE_LOCKING);
 	for (;;) {
 		rc = try_lock(r, deadline);
