@@ -206,21 +206,37 @@ static int copy_around(struct restore *r, uint8_t *buf)
 	return 0;
 }
 
+/* Puts the frames over a clone of the file. What the file is short of must be among them: who cut it has cut
+ * the clone, too, and the view says so. It is asked for the last page at least, for it tells of a lost lock.
+ */
+static int complete_clone(struct restore *r, uint8_t *buf)
+{
+	struct vfs *vfs = r->live->hub->db.vfs;
+	uint64_t last = r->view.size - r->view.header.page_size, size;
+	int rc = vfs_db_size(vfs, &size);
+
+	if (rc)
+		return err_set(r->err, rc, "cannot examine the live database: %s", strerror(-rc));
+	rc = resize(r);
+	if (!rc)
+		rc = copy_frames(r, vfs, 0, r->view.max_frame);
+	size -= size % r->view.header.page_size;
+	return rc ? rc : copy_range(r, buf, size < last ? size : last, r->view.size);
+}
+
 static int copy_view(struct restore *r)
 {
-	autofree uint8_t *buf = NULL;
+	autofree uint8_t *buf = malloc(CHUNK);
 	int rc;
 
+	if (!buf)
+		return err_set(r->err, -ENOMEM, "out of memory");
 	if (clone_file(r)) {
-		rc = resize(r);
-		rc = rc ? rc : copy_frames(r, r->live->hub->db.vfs, 0, r->view.max_frame);
+		rc = complete_clone(r, buf);
 	} else {
 		rc = check_store(r, r->view.size);
-		buf = rc ? NULL : malloc(CHUNK);
-		if (!rc)
-			rc = buf ? copy_around(r, buf) : err_set(r->err, -ENOMEM, "out of memory");
-		if (!rc)
-			rc = resize(r); /* more may have been copied under a view that is gone */
+		rc = rc ? rc : copy_around(r, buf);
+		rc = rc ? rc : resize(r); /* more may have been copied under a view that is gone */
 	}
 	if (!rc)
 		rc = sync_keep(r); /* the rest will be synced under the write lock */
@@ -253,6 +269,16 @@ static int complete_wal(struct restore *r)
 }
 
 /* ---- under the write lock ------------------------------------------------------------------------------ */
+
+/* Whether the file has become shorter than FILE_SIZE, and so what was copied of it. */
+static bool is_cut(struct restore *r, uint64_t file_size)
+{
+	uint64_t now;
+	bool is = vfs_db_size(r->dest.vfs, &now) == 0 && now < file_size;
+
+	r->unreadable |= is;
+	return is;
+}
 
 static int copy_rollback(struct restore *r)
 {
@@ -287,7 +313,8 @@ static int copy_rollback(struct restore *r)
 		}
 	}
 	r->view.size = size;
-	return resize(r);
+	return is_cut(r, file_size) ? err_set(r->err, -EIO, "the live database was cut meanwhile")
+				    : resize(r);
 }
 
 /* ---- as it is ------------------------------------------------------------------------------------------ */

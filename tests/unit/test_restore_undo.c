@@ -261,6 +261,71 @@ static void test_kept_before_it_is_written(void **state)
 	}
 }
 
+/* ---- clones, which this file system does not have ------------------------------------------------------ */
+
+static struct {
+	bool on;
+	const char *path;
+	off_t cut_to; /* before it is cloned; 0: it is not cut */
+} clones;
+
+bool __real_spool_clone_into(struct live *live, int fd);
+bool __wrap_spool_clone_into(struct live *live, int fd);
+
+/* Through SQLite's own handle: a close of another would drop its locks. */
+bool __wrap_spool_clone_into(struct live *live, int fd)
+{
+	unsigned char buf[4096];
+	ssize_t got;
+
+	if (!clones.on)
+		return __real_spool_clone_into(live, fd);
+	if (clones.cut_to)
+		assert_int_equal(truncate(clones.path, clones.cut_to), 0);
+	for (off_t at = 0; (got = vfs_read_db(live->hub->db.vfs, buf, sizeof(buf), (uint64_t)at)) > 0;
+	     at += got)
+		assert_int_equal(pwrite(fd, buf, (size_t)got, at), got);
+	return true;
+}
+
+static void check_clone(const char *sql, off_t cut_to)
+{
+	struct restoring how = RESTORING;
+	struct keep_entry entry;
+	char path[PATH_MAX];
+	struct upload u;
+	struct fixture f;
+
+	up(&f, sql);
+	folder_file(&f.folder, "db", path);
+	upload_make(&u, f.snap, 4096, NEW);
+	clones.on = true;
+	clones.path = path;
+	clones.cut_to = cut_to;
+	assert_restored(&f, &u, &how);
+	clones.on = false;
+	assert_int_equal(count_kept(&f), 1);
+	assert_int_equal(keep_find(f.snap->core.store, path, how.result.undo, &entry), 0);
+	if (cut_to)
+		assert_int_equal(entry.meta.size, cut_to); /* as it is, and not with zeros behind it */
+	else
+		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 10000);
+	assert_afresh(&f, COUNT_T, 500);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_clones(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++)
+		check_clone(modes[i], 0);
+	check_clone(WAL_OLD APP_ROWS(9000) "; PRAGMA wal_checkpoint(TRUNCATE);" APP_ROWS(1000), 0);
+	check_clone(WAL_OLD APP_ROWS(10000) "; PRAGMA wal_checkpoint(TRUNCATE)", 100000);
+	check_clone(modes[1], 100000);
+}
+
 /* No room in the store for what is replaced: nothing is replaced. */
 static void test_no_room_to_keep(void **state)
 {
@@ -339,6 +404,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_how_many_are_kept),
 		cmocka_unit_test(test_commit_after_the_look),
 		cmocka_unit_test(test_kept_before_it_is_written),
+		cmocka_unit_test(test_clones),
 		cmocka_unit_test(test_no_room_to_keep),
 		cmocka_unit_test(test_shown_bytes_give_way),
 	};
