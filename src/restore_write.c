@@ -302,7 +302,8 @@ static bool counts_a_commit(const uint8_t *before, const uint8_t *after)
 }
 
 /* Whether the transaction was committed, whatever SQLite said of it: by what stood there right after the lock
- * was granted and right before it was given up, for nobody else can have changed it in between. */
+ * was granted and right before it was given up, for nobody else can have changed it in between. What stands
+ * there later says only that nobody has committed, when it is what it was. */
 static bool is_committed(struct restore *r)
 {
 	const struct watch *w = &r->watch;
@@ -311,13 +312,21 @@ static bool is_committed(struct restore *r)
 	if (w->base.has_header) {
 		if (w->after.has_header)
 			return counts_a_commit(w->base.header, w->after.header);
-		r->doubtful = !r->live || live_sample(r->live, &now) != 0;
-		return !r->doubtful && counts_a_commit(w->base.header, now.raw);
+		r->doubtful = !r->live || live_sample(r->live, &now) != 0 ||
+			      memcmp(now.raw, w->base.header, sizeof(now.raw)) != 0;
+		return false;
 	}
 	if (w->after_is_database && !w->has_journal)
 		return memcmp(w->base_bytes, w->after_bytes, HEADER_SIZE) != 0;
 	r->doubtful = !is_rolled_back(r);
 	return false;
+}
+
+static const char *what_is_true(const struct restore *r)
+{
+	if (r->out->committed)
+		return "restored, but afterwards";
+	return r->doubtful ? "it cannot be told whether it was restored" : "cannot write the live database";
 }
 
 /* ---- the commit ---------------------------------------------------------------------------------------- */
@@ -352,9 +361,7 @@ int restore_commit(struct restore *r)
 		if (!w->base.has_header)
 			db_close(&r->dest); /* what is left of it can then be rolled back */
 		r->out->committed = is_committed(r);
-		rc = err_set(r->err, error, "%s: %s",
-			     r->out->committed ? "restored, but afterwards"
-					       : "cannot write the live database",
+		rc = err_set(r->err, error, "%s: %s", what_is_true(r),
 			     error == -ENOSPC ? "no room for its WAL or journal" : sqlite3_errstr(rc));
 	}
 	w->armed = w->age = false;
