@@ -283,15 +283,15 @@ static bool is_cut(struct restore *r, uint64_t file_size)
 static int copy_rollback(struct restore *r)
 {
 	autofree uint8_t *buf = malloc(CHUNK);
-	struct header header;
+	struct header *header = &r->view.header;
 	uint64_t file_size, size;
 
 	if (!buf)
 		return err_set(r->err, -ENOMEM, "out of memory");
-	if (!r->watch.base_is_database || header_decode(&header, r->watch.base_bytes, HEADER_SIZE) ||
+	if (!r->watch.base_is_database || header_decode(header, r->watch.base_bytes, HEADER_SIZE) ||
 	    vfs_db_size(r->dest.vfs, &file_size))
 		return err_set(r->err, -EIO, "the live database cannot be examined");
-	size = spool_image_size(&header, file_size);
+	size = spool_image_size(header, file_size);
 	progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1, size);
 	if (!clone_file(r)) {
 		int room = check_store(r, size);
@@ -399,15 +399,19 @@ static int copy_raw(struct restore *r)
 
 static int commit(struct restore *r)
 {
+	struct stat wal, st = r->st;
+	int rc;
+
+	/* As it is by now: there may have been commits since the look. */
+	if (place_stat(&r->source->place, "", &st) || st.st_dev != r->st.st_dev || st.st_ino != r->st.st_ino)
+		st = r->st;
 	struct keep_meta meta = {.made_ns = realtime_ns(),
-				 .mtime_ns = timespec_ns(r->st.st_mtim),
-				 .mode = r->st.st_mode,
-				 .uid = r->st.st_uid,
-				 .gid = r->st.st_gid,
+				 .mtime_ns = timespec_ns(st.st_mtim),
+				 .mode = st.st_mode,
+				 .uid = st.st_uid,
+				 .gid = st.st_gid,
 				 .page_size = r->view.header.page_size,
 				 .why = "replaced by a restore"};
-	struct stat wal;
-	int rc;
 
 	if (place_stat(&r->source->place, "-wal", &wal) == 0 && wal.st_size > 0 &&
 	    timespec_ns(wal.st_mtim) > meta.mtime_ns)
