@@ -449,18 +449,20 @@ uint64_t live_forgiven(struct live *live)
 	return live->forgiven;
 }
 
-/* Who holds what on the -shm; false when that cannot be told. */
-void live_observe_gap(struct live *live)
+bool live_observe_gap(struct live *live)
 {
 	struct proclocks_seen seen;
 	pid_t writer;
 
 	if (!scan_shm(live, &seen))
-		return;
+		return false;
 	writer = proclocks_writer(&seen, PROCLOCKS_WAL_CKPT);
+	if (writer == 0 || writer == getpid())
+		return false;
 	lock_scope(&live->lock);
-	if (live->pins == 0 && writer != 0 && writer != getpid())
+	if (live->pins == 0)
 		live->gap_since = monotonic_ns();
+	return true;
 }
 
 bool live_others_read(struct live *live)

@@ -63,7 +63,8 @@ struct restore {
 	struct view view;  /* empty once the write lock is to be waited for, but for the undo of WAL mode */
 	bool awaited;	   /* at the last look, somebody waited for readers to end */
 	int64_t looked;	   /* CLOCK_MONOTONIC, when that was */
-	int gaps;	   /* how often a pin has given way to the WAL */
+	int vain;	   /* gaps of which nobody has made use */
+	bool stays;	   /* a pin gives way no more */
 
 	int staged_dir;	     /* borrowed, or the next one */
 	int fit_dir, fit_fd; /* owned; the upload in another page size, in a folder of the store */
@@ -114,7 +115,7 @@ void view_close(struct view *view);
 /*
  * To be called between two pieces of what is read of a view, before the write lock is waited for. One that is
  * in the way goes, others have their turn, and the next is opened: in WAL mode when it holds back half of
- * wal_max, or a checkpoint waits for readers, but not without end; in rollback-journal mode every quarter of
+ * wal_max, or a checkpoint waits for readers, unless it STAYS; in rollback-journal mode every quarter of
  * a second. VIEW_STAYS: what was read is still what the view shows. VIEW_MOVED: there may have been a commit.
  * -errno: there is no view.
  */

@@ -177,11 +177,12 @@ static void count_begun(struct restore *r, uint64_t bytes)
 
 /*
  * All of the view. When another takes its place, what was copied is not of one state: it goes on from there,
- * around the end, until one view has been seen whole, and what is there already is only compared.
+ * around the end, until one view has been seen whole, and what is there already is only compared. After twice
+ * the whole in pieces one view stays.
  */
 static int copy_around(struct restore *r, uint8_t *buf)
 {
-	uint64_t at = 0, top = 0, seen = 0;
+	uint64_t at = 0, top = 0, seen = 0, total = 0;
 
 	while (seen < r->view.size) {
 		uint64_t left = r->view.size - seen, to = r->view.size - at < left ? r->view.size : at + left;
@@ -192,7 +193,9 @@ static int copy_around(struct restore *r, uint8_t *buf)
 		if (!rc && to / SYNC_EVERY > at / SYNC_EVERY)
 			rc = sync_keep(r);
 		seen += to - at;
+		total += to - at;
 		at = to;
+		r->stays |= total >= 2 * r->view.size;
 		top = at > top ? at : top;
 		rc = rc || seen == r->view.size ? rc : view_give_way(r);
 		if (rc < 0)
@@ -476,7 +479,8 @@ int restore_undo_begin(struct restore *r)
 	if (!is_wanted(r))
 		return 0;
 	rc = begin(r);
-	r->gaps = 0;
+	r->vain = 0;
+	r->stays = false;
 	if (r->kind != RESTORE_ROLLBACK) /* that one follows under the write lock */
 		progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1,
 			       r->view.size ? r->view.size : (uint64_t)r->st.st_size);

@@ -3,8 +3,8 @@
  * restore_view.c - the live database held still for reading, before it is replaced.
  *
  * A pin holds the WAL back, and a checkpoint up that waits for readers; SHARED holds up a commit. So a view
- * that would last gives way now and then. A WAL that never comes to an end must not make a restore endless:
- * past GAPS the pin stays.
+ * that would last gives way now and then. A writer who never rests must not make a restore endless: at some
+ * time the pin stays.
  *
  * What must stay true: the view's version is of the bytes that it reads; in rollback-journal mode a view
  * keeps every writer out, our own too, and is closed before the write lock is asked for.
@@ -20,7 +20,8 @@
 #define WAIT_NS (2 * NS_PER_S) /* at least, whatever the busy timeout */
 #define SHARED_NS (NS_PER_S / 4)
 #define LOOK_NS (50 * NS_PER_MS) /* between two looks whether a checkpoint waits */
-#define GAPS 8
+#define GAP_MAX_NS (10 * NS_PER_S)
+#define VAIN 3
 #define AGE_MAX_NS (100 * NS_PER_MS) /* where times are whole seconds, not waited for */
 
 void view_close(struct view *v)
@@ -162,7 +163,7 @@ static bool is_in_the_way(struct restore *r)
 		return false;
 	if (r->view.conn)
 		return now - r->view.since >= SHARED_NS;
-	if (!r->view.image || r->gaps == GAPS)
+	if (!r->view.image || r->stays)
 		return false;
 	if (holds_too_much(r))
 		return true;
@@ -173,16 +174,21 @@ static bool is_in_the_way(struct restore *r)
 }
 
 /* Until the WAL has started over and nobody waits for readers; no longer than it takes until what the WAL
- * holds is not our doing any more. */
+ * holds is not our doing any more, a second after the last checkpoint was seen. */
 static void leave_gap(struct restore *r)
 {
-	int64_t until = monotonic_ns() + LIVE_GAP_NS;
+	int64_t now = monotonic_ns(), until = now + LIVE_GAP_NS, last = now + GAP_MAX_NS;
 
-	r->gaps++;
 	r->awaited = false;
-	while (monotonic_ns() < until && !restore_is_cancelled(r) &&
-	       (holds_too_much(r) || live_observe(r->live)))
+	while (now < until && now < last && !restore_is_cancelled(r) &&
+	       (holds_too_much(r) || live_observe(r->live))) {
 		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+		now = monotonic_ns();
+		if (live_observe_gap(r->live))
+			until = now + LIVE_GAP_NS;
+	}
+	if (now >= until || now >= last)
+		r->stays = ++r->vain == VAIN;
 }
 
 /* Of one incarnation: in rollback-journal mode every commit counts. */
