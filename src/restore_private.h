@@ -154,6 +154,15 @@ bool restore_is_as_kept(struct restore *r);
 /* Removes it, for nothing was replaced. */
 void restore_undo_drop(struct restore *r);
 
+/* ---- restore_copy.c: to KEEP ---- */
+
+/* All of the view, or of one that takes its place. */
+int restore_copy_view(struct restore *r);
+/* What was committed since, under the write lock. WAL mode, with the view that was copied. */
+int restore_copy_since(struct restore *r);
+/* All of a database in rollback-journal mode, under the write lock. */
+int restore_copy_rollback(struct restore *r);
+
 /* ---- restore_write.c ---- */
 
 int restore_dest_open(struct restore *r);
