@@ -41,13 +41,19 @@ static bool is_stopped(struct headstart *h)
 	return stop || core->ending;
 }
 
-/* The undo, the upload, and as much again for the transaction. */
-static bool has_room(struct headstart *h, uint64_t size)
+/* Whether BYTES can be had and STORE_RESERVE stays: the store's file system may be the application's. */
+static bool has_room(struct headstart *h, uint64_t bytes)
 {
 	struct statvfs vfs;
 
 	return fstatvfs(keep_fd(h->keep), &vfs) == 0 &&
-	       (uint64_t)vfs.f_bavail * vfs.f_frsize / 3 > size + STORE_RESERVE;
+	       (uint64_t)vfs.f_bavail * vfs.f_frsize >= bytes + STORE_RESERVE;
+}
+
+static void give_up(struct headstart *h)
+{
+	keep_destroy(steal_ptr(&h->keep));
+	h->bytes = 0;
 }
 
 static void copy(struct headstart *h, int from, uint64_t size)
@@ -57,6 +63,10 @@ static void copy(struct headstart *h, int from, uint64_t size)
 	while (buf && h->bytes < size && !is_stopped(h)) {
 		ssize_t got = pread(from, buf, CHUNK, (off_t)h->bytes);
 
+		if (!has_room(h, size - h->bytes + size)) { /* the rest, and the transaction */
+			give_up(h);
+			return;
+		}
 		if (got <= 0 || spool_write(keep_fd(h->keep), buf, (size_t)got, h->bytes, NULL))
 			return;
 		h->bytes += (uint64_t)got;
@@ -89,7 +99,8 @@ static void work(struct headstart *h)
 		return;
 	if (st.st_size >= (off_t)HEADSTART_MIN &&
 	    keep_begin(&h->keep, core->store, h->source->path, KEEP_UNDO "headstart", NULL) == 0 &&
-	    has_room(h, (uint64_t)st.st_size) && ioctl(keep_fd(h->keep), FICLONE, raw.fd) != 0)
+	    has_room(h, 3 * (uint64_t)st.st_size) && /* it, the upload, and the transaction */
+	    ioctl(keep_fd(h->keep), FICLONE, raw.fd) != 0)
 		copy(h, raw.fd, (uint64_t)st.st_size);
 	rawfd_close(core->raw, &raw);
 }

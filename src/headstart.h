@@ -4,10 +4,11 @@
  *
  * Nothing depends on it. The database file is read as it stands, under no lock and without its WAL, so that
  * no application and no checkpoint waits however slowly an upload comes; what is copied need not be any state
- * of the database. restore_undo.c brings it to what it has to be, and need not write what is there already.
+ * of the database. restore_copy.c brings it to what it has to be, and need not write what is there already.
  *
  * There is none where it would not help or could do harm: no snapshot is to be kept, the file is small, or
- * can be cloned, or the store has not room for it and the upload and as much again.
+ * can be cloned, or the store has not room for it and the upload and as much again. It is given up, with all
+ * that was copied, when the room runs out meanwhile: the transaction and STORE_RESERVE come first.
  */
 #ifndef SQLSNAP_HEADSTART_H
 #define SQLSNAP_HEADSTART_H

@@ -128,7 +128,7 @@ bool live_observe(struct live *live);
 /* For the holder of one pin: whether anybody else reads from the WAL, which then cannot start over; also when
  * that cannot be told. A hint, as all that /proc/locks says. Costs the same. */
 bool live_others_read(struct live *live);
-/* Looks whether another process runs a checkpoint, which makes the gap last. Costs the same. */
-void live_observe_gap(struct live *live);
+/* Looks whether another process runs a checkpoint, which makes the gap last: true if so. Costs the same. */
+bool live_observe_gap(struct live *live);
 
 #endif

@@ -158,29 +158,26 @@ bool live_others_read(struct live *live)
 	return live->pins > 1;
 }
 
-void live_observe_gap(struct live *live)
+bool live_observe_gap(struct live *live)
 {
 	struct proclocks_seen seen;
 	pid_t writer;
 
 	if (!scan(live, LOCKS_AGE_NS, &seen))
-		return;
+		return false;
 	writer = proclocks_writer(&seen, PROCLOCKS_WAL_CKPT);
+	if (writer == 0 || writer == getpid())
+		return false;
 	lock_scope(&live->lock);
-	if (live->pins == 0 && writer != 0 && writer != getpid())
+	if (live->pins == 0)
 		live->gap_since = monotonic_ns();
+	return true;
 }
 
 bool live_observe(struct live *live)
 {
 	struct proclocks_seen seen;
-	bool pinned;
 
-	pthread_mutex_lock(&live->lock);
-	pinned = live->pins > 0;
-	pthread_mutex_unlock(&live->lock);
-	if (!pinned && atomic_load(&live->had_others))
-		return false; /* there is nothing to learn */
 	if (!atomic_load(&live->was_wal) || !scan(live, LOCKS_AGE_NS, &seen))
 		return false;
 	if (proclocks_others_in_shm(&seen))

@@ -6,6 +6,7 @@
  * restore_live.c    what stands at the place: WAL or rollback-journal mode, empty, missing, garbage
  * restore_sense.c   uploads that cannot be meant; uploads that change nothing
  * restore_undo.c    keeping what is replaced
+ * restore_copy.c    copying its content
  * restore_write.c   the transaction, and the truth about it
  * restore_settle.c  the sync and the checkpoint after it
  * restore_tidy.c    that checkpoint, tried again when readers have gone

@@ -22,6 +22,7 @@ struct view {
 	struct image *image; /* a reference: WAL mode */
 	uint32_t max_frame;
 	uint64_t size; /* bytes, whole pages */
+	int64_t since; /* CLOCK_MONOTONIC */
 	struct header header;
 	struct version version;
 };
@@ -61,6 +62,9 @@ struct restore {
 	bool unreadable;   /* the view is, in part: the file was cut or overwritten, not a read that failed */
 	struct view view;  /* empty once the write lock is to be waited for, but for the undo of WAL mode */
 	bool awaited;	   /* at the last look, somebody waited for readers to end */
+	int64_t looked;	   /* CLOCK_MONOTONIC, when that was */
+	int vain;	   /* gaps of which nobody has made use */
+	bool stays;	   /* a pin gives way no more */
 
 	int staged_dir;	     /* borrowed, or the next one */
 	int fit_dir, fit_fd; /* owned; the upload in another page size, in a folder of the store */
@@ -108,6 +112,19 @@ int restore_live_make(struct restore *r);
 int view_open(struct restore *r);
 int view_read(struct restore *r, void *buf, size_t size, uint64_t offset);
 void view_close(struct view *view);
+/*
+ * To be called between two pieces of what is read of a view, before the write lock is waited for. One that is
+ * in the way goes, others have their turn, and the next is opened: in WAL mode when it holds back half of
+ * wal_max, or a checkpoint waits for readers, unless it STAYS; in rollback-journal mode every quarter of
+ * a second. VIEW_STAYS: what was read is still what the view shows. VIEW_MOVED: there may have been a commit.
+ * -errno: there is no view.
+ */
+int view_give_way(struct restore *r);
+#define VIEW_STAYS 0
+#define VIEW_MOVED 2
+/* Whether a checkpoint of an application waits for the pin to end, and did at the look before, for which a
+ * moment should have passed: for a moment every checkpoint looks like one that waits. */
+bool view_is_awaited(struct restore *r);
 /* Moves on to the commit that NOW, a version seen under the write lock, stands for. WAL mode. */
 int view_advance(struct restore *r, const struct version *now, uint32_t *from_frame);
 /* Waits, a moment, until a change after VERSION would show in stat(2), and looks again: for what is held
@@ -118,7 +135,7 @@ void version_age(struct restore *r, struct version *version);
 
 /* -EINVAL: the upload cannot be meant. */
 int restore_make_sense(struct restore *r);
-/* 1: the live database holds what was uploaded; 0: not. -errno */
+/* 1: the live database holds what was uploaded; 0: not, or its writers leave no time to tell. -errno */
 int restore_compare(struct restore *r);
 /* Takes the upload as it is, or brings it to pages of WANT bytes: a WAL has pages of one size. */
 int restore_fit(struct restore *r, uint32_t want);
@@ -136,6 +153,15 @@ int restore_undo_commit(struct restore *r);
 bool restore_is_as_kept(struct restore *r);
 /* Removes it, for nothing was replaced. */
 void restore_undo_drop(struct restore *r);
+
+/* ---- restore_copy.c: to KEEP ---- */
+
+/* All of the view, or of one that takes its place. */
+int restore_copy_view(struct restore *r);
+/* What was committed since, under the write lock. WAL mode, with the view that was copied. */
+int restore_copy_since(struct restore *r);
+/* All of a database in rollback-journal mode, under the write lock. */
+int restore_copy_rollback(struct restore *r);
 
 /* ---- restore_write.c ---- */
 

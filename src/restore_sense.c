@@ -20,6 +20,7 @@
 #include "cleanup.h"
 
 #define CHUNK (1u << 20)
+#define TRIES 3
 #define FIT_NAME "fit.sqlite3"
 #define SLACK (1ull << 20) /* what a commit needs beside its pages */
 #define JOURNAL_PAGE 8u	   /* bytes that a journal has beside each page, at most */
@@ -129,17 +130,13 @@ static int read_staged(struct restore *r, uint8_t *buf, size_t size, uint64_t of
 	return got == (ssize_t)size ? 0 : err_set(r->err, -EIO, "the upload was cut");
 }
 
-int restore_compare(struct restore *r)
+/* One attempt; VIEW_MOVED when the database moved on meanwhile. */
+static int compare_once(struct restore *r, uint8_t *live, uint8_t *staged)
 {
 	const struct validate_report *report = r->order->report;
-	autofree uint8_t *live = malloc(CHUNK), *staged = malloc(CHUNK);
 
-	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
-		return 0;
 	if (r->view.size != report->size || r->view.header.page_size != report->header.page_size)
 		return 0;
-	if (!live || !staged)
-		return err_set(r->err, -ENOMEM, "out of memory");
 	/* The first page tells most of them apart. */
 	for (uint64_t at = 0, part = report->header.page_size; at < report->size; at += part) {
 		int rc;
@@ -158,8 +155,27 @@ int restore_compare(struct restore *r)
 		}
 		if (memcmp(live, staged, (size_t)part) != 0)
 			return 0;
+		rc = at + part < report->size ? view_give_way(r) : VIEW_STAYS;
+		if (rc != VIEW_STAYS)
+			return rc;
 	}
 	return 1;
+}
+
+int restore_compare(struct restore *r)
+{
+	autofree uint8_t *live = NULL, *staged = NULL;
+	int rc = VIEW_MOVED;
+
+	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
+		return 0;
+	live = malloc(CHUNK);
+	staged = malloc(CHUNK);
+	if (!live || !staged)
+		return err_set(r->err, -ENOMEM, "out of memory");
+	for (int i = 0; i < TRIES && rc == VIEW_MOVED; i++)
+		rc = compare_once(r, live, staged);
+	return rc == VIEW_MOVED ? 0 : rc;
 }
 
 /* ---- page size ----------------------------------------------------------------------------------------- */

@@ -39,7 +39,8 @@ static bool is_ours(struct source *s, struct live *live)
 	return source_sample_now(s, live, &sample) == 0 && source_upload_is(s, &sample.version);
 }
 
-/* While it is this thread's turn. */
+/* While it is this thread's turn. A lock that somebody holds at this moment is no reason to give up: there is
+ * an end to it, or to the time for this. */
 static void tidy(struct source *s, struct live *live)
 {
 	struct restore_result result = {.committed = true};
@@ -55,14 +56,17 @@ static void tidy(struct source *s, struct live *live)
 			    .live = live,
 			    .dest = DB_INIT,
 			    .staged = DB_INIT};
+	bool ours, done = false;
 
 	r.st.st_dev = (dev_t)live->dev;
 	r.st.st_ino = (ino_t)live->ino;
-	if (is_ours(s, live) && restore_shorten(&r) == 0) {
+	ours = is_ours(s, live);
+	if (ours && restore_shorten(&r) == 0) {
 		source_upload_refresh(s, live);
-		if (has_wal(s))
-			return;
+		done = !has_wal(s);
 	}
+	if (ours && !done)
+		return;
 	lock_scope(&s->lock);
 	s->tidy_until = 0;
 }

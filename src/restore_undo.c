@@ -2,11 +2,8 @@
 /*
  * restore_undo.c - keeping what a restore replaces.
  *
- * WAL mode: the bulk is copied under a pin while applications go on, and the pages of the frames that were
- * committed since follow under the write lock; all of it does when the pin had to be given up.
- * Rollback-journal mode: all of it under the write lock, through the handle that holds it. What SQLite cannot
- * read, or 0 bytes with sidecars: the files as they are, before SQLite looks at them, for it deletes what it
- * finds beside an empty database.
+ * What SQLite can read: its content (restore_copy.c). What it cannot, or 0 bytes with sidecars: the files as
+ * they are, before SQLite looks at them, for it deletes what it finds beside an empty database.
  *
  * What must stay true: the snapshot is on the disk and has its name before the live database is written; it
  * is the content right before the restore, to the last commit.
@@ -29,7 +26,6 @@
 #include "spool_private.h"
 
 #define CHUNK (1u << 20)
-#define BLOCK 8192u /* bytes that are compared at a time: few are written for a changed page */
 
 static const char *const sidecars[] = {"-wal", "-journal"};
 
@@ -49,201 +45,6 @@ static bool is_wanted(const struct restore *r)
 	if (r->kind == RESTORE_EMPTY || r->kind == RESTORE_MISSING)
 		return size_beside(r, "-wal") > 0 || size_beside(r, "-journal") > 0;
 	return true;
-}
-
-/* Where the headstart has copied: what is there and right need not be written. */
-static int write_changes(struct restore *r, const uint8_t *buf, size_t size, uint64_t offset)
-{
-	uint8_t there[BLOCK];
-	int rc = 0;
-
-	for (size_t done = 0, part; done < size && !rc; done += part) {
-		part = size - done < BLOCK ? size - done : BLOCK;
-		if (pread(keep_fd(r->keep), there, part, (off_t)(offset + done)) != (ssize_t)part ||
-		    memcmp(there, buf + done, part) != 0)
-			rc = spool_write(keep_fd(r->keep), buf + done, part, offset + done, r->err);
-	}
-	return rc;
-}
-
-static int write_keep(struct restore *r, const uint8_t *buf, size_t size, uint64_t offset)
-{
-	size_t begun = 0;
-	int rc;
-
-	if (offset < r->begun)
-		begun = r->begun - offset < size ? (size_t)(r->begun - offset) : size;
-	rc = write_changes(r, buf, begun, offset);
-	return rc ? rc : spool_write(keep_fd(r->keep), buf + begun, size - begun, offset + begun, r->err);
-}
-
-/* ---- under a pin --------------------------------------------------------------------------------------- */
-
-/* The live file's blocks, shared: false where that cannot be had. */
-static bool clone_file(struct restore *r)
-{
-	return spool_clone_into(r->live, keep_fd(r->keep));
-}
-
-/* SIZE bytes at AT are kept. Those of a view that was given up are compared under the write lock. */
-static void count(struct restore *r, uint64_t at, size_t size)
-{
-	uint64_t before = r->counted > at ? r->counted - at : 0;
-
-	if (before < size)
-		progress_add(r->order->progress, size - before);
-}
-
-static int copy_range(struct restore *r, uint8_t *buf, uint64_t from, uint64_t to)
-{
-	for (uint64_t at = from; at < to;) {
-		size_t part = to - at < CHUNK ? (size_t)(to - at) : CHUNK;
-		int rc = view_read(r, buf, part, at);
-
-		rc = rc ? rc : write_keep(r, buf, part, at);
-		if (rc)
-			return rc;
-		if (restore_is_cancelled(r))
-			return err_set(r->err, -ECANCELED, "cancelled");
-		count(r, at, part);
-		at += part;
-	}
-	return 0;
-}
-
-static int compare_pages(const void *a, const void *b)
-{
-	const uint32_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/* Copies the pages that frames FROM + 1..TO hold, as they are now. */
-static int copy_frames(struct restore *r, struct vfs *vfs, uint32_t from, uint32_t to)
-{
-	uint32_t page_size = r->view.header.page_size, n = to - from;
-	autofree uint32_t *pages = n ? malloc(n * sizeof(*pages)) : NULL;
-	autofree uint8_t *buf = malloc(page_size);
-	int rc = 0;
-
-	if (n == 0)
-		return 0;
-	if (!pages || !buf)
-		return err_set(r->err, -ENOMEM, "out of memory");
-	rc = vfs_wal_pgnos(vfs, from + 1, to, pages);
-	if (rc)
-		return err_set(r->err, rc, "its wal-index cannot be read: %s", strerror(-rc));
-	qsort(pages, n, sizeof(*pages), compare_pages);
-	for (uint32_t i = 0; i < n && !rc; i++) {
-		uint64_t at = (uint64_t)(pages[i] - 1) * page_size;
-
-		if ((i > 0 && pages[i] == pages[i - 1]) || pages[i] == 0 || at >= r->view.size)
-			continue;
-		rc = copy_range(r, buf, at, at + page_size);
-	}
-	return rc;
-}
-
-static int resize(struct restore *r)
-{
-	return ftruncate(keep_fd(r->keep), (off_t)r->view.size) ? err_errno(r->err, "cannot write the store")
-								: 0;
-}
-
-/* -ENOSPC, before a copy that cannot end fills the disk for others. */
-static int check_store(struct restore *r, uint64_t size)
-{
-	struct statvfs vfs;
-
-	size -= r->begun < size ? r->begun : size;
-	if (fstatvfs(keep_fd(r->keep), &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < size)
-		return err_set(r->err, -ENOSPC, "%s", strerror(ENOSPC));
-	return 0;
-}
-
-static int copy_view(struct restore *r)
-{
-	autofree uint8_t *buf = NULL;
-	int rc;
-
-	if (clone_file(r)) {
-		rc = resize(r);
-		rc = rc ? rc : copy_frames(r, r->live->hub->db.vfs, 0, r->view.max_frame);
-	} else {
-		rc = check_store(r, r->view.size);
-		buf = rc ? NULL : malloc(CHUNK);
-		if (!rc)
-			rc = buf ? copy_range(r, buf, 0, r->view.size)
-				 : err_set(r->err, -ENOMEM, "out of memory");
-		if (!rc)
-			rc = resize(r); /* more may have been copied under a view that is gone */
-	}
-	if (!rc && fdatasync(keep_fd(r->keep))) /* the rest will be synced under the write lock */
-		rc = err_errno(r->err, "cannot write the store");
-	if (!rc)
-		r->counted = r->view.size;
-	return rc;
-}
-
-/* What was committed since the copy. The write lock is held. */
-static int complete_wal(struct restore *r)
-{
-	uint64_t copied = r->view.size;
-	autofree uint8_t *buf = NULL;
-	uint32_t from;
-	int rc;
-
-	if (!r->watch.has_base)
-		return err_set(r->err, -EIO, "the live database cannot be examined");
-	rc = view_advance(r, &r->watch.base, &from);
-	if (rc)
-		return rc;
-	rc = copy_frames(r, r->live->hub->db.vfs, from, r->view.max_frame);
-	if (!rc && r->view.size > copied) {
-		/* Pages that came without a frame: that of the lock bytes. */
-		buf = malloc(CHUNK);
-		rc = buf ? copy_range(r, buf, copied, r->view.size)
-			 : err_set(r->err, -ENOMEM, "out of memory");
-	}
-	return rc ? rc : resize(r);
-}
-
-/* ---- under the write lock ------------------------------------------------------------------------------ */
-
-static int copy_rollback(struct restore *r)
-{
-	autofree uint8_t *buf = malloc(CHUNK);
-	struct header header;
-	uint64_t file_size, size;
-
-	if (!buf)
-		return err_set(r->err, -ENOMEM, "out of memory");
-	if (!r->watch.base_is_database || header_decode(&header, r->watch.base_bytes, HEADER_SIZE) ||
-	    vfs_db_size(r->dest.vfs, &file_size))
-		return err_set(r->err, -EIO, "the live database cannot be examined");
-	size = spool_image_size(&header, file_size);
-	progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1, size);
-	if (!clone_file(r)) {
-		int room = check_store(r, size);
-
-		if (room)
-			return room;
-		for (uint64_t at = 0; at < size;) {
-			size_t part = size - at < CHUNK ? (size_t)(size - at) : CHUNK;
-			ssize_t got = vfs_read_db(r->dest.vfs, buf, part, at);
-			int rc = got < 0 ? err_set(r->err, (int)got, "cannot read the live database")
-					 : write_keep(r, buf, (size_t)got, at);
-
-			if (rc)
-				return rc;
-			if (restore_is_cancelled(r))
-				return err_set(r->err, -ECANCELED, "cancelled");
-			at += part;
-			progress_add(r->order->progress, part);
-		}
-	}
-	r->view.size = size;
-	return resize(r);
 }
 
 /* ---- as it is ------------------------------------------------------------------------------------------ */
@@ -328,15 +129,19 @@ static int copy_raw(struct restore *r)
 
 static int commit(struct restore *r)
 {
+	struct stat wal, st = r->st;
+	int rc;
+
+	/* As it is by now: there may have been commits since the look. */
+	if (place_stat(&r->source->place, "", &st) || st.st_dev != r->st.st_dev || st.st_ino != r->st.st_ino)
+		st = r->st;
 	struct keep_meta meta = {.made_ns = realtime_ns(),
-				 .mtime_ns = timespec_ns(r->st.st_mtim),
-				 .mode = r->st.st_mode,
-				 .uid = r->st.st_uid,
-				 .gid = r->st.st_gid,
+				 .mtime_ns = timespec_ns(st.st_mtim),
+				 .mode = st.st_mode,
+				 .uid = st.st_uid,
+				 .gid = st.st_gid,
 				 .page_size = r->view.header.page_size,
 				 .why = "replaced by a restore"};
-	struct stat wal;
-	int rc;
 
 	if (place_stat(&r->source->place, "-wal", &wal) == 0 && wal.st_size > 0 &&
 	    timespec_ns(wal.st_mtim) > meta.mtime_ns)
@@ -401,11 +206,13 @@ int restore_undo_begin(struct restore *r)
 	if (!is_wanted(r))
 		return 0;
 	rc = begin(r);
+	r->vain = 0;
+	r->stays = false;
 	if (r->kind != RESTORE_ROLLBACK) /* that one follows under the write lock */
 		progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1,
 			       r->view.size ? r->view.size : (uint64_t)r->st.st_size);
 	if (!rc && r->kind == RESTORE_WAL)
-		rc = copy_view(r);
+		rc = restore_copy_view(r);
 	else if (!rc && r->kind != RESTORE_ROLLBACK)
 		rc = copy_raw(r);
 	if (!rc && r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
@@ -420,7 +227,7 @@ static int copy_now(struct restore *r)
 	int rc = view_open(r);
 
 	rc = rc ? rc : view_advance(r, &r->watch.base, &from);
-	return rc ? rc : copy_view(r);
+	return rc ? rc : restore_copy_view(r);
 }
 
 int restore_undo_commit(struct restore *r)
@@ -431,9 +238,9 @@ int restore_undo_commit(struct restore *r)
 		return 0;
 	progress_wait(r->order->progress, SNAP_PHASE_KEEPING);
 	if (r->kind != RESTORE_WAL)
-		rc = copy_rollback(r);
+		rc = restore_copy_rollback(r);
 	else
-		rc = r->view.image ? complete_wal(r) : copy_now(r);
+		rc = r->view.image ? restore_copy_since(r) : copy_now(r);
 	if (!rc)
 		rc = commit(r);
 	return explain(r, rc);

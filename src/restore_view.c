@@ -2,6 +2,10 @@
 /*
  * restore_view.c - the live database held still for reading, before it is replaced.
  *
+ * A pin holds the WAL back, and a checkpoint up that waits for readers; SHARED holds up a commit. So a view
+ * that would last gives way now and then. A writer who never rests must not make a restore endless: at some
+ * time the pin stays.
+ *
  * What must stay true: the view's version is of the bytes that it reads; in rollback-journal mode a view
  * keeps every writer out, our own too, and is closed before the write lock is asked for.
  */
@@ -13,7 +17,11 @@
 #include "cleanup.h"
 #include "clock.h"
 
-#define WAIT_NS (2 * NS_PER_S)
+#define WAIT_NS (2 * NS_PER_S) /* at least, whatever the busy timeout */
+#define SHARED_NS (NS_PER_S / 4)
+#define LOOK_NS (50 * NS_PER_MS) /* between two looks whether a checkpoint waits */
+#define GAP_MAX_NS (10 * NS_PER_S)
+#define VAIN 3
 #define AGE_MAX_NS (100 * NS_PER_MS) /* where times are whole seconds, not waited for */
 
 void view_close(struct view *v)
@@ -109,6 +117,7 @@ static int view_of_rollback(struct restore *r, struct conn *conn)
 
 int view_open(struct restore *r)
 {
+	int64_t wait = r->order->busy_timeout_ms * NS_PER_MS;
 	struct sample sample;
 	struct conn *conn;
 	int rc = source_sample_now(r->source, NULL, &sample);
@@ -116,7 +125,8 @@ int view_open(struct restore *r)
 	if (rc)
 		return err_set(r->err, rc, "cannot examine the live database: %s", strerror(-rc));
 	r->view.version = sample.version;
-	rc = live_pin(r->live, monotonic_ns() + WAIT_NS, &conn, r->err);
+	rc = live_pin(r->live, monotonic_ns() + (wait > WAIT_NS ? wait : WAIT_NS), &conn, r->err);
+	r->view.since = monotonic_ns();
 	if (rc == 0)
 		return view_of_wal(r, conn);
 	if (rc == PIN_ROLLBACK)
@@ -128,6 +138,89 @@ int view_open(struct restore *r)
 	return rc == PIN_UNRELIABLE ? err_set(r->err, -EROFS, "its -shm cannot be written")
 				    : err_set(r->err, -EBUSY, "it changed while it was looked at");
 }
+
+/* ---- giving way ---------------------------------------------------------------------------------------- */
+
+/* Half of what may be: the WAL starts over some time after its readers have gone. */
+static bool holds_too_much(const struct restore *r)
+{
+	return live_held_back(r->live) >= r->core->config.wal_max / 2 + live_forgiven(r->live);
+}
+
+bool view_is_awaited(struct restore *r)
+{
+	bool before = r->awaited;
+
+	r->awaited = live_observe(r->live);
+	return r->awaited && before;
+}
+
+static bool is_in_the_way(struct restore *r)
+{
+	int64_t now = monotonic_ns();
+
+	if (r->watch.armed) /* it is our own lock that others wait for */
+		return false;
+	if (r->view.conn)
+		return now - r->view.since >= SHARED_NS;
+	if (!r->view.image || r->stays)
+		return false;
+	if (holds_too_much(r))
+		return true;
+	if (now - r->looked < LOOK_NS)
+		return false;
+	r->looked = now;
+	return view_is_awaited(r);
+}
+
+/* Until the WAL has started over and nobody waits for readers; no longer than it takes until what the WAL
+ * holds is not our doing any more, a second after the last checkpoint was seen. */
+static void leave_gap(struct restore *r)
+{
+	int64_t now = monotonic_ns(), until = now + LIVE_GAP_NS, last = now + GAP_MAX_NS;
+
+	r->awaited = false;
+	while (now < until && now < last && !restore_is_cancelled(r) &&
+	       (holds_too_much(r) || live_observe(r->live))) {
+		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+		now = monotonic_ns();
+		if (live_observe_gap(r->live))
+			until = now + LIVE_GAP_NS;
+	}
+	if (now >= until || now >= last)
+		r->stays = ++r->vain == VAIN;
+}
+
+/* Of one incarnation: in rollback-journal mode every commit counts. */
+static bool is_same_state(const struct version *a, const struct version *b)
+{
+	if (a->has_header)
+		return memcmp(a->header, b->header, sizeof(a->header)) == 0;
+	return a->ino == b->ino && memcmp(a->counters, b->counters, sizeof(a->counters)) == 0 &&
+	       a->db.size == b->db.size && a->db.mtime_ns == b->db.mtime_ns &&
+	       a->db.ctime_ns == b->db.ctime_ns;
+}
+
+int view_give_way(struct restore *r)
+{
+	struct version before = r->view.version;
+	bool is_pin = r->view.image != NULL;
+	int rc;
+
+	if (!is_in_the_way(r))
+		return VIEW_STAYS;
+	view_close(&r->view);
+	if (is_pin)
+		leave_gap(r);
+	rc = view_open(r);
+	if (rc)
+		return rc;
+	if (is_pin != (r->view.image != NULL))
+		return err_set(r->err, -EBUSY, "its journal mode is being changed");
+	return is_same_state(&before, &r->view.version) ? VIEW_STAYS : VIEW_MOVED;
+}
+
+/* ---- moving on ----------------------------------------------------------------------------------------- */
 
 int view_advance(struct restore *r, const struct version *now, uint32_t *from_frame)
 {

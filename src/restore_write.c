@@ -219,18 +219,14 @@ static bool is_misfit(struct restore *r)
 /*
  * A checkpoint of an application that waits for readers holds the write lock meanwhile: it would wait for our
  * view until its patience ends, and we for its lock. The view goes, and what was copied to be kept counts as
- * a headstart, for the WAL may start over now: all of it is compared when the lock is had. For a moment every
- * checkpoint looks like one that waits.
+ * a headstart, for the WAL may start over now: all of it is compared when the lock is had.
  */
 static void yield_view(struct restore *r)
 {
-	bool awaited = r->kind == RESTORE_WAL && r->view.image && live_observe(r->live);
-
-	if (awaited && r->awaited) {
-		r->begun = r->keep ? r->view.size : 0;
-		view_close(&r->view);
-	}
-	r->awaited = awaited;
+	if (r->kind != RESTORE_WAL || !r->view.image || !view_is_awaited(r))
+		return;
+	r->begun = r->keep ? r->view.size : 0;
+	view_close(&r->view);
 }
 
 /* Where nothing stood, nothing is kept and nothing must make sense: so nothing may have come meanwhile. */
@@ -248,6 +244,7 @@ int restore_lock(struct restore *r)
 	int rc;
 
 	r->watch.armed = true;
+	r->awaited = false;
 	progress_wait(r->order->progress, SNAP_PHASE_LOCKING);
 	for (;;) {
 		rc = try_lock(r, deadline);
@@ -305,7 +302,8 @@ static bool counts_a_commit(const uint8_t *before, const uint8_t *after)
 }
 
 /* Whether the transaction was committed, whatever SQLite said of it: by what stood there right after the lock
- * was granted and right before it was given up, for nobody else can have changed it in between. */
+ * was granted and right before it was given up, for nobody else can have changed it in between. What stands
+ * there later says only that nobody has committed, when it is what it was. */
 static bool is_committed(struct restore *r)
 {
 	const struct watch *w = &r->watch;
@@ -314,13 +312,21 @@ static bool is_committed(struct restore *r)
 	if (w->base.has_header) {
 		if (w->after.has_header)
 			return counts_a_commit(w->base.header, w->after.header);
-		r->doubtful = !r->live || live_sample(r->live, &now) != 0;
-		return !r->doubtful && counts_a_commit(w->base.header, now.raw);
+		r->doubtful = !r->live || live_sample(r->live, &now) != 0 ||
+			      memcmp(now.raw, w->base.header, sizeof(now.raw)) != 0;
+		return false;
 	}
 	if (w->after_is_database && !w->has_journal)
 		return memcmp(w->base_bytes, w->after_bytes, HEADER_SIZE) != 0;
 	r->doubtful = !is_rolled_back(r);
 	return false;
+}
+
+static const char *what_is_true(const struct restore *r)
+{
+	if (r->out->committed)
+		return "restored, but afterwards";
+	return r->doubtful ? "it cannot be told whether it was restored" : "cannot write the live database";
 }
 
 /* ---- the commit ---------------------------------------------------------------------------------------- */
@@ -355,9 +361,7 @@ int restore_commit(struct restore *r)
 		if (!w->base.has_header)
 			db_close(&r->dest); /* what is left of it can then be rolled back */
 		r->out->committed = is_committed(r);
-		rc = err_set(r->err, error, "%s: %s",
-			     r->out->committed ? "restored, but afterwards"
-					       : "cannot write the live database",
+		rc = err_set(r->err, error, "%s: %s", what_is_true(r),
 			     error == -ENOSPC ? "no room for its WAL or journal" : sqlite3_errstr(rc));
 	}
 	w->armed = w->age = false;

@@ -245,11 +245,18 @@ void source_lose(struct source *s, struct live *live)
 	live_unref(live);
 }
 
+/* Whether /proc/locks has something to tell: who waits for our pins, or who else is connected. */
+static bool wants_look(struct live *live)
+{
+	lock_scope(&live->lock);
+	return live->pins > 0 || !atomic_load(&live->had_others);
+}
+
 /* Keeps what pins hold back within bounds. */
 static void tend_wal(struct source *s, struct live *live, int64_t now)
 {
 	uint64_t held = live_held_back(live);
-	bool awaiting = live_observe(live), awaited;
+	bool awaiting = wants_look(live) && live_observe(live), awaited;
 	bool draining, may_spool, small, cheap;
 	int64_t since = now;
 

@@ -4,6 +4,8 @@
 #include "restores.h"
 
 #include <dirent.h>
+#include <stdatomic.h>
+#include <sys/statvfs.h>
 
 #include "../../src/clock.h"
 #include "../../src/headstart.h"
@@ -166,6 +168,67 @@ static void test_another_database(void **state)
 	down(&f);
 }
 
+/* ---- a store that fills up ----------------------------------------------------------------------------- */
+
+static struct {
+	const char *store; /* NULL: it does not */
+	int fd;
+	atomic_bool full;
+} filling;
+
+int __real_spool_write(int fd, const void *buf, size_t size, uint64_t offset, struct snap_err *err);
+int __wrap_spool_write(int fd, const void *buf, size_t size, uint64_t offset, struct snap_err *err);
+
+/* As the first bytes are written somebody else takes all the room but for the database, the reserve, and two
+ * megabytes. */
+int __wrap_spool_write(int fd, const void *buf, size_t size, uint64_t offset, struct snap_err *err)
+{
+	struct statvfs vfs;
+
+	if (filling.store && !atomic_load(&filling.full)) {
+		filling.fd = open(filling.store, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+		assert_int_equal(fstatvfs(filling.fd, &vfs), 0);
+		assert_int_equal(fallocate(filling.fd, 0, 0,
+					   (off_t)(vfs.f_bavail * vfs.f_frsize - 10 * MIB - STORE_RESERVE)),
+				 0);
+		atomic_store(&filling.full, true);
+	}
+	return __real_spool_write(fd, buf, size, offset, err);
+}
+
+static void test_store_fills_up(void **state)
+{
+	int64_t until = monotonic_ns() + 60 * NS_PER_S;
+	struct headstart *h;
+	struct source *source;
+	struct fixture f;
+	uint64_t bytes;
+
+	(void)state;
+	app_up(&f, modes[0]);
+	assert_int_equal(mount("test", f.store.path, "tmpfs", 0, "size=128m"), 0);
+	snap_up(&f);
+	assert_in_range(file_bytes(&f, "db"), 6 * MIB, 8 * MIB);
+	source = source_of(&f);
+	filling.store = f.store.path;
+	assert_int_equal(headstart_begin(&h, f.snap, "db"), 0);
+	while (!atomic_load(&filling.full) || unfinished(&f, NULL) >= 0) {
+		assert_true(monotonic_ns() < until && unfinished(&f, NULL) < file_bytes(&f, "db"));
+		usleep(1000);
+	}
+	filling.store = NULL;
+	assert_null(headstart_take(h, source, &bytes));
+	assert_int_equal(bytes, 0);
+	headstart_end(h);
+	close(filling.fd);
+	source_unref(source);
+	app_stop(&f.app);
+	snap_destroy(f.snap);
+	assert_int_equal(umount2(f.store.path, MNT_DETACH), 0);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+}
+
 /* ---- uploads ------------------------------------------------------------------------------------------- */
 
 static void up_keeping(struct fixture *f, const char *sql)
@@ -304,6 +367,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_commits_since),	 cmocka_unit_test(test_garbage_since),
 		cmocka_unit_test(test_another_database), cmocka_unit_test(test_upload),
 		cmocka_unit_test(test_no_restore),	 cmocka_unit_test(test_many_uploads),
+		cmocka_unit_test(test_store_fills_up),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)

@@ -306,12 +306,77 @@ static void test_jumped_upon(void **state)
 	}
 }
 
+int __real_vfs_wal_header(struct vfs *vfs, struct wal_header *out);
+int __wrap_vfs_wal_header(struct vfs *vfs, struct wal_header *out);
+
+static _Thread_local int torn; /* looks of this thread at the wal-index that fail; then the jumper jumps */
+
+int __wrap_vfs_wal_header(struct vfs *vfs, struct wal_header *out)
+{
+	if (torn == 0)
+		return __real_vfs_wal_header(vfs, out);
+	if (--torn > 0)
+		return WAL_TORN;
+	jumper_wait();
+	return __real_vfs_wal_header(vfs, out);
+}
+
+static int fail_and_tear(void *arg, enum vfs_call call)
+{
+	struct jumper *j = arg;
+	bool was_hit = j->plan.hit;
+	int rc = j->pid ? fail_and_let_jump(arg, call) : fail_nth(&j->plan, call);
+
+	if (j->plan.hit && !was_hit)
+		torn = 3; /* as the WAL is cut, as the lock is given up, and then it can be read again */
+	return rc;
+}
+
+/* The same in WAL mode: what the wal-index said as the lock was given up could not be read, and what it says
+ * now is of somebody else's commit, or of none. */
+static void check_torn(bool is_jumped_upon)
+{
+	struct jumper jumper = {
+		.plan = {.call = VFS_WRITE, .left = 1, .persistent = true, .code = SQLITE_FULL}};
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	app_up(&f, WAL_OLD);
+	if (is_jumped_upon)
+		jumper_start(&jumper, &f);
+	snap_up(&f);
+	how.fault = fail_and_tear;
+	how.arg = &jumper;
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_int_equal(restore(&f, &u, &how), -ENOSPC);
+	assert_int_equal(torn, 0);
+	assert_false(how.result.committed);
+	assert_int_equal(count_kept(&f), is_jumped_upon); /* nobody can tell whether it is needed */
+	assert_int_equal(strstr(how.err.text, "cannot be told") != NULL, is_jumped_upon);
+	assert_int_equal(app_get(&f.app, COUNT_T), OLD_ROWS);
+	if (is_jumped_upon) {
+		assert_int_equal(jumper.status, 0);
+		close(jumper.start);
+	}
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_torn(void **state)
+{
+	(void)state;
+	check_torn(false);
+	check_torn(true);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wal),	    cmocka_unit_test(test_wal_starts_over),
 		cmocka_unit_test(test_rollback),    cmocka_unit_test(test_looks),
-		cmocka_unit_test(test_jumped_upon),
+		cmocka_unit_test(test_jumped_upon), cmocka_unit_test(test_torn),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)

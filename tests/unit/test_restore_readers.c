@@ -95,6 +95,48 @@ static void test_wal_is_short_afterwards(void **state)
 	down(&f);
 }
 
+struct restore; /* of restore_private.h */
+
+int __real_restore_shorten(struct restore *r);
+int __wrap_restore_shorten(struct restore *r);
+
+static atomic_int shortens_busy; /* calls that are to meet a lock */
+
+int __wrap_restore_shorten(struct restore *r)
+{
+	return atomic_load(&shortens_busy) > 0 && atomic_fetch_sub(&shortens_busy, 1) > 0
+		       ? -EBUSY
+		       : __real_restore_shorten(r);
+}
+
+/* The reader has gone, but just then somebody has it locked. */
+static void test_wal_is_cut_in_the_end(void **state)
+{
+	struct restoring how = RESTORING;
+	int64_t end;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	upload_make(&u, f.snap, 4096, NEW);
+	app_do(&f.app, "BEGIN; " COUNT_T);
+	atomic_store(&shortens_busy, 2);
+	assert_restored(&f, &u, &how);
+	assert_true(file_bytes(&f, "db-wal") > 0);
+	app_do(&f.app, "ROLLBACK");
+	end = monotonic_ns() + PATIENCE_NS;
+	while (file_bytes(&f, "db-wal") > 0) {
+		assert_true(monotonic_ns() < end);
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+	}
+	assert_int_equal(atomic_load(&shortens_busy), 0);
+	assert_shows_upload(&f, &u);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* ---- an application that waits for readers ------------------------------------------------------------ */
 
 struct checkpointer {
@@ -328,6 +370,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_readers_outlive_a_big_wal),
 		cmocka_unit_test(test_wal_is_short_afterwards),
+		cmocka_unit_test(test_wal_is_cut_in_the_end),
 		cmocka_unit_test(test_a_checkpoint_that_waits_for_readers),
 		cmocka_unit_test(test_open_waits_for_the_generation),
 		cmocka_unit_test(test_open_while_the_wal_is_cut),

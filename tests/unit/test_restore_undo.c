@@ -20,6 +20,13 @@ struct busy_app {
 	int64_t rows; /* after the last one that worked */
 };
 
+static int64_t mtime_of(struct fixture *f, const char *name)
+{
+	struct stat st;
+
+	return fstatat(f->folder.fd, name, &st, AT_SYMLINK_NOFOLLOW) ? 0 : timespec_ns(st.st_mtim);
+}
+
 static bool work_on(void *arg)
 {
 	struct busy_app *busy = arg;
@@ -29,14 +36,6 @@ static bool work_on(void *arg)
 		busy->rows = app_get(busy->app, COUNT_T);
 	}
 	return false;
-}
-
-/* The same, as the connection that restores first asks for something. */
-static int work_on_open(void *arg, enum vfs_call call)
-{
-	(void)call;
-	work_on(arg);
-	return SQLITE_OK;
 }
 
 static void check_commits_meanwhile(const char *const *sql, int least)
@@ -189,6 +188,40 @@ static void test_how_many_are_kept(void **state)
 	down(&f);
 }
 
+/* What is kept says of itself what it is, and not what was there at the look. */
+static void check_meta(struct fixture *f, const char *undo, int64_t changed_ns)
+{
+	struct keep_entry entry;
+	char path[PATH_MAX];
+
+	assert_int_equal(keep_find(f->snap->core.store, folder_file(&f->folder, "db", path), undo, &entry),
+			 0);
+	assert_int_equal(entry.meta.page_size, 4096);
+	assert_int_equal(entry.meta.mtime_ns, changed_ns);
+}
+
+/* As the connection that restores first asks for something, which is before it writes. */
+struct late {
+	struct busy_app busy; /* first */
+	struct fixture *f;
+	int64_t changed_ns;
+};
+
+static int work_late(void *arg, enum vfs_call call)
+{
+	struct late *late = arg;
+
+	(void)call;
+	if (late->busy.done == 0) {
+		nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL); /* another mtime */
+		work_on(&late->busy);
+		late->changed_ns = mtime_of(late->f, "db-wal");
+		if (mtime_of(late->f, "db") > late->changed_ns)
+			late->changed_ns = mtime_of(late->f, "db");
+	}
+	return SQLITE_OK;
+}
+
 /* What is there is what was last restored, and need not be kept; but then it is not. */
 static void test_commit_after_the_look(void **state)
 {
@@ -197,20 +230,22 @@ static void test_commit_after_the_look(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		struct restoring how = RESTORING;
-		struct busy_app busy = {.sql = adds};
+		struct late late = {.busy = {.sql = adds}};
 		struct upload first, u;
 		struct fixture f;
 
 		up(&f, modes[i]);
-		busy.app = &f.app;
+		late.busy.app = &f.app;
+		late.f = &f;
 		upload_make(&first, f.snap, 4096, NEW);
 		upload_make(&u, f.snap, 4096, TABLE APP_ROWS(20));
 		assert_restored(&f, &first, &how);
 		how = RESTORING;
-		how.fault = work_on_open;
-		how.arg = &busy;
+		how.fault = work_late;
+		how.arg = &late;
 		assert_restored(&f, &u, &how);
-		assert_int_equal(busy.done, 1);
+		assert_int_equal(late.busy.done, 1);
+		check_meta(&f, how.result.undo, late.changed_ns);
 		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 501);
 		assert_int_equal(app_get(&f.app, COUNT_T), 20);
 		upload_finish(&first);
@@ -259,6 +294,71 @@ static void test_kept_before_it_is_written(void **state)
 		app_stop(&f.app);
 		down(&f);
 	}
+}
+
+/* ---- clones, which this file system does not have ------------------------------------------------------ */
+
+static struct {
+	bool on;
+	const char *path;
+	off_t cut_to; /* before it is cloned; 0: it is not cut */
+} clones;
+
+bool __real_spool_clone_into(struct live *live, int fd);
+bool __wrap_spool_clone_into(struct live *live, int fd);
+
+/* Through SQLite's own handle: a close of another would drop its locks. */
+bool __wrap_spool_clone_into(struct live *live, int fd)
+{
+	unsigned char buf[4096];
+	ssize_t got;
+
+	if (!clones.on)
+		return __real_spool_clone_into(live, fd);
+	if (clones.cut_to)
+		assert_int_equal(truncate(clones.path, clones.cut_to), 0);
+	for (off_t at = 0; (got = vfs_read_db(live->hub->db.vfs, buf, sizeof(buf), (uint64_t)at)) > 0;
+	     at += got)
+		assert_int_equal(pwrite(fd, buf, (size_t)got, at), got);
+	return true;
+}
+
+static void check_clone(const char *sql, off_t cut_to)
+{
+	struct restoring how = RESTORING;
+	struct keep_entry entry;
+	char path[PATH_MAX];
+	struct upload u;
+	struct fixture f;
+
+	up(&f, sql);
+	folder_file(&f.folder, "db", path);
+	upload_make(&u, f.snap, 4096, NEW);
+	clones.on = true;
+	clones.path = path;
+	clones.cut_to = cut_to;
+	assert_restored(&f, &u, &how);
+	clones.on = false;
+	assert_int_equal(count_kept(&f), 1);
+	assert_int_equal(keep_find(f.snap->core.store, path, how.result.undo, &entry), 0);
+	if (cut_to)
+		assert_int_equal(entry.meta.size, cut_to); /* as it is, and not with zeros behind it */
+	else
+		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 10000);
+	assert_afresh(&f, COUNT_T, 500);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_clones(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++)
+		check_clone(modes[i], 0);
+	check_clone(WAL_OLD APP_ROWS(9000) "; PRAGMA wal_checkpoint(TRUNCATE);" APP_ROWS(1000), 0);
+	check_clone(WAL_OLD APP_ROWS(10000) "; PRAGMA wal_checkpoint(TRUNCATE)", 100000);
+	check_clone(modes[1], 100000);
 }
 
 /* No room in the store for what is replaced: nothing is replaced. */
@@ -339,6 +439,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_how_many_are_kept),
 		cmocka_unit_test(test_commit_after_the_look),
 		cmocka_unit_test(test_kept_before_it_is_written),
+		cmocka_unit_test(test_clones),
 		cmocka_unit_test(test_no_room_to_keep),
 		cmocka_unit_test(test_shown_bytes_give_way),
 	};
