@@ -86,6 +86,7 @@ part = len(data) * int(sys.argv[4]) // 100
 ready, tell = os.pipe()
 pid = os.fork()
 if pid == 0:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup(1) has it ignored
     fd = os.open(sys.argv[2], os.O_WRONLY | os.O_TRUNC)
     for at in range(0, part, 1 << 16):
         os.write(fd, data[at : min(at + (1 << 16), part)])

@@ -122,6 +122,7 @@ static pid_t start(void (*live)(void))
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		signal(SIGHUP, SIG_DFL); /* nohup(1) has it ignored */
 		close(begun[0]);
 		close(begun[1]);
 		live();

@@ -145,6 +145,7 @@ static inline pid_t start_process(void)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		signal(SIGHUP, SIG_DFL); /* nohup(1) has it ignored */
 		close(begun[0]);
 		close(begun[1]);
 		for (;;)
