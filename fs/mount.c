@@ -323,20 +323,26 @@ int mountpoint_make(struct mountpoint *mp, struct snap_err *err)
 	return 0;
 }
 
-static bool path_dev(const char *path, uint64_t *dev)
+#ifndef STATX_MNT_ID_UNIQUE /* Linux 6.8; what does not know it takes it for STATX_MNT_ID */
+#define STATX_MNT_ID_UNIQUE 0x00004000U
+#endif
+
+/* Device numbers of mounts are given out again at once, ids too before Linux 6.8: both are to be the same. */
+static bool path_mount(const char *path, struct mount_id *id)
 {
 	struct statx stx;
 
-	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, STATX_TYPE,
-		  &stx) < 0)
+	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
+		  STATX_TYPE | STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &stx) < 0)
 		return false;
-	*dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	id->dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	id->mount = stx.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE) ? stx.stx_mnt_id : 0;
 	return true;
 }
 
 void mountpoint_covered(struct mountpoint *mp)
 {
-	mp->mounted = path_dev(mp->path, &mp->dev);
+	mp->mounted = path_mount(mp->path, &mp->id);
 	if (mp->dirfd < 0)
 		return;
 	if (fchmod(mp->dirfd, MADE_MODE) < 0)
@@ -347,17 +353,17 @@ void mountpoint_covered(struct mountpoint *mp)
 
 bool mountpoint_is_ours(const struct mountpoint *mp)
 {
-	uint64_t dev;
+	struct mount_id id;
 
-	return mp->mounted && path_dev(mp->path, &dev) && dev == mp->dev;
+	return mp->mounted && path_mount(mp->path, &id) && id.dev == mp->id.dev && id.mount == mp->id.mount;
 }
 
 bool mountpoint_is_told(const struct mountpoint *mp)
 {
-	uint64_t dev;
+	struct mount_id id;
 
 	return mp->mounted &&
-	       (path_dev(mp->path, &dev) || (errno != EIO && errno != ENOMEM && errno != EINTR));
+	       (path_mount(mp->path, &id) || (errno != EIO && errno != ENOMEM && errno != EINTR));
 }
 
 int mountpoint_detach(struct mountpoint *mp, struct snap_err *err)
@@ -393,7 +399,8 @@ void mountpoint_set_readahead(const struct mountpoint *mp, unsigned kib)
 
 	if (!mp->mounted || geteuid() != 0)
 		return;
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(mp->dev), minor(mp->dev));
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(mp->id.dev),
+		 minor(mp->id.dev));
 	length = snprintf(text, sizeof(text), "%u", kib);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, text, (size_t)length) < 0)

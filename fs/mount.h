@@ -14,12 +14,18 @@
 
 #include "../src/sqlsnap.h"
 
+/* A mount, as statx(2) tells it from all others that there have been at its path. */
+struct mount_id {
+	uint64_t dev;
+	uint64_t mount; /* 0: the system does not tell */
+};
+
 struct mountpoint {
 	char *path;   /* owned; absolute, without links; its last part need not exist */
 	int dirfd;    /* owned; the folder that was made, until it is covered; -1 */
 	bool made;    /* by us, and not removed yet */
-	bool mounted; /* DEV is our mount's st_dev */
-	uint64_t dev;
+	bool mounted; /* ID is our mount's */
+	struct mount_id id;
 };
 
 #define MOUNTPOINT_INIT ((struct mountpoint){.dirfd = -1})
@@ -44,7 +50,7 @@ int mountpoint_look(struct mountpoint *mp, struct snap_err *err);
 /* Makes the folder when it is missing, nothing above it; takes one over that a killed program made. */
 int mountpoint_make(struct mountpoint *mp, struct snap_err *err);
 
-/* Right after mounting: notes the mount's device, and makes a folder that we made read-only below it. */
+/* Right after mounting: notes which mount it is, and makes a folder that we made read-only below it. */
 void mountpoint_covered(struct mountpoint *mp);
 
 /* Whether the mount on top at the path is ours. */

@@ -233,8 +233,12 @@ static void test_detach_foreign(void **state)
 	assert_false(mountpoint_is_ours(&mp));
 	assert_int_equal(mountpoint_detach(&mp, &err), 0);
 	mountpoint_covered(&mp);
-	assert_true(mountpoint_is_ours(&mp)); /* by its device, as long as nothing covers it */
-	mp.dev++;
+	assert_true(mountpoint_is_ours(&mp)); /* as long as nothing covers it */
+	mp.id.dev++;
+	assert_false(mountpoint_is_ours(&mp));
+	assert_int_equal(mountpoint_detach(&mp, &err), 0);
+	mp.id.dev--;
+	mp.id.mount++; /* the same number again, and another mount */
 	assert_false(mountpoint_is_ours(&mp));
 	assert_int_equal(mountpoint_detach(&mp, &err), 0);
 	assert_string_equal(err.text, "");
