@@ -6,7 +6,8 @@
  * What must stay true:
  *  - Every way in which SQLite can change the database, the -wal or a journal, or delete a file, asks
  * vfs_may_change(). The -shm is written by the unix VFS itself (marks, recovery), as every reader does.
- *  - Nothing is opened or deleted but the database and its own sidecars: see superjournal.h.
+ *  - Nothing is opened or deleted but the database and its own sidecars: see superjournal.h. What stands at
+ *    their names when another database has taken its place is that one's: it would be cut, or rolled back.
  *  - The path goes to the unix VFS as the pointer that SQLite passed: it looks for parameters behind its end.
  */
 #include <errno.h>
@@ -168,6 +169,11 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 		if (real->pMethods)
 			real->pMethods->xClose(real);
 		return rc;
+	}
+	if ((file->kind & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)) && !vfs_is_still_there(vfs)) {
+		real->pMethods->xClose(real);
+		errno = ESTALE;
+		return SQLITE_CANTOPEN;
 	}
 	file->base.pMethods = &vfs_file_methods;
 	if (file->kind == SQLITE_OPEN_MAIN_DB) {

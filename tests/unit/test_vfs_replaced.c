@@ -69,11 +69,76 @@ static void test_journal(void **state)
 	folder_remove(&f.store);
 }
 
+/* The -wal of the database that has taken the place of ours, which is open already: what we write or cut
+ * there is what an application has committed. */
+static void test_wal_of_another(void **state)
+{
+	static const enum db_kind kinds[] = {DB_READER, DB_CLOSER, DB_RESTORER};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		struct db ours = DB_INIT;
+		struct file_look wal;
+		struct fixture f;
+		struct app other;
+
+		app_up(&f, APP_WAL ";" APP_ROWS(3));
+		app_start(&other, &f.folder, "new");
+		app_do(&other, APP_WAL ";" APP_ROWS(7));
+		assert_int_equal(db_open(&ours, f.folder.fd, "db", kinds[i], NULL), 0);
+		replace(&f, true);
+		wal = file_look(&f.folder, "db-wal");
+		assert_int_equal(db_exec(&ours, "PRAGMA user_version"), SQLITE_CANTOPEN);
+		assert_false(vfs_wal_is_open(ours.vfs));
+		db_close(&ours);
+		assert_same_file(wal, file_look(&f.folder, "db-wal"));
+		assert_int_equal(app_get(&other, "SELECT count(*) FROM t"), 7);
+		app_stop(&other);
+		app_stop(&f.app);
+		folder_remove(&f.folder);
+		folder_remove(&f.store);
+	}
+}
+
+/* And its journal, which is no hot one of ours. */
+static void test_journal_of_another(void **state)
+{
+	static const enum db_kind kinds[] = {DB_READER, DB_RESTORER};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		struct db ours = DB_INIT;
+		struct fixture f;
+		struct app other;
+
+		app_up(&f,
+		       "PRAGMA journal_mode=DELETE; CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(3));
+		app_start(&other, &f.folder, "new");
+		app_do(&other,
+		       "PRAGMA journal_mode=DELETE; CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(7));
+		app_do(&other, "PRAGMA cache_size=5; BEGIN; UPDATE t SET b=randomblob(3000)");
+		assert_true(file_exists(&f.folder, "new-journal"));
+		assert_int_equal(db_open(&ours, f.folder.fd, "db", kinds[i], NULL), 0);
+		assert_int_equal(renameat(f.folder.fd, "new", f.folder.fd, "db"), 0);
+		assert_int_equal(renameat(f.folder.fd, "new-journal", f.folder.fd, "db-journal"), 0);
+		db_exec(&ours, "PRAGMA user_version");
+		assert_true(file_exists(&f.folder, "db-journal"));
+		db_close(&ours);
+		assert_true(file_exists(&f.folder, "db-journal"));
+		app_stop(&other);
+		app_stop(&f.app);
+		folder_remove(&f.folder);
+		folder_remove(&f.store);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_last_close),
 		cmocka_unit_test(test_journal),
+		cmocka_unit_test(test_wal_of_another),
+		cmocka_unit_test(test_journal_of_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
