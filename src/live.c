@@ -224,7 +224,8 @@ static void account_pin(struct live *live, const struct wal_header *start, int64
 	    (live->has_base_salt ? memcmp(live->base_salt, start->salt, sizeof(start->salt)) != 0
 				 : live->pins == 0)) {
 		live->has_base = true;
-		live->allowance = live->forgiven = 0;
+		live->allowance = 0;
+		live->forgiven = live->writing; /* it is to come yet */
 		live->has_base_salt = start->max_frame > 0;
 		live->base_frame = start->max_frame;
 		memcpy(live->base_salt, start->salt, sizeof(live->base_salt));
@@ -437,7 +438,16 @@ void live_allow(struct live *live, uint64_t limit)
 void live_forgive(struct live *live, uint64_t bytes)
 {
 	lock_scope(&live->lock);
+	live->writing = bytes;
 	live->forgiven += bytes;
+}
+
+void live_forgive_end(struct live *live, bool written)
+{
+	lock_scope(&live->lock);
+	if (!written)
+		live->forgiven -= live->writing < live->forgiven ? live->writing : live->forgiven;
+	live->writing = 0;
 }
 
 uint64_t live_forgiven(struct live *live)

@@ -60,6 +60,7 @@ struct live {
 	uint32_t base_frame; /* max_frame when that pin began */
 	uint64_t allowance;  /* bytes beyond the limit, because a gap was waited for in vain */
 	uint64_t forgiven;   /* bytes that a restore wrote since then */
+	uint64_t writing;    /* of which it may be at it yet */
 
 	pthread_mutex_t clone_lock;
 	struct rawfd clone; /* a descriptor for FICLONE, opened once; guarded by clone_lock */
@@ -118,8 +119,10 @@ bool live_is_full(struct live *live, uint64_t limit);
 /* Gives up waiting for the gap: LIMIT bytes more may be held back until there is one. */
 void live_allow(struct live *live, uint64_t limit);
 
-/* A restore is about to write BYTES of WAL: that much more is nobody's fault, as far as ending pins goes. */
+/* A restore is about to write BYTES of WAL: that much more is nobody's fault, as far as ending pins goes, nor
+ * theirs who come while it writes. Until it has, or has failed to. One at a time. */
 void live_forgive(struct live *live, uint64_t bytes);
+void live_forgive_end(struct live *live, bool written);
 uint64_t live_forgiven(struct live *live);
 
 /* Looks at who else is connected, for the close that is to come; true when another process waits for readers

@@ -365,6 +365,8 @@ int restore_commit(struct restore *r)
 			     error == -ENOSPC ? "no room for its WAL or journal" : sqlite3_errstr(rc));
 	}
 	w->armed = w->age = false;
+	if (r->live)
+		live_forgive_end(r->live, r->out->committed);
 	if (r->out->committed && w->has_after) {
 		source_upload_publish(r->source, r->gen, &w->after);
 		if (!r->live)

@@ -172,7 +172,7 @@ class Judge:
 
     def strays(self, lines):
         """All that may stand in the store."""
-        store, known = self.stage.store, {"source", "seen", "opened", "kept", "groups"}
+        store, known = self.stage.store, {"source", "seen", "opened", "gone", "kept", "groups"}
         kept = {os.path.dirname(path) for _, _, path in lines}
         for folder, folders, files in os.walk(store):
             inside = folder in kept

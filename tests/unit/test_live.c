@@ -122,6 +122,32 @@ static void test_name_is_gone(void **state)
 	refused(f);
 }
 
+/* ---- what a restore writes ----------------------------------------------------------------------------- */
+
+/* It is not the fault of who comes while it is being written, though no pin was there before. */
+static void test_forgiven_while_written(void **state)
+{
+	struct fixture *f = *state;
+	struct conn *conn;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	connect_live(f);
+	live_forgive(f->live, 1000);
+	f->live->gap_since -= LIVE_GAP_NS; /* it takes its time */
+	conn = pin(f, 0);
+	assert_int_equal(live_forgiven(f->live), 1000);
+	live_forgive_end(f->live, true);
+	assert_int_equal(live_forgiven(f->live), 1000);
+	live_forgive(f->live, 500);
+	live_forgive_end(f->live, false); /* there was no room */
+	assert_int_equal(live_forgiven(f->live), 1000);
+	live_unpin(conn);
+	f->live->gap_since -= LIVE_GAP_NS;
+	conn = pin(f, 0);
+	assert_int_equal(live_forgiven(f->live), 0);
+	live_unpin(conn);
+}
+
 /* ---- two files, one -shm ------------------------------------------------------------------------------- */
 
 static int connect_other(struct fixture *f, struct live **out)
@@ -474,6 +500,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(test_name_leads_elsewhere),
 		test(test_name_is_gone),
+		test(test_forgiven_while_written),
 		test(test_shm_of_two_files),
 		test(test_shm_of_one_file),
 		test(test_shm_is_read_while_we_connect),
