@@ -1,22 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /* snap_tidy.c - see core.h: what the store is rid of, when a mount starts and once a day. */
+#include <errno.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "clock.h"
 #include "keep.h"
 #include "snap_private.h"
 
 #define EVERY_NS (86400 * NS_PER_S)
 
+static bool is_ending(struct core *core)
+{
+	lock_scope(&core->lock);
+	return core->ending;
+}
+
 /* Of this mount's folder alone: what is out of reach for another mount's may keep a call for ever. */
-static bool is_gone(void *arg, const char *source)
+static int is_gone(void *arg, const char *source)
 {
 	struct snap *snap = arg;
 	const char *path = kept_tree_path(snap->kept, source);
 	struct store_seen seen;
 
-	return path && store_load_seen(snap->core.store, source, &seen) == 0 &&
-	       tree_is_gone(snap->tree, path, seen.version.dev);
+	if (is_ending(&snap->core))
+		return -ECANCELED;
+	if (!path || store_load_seen(snap->core.store, source, &seen))
+		return -EAGAIN;
+	return tree_is_gone(snap->tree, path, seen.version.dev);
 }
 
 static void tidy(void *arg)

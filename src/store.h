@@ -69,19 +69,21 @@ int store_each(struct store *store, int (*fn)(void *arg, int folder, const char 
 
 /*
  * Forgets sources that are gone and of which nothing is kept: what was shown last, by whom it was opened, and
- * that a database stood there (store_knows()). IS_GONE(ARG, SOURCE), under no lock, is true only when that is
- * certain: what is only out of reach at the moment, such as a file system that is not mounted, is not gone.
+ * that a database stood there (store_knows()). IS_GONE(ARG, SOURCE), under no lock, is 1 only when that is
+ * certain, and 0 when it is there; -EAGAIN: it cannot be told, for what is only out of reach at the moment,
+ * such as a file system that is not mounted, or is another mount's to look after, is not gone. -ECANCELED
+ * ends it all.
  *
  * A source goes when it has been gone for a day, and for as long as it was known, a month at most: an
  * application's temporary databases go on the next day, while one that was removed by mistake can be restored
- * under its name for as long as anybody may miss it. Its time begins when it is first found gone here, and
- * anew with whatever is written about it. NOW_NS: CLOCK_REALTIME.
+ * under its name for as long as anybody may miss it. Its time begins when it is first found gone here, where
+ * there is room to note that, and anew with whatever is written about it. NOW_NS: CLOCK_REALTIME.
  *
  * A source that anybody is writing about, of this process or another, stays; killed at any moment it leaves
  * what store_clean() removes, or nothing. 0 also when there is no store yet; -errno when it cannot be looked
  * through.
  */
-int store_forget(struct store *store, bool (*is_gone)(void *arg, const char *source), void *arg,
+int store_forget(struct store *store, int (*is_gone)(void *arg, const char *source), void *arg,
 		 int64_t now_ns);
 
 /* What the generation opened last showed. */

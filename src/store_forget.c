@@ -23,7 +23,7 @@
 #define MONTH_NS (30 * DAY_NS)
 
 struct forgetting {
-	bool (*is_gone)(void *arg, const char *source);
+	int (*is_gone)(void *arg, const char *source);
 	void *arg;
 	int64_t now_ns;
 };
@@ -50,8 +50,8 @@ static bool is_due(int folder, int64_t now)
 
 	if (__builtin_sub_overflow(now, since, &gone))
 		return false;
-	if (__builtin_sub_overflow(since, written_ns(folder, "source"), &known))
-		known = MONTH_NS;
+	if (__builtin_sub_overflow(since, written_ns(folder, "source"), &known) || known < 0)
+		known = MONTH_NS; /* somebody has changed the clock, or copied the store */
 	return gone >= DAY_NS && (gone >= known || gone >= MONTH_NS);
 }
 
@@ -79,8 +79,7 @@ static int visit(void *arg, int dir, const char *name)
 {
 	const struct forgetting *f = arg;
 	char path[STORE_PATH_SIZE];
-	bool gone;
-	int rc;
+	int gone;
 
 	if (!store_is_source_name(name))
 		return 0;
@@ -88,6 +87,8 @@ static int visit(void *arg, int dir, const char *name)
 	if (folder < 0 || store_read_path(folder, path))
 		return 0; /* nobody's, or not to be told now */
 	gone = f->is_gone(f->arg, path);
+	if (gone < 0)
+		return gone == -ECANCELED ? gone : 0;
 	if (!gone && written_ns(folder, MARK) == INT64_MIN)
 		return 0;
 	/* Whatever has been written since that answer counts: is_due() comes after the lock. */
@@ -97,19 +98,19 @@ static int visit(void *arg, int dir, const char *name)
 		unlinkat(folder, MARK, 0);
 		return 0;
 	}
-	rc = mark(folder);
-	/* Where there is no room for the mark, its time begins with what was written last. */
-	if ((rc == -EEXIST || rc == -ENOSPC || rc == -EDQUOT) && is_due(folder, f->now_ns))
+	if (mark(folder) == -EEXIST && is_due(folder, f->now_ns))
 		forget(dir, name, folder);
 	return 0;
 }
 
-int store_forget(struct store *s, bool (*is_gone)(void *arg, const char *source), void *arg, int64_t now_ns)
+int store_forget(struct store *s, int (*is_gone)(void *arg, const char *source), void *arg, int64_t now_ns)
 {
 	autoclose int dir = store_open(s, false, NULL);
 	struct forgetting f = {.is_gone = is_gone, .arg = arg, .now_ns = now_ns};
+	int rc;
 
 	if (dir < 0)
 		return dir == -ENOENT ? 0 : dir;
-	return store_each_name(dir, visit, &f);
+	rc = store_each_name(dir, visit, &f);
+	return rc == -ECANCELED ? 0 : rc;
 }

@@ -150,9 +150,22 @@ static int find_folder(int dir, const char *source, unsigned *claim, int *old)
 	return -ENOENT;
 }
 
+/* Whether FOLDER is where SOURCE is looked for: whoever forgets a source takes its folder's name first. */
+static bool has_name(int dir, const char *source, int folder)
+{
+	for (unsigned i = 0; i < HASHES; i++) {
+		char name[24];
+
+		folder_name(source, i, name);
+		if (store_is(dir, name, folder))
+			return true;
+	}
+	return false;
+}
+
 /* Shares FOLDER, which has just said that it is SOURCE's, with others who write to it. -EEXIST: somebody has
  * forgotten it meanwhile. */
-static int share_folder(int folder, const char *source)
+static int share_folder(int dir, int folder, const char *source)
 {
 	char path[STORE_PATH_SIZE];
 	int rc = store_share(folder);
@@ -161,7 +174,7 @@ static int share_folder(int folder, const char *source)
 		rc = store_read_path(folder, path);
 	if (rc)
 		return rc == -ENOENT ? -EEXIST : rc;
-	return strcmp(path, source) == 0 ? 0 : -EEXIST;
+	return strcmp(path, source) == 0 && has_name(dir, source, folder) ? 0 : -EEXIST;
 }
 
 /* Makes the folder of SOURCE's hash number CLAIM its own. -EEXIST: somebody was faster, be it that he has
@@ -176,6 +189,8 @@ static int claim_folder(int dir, const char *source, unsigned claim)
 		return -errno;
 	autoclose int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	rc = fd < 0 ? -errno : store_share(fd);
+	if (!rc && !store_is(dir, name, fd))
+		rc = -EEXIST;
 	if (!rc)
 		rc = write_path(fd, source);
 	if (rc)
@@ -190,7 +205,7 @@ static int make_folder(int dir, const char *source)
 		autoclose int old = -1;
 		unsigned claim;
 		autoclose int fd = find_folder(dir, source, &claim, &old);
-		int rc = fd < 0 ? fd : share_folder(fd, source);
+		int rc = fd < 0 ? fd : share_folder(dir, fd, source);
 
 		if (rc == -ENOENT) {
 			fd = claim == HASHES ? -EBUSY : claim_folder(dir, source, claim);

@@ -293,20 +293,22 @@ int tree_open_folder(struct tree *tree, const char *path)
 
 /* ---- small questions ----------------------------------------------------------------------------------- */
 
-bool tree_is_gone(struct tree *tree, const char *path, uint64_t dev)
+int tree_is_gone(struct tree *tree, const char *path, uint64_t dev)
 {
 	autoclose int fd = -1;
 	char parent[PATH_MAX];
 	const char *name;
 	struct stat st;
+	int rc;
 
 	if (tree->root < 0 || !path[0] || !tree_path_valid(path) || tree_split(path, parent, &name) ||
 	    tree_check_known(tree, NULL))
-		return false;
+		return -EAGAIN;
 	fd = tree_open_folder(tree, parent);
 	if (fd < 0 || opath_stat(fd, "", &st, NULL) || st.st_dev != dev)
-		return false;
-	return opath_stat(fd, name, &st, NULL) == -ENOENT;
+		return -EAGAIN;
+	rc = opath_stat(fd, name, &st, NULL);
+	return rc == -ENOENT ? 1 : rc ? -EAGAIN : 0;
 }
 
 uint64_t tree_ino(const struct tree *tree, uint64_t dev, uint64_t ino)

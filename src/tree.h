@@ -90,10 +90,10 @@ int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct
 int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
 		 struct snap_err *err);
 
-/* Whether PATH in a mirrored folder is certainly not there: nothing has its name, in a folder of the tree
- * that is reached, on the device DEV where it stood, and still is what applications know. False when in
- * doubt. */
-bool tree_is_gone(struct tree *tree, const char *path, uint64_t dev);
+/* Whether PATH in a mirrored folder is not there: 1 when nothing has its name, in a folder of the tree that
+ * is reached, on the device DEV where it stood, and still is what applications know; 0 when something has.
+ * -EAGAIN: that cannot be told. */
+int tree_is_gone(struct tree *tree, const char *path, uint64_t dev);
 
 /* -EINVAL when PATH is no symlink, -ENAMETOOLONG when SIZE is too small. */
 int tree_readlink(struct tree *tree, const char *path, char *target, size_t size);

@@ -21,6 +21,22 @@ int __wrap_core_tidy_store(struct core *core, int64_t now)
 	return __real_core_tidy_store(core, now);
 }
 
+static atomic_uint forgets; /* that have ended */
+
+int __real_store_forget(struct store *store, int (*is_gone)(void *arg, const char *source), void *arg,
+			int64_t now_ns);
+int __wrap_store_forget(struct store *store, int (*is_gone)(void *arg, const char *source), void *arg,
+			int64_t now_ns);
+
+int __wrap_store_forget(struct store *store, int (*is_gone)(void *arg, const char *source), void *arg,
+			int64_t now_ns)
+{
+	int rc = __real_store_forget(store, is_gone, arg, now_ns);
+
+	atomic_fetch_add(&forgets, 1);
+	return rc;
+}
+
 static int setup(void **state)
 {
 	snap = NULL;
@@ -48,10 +64,14 @@ static void begin(const char *name)
 	assert_int_equal(snap_known_as(snap, at("%s", name), NULL), 0);
 }
 
-/* Starts it; when it has ended, all that the start had to do is done. */
+/* Starts it, and ends it when all that the start had to do is done. */
 static void start_and_end(void)
 {
+	unsigned before = atomic_load(&forgets);
+
 	assert_int_equal(snap_start(snap, NULL), 0);
+	while (atomic_load(&forgets) == before)
+		usleep(1000);
 	snap_destroy(snap);
 	snap = NULL;
 }

@@ -4,6 +4,7 @@
 #include "keeps.h"
 
 #include <stdatomic.h>
+#include <sys/file.h>
 
 #include "../../src/clock.h"
 #include "syscalls.h"
@@ -12,9 +13,9 @@
 #define LATER (INT64_MAX / 2) /* after any bound */
 #define CALLS_MAX 200
 
-static bool gone;
+static int gone;
 
-static bool is_gone(void *arg, const char *source)
+static int is_gone(void *arg, const char *source)
 {
 	(void)arg;
 	(void)source;
@@ -53,7 +54,7 @@ static void set_time(const char *name, int64_t ns)
 static void lose_it(void)
 {
 	assert_int_equal(save(1), 0);
-	gone = true;
+	gone = 1;
 	forget_at(LATER);
 	assert_true(store_knows(store, DB)); /* its time begins now */
 	assert_string_equal(names_in(source_folder(DB)), "gone seen source ");
@@ -95,6 +96,28 @@ static void test_when(void **state)
 	}
 }
 
+/* Another mount has the same store, and nothing to say of this one's. */
+static void test_not_told(void **state)
+{
+	static const int answers[] = {-EAGAIN, -ECANCELED};
+	int64_t now = realtime_ns();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(answers); i++) {
+		lose_it();
+		set_time("source", now - 30 * HOUR);
+		set_time("seen", now - 30 * HOUR);
+		set_time("gone", now - 25 * HOUR);
+		gone = answers[i];
+		forget_at(now);
+		assert_string_equal(names_in(source_folder(DB)), "gone seen source ");
+		gone = 1;
+		forget_at(now);
+		assert_false(store_knows(store, DB));
+		wipe();
+	}
+}
+
 /* By whom it was opened counts as what was shown does. */
 static void test_opened_meanwhile(void **state)
 {
@@ -120,12 +143,12 @@ static void test_comes_back(void **state)
 
 	(void)state;
 	lose_it();
-	gone = false;
+	gone = 0;
 	forget_at(LATER);
 	assert_string_equal(names_in(source_folder(DB)), "seen source ");
 	assert_int_equal(store_load_seen(store, DB, &seen), 0);
 	forget_at(LATER);
-	gone = true;
+	gone = 1;
 	forget_at(LATER);
 	assert_true(store_knows(store, DB));
 	forget_at(LATER);
@@ -138,7 +161,7 @@ static void test_comes_back(void **state)
 static void test_no_store(void **state)
 {
 	(void)state;
-	gone = true;
+	gone = 1;
 	forget_at(LATER);
 	assert_false(exists(at("fast/a")));
 }
@@ -151,7 +174,7 @@ static void test_kept_stays(void **state)
 
 	(void)state;
 	keep(DB, "one", "bytes", 1);
-	gone = true;
+	gone = 1;
 	for (int i = 0; i < 3; i++)
 		forget_at(LATER);
 	assert_content(DB, "one", "", "bytes");
@@ -204,25 +227,37 @@ static void test_in_use_stays(void **state)
 
 /* ---- no room ------------------------------------------------------------------------------------------- */
 
-/* A store without an inode left is the one that needs it most. */
-static void test_no_inodes(void **state)
+static int64_t fill(void)
 {
-	int64_t now = realtime_ns(), n = 0;
+	static int64_t n;
 
-	(void)state;
-	mount_store("nr_inodes=40,mode=700");
-	assert_int_equal(save(1), 0);
-	set_time("source", now - 30 * HOUR);
-	set_time("seen", now - 25 * HOUR);
 	for (int fd = 0; fd >= 0; n++) {
 		fd = open(at("store/fill%d", (int)n), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 		if (fd >= 0)
 			close(fd);
 	}
-	assert_true(n > 5);
-	gone = true;
-	forget_at(now - 2 * HOUR);
+	return n;
+}
+
+/* A store without an inode left is the one that needs it most; but nothing goes whose time has not begun. */
+static void test_no_inodes(void **state)
+{
+	int64_t now = realtime_ns();
+
+	(void)state;
+	mount_store("nr_inodes=40,mode=700");
+	assert_int_equal(save(1), 0);
+	set_time("source", now - 9000 * HOUR);
+	set_time("seen", now - 9000 * HOUR);
+	assert_true(fill() > 5);
+	gone = 1;
+	forget_at(LATER);
 	assert_true(store_knows(store, DB));
+	assert_int_equal(unlink(at("store/fill0")), 0);
+	forget_at(now);
+	assert_true(store_knows(store, DB));
+	fill();
+	set_time("gone", now - 24 * 31 * HOUR);
 	forget_at(now);
 	assert_false(store_knows(store, DB));
 	assert_int_equal(save(2), 0);
@@ -293,6 +328,25 @@ static int judge_forget(void *arg, const struct seccomp_data *call)
 	return 0;
 }
 
+/* By one that dies when the folder has lost its name. */
+static int judge_half_forgotten(void *arg, const struct seccomp_data *call)
+{
+	unsigned *left = arg;
+	char from[256];
+	int fd;
+
+	(void)call;
+	if (*left == 0 || --*left > 0)
+		return 0;
+	snprintf(from, sizeof(from), "%s", source_folder(DB));
+	fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		rename(from, at("fast/a/store/.work-dead"));
+	if (fd >= 0)
+		close(fd);
+	return 0;
+}
+
 static int do_save(void *arg)
 {
 	(void)arg;
@@ -308,13 +362,15 @@ static int do_keep(void *arg)
 static void test_forgotten_between(void **state)
 {
 	(void)state;
-	for (int known = 0; known < 2; known++) {
+	for (int known = 0; known < 3; known++) {
 		for (unsigned n = 1, left = 0; left == 0; n++) {
-			struct watch w = {.fn = do_save, .judge = judge_forget, .judge_arg = &left};
+			struct watch w = {.fn = do_save,
+					  .judge = known < 2 ? judge_forget : judge_half_forgotten,
+					  .judge_arg = &left};
 			struct store_seen seen;
 
 			assert_true(n < CALLS_MAX);
-			gone = true;
+			gone = 1;
 			if (known)
 				lose_it();
 			left = n;
@@ -378,7 +434,7 @@ static void test_at_once(void **state)
 	char path[256];
 
 	(void)state;
-	gone = true;
+	gone = 1;
 	assert_int_equal(save(1), 0);
 	snprintf(path, sizeof(path), "%s", source_folder(DB));
 	for (int i = 0; i < SAVERS; i++)
@@ -402,12 +458,19 @@ static void test_at_once(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test_fast(test_when),	      test_fast(test_opened_meanwhile),
-		test_fast(test_comes_back),   test_fast(test_no_store),
-		test_fast(test_kept_stays),   test_fast(test_in_use_stays),
-		test(test_no_inodes),	      test_fast(test_killed),
-		test_fast(test_failing),      test_fast(test_forgotten_between),
-		test_fast(test_kept_between), test_fast(test_at_once),
+		test_fast(test_when),
+		test_fast(test_opened_meanwhile),
+		test_fast(test_comes_back),
+		test_fast(test_no_store),
+		test_fast(test_kept_stays),
+		test_fast(test_in_use_stays),
+		test_fast(test_not_told),
+		test(test_no_inodes),
+		test_fast(test_killed),
+		test_fast(test_failing),
+		test_fast(test_forgotten_between),
+		test_fast(test_kept_between),
+		test_fast(test_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
