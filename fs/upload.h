@@ -25,7 +25,8 @@
 #include "tasks.h"
 
 #define UPLOADS_MAX 1024		  /* that can be written to or found */
-#define UPLOADS_EACH (UPLOADS_MAX / 4)	  /* of these, begun by one user who is not root */
+#define UPLOADS_EACH (UPLOADS_MAX / 4)	  /* of these, begun by one user but root and whoever mounted */
+#define UPLOADS_OTHERS (3 * UPLOADS_EACH) /* and by all such users */
 #define UPLOAD_INTENT_NS 5000000000ll	  /* a retried open takes microseconds */
 #define UPLOAD_SILENCE_NS 60000000000ll	  /* a pending upload of which nothing is heard is thrown away */
 #define UPLOAD_SCRATCH_NS 3600000000000ll /* and a scratch file that nobody has open */
@@ -126,7 +127,8 @@ struct upload_order {
 };
 
 /* An upload with one reference for the caller. -EEXIST: there is a scratch file of that name; -ENFILE: there
- * are UPLOADS_MAX, or UPLOADS_EACH of ORDER->who's, so that nobody keeps others from restoring; -ENOMEM,
+ * are UPLOADS_MAX, or UPLOADS_EACH of ORDER->who's, so that nobody keeps others from restoring, or
+ * UPLOADS_OTHERS, so that all of them together keep neither root nor whoever mounted from it; -ENOMEM,
  * -ENOSPC... with words. */
 int upload_create(struct upload **out, struct uploads *all, const struct upload_order *order,
 		  struct snap_err *err);
