@@ -3,6 +3,7 @@
  * test_ops.c - the table of operations without a kernel: requests come from threads that the test makes up,
  * in the order that it wants, and libfuse's replies are caught here.
  */
+#include "../../fs/log_ring.h"
 #include "../../fs/ops_private.h"
 
 #include "gens.h"
@@ -309,6 +310,50 @@ static void test_read_below_upload_waits_elsewhere(void **state)
 	down(&f);
 }
 
+/* How often the log says WORDS. */
+static int logged(const char *words)
+{
+	char *text = log_recent();
+	int count = 0;
+
+	assert_non_null(text);
+	for (const char *at = text; (at = strstr(at, words)) != NULL; at++)
+		count++;
+	free(text);
+	return count;
+}
+
+/* Nor is it without a word when nobody can wait for it, as now that all ends. */
+static void test_read_below_upload_that_nobody_can_do(void **state)
+{
+	struct fs_config config = {0};
+	struct fuse_file_info fi;
+	struct fixture f;
+	struct fs *fs;
+	uint64_t id;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(100));
+	config.snap = f.snap;
+	assert_int_equal(fs_create(&fs, &config), 0);
+	fi = open_upload(fs, gettid(), O_WRONLY, &id);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
+	for (int i = 0; i < 2; i++) {
+		struct fuse_req reading;
+
+		request_init(&reading, fs, gettid());
+		fs_ops.read(&reading, id, 4096, 0, &fi);
+		assert_int_equal(await_reply(&reading), EBUSY);
+		request_finish(&reading);
+		assert_int_equal(logged("reading \"db\" failed: Device or resource busy: too many others"),
+				 1);
+	}
+	release(fs, gettid(), id, &fi);
+	fs_destroy(fs);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* Who is led to an upload and comes when it was thrown away finds the live database there, to read and to
  * write it: not the empty file that is left, of which a part would be taken for all. */
 static void test_late_for_an_upload(void **state)
@@ -435,6 +480,7 @@ int __wrap_main(void)
 		cmocka_unit_test(test_led_callers_find_what_they_were_led_to),
 		cmocka_unit_test(test_stop_answers_what_waits),
 		cmocka_unit_test(test_read_below_upload_waits_elsewhere),
+		cmocka_unit_test(test_read_below_upload_that_nobody_can_do),
 		cmocka_unit_test(test_late_for_an_upload),
 		cmocka_unit_test(test_mkdir_that_fails_leaves_no_snapshot),
 	};
