@@ -135,7 +135,8 @@ int upload_create(struct upload **out, struct uploads *all, const struct upload_
 struct upload *upload_ref(struct upload *u);
 void upload_unref(struct upload *u); /* accepts NULL */
 
-/* TID's next look at the name leads to U, and nowhere else. -ENOMEM */
+/* TID's next look at the name leads to U, and nowhere else. -ENOMEM; -ESTALE: U was thrown away, and another
+ * is to be made */
 int upload_lead(struct upload *u, pid_t tid);
 /* A reference to the upload that TID is led to under NAME in PARENT, NULL: none. */
 struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const char *name);

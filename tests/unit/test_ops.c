@@ -354,6 +354,55 @@ static void test_read_below_upload_that_nobody_can_do(void **state)
 	down(&f);
 }
 
+struct upload *__real_upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
+struct upload *__wrap_upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
+
+static bool silence_falls; /* once, upon who has just found what he had begun */
+
+struct upload *__wrap_upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, const char *name)
+{
+	struct upload *u = __real_upload_pending(all, tgid, parent, name);
+
+	if (u && silence_falls) {
+		silence_falls = false;
+		uploads_tend(all, monotonic_ns() + 2 * UPLOAD_SILENCE_NS);
+	}
+	return u;
+}
+
+/* Who goes on with what he has begun at the very moment at which it is thrown away begins anew. */
+static void test_thrown_away_while_led_there(void **state)
+{
+	struct fs_config config = {0};
+	struct fuse_file_info fi;
+	struct upload *begun;
+	struct fixture f;
+	struct fs *fs;
+	uint64_t id;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(100));
+	config.snap = f.snap;
+	assert_int_equal(fs_create(&fs, &config), 0);
+	fi = open_upload(fs, gettid(), O_WRONLY, &id);
+	begun = upload_ref(((struct handle *)(uintptr_t)fi.fh)->upload);
+	assert_int_equal(upload_truncate(begun, 0, NULL), 0);
+	assert_int_equal(upload_truncate(begun, 10000, NULL), 0);
+	upload_name(begun);
+	release(fs, gettid(), id, &fi);
+	silence_falls = true;
+	fi = open_upload(fs, gettid(), O_WRONLY, &id);
+	assert_false(silence_falls);
+	assert_true(begun->gone);
+	assert_ptr_not_equal(((struct handle *)(uintptr_t)fi.fh)->upload, begun);
+	upload_unref(begun);
+	release(fs, gettid(), id, &fi);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
+	fs_destroy(fs);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* Who is led to an upload and comes when it was thrown away finds the live database there, to read and to
  * write it: not the empty file that is left, of which a part would be taken for all. */
 static void test_late_for_an_upload(void **state)
@@ -481,6 +530,7 @@ int __wrap_main(void)
 		cmocka_unit_test(test_stop_answers_what_waits),
 		cmocka_unit_test(test_read_below_upload_waits_elsewhere),
 		cmocka_unit_test(test_read_below_upload_that_nobody_can_do),
+		cmocka_unit_test(test_thrown_away_while_led_there),
 		cmocka_unit_test(test_late_for_an_upload),
 		cmocka_unit_test(test_mkdir_that_fails_leaves_no_snapshot),
 	};
