@@ -81,7 +81,7 @@ static int make_order(struct intent_job *job, const char *path, const struct sna
 	return rc;
 }
 
-/* The upload that NODE's name leads WHO to from now on: one that he has begun already, or a new one. */
+/* The upload that NODE's name is to lead WHO to: one that he has begun already, or a new one. */
 static int make_intent(struct intent_job *job, struct upload **out, struct snap_err *err)
 {
 	struct fs *fs = job->fs;
@@ -123,21 +123,33 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 	return rc;
 }
 
+/* Leads WHO there. One that he had begun may be thrown away meanwhile, for he was silent: then to another. */
+static int lead(struct intent_job *job, struct snap_err *err)
+{
+	for (;;) {
+		struct upload *u = NULL;
+		int rc = make_intent(job, &u, err);
+
+		if (rc)
+			return rc;
+		rc = upload_lead(u, job->who.tid);
+		upload_unref(u);
+		if (rc != -ESTALE)
+			return rc;
+	}
+}
+
 static void run_intent(void *arg)
 {
 	struct intent_job *job = arg;
-	struct upload *u = NULL;
 	struct snap_err err = {{0}};
-	int rc = make_intent(job, &u, &err);
+	int rc = lead(job, &err);
 
-	if (rc == 0)
-		rc = upload_lead(u, job->who.tid);
 	if (rc == 0) {
 		rc = -ESTALE; /* the kernel looks the name up again */
 	} else if (err.text[0]) {
 		log_error("\"%s\" cannot be opened for writing: %s", job->node->name, err.text);
 	}
-	upload_unref(u);
 	node_put(&job->fs->nodes, job->node);
 	reply_error(job->req, rc);
 	free(job);

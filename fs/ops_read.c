@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "log.h"
 
 #define READ_NICE 19 /* added to the daemon's own: the least that there is */
@@ -27,6 +28,14 @@ static void yield_to_applications(void)
 	yields = true;
 }
 
+/* Says why a READ of H failed, once for each H. */
+static void note_failure(struct handle *h, int rc, const struct snap_err *err)
+{
+	if (!atomic_exchange(&h->failed, true))
+		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror(-rc),
+			  err->text[0] ? ": " : "", err->text);
+}
+
 static void read_now(struct fs *fs, fuse_req_t req, struct handle *h, size_t size, off_t offset)
 {
 	void *buffer = buffer_get(&fs->buffers);
@@ -37,13 +46,12 @@ static void read_now(struct fs *fs, fuse_req_t req, struct handle *h, size_t siz
 		size = BUFFER_SIZE;
 	if (buffer)
 		n = handle_read(h, buffer, size, (uint64_t)offset, &err);
-	if (n < 0 && !atomic_exchange(&h->failed, true))
-		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror((int)-n),
-			  err.text[0] ? ": " : "", err.text);
-	if (n < 0)
+	if (n < 0) {
+		note_failure(h, (int)n, &err);
 		reply_error(req, (int)n);
-	else
+	} else {
 		fuse_reply_buf(req, buffer, (size_t)n);
+	}
 	buffer_put(&fs->buffers, buffer);
 }
 
@@ -67,6 +75,7 @@ static void run_read(void *arg)
 static void read_later(struct fs *fs, fuse_req_t req, struct handle *h, size_t size, off_t offset)
 {
 	struct read_job *job = malloc(sizeof(*job));
+	struct snap_err err = {{0}};
 	int rc = job ? 0 : -ENOMEM;
 
 	if (job) {
@@ -74,6 +83,9 @@ static void read_later(struct fs *fs, fuse_req_t req, struct handle *h, size_t s
 		rc = run_later(fs, run_read, job);
 	}
 	if (rc) {
+		if (rc == -EBUSY)
+			fault(&err, 0, "too many others wait to be restored or opened");
+		note_failure(h, rc, &err);
 		free(job);
 		reply_error(req, rc);
 	}

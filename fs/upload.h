@@ -25,7 +25,8 @@
 #include "tasks.h"
 
 #define UPLOADS_MAX 1024		  /* that can be written to or found */
-#define UPLOADS_EACH (UPLOADS_MAX / 4)	  /* of these, begun by one user who is not root */
+#define UPLOADS_EACH (UPLOADS_MAX / 4)	  /* of these, begun by one user but root and whoever mounted */
+#define UPLOADS_OTHERS (3 * UPLOADS_EACH) /* and by all such users */
 #define UPLOAD_INTENT_NS 5000000000ll	  /* a retried open takes microseconds */
 #define UPLOAD_SILENCE_NS 60000000000ll	  /* a pending upload of which nothing is heard is thrown away */
 #define UPLOAD_SCRATCH_NS 3600000000000ll /* and a scratch file that nobody has open */
@@ -126,14 +127,16 @@ struct upload_order {
 };
 
 /* An upload with one reference for the caller. -EEXIST: there is a scratch file of that name; -ENFILE: there
- * are UPLOADS_MAX, or UPLOADS_EACH of ORDER->who's, so that nobody keeps others from restoring; -ENOMEM,
+ * are UPLOADS_MAX, or UPLOADS_EACH of ORDER->who's, so that nobody keeps others from restoring, or
+ * UPLOADS_OTHERS, so that all of them together keep neither root nor whoever mounted from it; -ENOMEM,
  * -ENOSPC... with words. */
 int upload_create(struct upload **out, struct uploads *all, const struct upload_order *order,
 		  struct snap_err *err);
 struct upload *upload_ref(struct upload *u);
 void upload_unref(struct upload *u); /* accepts NULL */
 
-/* TID's next look at the name leads to U, and nowhere else. -ENOMEM */
+/* TID's next look at the name leads to U, and nowhere else. -ENOMEM; -ESTALE: U was thrown away, and another
+ * is to be made */
 int upload_lead(struct upload *u, pid_t tid);
 /* A reference to the upload that TID is led to under NAME in PARENT, NULL: none. */
 struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const char *name);

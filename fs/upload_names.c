@@ -57,6 +57,11 @@ int upload_lead(struct upload *u, pid_t tid)
 	if (!intent)
 		return -ENOMEM;
 	pthread_mutex_lock(&all->lock);
+	if (u->gone) {
+		pthread_mutex_unlock(&all->lock);
+		free(intent);
+		return -ESTALE;
+	}
 	at = find_intent(all, tid);
 	if (*at)
 		old = upload_take_intent(at); /* it was not come for */

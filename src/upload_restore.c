@@ -85,12 +85,16 @@ int snap_upload_check(struct snap_upload *u, const struct snap_restore *order, s
 	return rc;
 }
 
-/* Makes NEXT the content; NULL: there is no memory, and nothing is written any more. */
+/* Makes NEXT the content; NULL: there is no memory, and nothing is written any more. Nothing is left of the
+ * restore that the old one may have been for. */
 static void replace(struct snap_upload *u, struct staging *next)
 {
+	struct headstart *headstart;
 	struct staging *old = NULL;
 
 	pthread_rwlock_wrlock(&u->lock);
+	headstart = steal_ptr(&u->headstart);
+	atomic_store(&u->asked, false);
 	u->spent = !next;
 	if (next) {
 		old = u->staging;
@@ -99,7 +103,7 @@ static void replace(struct snap_upload *u, struct staging *next)
 		u->checked = false;
 	}
 	pthread_rwlock_unlock(&u->lock);
-	upload_let_go(u->snap, old, NULL);
+	upload_let_go(u->snap, old, headstart);
 }
 
 /* Nothing is left of a restore that is over. Busy. */

@@ -319,6 +319,28 @@ static void test_no_restore(void **state)
 	down(&f);
 }
 
+/* Nor does one whose content is thrown away while somebody still knows it, who may begin anew. */
+static void test_discarded(void **state)
+{
+	struct copy copy = database_of(4096, TABLE LARGE);
+	struct snap_upload *u;
+	struct fixture f;
+
+	(void)state;
+	up_keeping(&f, modes[0]);
+	begin_upload(&f, &u, &copy, 5 * MIB);
+	await_copy(&f);
+	snap_upload_discard(u);
+	await_nothing(&f);
+	assert_int_equal(snap_upload_write(u, copy.bytes, 5 * MIB, 0, NULL), 5 * MIB);
+	await_copy(&f);
+	snap_upload_destroy(u);
+	await_nothing(&f);
+	sqlite3_free(copy.bytes);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* Descriptors of "db" itself. */
 static int count_open(const struct fixture *f)
 {
@@ -366,8 +388,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_commits_since),	 cmocka_unit_test(test_garbage_since),
 		cmocka_unit_test(test_another_database), cmocka_unit_test(test_upload),
-		cmocka_unit_test(test_no_restore),	 cmocka_unit_test(test_many_uploads),
-		cmocka_unit_test(test_store_fills_up),
+		cmocka_unit_test(test_no_restore),	 cmocka_unit_test(test_discarded),
+		cmocka_unit_test(test_many_uploads),	 cmocka_unit_test(test_store_fills_up),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)

@@ -3,6 +3,7 @@
  * test_ops.c - the table of operations without a kernel: requests come from threads that the test makes up,
  * in the order that it wants, and libfuse's replies are caught here.
  */
+#include "../../fs/log_ring.h"
 #include "../../fs/ops_private.h"
 
 #include "gens.h"
@@ -309,6 +310,99 @@ static void test_read_below_upload_waits_elsewhere(void **state)
 	down(&f);
 }
 
+/* How often the log says WORDS. */
+static int logged(const char *words)
+{
+	char *text = log_recent();
+	int count = 0;
+
+	assert_non_null(text);
+	for (const char *at = text; (at = strstr(at, words)) != NULL; at++)
+		count++;
+	free(text);
+	return count;
+}
+
+/* Nor is it without a word when nobody can wait for it, as now that all ends. */
+static void test_read_below_upload_that_nobody_can_do(void **state)
+{
+	struct fs_config config = {0};
+	struct fuse_file_info fi;
+	struct fixture f;
+	struct fs *fs;
+	uint64_t id;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(100));
+	config.snap = f.snap;
+	assert_int_equal(fs_create(&fs, &config), 0);
+	fi = open_upload(fs, gettid(), O_WRONLY, &id);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
+	for (int i = 0; i < 2; i++) {
+		struct fuse_req reading;
+
+		request_init(&reading, fs, gettid());
+		fs_ops.read(&reading, id, 4096, 0, &fi);
+		assert_int_equal(await_reply(&reading), EBUSY);
+		request_finish(&reading);
+		assert_int_equal(logged("reading \"db\" failed: Device or resource busy: too many others"),
+				 1);
+	}
+	release(fs, gettid(), id, &fi);
+	fs_destroy(fs);
+	app_stop(&f.app);
+	down(&f);
+}
+
+struct upload *__real_upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
+struct upload *__wrap_upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
+
+static bool silence_falls; /* once, upon who has just found what he had begun */
+
+struct upload *__wrap_upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, const char *name)
+{
+	struct upload *u = __real_upload_pending(all, tgid, parent, name);
+
+	if (u && silence_falls) {
+		silence_falls = false;
+		uploads_tend(all, monotonic_ns() + 2 * UPLOAD_SILENCE_NS);
+	}
+	return u;
+}
+
+/* Who goes on with what he has begun at the very moment at which it is thrown away begins anew. */
+static void test_thrown_away_while_led_there(void **state)
+{
+	struct fs_config config = {0};
+	struct fuse_file_info fi;
+	struct upload *begun;
+	struct fixture f;
+	struct fs *fs;
+	uint64_t id;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(100));
+	config.snap = f.snap;
+	assert_int_equal(fs_create(&fs, &config), 0);
+	fi = open_upload(fs, gettid(), O_WRONLY, &id);
+	begun = upload_ref(((struct handle *)(uintptr_t)fi.fh)->upload);
+	assert_int_equal(upload_truncate(begun, 0, NULL), 0);
+	assert_int_equal(upload_truncate(begun, 10000, NULL), 0);
+	upload_name(begun);
+	release(fs, gettid(), id, &fi);
+	silence_falls = true;
+	fi = open_upload(fs, gettid(), O_WRONLY, &id);
+	assert_false(silence_falls);
+	assert_true(begun->gone);
+	assert_ptr_not_equal(((struct handle *)(uintptr_t)fi.fh)->upload, begun);
+	upload_unref(begun);
+	release(fs, gettid(), id, &fi);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
+	fs_destroy(fs);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* Who is led to an upload and comes when it was thrown away finds the live database there, to read and to
  * write it: not the empty file that is left, of which a part would be taken for all. */
 static void test_late_for_an_upload(void **state)
@@ -435,6 +529,8 @@ int __wrap_main(void)
 		cmocka_unit_test(test_led_callers_find_what_they_were_led_to),
 		cmocka_unit_test(test_stop_answers_what_waits),
 		cmocka_unit_test(test_read_below_upload_waits_elsewhere),
+		cmocka_unit_test(test_read_below_upload_that_nobody_can_do),
+		cmocka_unit_test(test_thrown_away_while_led_there),
 		cmocka_unit_test(test_late_for_an_upload),
 		cmocka_unit_test(test_mkdir_that_fails_leaves_no_snapshot),
 	};

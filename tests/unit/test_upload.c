@@ -247,6 +247,45 @@ static void test_limit_of_one(void **state)
 	assert_true(is_empty());
 }
 
+uid_t __wrap_geteuid(void);
+
+static uid_t mounter; /* who mounted */
+
+uid_t __wrap_geteuid(void)
+{
+	return mounter;
+}
+
+/* However many others write, whoever mounted can restore, and as much as root. */
+static void test_limit_of_others(void **state)
+{
+	static struct upload *many[UPLOADS_MAX];
+	char name[32];
+	int rc;
+
+	(void)state;
+	mounter = 1000;
+	for (int i = 0; i < UPLOADS_MAX; i++) {
+		if (i == UPLOADS_OTHERS) {
+			assert_null(create_by(2000, ".one", &rc));
+			assert_int_equal(rc, -ENFILE);
+		}
+		snprintf(name, sizeof(name), ".x%d", i);
+		many[i] = create_by(i < UPLOADS_OTHERS ? 1001 + (uid_t)i % 4 : mounter, name, &rc);
+		assert_int_equal(rc, 0);
+	}
+	upload_unname(many[0]);
+	upload_unref(many[0]);
+	many[0] = create_by(mounter, ".one", &rc); /* his UPLOADS_EACH and one */
+	assert_non_null(many[0]);
+	for (int i = 0; i < UPLOADS_MAX; i++) {
+		upload_unname(many[i]);
+		upload_unref(many[i]);
+	}
+	mounter = 0;
+	assert_true(is_empty());
+}
+
 static void test_limit(void **state)
 {
 	static struct upload *many[UPLOADS_MAX];
@@ -341,9 +380,11 @@ static void test_threads(void **state)
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_stat),	 test(test_times),     test(test_content),
-		test(test_references),	 test(test_left_over), test(test_limit),
-		test(test_limit_of_one), test(test_threads),   test(test_large_is_freed_elsewhere),
+		test(test_stat),	 test(test_times),
+		test(test_content),	 test(test_references),
+		test(test_left_over),	 test(test_limit),
+		test(test_limit_of_one), test(test_limit_of_others),
+		test(test_threads),	 test(test_large_is_freed_elsewhere),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)

@@ -109,6 +109,8 @@ static void test_intent_lost(void **state)
 	assert_false(is_read()); /* although the kernel still knows its nodeid */
 	assert_int_equal(upload_opened(u, 5), -ESTALE);
 	assert_int_equal(u->opens, 0);
+	assert_int_equal(upload_lead(u, 5), -ESTALE); /* nor is anybody led there again */
+	assert_true(led_to(5, NULL));
 	upload_unref(u);
 	assert_true(is_empty());
 }
