@@ -115,6 +115,14 @@ static int view_of_rollback(struct restore *r, struct conn *conn)
 	return 0;
 }
 
+/* A file that is not there any more, or another one, is no reason for the kernel to try again. */
+static int replaced(struct restore *r, int rc)
+{
+	return rc == -ESTALE || rc == -ENOENT
+		       ? err_set(r->err, -EBUSY, "the live file was replaced meanwhile")
+		       : rc;
+}
+
 int view_open(struct restore *r)
 {
 	int64_t wait = r->order->busy_timeout_ms * NS_PER_MS;
@@ -123,7 +131,8 @@ int view_open(struct restore *r)
 	int rc = source_sample_now(r->source, NULL, &sample);
 
 	if (rc)
-		return err_set(r->err, rc, "cannot examine the live database: %s", strerror(-rc));
+		return replaced(r,
+				err_set(r->err, rc, "cannot examine the live database: %s", strerror(-rc)));
 	r->view.version = sample.version;
 	rc = live_pin(r->live, monotonic_ns() + (wait > WAIT_NS ? wait : WAIT_NS), &conn, r->err);
 	r->view.since = monotonic_ns();
@@ -132,7 +141,7 @@ int view_open(struct restore *r)
 	if (rc == PIN_ROLLBACK)
 		return view_of_rollback(r, conn);
 	if (rc < 0)
-		return rc;
+		return replaced(r, rc);
 	if (rc != PIN_HOT_JOURNAL)
 		live_unpin(conn);
 	return rc == PIN_UNRELIABLE ? err_set(r->err, -EROFS, "its -shm cannot be written")

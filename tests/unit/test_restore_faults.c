@@ -371,12 +371,53 @@ static void test_torn(void **state)
 	check_torn(true);
 }
 
+int __real_live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err);
+int __wrap_live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err);
+
+static _Thread_local int pin_error; /* of this thread's next pin */
+
+int __wrap_live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err)
+{
+	int rc = pin_error;
+
+	pin_error = 0;
+	return rc ? err_set(err, rc, "another file") : __real_live_pin(live, deadline, out, err);
+}
+
+/* ESTALE would have the kernel rename once more, onto the file that has taken the place of the live one. */
+static void test_replaced_at_the_first_look(void **state)
+{
+	static const int errors[] = {-ESTALE, -ENOENT};
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, WAL_OLD);
+	snap_up(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		struct restoring how = RESTORING;
+
+		pin_error = errors[i];
+		assert_int_equal(restore(&f, &u, &how), -EBUSY);
+		assert_int_equal(pin_error, 0);
+	}
+	assert_int_equal(app_get(&f.app, COUNT_T), OLD_ROWS);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_wal),	    cmocka_unit_test(test_wal_starts_over),
-		cmocka_unit_test(test_rollback),    cmocka_unit_test(test_looks),
-		cmocka_unit_test(test_jumped_upon), cmocka_unit_test(test_torn),
+		cmocka_unit_test(test_wal),
+		cmocka_unit_test(test_wal_starts_over),
+		cmocka_unit_test(test_rollback),
+		cmocka_unit_test(test_looks),
+		cmocka_unit_test(test_jumped_upon),
+		cmocka_unit_test(test_torn),
+		cmocka_unit_test(test_replaced_at_the_first_look),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
