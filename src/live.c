@@ -3,7 +3,7 @@
  * live.c - see live.h.
  *
  * What must stay true: the inode is announced to rawfd before the first connection opens it and taken back
- * after the last has closed it, its -shm with it (live_shm.c); no SQLite call runs under live->lock; the hub
+ * after the last has closed it (of its -shm the shim tells); no SQLite call runs under live->lock; the hub
  * outlives every sample.
  */
 #include "live.h"
@@ -75,11 +75,9 @@ static void live_destroy(struct live *live)
 	/* The closer connects while the hub still is, so that no moment without a connection lies between
 	 * them. Its own close changes nothing when another process is connected. */
 	foldertimes_begin(live->core->folders, live->dirfd);
-	if (live->hub && should_close_for_app(live) && live_shm_announce(live) == 0 &&
-	    db_open_inode(&closer, live->dirfd, live->name, live->dev, live->ino, DB_CLOSER, NULL) == 0) {
+	if (live->hub && should_close_for_app(live) &&
+	    db_open_inode(&closer, live->dirfd, live->name, live->dev, live->ino, DB_CLOSER, NULL) == 0)
 		db_exec(&closer, "PRAGMA user_version");
-		live_shm_announce(live);
-	}
 	for (struct conn *c = live->idle, *next; c; c = next) {
 		next = c->next;
 		if (c != live->hub)
@@ -90,7 +88,6 @@ static void live_destroy(struct live *live)
 	foldertimes_end(live->core->folders, live->dirfd);
 	rawfd_close(live->core->raw, &live->clone);
 	rawfd_disconnect(live->core->raw, live->dev, live->ino);
-	live_shm_finish(live);
 	close(live->dirfd);
 	pthread_mutex_destroy(&live->lock);
 	pthread_mutex_destroy(&live->clone_lock);
@@ -111,7 +108,7 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 	live->idle = live->hub;
 	if (!same_inode(live, &st))
 		return err_set(err, -ESTALE, "replaced while it was being opened");
-	rc = live_begin(live->hub, deadline, err);
+	rc = pin_begin(&live->hub->db, deadline, err);
 	if (rc >= 0 && !same_inode(live, &st)) /* its -wal was opened by name, and may be another's */
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	if (rc < 0 || rc == PIN_HOT_JOURNAL)
@@ -131,7 +128,7 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 		int64_t deadline, struct snap_err *err)
 {
 	struct live *live = calloc(1, sizeof(*live));
-	struct stat wal, shm;
+	struct stat wal;
 	int rc;
 
 	if (!live)
@@ -140,10 +137,7 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	live->dev = st->st_dev;
 	live->ino = st->st_ino;
 	live->clone = RAWFD_INIT;
-	/* SQLite knows a -shm by its database's inode: opened for two databases at once, closing it for one
-	 * would drop the locks that are held for the other. */
-	if (place_stat(place, "-shm", &shm) == 0 && rawfd_connected(core->raw, shm.st_dev, shm.st_ino) &&
-	    !rawfd_connected(core->raw, live->dev, live->ino)) {
+	if (live_shm_is_anothers(core, place, live->dev, live->ino)) {
 		free(live);
 		return err_set(err, -EDEADLK, "its -shm is still open for the file that it replaced");
 	}
@@ -307,7 +301,7 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 			give_back(live, c);
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	}
-	rc = live_begin(c, deadline, err);
+	rc = pin_begin(&c->db, deadline, err);
 	if (rc == 0 && !had_wal && !same_inode(live, &st)) {
 		/* The -wal was opened by name just now, and may be another file's: nothing may be read so. */
 		pin_end(&c->db);

@@ -21,7 +21,6 @@
 /* A connection. While pinned it belongs to whoever holds the pin; its bytes may be read from any thread. */
 struct conn {
 	struct db db;
-	bool announced;	   /* it has a -shm, which is known to rawfd */
 	struct live *live; /* a reference while pinned; borrowed while idle */
 	struct conn *next; /* idle list; guarded by live->lock, as the next two */
 	struct list link;  /* live->pinned */
@@ -49,9 +48,8 @@ struct live {
 	struct wal_header first; /* was_wal: as we came */
 
 	pthread_mutex_t lock;
-	struct conn *idle;     /* owned; not pinned */
-	struct list pinned;    /* in the order in which their pins began */
-	struct live_shm *shms; /* owned; every -shm that connections may have open: known to rawfd */
+	struct conn *idle;  /* owned; not pinned */
+	struct list pinned; /* in the order in which their pins began */
 	int pins;
 	int64_t gap_since;  /* CLOCK_MONOTONIC when pins went to 0, or a checkpoint was seen in the gap */
 	bool has_base;	    /* a pin was taken since the last gap that let the WAL start over */
@@ -124,6 +122,13 @@ void live_allow(struct live *live, uint64_t limit);
 void live_forgive(struct live *live, uint64_t bytes);
 void live_forgive_end(struct live *live, bool written);
 uint64_t live_forgiven(struct live *live);
+
+/*
+ * Whether what stands beside PLACE as a -shm is open, but not for the database DEV, INO: SQLite knows a -shm
+ * by its database's inode. Opened for two databases at once, closing it for one would drop the locks that are
+ * held for the other.
+ */
+bool live_shm_is_anothers(struct core *core, const struct place *place, uint64_t dev, uint64_t ino);
 
 /* Looks at who else is connected, for the close that is to come; true when another process waits for readers
  * to go. Costs a read of /proc/locks, which others who ask at the same time share (proclocks.h). */

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rawfd.c - the table of inodes that connections have open, and of the closes that wait for them.
+ * rawfd.c - the table of inodes that connections have open, and of the closes that wait for them. Those that
+ * SQLite has open as a -shm are in rawfd_shm.c.
  *
  * What must stay true:
- *  - close(2) of a raw descriptor happens under the table's lock and only while no connection has the inode.
- *    Connecting takes the same lock, so that no close falls between the connection's locks and their loss.
+ *  - close(2) of a raw descriptor happens under the table's lock (and that of rawfd_shm.c) and only while no
+ *    connection has the inode. Connecting takes the same lock, so that no close falls between the
+ *    connection's locks and their loss.
  *  - A close never fails: the memory to put it off with is set aside when the descriptor is opened.
  *  - Nobody else has a descriptor that serves again: it is taken off the list under the lock.
  *  - Nothing but a regular file is ever opened: a device may act on open(2), a fifo waits.
- *  - An inode in the table is held by it: the file that gets the number of a deleted -shm would be taken for
- *    one, and if it is the next database, its raw bytes would be shown.
- * Does not know -wal and -shm: their inodes are connected by whoever has them opened by SQLite.
+ *  - An inode in the table is held by it: the file that gets the number of a deleted database would be taken
+ *    for it.
+ *  - The descriptor that holds it is opened and closed without the lock, which every lookup takes: it may be
+ *    the last one of a large file, whose blocks the kernel frees then.
+ * Order of locks: table->lock, that of rawfd_shm.c.
  */
-#include "rawfd.h"
+#include "rawfd_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,20 +29,13 @@
 #include "clock.h"
 #include "opath.h"
 
-#define RAWFD_BUCKETS 256u
 #define LEASE_MS 10 /* between two looks whether a lease was given up, */
 #define LEASE_LOOKS 25
-
-struct put_off {
-	struct put_off *next;
-	int fd;
-};
 
 struct connected {
 	struct connected *next;
 	uint64_t dev, ino;
 	unsigned count;
-	bool shm;
 	int held;		 /* owned; O_PATH: the inode's number stays its own */
 	struct put_off *put_off; /* owned: descriptors to close after the last connection */
 };
@@ -60,20 +57,20 @@ int rawfd_table_create(struct rawfd_table **out)
 	return 0;
 }
 
-static void close_all(struct put_off *list)
+/* ENTRY has left the table, whose lock is held; what is left of it is for entry_free(), without the lock. */
+static void close_put_off(struct connected *entry)
 {
-	while (list) {
-		struct put_off *next = list->next;
+	struct put_off *one;
 
-		close(list->fd);
-		free(list);
-		list = next;
-	}
+	while ((one = put_off_pop(&entry->put_off)))
+		put_off_close(one, entry->dev, entry->ino);
 }
 
+/* Accepts NULL. */
 static void entry_free(struct connected *entry)
 {
-	close_all(entry->put_off);
+	if (!entry)
+		return;
 	close(entry->held);
 	free(entry);
 }
@@ -87,15 +84,12 @@ void rawfd_table_destroy(struct rawfd_table *table)
 			struct connected *entry = table->buckets[i];
 
 			table->buckets[i] = entry->next;
+			close_put_off(entry);
 			entry_free(entry);
 		}
 	}
-	while (table->spare) {
-		struct put_off *spare = table->spare;
-
-		table->spare = spare->next;
+	for (struct put_off *spare; (spare = put_off_pop(&table->spare));)
 		free(spare);
-	}
 	pthread_mutex_destroy(&table->lock);
 	free(table);
 }
@@ -147,11 +141,9 @@ static struct put_off *take_put_off(struct rawfd_table *table, uint64_t dev, uin
 {
 	lock_scope(&table->lock);
 	struct connected *entry = *find(table, dev, ino);
-	struct put_off *taken = entry ? entry->put_off : NULL;
+	struct put_off *taken = entry ? put_off_pop(&entry->put_off) : NULL;
 
-	if (taken)
-		entry->put_off = taken->next;
-	return taken;
+	return taken ? taken : put_off_take_shm(dev, ino);
 }
 
 int rawfd_reopen(struct rawfd_table *table, int path_fd, struct rawfd *out, struct stat *st)
@@ -181,8 +173,7 @@ int rawfd_reopen(struct rawfd_table *table, int path_fd, struct rawfd *out, stru
 	}
 	{
 		lock_scope(&table->lock);
-		spare->next = table->spare;
-		table->spare = spare;
+		put_off_push(&table->spare, spare);
 	}
 	if (st && fstat(raw.fd, st) < 0) {
 		int code = -errno;
@@ -211,17 +202,13 @@ void rawfd_close(struct rawfd_table *table, struct rawfd *raw)
 	if (raw->fd >= 0) {
 		lock_scope(&table->lock);
 		struct connected *entry = *find(table, raw->dev, raw->ino);
-		struct put_off *spare = table->spare;
+		struct put_off *spare = put_off_pop(&table->spare);
 
-		table->spare = spare->next;
-		if (entry) {
-			spare->fd = raw->fd;
-			spare->next = entry->put_off;
-			entry->put_off = spare;
-		} else {
-			close(raw->fd);
-			free(spare);
-		}
+		spare->fd = raw->fd;
+		if (entry)
+			put_off_push(&entry->put_off, spare);
+		else
+			put_off_close(spare, raw->dev, raw->ino);
 	}
 	*raw = RAWFD_INIT;
 	errno = saved;
@@ -240,32 +227,51 @@ static int hold(int dirfd, const char *name, uint64_t dev, uint64_t ino)
 	return st.st_dev == dev && st.st_ino == ino ? steal_fd(&fd) : -ESTALE;
 }
 
-static struct connected *entry_create(int dirfd, const char *name, uint64_t dev, uint64_t ino, bool shm,
-				      int *rc)
-{
-	struct connected *entry = malloc(sizeof(*entry));
-	int held = entry ? hold(dirfd, name, dev, ino) : -ENOMEM;
-
-	if (held < 0) {
-		free(entry);
-		*rc = held;
-		return NULL;
-	}
-	*entry = (struct connected){.dev = dev, .ino = ino, .shm = shm, .held = held};
-	return entry;
-}
-
-static int add(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino, bool shm)
+/* Counts one connection more, if there is one. */
+static bool add_to_known(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 {
 	lock_scope(&table->lock);
-	struct connected **at = find(table, dev, ino);
-	int rc = 0;
+	struct connected *entry = *find(table, dev, ino);
 
-	if (!*at)
-		*at = entry_create(dirfd, name, dev, ino, shm, &rc);
-	if (*at)
+	if (entry)
+		entry->count++;
+	return entry != NULL;
+}
+
+/* Counts the first connection; ENTRY stays the caller's when another thread was faster. */
+static bool add_new(struct rawfd_table *table, struct connected *entry)
+{
+	lock_scope(&table->lock);
+	struct connected **at = find(table, entry->dev, entry->ino);
+	struct put_off *one;
+
+	if (*at) {
 		(*at)->count++;
-	return rc;
+		return false;
+	}
+	while ((one = put_off_take_shm(entry->dev, entry->ino)))
+		put_off_push(&entry->put_off, one);
+	*at = entry;
+	return true;
+}
+
+int rawfd_connect(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino)
+{
+	struct connected *entry;
+	int held;
+
+	if (add_to_known(table, dev, ino))
+		return 0;
+	entry = malloc(sizeof(*entry));
+	held = entry ? hold(dirfd, name, dev, ino) : -ENOMEM;
+	if (held < 0) {
+		free(entry);
+		return held;
+	}
+	*entry = (struct connected){.dev = dev, .ino = ino, .count = 1, .held = held};
+	if (!add_new(table, entry))
+		entry_free(entry);
+	return 0;
 }
 
 bool rawfd_takes_direct(struct rawfd_table *table, int fd)
@@ -285,27 +291,24 @@ bool rawfd_takes_direct(struct rawfd_table *table, int fd)
 	return takes;
 }
 
-int rawfd_connect(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino)
+static struct connected *remove_one(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 {
-	return add(table, dirfd, name, dev, ino, false);
-}
+	lock_scope(&table->lock);
+	struct connected **at = find(table, dev, ino);
+	struct connected *entry = *at;
 
-int rawfd_connect_shm(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino)
-{
-	return add(table, dirfd, name, dev, ino, true);
+	if (!entry || --entry->count > 0)
+		return NULL;
+	*at = entry->next;
+	close_put_off(entry);
+	return entry;
 }
 
 void rawfd_disconnect(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 {
 	int saved = errno;
-	lock_scope(&table->lock);
-	struct connected **at = find(table, dev, ino);
-	struct connected *entry = *at;
 
-	if (entry && --entry->count == 0) {
-		*at = entry->next;
-		entry_free(entry);
-	}
+	entry_free(remove_one(table, dev, ino));
 	errno = saved;
 }
 
@@ -314,12 +317,4 @@ bool rawfd_connected(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 	lock_scope(&table->lock);
 
 	return *find(table, dev, ino) != NULL;
-}
-
-bool rawfd_is_shm(struct rawfd_table *table, uint64_t dev, uint64_t ino)
-{
-	lock_scope(&table->lock);
-	const struct connected *entry = *find(table, dev, ino);
-
-	return entry && entry->shm;
 }

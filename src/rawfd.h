@@ -6,8 +6,10 @@
  * holds on that inode, SQLite's with them, and what follows is a corrupt database (howtocorrupt.html 2.2). A
  * plain file may become a database while it is open. So descriptors are opened and closed here, and while a
  * connection has an inode open, a close of another descriptor on it is put off until the last connection has
- * gone. What is put off serves whoever opens the inode next, so that there are never more descriptors of it
- * than were in use at once. O_PATH descriptors and stat(2) are safe and need none of this.
+ * gone: of a database while it is in the table, where it is entered before SQLite opens it; of a -shm while
+ * SQLite's unix VFS has it open, which tells by its system calls (vfs.c). What is put off serves whoever
+ * opens the inode next, so that there are never more descriptors of it than were in use at once. O_PATH
+ * descriptors and stat(2) are safe and need none of this.
  */
 #ifndef SQLSNAP_RAWFD_H
 #define SQLSNAP_RAWFD_H
@@ -52,14 +54,21 @@ bool rawfd_takes_direct(struct rawfd_table *table, int fd);
  * number is no other file's, also after SQLite has closed it: the table has an O_PATH descriptor of it.
  */
 int rawfd_connect(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino);
-/* The same for the inode of its -shm. */
-int rawfd_connect_shm(struct rawfd_table *table, int dirfd, const char *name, uint64_t dev, uint64_t ino);
 void rawfd_disconnect(struct rawfd_table *table, uint64_t dev, uint64_t ino);
 
-/* Whether a connection has the inode open. */
+/* Whether it is a database that a connection has open. */
 bool rawfd_connected(struct rawfd_table *table, uint64_t dev, uint64_t ino);
-/* Whether it is the -shm of one, whose name may be gone: else it is a database, and nobody need read its
- * header. */
-bool rawfd_is_shm(struct rawfd_table *table, uint64_t dev, uint64_t ino);
+
+/* ---- the -shm that SQLite has open: one set for the process ---- */
+
+/* SQLite has opened a -shm as FD, and has no lock on it yet. -errno: it does not know of it, and must not get
+ * it. */
+int rawfd_shm_opened(int fd);
+/* close(2) of any descriptor of SQLite's, with its answer; if it was a -shm, then of what was put off, too.
+ */
+int rawfd_shm_close(int fd);
+/* Whether SQLite has the inode open as a -shm, whose name may be gone. It can be a database too, though only
+ * if somebody has made one of it. */
+bool rawfd_is_shm(uint64_t dev, uint64_t ino);
 
 #endif

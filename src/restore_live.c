@@ -85,13 +85,10 @@ static void let_go(struct source *s)
 /* Announces an inode that no incarnation announces. */
 static int announce(struct restore *r)
 {
-	struct stat shm;
 	int rc;
 
 	let_go(r->source);
-	if (place_stat(&r->source->place, "-shm", &shm) == 0 &&
-	    rawfd_connected(r->core->raw, shm.st_dev, shm.st_ino) &&
-	    !rawfd_connected(r->core->raw, r->st.st_dev, r->st.st_ino))
+	if (live_shm_is_anothers(r->core, &r->source->place, r->st.st_dev, r->st.st_ino))
 		source_kill_pinned(r->source);
 	rc = rawfd_connect(r->core->raw, r->dirfd, r->source->place.name, r->st.st_dev, r->st.st_ino);
 	r->announced = rc == 0;

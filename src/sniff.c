@@ -166,10 +166,12 @@ int sniff_look(struct sniff *sniff, int fd, struct stat *st, struct sniffed *out
 	int rc;
 
 	if (rawfd_connected(sniff->table, st->st_dev, st->st_ino)) {
-		if (rawfd_is_shm(sniff->table, st->st_dev, st->st_ino))
-			answer(out, PLAIN, NULL);
-		else if (!known || !out->database)
+		if (!known || !out->database)
 			answer(out, DATABASE_ONLY, NULL);
+		return 0;
+	}
+	if (rawfd_is_shm(st->st_dev, st->st_ino)) {
+		answer(out, PLAIN, NULL);
 		return 0;
 	}
 	if (known)

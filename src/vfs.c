@@ -18,9 +18,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "clock.h"
+#include "rawfd.h"
 #include "shmguard.h"
 #include "vfs_private.h"
 
@@ -101,11 +103,28 @@ int vfs_switch_asked(void)
 	return switch_asked;
 }
 
+/* Whether the unix VFS is mapping a -shm on this thread: what it opens then is that, whatever its name: a
+ * database may be called x-shm. */
+static _Thread_local bool maps_shm;
+
+void vfs_maps_shm(bool now)
+{
+	maps_shm = now;
+}
+
 /* Stands in for open(2) in the unix VFS: what somebody has put there in place of a -wal or a journal, or has
- * a lease on, is an error, and nothing to wait for. The reads of a regular file do not know O_NONBLOCK. */
+ * a lease on, is an error, and nothing to wait for. The reads of a regular file do not know O_NONBLOCK. A
+ * -shm that rawfd cannot be told of is not opened: its locks would be anybody's to drop. */
 static int open_at_once(const char *path, int flags, int mode)
 {
-	return open(path, flags | O_NONBLOCK, (mode_t)mode);
+	int fd = open(path, flags | O_NONBLOCK, (mode_t)mode);
+	int rc = fd >= 0 && maps_shm ? rawfd_shm_opened(fd) : 0;
+
+	if (rc == 0)
+		return fd;
+	close(fd);
+	errno = -rc;
+	return -1;
 }
 
 /* An errno; 0: it is a file of one name, or is not there. */
@@ -373,6 +392,7 @@ static void set_calls(void)
 
 	if (!real || real->iVersion < 3 || !real->xSetSystemCall)
 		return;
+	real->xSetSystemCall(real, "close", (sqlite3_syscall_ptr)rawfd_shm_close);
 	real->xSetSystemCall(real, "fchown", (sqlite3_syscall_ptr)fchown_if_needed);
 	real->xSetSystemCall(real, "fcntl", (sqlite3_syscall_ptr)fcntl_and_note);
 	real->xSetSystemCall(real, "open", (sqlite3_syscall_ptr)open_at_once);

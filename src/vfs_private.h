@@ -95,6 +95,9 @@ int vfs_shm_unmap(sqlite3_file *base, int delete_flag);
 void vfs_forget_switch(void);
 int vfs_switch_asked(void);
 
+/* Between the two the unix VFS may open a -shm on this thread, and nothing else. */
+void vfs_maps_shm(bool now);
+
 /* Copies N words from word FIRST of the wal-index's region 0. -ENXIO: it is not mapped, or lost. */
 int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);
 

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_live.c - an incarnation belongs to one inode: what happens when another one takes its name, and when
- * two want the same -shm, or somebody else has it open or cuts it.
- *
- * No thread is left to chance: what would come from another one comes out of pin_begin().
+ * two want the same -shm, or somebody cuts it.
  */
-#include "live_db.h"
+#include "live_names.h"
 
-#include <sys/resource.h>
-
-#include "../../src/proclocks.h"
 #include "../../src/shmguard.h"
-
-#define OTHER "new"
 
 /* The database OTHER with 70 rows: in its WAL as long as APP goes on; with APP NULL nobody has it open.
  * Before this process opens anything. */
@@ -26,30 +19,11 @@ static void make_other(struct fixture *f, struct app *app)
 		app_stop(other);
 }
 
-static void swap(struct fixture *f, const char *suffix)
-{
-	char a[16], b[16];
-
-	snprintf(a, sizeof(a), NAME "%s", suffix);
-	snprintf(b, sizeof(b), OTHER "%s", suffix);
-	assert_int_equal(renameat2(f->folder.fd, a, f->folder.fd, b, RENAME_EXCHANGE), 0);
-}
-
 static void swap_all(struct fixture *f)
 {
 	swap(f, "");
 	swap(f, "-wal");
 	swap(f, "-shm");
-}
-
-static int64_t rows_of(struct conn *conn)
-{
-	struct copy copy = copy_of(conn->db.handle);
-	sqlite3 *db = copy_open(copy);
-	int64_t rows = ask(db, "SELECT count(*) FROM t");
-
-	sqlite3_close(db);
-	return rows;
 }
 
 static bool intact(struct conn *conn)
@@ -150,26 +124,6 @@ static void test_forgiven_while_written(void **state)
 
 /* ---- two files, one -shm ------------------------------------------------------------------------------- */
 
-static int connect_other(struct fixture *f, struct live **out)
-{
-	struct stat st;
-
-	assert_int_equal(place_stat(&f->place, "", &st), 0);
-	f->err.text[0] = '\0';
-	return live_create(out, &f->core, &f->place, &st, monotonic_ns() + 5 * NS_PER_S, &f->err);
-}
-
-/* Bytes of the -shm that this process has locked: what a reader holds on to. */
-static bool reads_the_shm(struct fixture *f)
-{
-	struct proclocks_seen seen;
-	struct stat st;
-
-	assert_int_equal(place_stat(&f->place, "-shm", &st), 0);
-	assert_int_equal(proclocks_scan(st.st_dev, st.st_ino, getpid(), &seen), 0);
-	return proclocks_self_holds(&seen, PROCLOCKS_WAL_READ(1), PROCLOCKS_WAL_READ(4));
-}
-
 static void test_shm_of_two_files(void **state)
 {
 	struct fixture *f = *state;
@@ -227,212 +181,6 @@ static void test_shm_of_one_file(void **state)
 	assert_true(intact(conn));
 	assert_int_equal(app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)"), 1);
 	live_unpin(conn);
-}
-
-/* ---- another descriptor of the -shm ------------------------------------------------------------------- */
-
-/* What other threads do while a connection begins: */
-static struct {
-	struct fixture *f;
-	void (*before)(struct fixture *f); /* once; NULL: nothing */
-	void (*after)(struct fixture *f);
-} beside;
-
-int __real_pin_begin(struct db *db, int64_t deadline, struct snap_err *err);
-int __wrap_pin_begin(struct db *db, int64_t deadline, struct snap_err *err);
-
-int __wrap_pin_begin(struct db *db, int64_t deadline, struct snap_err *err)
-{
-	void (*before)(struct fixture * f) = beside.before;
-	void (*after)(struct fixture * f) = beside.after;
-	int rc;
-
-	beside.before = beside.after = NULL;
-	if (before)
-		before(beside.f);
-	rc = __real_pin_begin(db, deadline, err);
-	if (after)
-		after(beside.f);
-	return rc;
-}
-
-static struct rawfd reader = {.fd = -1};
-
-static void open_shm(struct fixture *f)
-{
-	assert_int_equal(rawfd_open(f->core.raw, f->folder.fd, NAME "-shm", 0, &reader, NULL), 0);
-}
-
-/* As a listing does that has looked what it is, or a reader of a plain file. */
-static void close_shm(struct fixture *f)
-{
-	rawfd_close(f->core.raw, &reader);
-}
-
-static bool is_announced(struct fixture *f, const struct stat *shm)
-{
-	return rawfd_connected(f->core.raw, shm->st_dev, shm->st_ino);
-}
-
-static void read_beside(struct fixture *f)
-{
-	beside.f = f;
-	beside.before = open_shm;
-	beside.after = close_shm;
-}
-
-static void test_shm_is_read_while_we_connect(void **state)
-{
-	struct fixture *f = *state;
-	struct proclocks_seen seen;
-	struct stat shm;
-	struct conn *conn;
-
-	make_database(f, "WAL", 4096, 3, 100);
-	assert_int_equal(place_stat(&f->place, "-shm", &shm), 0);
-	read_beside(f);
-	connect_live(f);
-	assert_null(beside.after);
-	assert_true(is_announced(f, &shm));
-	conn = pin(f, 0);
-	assert_true(reads_the_shm(f));
-	assert_int_equal(app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)"), 1);
-	live_unpin(conn);
-	/* Whoever comes first, as it seems, empties it: nobody is first while we are there. */
-	assert_int_equal(proclocks_scan(shm.st_dev, shm.st_ino, getpid(), &seen), 0);
-	assert_true(proclocks_self_holds(&seen, PROCLOCKS_WAL_DMS, PROCLOCKS_WAL_DMS));
-	disconnect_live(f);
-	assert_false(is_announced(f, &shm));
-}
-
-/* The same when the database turns to WAL mode while we are connected. */
-static void test_shm_is_read_while_we_pin(void **state)
-{
-	struct fixture *f = *state;
-	struct stat shm;
-	struct conn *conn;
-
-	make_database(f, "DELETE", 4096, 3, 100);
-	connect_live(f);
-	live_unpin(pin(f, PIN_ROLLBACK));
-	app_do(&f->app, "PRAGMA journal_mode=WAL; INSERT INTO t(n) VALUES(1)");
-	assert_int_equal(place_stat(&f->place, "-shm", &shm), 0);
-	read_beside(f);
-	conn = pin(f, 0);
-	assert_null(beside.after);
-	assert_true(reads_the_shm(f));
-	live_unpin(conn);
-	disconnect_live(f);
-	assert_false(is_announced(f, &shm));
-}
-
-/* The application's last close takes its -shm along, and SQLite makes another. */
-static void app_goes(struct fixture *f)
-{
-	app_stop(&f->app);
-	f->app.pid = 0;
-	assert_false(file_exists(&f->folder, NAME "-shm"));
-}
-
-static void test_shm_is_another_one(void **state)
-{
-	struct fixture *f = *state;
-	struct stat before, after;
-	struct conn *conn;
-
-	make_database(f, "WAL", 4096, 3, 100);
-	assert_int_equal(place_stat(&f->place, "-shm", &before), 0);
-	beside.f = f;
-	beside.before = app_goes;
-	connect_live(f);
-	assert_int_equal(place_stat(&f->place, "-shm", &after), 0);
-	/* The number is held, so the new one has another. */
-	assert_int_not_equal(before.st_ino, after.st_ino);
-	assert_true(is_announced(f, &after));
-	conn = pin(f, 0);
-	open_shm(f);
-	close_shm(f);
-	assert_true(reads_the_shm(f));
-	live_unpin(conn);
-	disconnect_live(f);
-	assert_false(is_announced(f, &before));
-	assert_false(is_announced(f, &after));
-}
-
-static void note_that_it_is_announced(struct fixture *f)
-{
-	struct stat shm;
-
-	assert_int_equal(place_stat(&f->place, "-shm", &shm), 0);
-	assert_true(is_announced(f, &shm));
-}
-
-/* One that SQLite has no use for is announced no longer than it takes to know. */
-static void test_shm_beside_a_rollback_journal(void **state)
-{
-	struct fixture *f = *state;
-	struct stat shm;
-	int fds;
-
-	make_database(f, "DELETE", 4096, 3, 100);
-	assert_int_equal(mknodat(f->folder.fd, NAME "-shm", S_IFREG | 0644, 0), 0);
-	assert_int_equal(place_stat(&f->place, "-shm", &shm), 0);
-	beside.f = f;
-	beside.before = note_that_it_is_announced;
-	connect_live(f);
-	assert_null(beside.before);
-	assert_false(is_announced(f, &shm));
-	fds = count_fds();
-	for (int i = 0; i < 3; i++) {
-		beside.before = note_that_it_is_announced;
-		live_unpin(pin(f, PIN_ROLLBACK));
-		assert_null(beside.before);
-		assert_false(is_announced(f, &shm));
-	}
-	assert_int_equal(count_fds(), fds);
-}
-
-static struct rlimit files;
-
-/* Not one descriptor more. */
-static void take_descriptors(struct fixture *f)
-{
-	int next = openat(f->folder.fd, ".", O_PATH | O_CLOEXEC);
-	struct rlimit few = {.rlim_cur = (rlim_t)next, .rlim_max = files.rlim_max};
-
-	assert_true(next >= 0);
-	close(next);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-}
-
-/* One that cannot be announced is not read through, whether it was there before or SQLite has made it. */
-static void test_shm_cannot_be_announced(void **state)
-{
-	struct fixture *f = *state;
-	struct live *live = NULL;
-	struct stat shm;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
-	make_database(f, "DELETE", 4096, 3, 100);
-	connect_live(f);
-	app_do(&f->app, "PRAGMA journal_mode=WAL; INSERT INTO t(n) VALUES(1)");
-	take_descriptors(f);
-	assert_null(pin(f, -EMFILE));
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
-	live_unpin(pin(f, 0));
-	disconnect_live(f);
-	app_goes(f);
-	beside.f = f;
-	beside.after = take_descriptors;
-	assert_int_equal(connect_other(f, &live), -EMFILE);
-	assert_null(beside.after);
-	assert_null(live);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
-	if (place_stat(&f->place, "-shm", &shm) == 0)
-		assert_false(is_announced(f, &shm));
-	connect_live(f);
-	assert_int_equal(place_stat(&f->place, "-shm", &shm), 0);
-	assert_true(is_announced(f, &shm));
 }
 
 /* ---- a wal-index that is cut ----------------------------------------------------------------------------
@@ -503,11 +251,6 @@ int main(void)
 		test(test_forgiven_while_written),
 		test(test_shm_of_two_files),
 		test(test_shm_of_one_file),
-		test(test_shm_is_read_while_we_connect),
-		test(test_shm_is_read_while_we_pin),
-		test(test_shm_is_another_one),
-		test(test_shm_beside_a_rollback_journal),
-		test(test_shm_cannot_be_announced),
 		test(test_part_of_the_shm_is_cut),
 		test(test_application_that_goes_at_once),
 	};

@@ -1,86 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* test_rawfd.c - real descriptors and real POSIX locks: what a close drops, and when it happens. */
-#include "../../src/rawfd.h"
+#include "rawfd_file.h"
 
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
-
-#include "../../src/opath.h"
-#include "scratch.h"
-
-struct fixture {
-	struct rawfd_table *table;
-	int root;   /* O_PATH of the folder */
-	int file;   /* "file", opened without the table: holds locks, */
-	int second; /* and asks for them as another owner would */
-	struct stat st;
-};
-
-static struct fixture f;
-
-static int setup(void **state)
-{
-	if (scratch_setup(state))
-		return -1;
-	put_text("file", "content");
-	f.root = open(scratch.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	f.file = open(at("file"), O_RDWR | O_CLOEXEC);
-	f.second = open(at("file"), O_RDWR | O_CLOEXEC);
-	return f.root < 0 || f.file < 0 || f.second < 0 || fstat(f.file, &f.st) ||
-	       rawfd_table_create(&f.table);
-}
-
-static int teardown(void **state)
-{
-	rawfd_table_destroy(f.table);
-	close(f.file);
-	close(f.second);
-	close(f.root);
-	return scratch_teardown(state);
-}
-
-static struct rawfd open_file(void)
-{
-	struct rawfd raw = RAWFD_INIT;
-	struct stat st;
-
-	assert_int_equal(rawfd_open(f.table, f.root, "file", OPATH_BELOW, &raw, &st), 0);
-	assert_true(raw.fd >= 0);
-	assert_int_equal(raw.ino, f.st.st_ino);
-	assert_int_equal(raw.dev, f.st.st_dev);
-	assert_int_equal(st.st_size, 7);
-	return raw;
-}
-
-static void lock(void)
-{
-	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1073741826, .l_len = 1};
-
-	assert_int_equal(fcntl(f.file, F_SETLK, &fl), 0);
-}
-
-/* As another process would find it. */
-static bool is_locked(void)
-{
-	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1073741826, .l_len = 1};
-
-	assert_int_equal(fcntl(f.second, F_OFD_GETLK, &fl), 0);
-	return fl.l_type != F_UNLCK;
-}
-
-static void connect_file(void)
-{
-	assert_int_equal(rawfd_connect(f.table, f.root, "file", f.st.st_dev, f.st.st_ino), 0);
-}
-
-static void disconnect_file(void)
-{
-	rawfd_disconnect(f.table, f.st.st_dev, f.st.st_ino);
-}
 
 static void test_descriptor(void **state)
 {
@@ -354,78 +279,62 @@ static void test_connect_another(void **state)
 static void test_number_stays(void **state)
 {
 	enum { FILES = 200 };
-	struct stat shm, st;
+	struct stat db, st;
 
 	(void)state;
-	put_text("db-shm", "");
-	assert_int_equal(stat(at("db-shm"), &shm), 0);
-	assert_int_equal(rawfd_connect_shm(f.table, f.root, "db-shm", shm.st_dev, shm.st_ino), 0);
-	assert_int_equal(unlink(at("db-shm")), 0);
+	put_text("deleted", "");
+	assert_int_equal(stat(at("deleted"), &db), 0);
+	assert_int_equal(rawfd_connect(f.table, f.root, "deleted", db.st_dev, db.st_ino), 0);
+	assert_int_equal(unlink(at("deleted")), 0);
 	for (int i = 0; i < FILES; i++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "db-%d", i);
 		put_text(name, "");
 		assert_int_equal(stat(at("%s", name), &st), 0);
-		assert_int_not_equal(st.st_ino, shm.st_ino);
+		assert_int_not_equal(st.st_ino, db.st_ino);
 	}
-	assert_true(rawfd_is_shm(f.table, shm.st_dev, shm.st_ino));
-	rawfd_disconnect(f.table, shm.st_dev, shm.st_ino);
-	assert_false(rawfd_connected(f.table, shm.st_dev, shm.st_ino));
+	assert_true(rawfd_connected(f.table, db.st_dev, db.st_ino));
+	rawfd_disconnect(f.table, db.st_dev, db.st_ino);
+	assert_false(rawfd_connected(f.table, db.st_dev, db.st_ino));
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------- */
 
-static atomic_bool stop;
-static atomic_ulong closes;
-static atomic_int failures;
+static void test_closes_beside_connections(void **state)
+{
+	(void)state;
+	check_closes_beside(connect_file, disconnect_file);
+}
 
-static void *open_and_close(void *arg)
+/* All begin with one inode at once: it is held by one descriptor, and gone when the last has ended. */
+static void *connect_and_disconnect(void *arg)
 {
 	(void)arg;
-	while (!atomic_load(&stop)) {
-		struct rawfd raw = RAWFD_INIT;
-
-		if (rawfd_open(f.table, f.root, "file", OPATH_BELOW, &raw, NULL))
+	for (int i = 0; i < 1000; i++) {
+		if (rawfd_connect(f.table, f.root, "file", f.st.st_dev, f.st.st_ino))
 			atomic_fetch_add(&failures, 1);
-		rawfd_close(f.table, &raw);
-		atomic_fetch_add(&closes, 1);
+		if (!rawfd_connected(f.table, f.st.st_dev, f.st.st_ino))
+			atomic_fetch_add(&failures, 1);
+		rawfd_disconnect(f.table, f.st.st_dev, f.st.st_ino);
 	}
 	return NULL;
 }
 
-static void test_closes_beside_connections(void **state)
+static void test_connections_beside_each_other(void **state)
 {
 	pthread_t threads[3];
 	int before = count_fds();
-	int lost = 0;
 
 	(void)state;
-	atomic_store(&stop, false);
 	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, NULL), 0);
-	for (int round = 0; round < 300; round++) {
-		struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-		unsigned long until;
-
-		connect_file();
-		lock();
-		until = atomic_load(&closes) + 12; /* every thread has closed some */
-		while (atomic_load(&closes) < until)
-			sched_yield();
-		lost += !is_locked();
-		assert_int_equal(fcntl(f.file, F_SETLK, &fl), 0);
-		disconnect_file();
-	}
-	atomic_store(&stop, true);
+		assert_int_equal(pthread_create(&threads[i], NULL, connect_and_disconnect, NULL), 0);
 	for (size_t i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
-	assert_int_equal(lost, 0);
 	assert_int_equal(atomic_load(&failures), 0);
+	assert_false(rawfd_connected(f.table, f.st.st_dev, f.st.st_ino));
 	assert_int_equal(count_fds(), before);
 }
-
-#define RAWFD_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
@@ -446,6 +355,7 @@ int main(void)
 		RAWFD_TEST(test_connect_another),
 		RAWFD_TEST(test_number_stays),
 		RAWFD_TEST(test_closes_beside_connections),
+		RAWFD_TEST(test_connections_beside_each_other),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);

@@ -307,12 +307,61 @@ static void test_repaired_meanwhile(void **state)
 	down(&f);
 }
 
+static int looks, others; /* others: databases that are connected, without this one */
+
+/* As a lookup of a symlink does that leads to the -shm, while the restorer has it open. */
+static int look_at_the_shm(void *arg, enum vfs_call call)
+{
+	struct fixture *f = arg;
+	struct proclocks_seen seen;
+	struct rawfd raw = RAWFD_INIT;
+	struct stat st;
+
+	if (call != VFS_SHM_LOCK)
+		return SQLITE_OK;
+	assert_int_equal(rawfd_open(f->snap->core.raw, f->folder.fd, "db-shm", 0, &raw, &st), 0);
+	assert_true(rawfd_is_shm(raw.dev, raw.ino));
+	rawfd_close(f->snap->core.raw, &raw);
+	assert_int_equal(proclocks_scan(st.st_dev, st.st_ino, getpid(), &seen), 0);
+	assert_true(proclocks_self_holds(&seen, PROCLOCKS_WAL_DMS, PROCLOCKS_WAL_DMS));
+	looks += atomic_load(&f->snap->core.connected) == others; /* what is restored is connected again */
+	return SQLITE_OK;
+}
+
+/* No incarnation has what is damaged: its restorer is the first that opens the -shm, beside an application's.
+ */
+static void test_damaged_beside_its_shm(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	/* The header is not in the WAL. */
+	app_do(&f.app, "PRAGMA wal_checkpoint(TRUNCATE); UPDATE t SET b=zeroblob(length(b)) WHERE a=1");
+	scribble(&f, "", "\1\2\3", 21);
+	upload_make(&u, f.snap, 4096, NEW);
+	source_unref(source_of(&f));
+	others = atomic_load(&f.snap->core.connected);
+	looks = 0;
+	how.force = true;
+	how.fault = look_at_the_shm;
+	how.arg = &f;
+	assert_restored(&f, &u, &how);
+	assert_true(looks > 0);
+	assert_shows_upload(&f, &u);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_kind),	   cmocka_unit_test(test_every_page_size),
 		cmocka_unit_test(test_missing_beside_wal), cmocka_unit_test(test_begun_meanwhile),
-		cmocka_unit_test(test_repaired_meanwhile),
+		cmocka_unit_test(test_repaired_meanwhile), cmocka_unit_test(test_damaged_beside_its_shm),
 	};
 
 	if (argc > 1 && strcmp(argv[1], VALIDATE_ARGUMENT) == 0)

@@ -176,20 +176,29 @@ static void test_connected_is_not_touched(void **state)
 	assert_true(look("db", &st).has_header);
 }
 
-/* More files than the tables of headers have room for: answers push each other out and are never mixed up. */
-/* What is left of a deleted database that a connection still has is none. */
+/* A -shm that SQLite has open is none, whatever is in it; a file that merely has such a name may be one. */
 static void test_shm_is_no_database(void **state)
 {
 	struct stat st;
+	int fd;
 
 	(void)state;
-	put_text("db-shm", "");
+	put_database("db-shm");
+	let_age("db-shm");
+	assert_true(look("db-shm", &st).database);
+	fd = open(at("db-shm"), O_RDWR | O_CLOEXEC);
+	assert_int_equal(rawfd_shm_opened(fd), 0);
 	assert_false(look("db-shm", &st).database);
-	assert_int_equal(rawfd_connect_shm(table, AT_FDCWD, at("db-shm"), st.st_dev, st.st_ino), 0);
-	assert_false(look("db-shm", &st).database);
+	/* Unless a connection has it open as its database: its raw bytes are nobody's. */
+	assert_int_equal(rawfd_connect(table, AT_FDCWD, at("db-shm"), st.st_dev, st.st_ino), 0);
+	assert_true(look("db-shm", &st).database);
 	rawfd_disconnect(table, st.st_dev, st.st_ino);
+	assert_false(look("db-shm", &st).database);
+	assert_int_equal(rawfd_shm_close(fd), 0);
+	assert_true(look("db-shm", &st).database);
 }
 
+/* More files than the tables of headers have room for: answers push each other out and are never mixed up. */
 static void test_crowded(void **state)
 {
 	enum { FILES = 5000 };

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rawfd_shm.c - the set of -shm that SQLite has open, and the closes that wait for them.
+ *
+ * What must stay true:
+ *  - close(2) of a raw descriptor happens under the set's lock and only while SQLite does not have the inode.
+ *    A -shm is entered under the same lock when it has been opened, before SQLite gets to lock it.
+ *  - SQLite's descriptor is closed under the lock, together with its entry: nobody finds an inode here whose
+ *    number may be the next database's, and no number of a descriptor that is another one's by now.
+ * The lock is the last one in the order: nothing that takes another is called under it.
+ */
+#include "rawfd_private.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "opath.h"
+
+/* A -shm that SQLite has open. */
+struct shm {
+	struct shm *next;
+	uint64_t dev, ino;
+	int fd;			 /* SQLite's */
+	struct put_off *put_off; /* owned: descriptors to close after that */
+};
+
+/*
+ * One for the process, not one a table: POSIX locks are the process's, and so is what SQLite's unix VFS has
+ * open: one descriptor of a -shm for all connections, which it opens and closes by system calls that know of
+ * no table.
+ */
+static struct {
+	pthread_mutex_t lock;
+	struct shm *buckets[RAWFD_BUCKETS]; /* guarded by lock; owned; by inode */
+} shms = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static struct shm **shm_bucket(uint64_t dev, uint64_t ino)
+{
+	return &shms.buckets[opath_mix(dev, ino) % RAWFD_BUCKETS];
+}
+
+/* One of the inode, from FROM on; NULL: there is none. Under the set's lock. */
+static struct shm *find_shm(struct shm *from, uint64_t dev, uint64_t ino)
+{
+	while (from && (from->dev != dev || from->ino != ino))
+		from = from->next;
+	return from;
+}
+
+void put_off_close(struct put_off *one, uint64_t dev, uint64_t ino)
+{
+	lock_scope(&shms.lock);
+	struct shm *shm = find_shm(*shm_bucket(dev, ino), dev, ino);
+
+	if (shm) {
+		put_off_push(&shm->put_off, one);
+	} else {
+		close(one->fd);
+		free(one);
+	}
+}
+
+struct put_off *put_off_take_shm(uint64_t dev, uint64_t ino)
+{
+	lock_scope(&shms.lock);
+	struct shm *shm = find_shm(*shm_bucket(dev, ino), dev, ino);
+
+	while (shm && !shm->put_off)
+		shm = find_shm(shm->next, dev, ino);
+	return shm ? put_off_pop(&shm->put_off) : NULL;
+}
+
+int rawfd_shm_opened(int fd)
+{
+	struct shm **bucket, *shm;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode)) /* such as /dev/null, in place of a standard descriptor that was closed */
+		return 0;
+	shm = malloc(sizeof(*shm));
+	if (!shm)
+		return -ENOMEM;
+	bucket = shm_bucket(st.st_dev, st.st_ino);
+	lock_scope(&shms.lock);
+	*shm = (struct shm){.next = *bucket, .dev = st.st_dev, .ino = st.st_ino, .fd = fd};
+	*bucket = shm;
+	return 0;
+}
+
+/* Where the pointer to the one that has FD stands; NULL: there is none. Under the set's lock. */
+static struct shm **find_fd(int fd)
+{
+	for (size_t i = 0; i < RAWFD_BUCKETS; i++) {
+		for (struct shm **at = &shms.buckets[i]; *at; at = &(*at)->next) {
+			if ((*at)->fd == fd)
+				return at;
+		}
+	}
+	return NULL;
+}
+
+/* Closes FD and what waited for that, unless SQLite has the inode a second time. False: it is no -shm. */
+static bool close_shm(int fd, int *rc)
+{
+	struct shm *shm, *same, **at;
+	struct put_off *one;
+	lock_scope(&shms.lock);
+
+	at = find_fd(fd);
+	if (!at)
+		return false;
+	shm = *at;
+	*at = shm->next;
+	*rc = close(fd);
+	same = find_shm(*shm_bucket(shm->dev, shm->ino), shm->dev, shm->ino);
+	while ((one = put_off_pop(&shm->put_off))) {
+		if (same) {
+			put_off_push(&same->put_off, one);
+		} else {
+			close(one->fd);
+			free(one);
+		}
+	}
+	free(shm);
+	return true;
+}
+
+int rawfd_shm_close(int fd)
+{
+	int rc;
+
+	/* A database's last close frees its blocks when it was deleted: not under the lock. */
+	return close_shm(fd, &rc) ? rc : close(fd);
+}
+
+bool rawfd_is_shm(uint64_t dev, uint64_t ino)
+{
+	lock_scope(&shms.lock);
+
+	return find_shm(*shm_bucket(dev, ino), dev, ino) != NULL;
+}
