@@ -14,7 +14,7 @@ for type in btrfs xfs; do
 	fi
 	note "$type"
 	dir=$SRC/$type
-	loop_mount "$type" 600M "$dir"
+	loop_mount "$type" 1500M "$dir"
 	mkdir "$dir/app"
 	db=$dir/app/db.sqlite3
 	rollback=$dir/app/rollback.sqlite3
