@@ -7,9 +7,9 @@
  * plain file may become a database while it is open. So descriptors are opened and closed here, and while a
  * connection has an inode open, a close of another descriptor on it is put off until the last connection has
  * gone: of a database while it is in the table, where it is entered before SQLite opens it; of a -shm while
- * SQLite's unix VFS has it open, which tells by its system calls (vfs.c). What is put off serves whoever
- * opens the inode next, so that there are never more descriptors of it than were in use at once. O_PATH
- * descriptors and stat(2) are safe and need none of this.
+ * SQLite's unix VFS has it open, which tells by its system calls (vfs_calls.c). What is put off serves
+ * whoever opens the inode next, so that there are never more descriptors of it than were in use at once.
+ * O_PATH descriptors and stat(2) are safe and need none of this.
  */
 #ifndef SQLSNAP_RAWFD_H
 #define SQLSNAP_RAWFD_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * vfs.c - the VFS shim as SQLite knows it: its life, what may be opened and deleted. The files are in
- * vfs_file.c, the wal-index is in vfs_shm.c.
+ * vfs_file.c, the wal-index is in vfs_shm.c, the system calls below it all in vfs_calls.c.
  *
  * What must stay true:
  *  - Every way in which SQLite can change the database, the -wal or a journal, or delete a file, asks
@@ -13,16 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "clock.h"
-#include "rawfd.h"
 #include "shmguard.h"
 #include "vfs_private.h"
 
@@ -51,80 +47,6 @@ static bool is_own(const struct vfs *vfs, const char *path, const char *suffix)
 	size_t len = vfs->path ? strlen(vfs->path) : 0;
 
 	return len > 0 && strncmp(path, vfs->path, len) == 0 && strcmp(path + len, suffix) == 0;
-}
-
-/* What the unix VFS has looked at last on this thread: when it has opened a database, that. */
-static _Thread_local uint64_t looked_dev, looked_ino;
-
-/* Stands in for fstat(2) in the unix VFS, which shows nobody its descriptors. */
-static int fstat_and_note(int fd, struct stat *st)
-{
-	int rc = fstat(fd, st);
-
-	if (rc == 0) {
-		looked_dev = st->st_dev;
-		looked_ino = st->st_ino;
-	}
-	return rc;
-}
-
-/* What the unix VFS has learned last on this thread of the dead man's switch of a -shm, which it asks for
- * when it is the first of this process to open that. */
-static _Thread_local int switch_asked = -1;
-
-/* Stands in for fcntl(2) in the unix VFS, which tells nobody whom it has met. */
-static int fcntl_and_note(int fd, int cmd, ...)
-{
-	struct flock *lock;
-	va_list ap;
-	int arg, rc;
-
-	va_start(ap, cmd);
-	if (cmd != F_GETLK && cmd != F_SETLK && cmd != F_SETLKW) {
-		arg = va_arg(ap, int);
-		va_end(ap);
-		return fcntl(fd, cmd, arg);
-	}
-	lock = va_arg(ap, struct flock *);
-	va_end(ap);
-	rc = fcntl(fd, cmd, lock);
-	if (rc == 0 && cmd == F_GETLK)
-		switch_asked = lock->l_type != F_UNLCK;
-	return rc;
-}
-
-void vfs_forget_switch(void)
-{
-	switch_asked = -1;
-}
-
-int vfs_switch_asked(void)
-{
-	return switch_asked;
-}
-
-/* Whether the unix VFS is mapping a -shm on this thread: what it opens then is that, whatever its name: a
- * database may be called x-shm. */
-static _Thread_local bool maps_shm;
-
-void vfs_maps_shm(bool now)
-{
-	maps_shm = now;
-}
-
-/* Stands in for open(2) in the unix VFS: what somebody has put there in place of a -wal or a journal, or has
- * a lease on, is an error, and nothing to wait for. The reads of a regular file do not know O_NONBLOCK. A
- * -shm that rawfd cannot be told of is not opened: its locks would be anybody's to drop. */
-static int open_at_once(const char *path, int flags, int mode)
-{
-	int fd = open(path, flags | O_NONBLOCK, (mode_t)mode);
-	int rc = fd >= 0 && maps_shm ? rawfd_shm_opened(fd) : 0;
-
-	if (rc == 0)
-		return fd;
-	close(fd);
-	errno = -rc;
-	return -1;
 }
 
 /* An errno; 0: it is a file of one name, or is not there. */
@@ -182,7 +104,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	if (file->kind == SQLITE_OPEN_SUPER_JOURNAL)
 		path = "/dev/null"; /* it names no other journals, and has had its use */
 	memset(real, 0, (size_t)vfs->real->szOsFile);
-	looked_dev = looked_ino = 0;
+	vfs_forget_look();
 	rc = vfs->real->xOpen(vfs->real, path, real, flags, out_flags);
 	if (rc != SQLITE_OK) {
 		if (real->pMethods)
@@ -196,15 +118,13 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	}
 	file->base.pMethods = &vfs_file_methods;
 	if (file->kind == SQLITE_OPEN_MAIN_DB) {
-		vfs->db_dev = looked_dev;
-		vfs->db_ino = looked_ino;
+		vfs_looked_at(&vfs->db_dev, &vfs->db_ino);
 		vfs->path = path;
 		atomic_store(&vfs->db, real);
 	} else if (file->kind == SQLITE_OPEN_WAL) {
 		atomic_store(&vfs->wal, real);
 	} else if (file->kind == SQLITE_OPEN_MAIN_JOURNAL) {
-		vfs->journal_dev = looked_dev;
-		vfs->journal_ino = looked_ino;
+		vfs_looked_at(&vfs->journal_dev, &vfs->journal_ino);
 	}
 	return SQLITE_OK;
 }
@@ -363,49 +283,6 @@ static int vfs_current_time64(sqlite3_vfs *base, sqlite3_int64 *out)
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
-/*
- * Stands in for fchown(2) in the unix VFS. As root it gives -wal and -shm to the database's owner at every
- * open (robustFchown()), which moves the ctime of a file that has the right owner already: a trace of
- * reading, and the very thing by which an untouched -wal is known to be untouched. A file of several names is
- * given to nobody: it was not made here.
- */
-static int fchown_if_needed(int fd, uid_t uid, gid_t gid)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) == 0 && ((st.st_uid == uid && st.st_gid == gid) || st.st_nlink > 1))
-		return 0;
-	return fchown(fd, uid, gid);
-}
-
-/* Stands in for munmap(2) in the unix VFS: it alone knows when the last connection of the process has gone,
- * also one that never used the region. */
-static int forget_and_unmap(void *addr, size_t size)
-{
-	shmguard_forget(addr, size);
-	return munmap(addr, size);
-}
-
-static void set_calls(void)
-{
-	sqlite3_vfs *real = sqlite3_vfs_find("unix");
-
-	if (!real || real->iVersion < 3 || !real->xSetSystemCall)
-		return;
-	real->xSetSystemCall(real, "close", (sqlite3_syscall_ptr)rawfd_shm_close);
-	real->xSetSystemCall(real, "fchown", (sqlite3_syscall_ptr)fchown_if_needed);
-	real->xSetSystemCall(real, "fcntl", (sqlite3_syscall_ptr)fcntl_and_note);
-	real->xSetSystemCall(real, "open", (sqlite3_syscall_ptr)open_at_once);
-	real->xSetSystemCall(real, "fstat", (sqlite3_syscall_ptr)fstat_and_note);
-	real->xSetSystemCall(real, "munmap", (sqlite3_syscall_ptr)forget_and_unmap);
-}
-
-static bool calls_are_set(sqlite3_vfs *real)
-{
-	return real->iVersion >= 3 && real->xGetSystemCall &&
-	       real->xGetSystemCall(real, "munmap") == (sqlite3_syscall_ptr)forget_and_unmap;
-}
-
 static void init_methods(struct vfs *vfs)
 {
 	vfs->base = (sqlite3_vfs){
@@ -432,7 +309,6 @@ static void init_methods(struct vfs *vfs)
 
 int vfs_create(struct vfs **out, enum vfs_policy policy)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	autofree struct vfs *vfs = NULL;
 	int rc = shmguard_install();
 
@@ -444,9 +320,9 @@ int vfs_create(struct vfs **out, enum vfs_policy policy)
 	vfs->real = sqlite3_vfs_find("unix");
 	if (!vfs->real)
 		return -ENOMEM;
-	pthread_once(&once, set_calls); /* the unix VFS has one table of system calls per process */
-	if (!calls_are_set(vfs->real))
-		return -ENOSYS;
+	rc = vfs_set_calls(vfs->real);
+	if (rc < 0)
+		return rc;
 	vfs->policy = policy;
 	atomic_init(&vfs->slot, -1);
 	atomic_init(&vfs->met, -1);

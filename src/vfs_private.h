@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vfs_private.h - what vfs.c (the VFS), vfs_file.c (its files) and vfs_shm.c (the wal-index) share; nobody
- * else includes it.
+ * vfs_private.h - what vfs.c (the VFS), vfs_file.c (its files), vfs_shm.c (the wal-index) and vfs_calls.c
+ * (the system calls) share; nobody else includes it.
  */
 #ifndef SQLSNAP_VFS_PRIVATE_H
 #define SQLSNAP_VFS_PRIVATE_H
@@ -90,6 +90,14 @@ int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags);
 void vfs_shm_barrier(sqlite3_file *base);
 int vfs_shm_unmap(sqlite3_file *base, int delete_flag);
 
+/* ---- vfs_calls.c: of the calling thread ---- */
+
+/* Puts what is ours in the place of REAL's system calls, once for the process. -ENOSYS: it does not let us.
+ */
+int vfs_set_calls(sqlite3_vfs *real);
+/* What was looked at last by fstat(2) since then, which is what was opened; 0: nothing was. */
+void vfs_forget_look(void);
+void vfs_looked_at(uint64_t *dev, uint64_t *ino);
 /* Whether another process had the -shm open when this thread opened it: asked since vfs_forget_switch(); -1:
  * it was not, for this process had it open already. */
 void vfs_forget_switch(void);

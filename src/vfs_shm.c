@@ -4,8 +4,8 @@
  * regions are mapped, and what stands in them.
  *
  * What must stay true:
- *  - A region is known to shmguard before SQLite or we touch it and until just before it is unmapped (vfs.c
- *    stands in for munmap(2)).
+ *  - A region is known to shmguard before SQLite or we touch it and until just before it is unmapped
+ *    (vfs_calls.c stands in for munmap(2)).
  *  - SQLite maps and unmaps on the connection's own thread only; other threads read regions under vfs->lock,
  * which unmapping takes first. Order: vfs->lock, then the unix VFS's own mutexes; SQLite's calls come without
  * vfs->lock.
