@@ -22,6 +22,8 @@
 #include "shmguard.h"
 #include "vfs_private.h"
 
+#define SIDECARS (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL) /* that are opened by name */
+
 static struct vfs *of_vfs(sqlite3_vfs *base)
 {
 	return base->pAppData;
@@ -67,14 +69,16 @@ static int unfit(const char *path)
  * (protected_hardlinks in proc_sys_fs(5) is against that, where it is on), and root would write it; or a
  * fifo, which nobody ever opens at the other end. Symlinks are not followed by the unix VFS.
  */
-static int look_beside(const char *path, int kind)
+static int look_beside(const struct vfs *vfs, const char *path, int kind)
 {
 	size_t base = strlen(path) - (kind == SQLITE_OPEN_WAL ? strlen("-wal") : 0);
 	char shm[PATH_MAX + 8];
 	int code;
 
-	if (!(kind & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)))
+	if (!(kind & SIDECARS))
 		return 0;
+	if (!vfs_is_still_there(vfs))
+		return ESTALE; /* also lest one be made beside another database */
 	code = unfit(path);
 	if (!code && kind == SQLITE_OPEN_WAL && base < PATH_MAX &&
 	    snprintf(shm, sizeof(shm), "%.*s-shm", (int)base, path) > 0)
@@ -96,7 +100,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 		errno = EACCES;
 		return SQLITE_CANTOPEN;
 	}
-	code = look_beside(path, file->kind);
+	code = look_beside(vfs, path, file->kind);
 	if (code) {
 		errno = code;
 		return SQLITE_CANTOPEN;
@@ -111,7 +115,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 			real->pMethods->xClose(real);
 		return rc;
 	}
-	if ((file->kind & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)) && !vfs_is_still_there(vfs)) {
+	if ((file->kind & SIDECARS) && !vfs_is_still_there(vfs)) { /* by now */
 		real->pMethods->xClose(real);
 		errno = ESTALE;
 		return SQLITE_CANTOPEN;

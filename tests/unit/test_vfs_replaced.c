@@ -100,6 +100,28 @@ static void test_wal_of_another(void **state)
 	}
 }
 
+/* Nor is a -wal made beside one that has none. */
+static void test_no_wal_is_made(void **state)
+{
+	struct db ours = DB_INIT;
+	struct fixture f;
+	struct app other;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	app_stop(&f.app);
+	app_start(&other, &f.folder, "new");
+	app_do(&other, "CREATE TABLE t(a)");
+	assert_int_equal(db_open(&ours, f.folder.fd, "db", DB_RESTORER, NULL), 0);
+	assert_int_equal(renameat(f.folder.fd, "new", f.folder.fd, "db"), 0);
+	assert_int_equal(db_exec(&ours, "PRAGMA user_version"), SQLITE_CANTOPEN);
+	db_close(&ours);
+	assert_false(file_exists(&f.folder, "db-wal"));
+	app_stop(&other);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+}
+
 /* And its journal, which is no hot one of ours. */
 static void test_journal_of_another(void **state)
 {
@@ -135,9 +157,8 @@ static void test_journal_of_another(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_last_close),
-		cmocka_unit_test(test_journal),
-		cmocka_unit_test(test_wal_of_another),
+		cmocka_unit_test(test_last_close),	   cmocka_unit_test(test_journal),
+		cmocka_unit_test(test_wal_of_another),	   cmocka_unit_test(test_no_wal_is_made),
 		cmocka_unit_test(test_journal_of_another),
 	};
 
