@@ -109,15 +109,16 @@ static struct upload *make(struct uploads *all, const struct upload_order *order
 	return NULL;
 }
 
-/* Whether UID may fill the table: root, and whoever mounted, whose databases these are. */
-static bool is_master(uid_t uid)
+/* Whether UID may fill the table: root, and whoever MOUNTED, whose databases these are. */
+static bool is_master(uid_t uid, uid_t mounted)
 {
-	return uid == 0 || uid == geteuid();
+	return uid == 0 || uid == mounted;
 }
 
 /* Gives U its place in the table, if there is one. Lock held. */
 static int enter(struct uploads *all, struct upload *u, struct snap_err *err)
 {
+	const uid_t mounted = geteuid();
 	unsigned count = 0, own = 0, others = 0;
 
 	for (const struct upload *other = all->first; other; other = other->next) {
@@ -125,17 +126,17 @@ static int enter(struct uploads *all, struct upload *u, struct snap_err *err)
 
 		count += lives;
 		own += lives && other->who.uid == u->who.uid;
-		others += lives && !is_master(other->who.uid);
+		others += lives && !is_master(other->who.uid, mounted);
 		if (u->named && other->named && other->kind == UPLOAD_SCRATCH && other->parent == u->parent &&
 		    strcmp(other->name, u->name) == 0)
 			return -EEXIST;
 	}
 	if (count >= UPLOADS_MAX)
 		return fault(err, -ENFILE, "%d files are being written already", UPLOADS_MAX);
-	if (own >= UPLOADS_EACH && !is_master(u->who.uid))
+	if (own >= UPLOADS_EACH && !is_master(u->who.uid, mounted))
 		return fault(err, -ENFILE, "user %u is writing %d files already", (unsigned)u->who.uid,
 			     UPLOADS_EACH);
-	if (others >= UPLOADS_OTHERS && !is_master(u->who.uid))
+	if (others >= UPLOADS_OTHERS && !is_master(u->who.uid, mounted))
 		return fault(err, -ENFILE,
 			     "users other than root and whoever mounted are writing %d files already",
 			     UPLOADS_OTHERS);
