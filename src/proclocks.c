@@ -284,23 +284,12 @@ static int read_all(int fd, char **text, size_t *size)
 	return 0;
 }
 
+/* The text of now; *TEXT is owned by the caller. */
 static int read_locks(char **text, size_t *size)
 {
 	autoclose int fd = open("/proc/locks", O_RDONLY | O_CLOEXEC);
 
 	return fd < 0 ? -errno : read_all(fd, text, size);
-}
-
-int proclocks_scan(uint64_t dev, uint64_t ino, pid_t self, struct proclocks_seen *out)
-{
-	autofree char *text = NULL;
-	size_t size = 0;
-	int rc = read_locks(&text, &size);
-
-	if (rc)
-		return rc;
-	proclocks_parse(out, text, size, dev, ino, self);
-	return 0;
 }
 
 struct proclocks {
@@ -333,7 +322,7 @@ void proclocks_destroy(struct proclocks *locks)
 int proclocks_look(struct proclocks *locks, int64_t max_age_ns, uint64_t dev, uint64_t ino, pid_t self,
 		   struct proclocks_seen *out)
 {
-	int64_t now = monotonic_ns();
+	int64_t now = monotonic_ns(); /* what somebody reads while we wait is newer than that */
 	lock_scope(&locks->lock);
 
 	if (locks->read_ns == 0 || now - locks->read_ns > max_age_ns) {

@@ -50,22 +50,20 @@ struct proclocks_seen {
 };
 
 /*
- * The locks on inode INO of device DEV (st_dev), told apart by whether they are SELF's (getpid()). Locks of
- * open file descriptions (F_OFD_SETLK) name no process and count as others'. Waiters hold nothing and are
- * passed over. 0, -ENOMEM, -EFBIG (more than 16 MiB of locks), or why /proc/locks cannot be read; *OUT is set
- * only by 0.
- */
-int proclocks_scan(uint64_t dev, uint64_t ino, pid_t self, struct proclocks_seen *out);
-
-/*
  * What /proc/locks said last, for all who ask within a short time: while it is read nobody on the machine
  * gets a file lock, for as long as ten milliseconds where every processor is busy (percpu_down_write() in
- * locks_start(), fs/locks.c). proclocks_look() is proclocks_scan() over a text that is at most MAX_AGE_NS
- * old.
+ * locks_start(), fs/locks.c).
  */
 struct proclocks;
-int proclocks_create(struct proclocks **out);
+int proclocks_create(struct proclocks **out);	 /* -ENOMEM */
 void proclocks_destroy(struct proclocks *locks); /* accepts NULL */
+
+/*
+ * The locks on inode INO of device DEV (st_dev), as of MAX_AGE_NS ago or later, told apart by whether they
+ * are SELF's (getpid()). Locks of open file descriptions (F_OFD_SETLK) name no process and count as others'.
+ * Waiters hold nothing and are passed over. 0, -ENOMEM, -EFBIG (more than 16 MiB of locks), or why
+ * /proc/locks cannot be read; *OUT is set only by 0.
+ */
 int proclocks_look(struct proclocks *locks, int64_t max_age_ns, uint64_t dev, uint64_t ino, pid_t self,
 		   struct proclocks_seen *out);
 

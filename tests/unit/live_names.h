@@ -5,8 +5,7 @@
 #define SQLSNAP_TEST_LIVE_NAMES_H
 
 #include "live_db.h"
-
-#include "../../src/proclocks.h"
+#include "locks_now.h"
 
 #define OTHER "new"
 
@@ -46,7 +45,7 @@ static inline bool reads_the_shm(struct fixture *f)
 	struct stat st;
 
 	assert_int_equal(place_stat(&f->place, "-shm", &st), 0);
-	assert_int_equal(proclocks_scan(st.st_dev, st.st_ino, getpid(), &seen), 0);
+	assert_int_equal(locks_now(st.st_dev, st.st_ino, getpid(), &seen), 0);
 	return proclocks_self_holds(&seen, PROCLOCKS_WAL_READ(1), PROCLOCKS_WAL_READ(4));
 }
 

@@ -9,6 +9,7 @@
 #include "copy.h"
 #define ask ask_gen /* copy.h has one of connections */
 #include "gens.h"
+#include "locks_now.h"
 #undef ask
 
 #include <errno.h>
@@ -17,7 +18,6 @@
 
 #include "../../src/clock.h"
 #include "../../src/keep.h"
-#include "../../src/proclocks.h"
 #include "../../src/restore.h"
 #include "../../src/snap_private.h"
 #include "../check/own_mounts.h"
@@ -114,7 +114,7 @@ static inline bool awaits_readers(struct fixture *f)
 	struct stat st;
 
 	return fstatat(f->folder.fd, "db-shm", &st, 0) == 0 &&
-	       proclocks_scan(st.st_dev, st.st_ino, getpid(), &seen) == 0 &&
+	       locks_now(st.st_dev, st.st_ino, getpid(), &seen) == 0 &&
 	       proclocks_readers_awaited(&seen, getpid());
 }
 

@@ -70,7 +70,7 @@ static bool holds_the_switch(struct fixture *f)
 	struct stat shm;
 
 	assert_int_equal(place_stat(&f->place, "-shm", &shm), 0);
-	assert_int_equal(proclocks_scan(shm.st_dev, shm.st_ino, getpid(), &seen), 0);
+	assert_int_equal(locks_now(shm.st_dev, shm.st_ino, getpid(), &seen), 0);
 	return proclocks_self_holds(&seen, PROCLOCKS_WAL_DMS, PROCLOCKS_WAL_DMS);
 }
 

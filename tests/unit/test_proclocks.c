@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../src/proclocks.h"
+#include "locks_now.h"
 
 #define SELF 100
 #define DEV makedev(0xfe, 0)
@@ -360,7 +360,7 @@ static void check_scan(const struct file *file, const char *expected)
 	char shown[PROCLOCKS_COUNT + 1] = "";
 
 	for (int i = 0; i < 100 && strcmp(shown, expected) != 0; i++) {
-		assert_int_equal(proclocks_scan(file->st.st_dev, file->st.st_ino, getpid(), &seen), 0);
+		assert_int_equal(locks_now(file->st.st_dev, file->st.st_ino, getpid(), &seen), 0);
 		show(&seen, shown);
 	}
 	assert_string_equal(shown, expected);
@@ -394,18 +394,18 @@ static void test_other_process(void **state)
 	assert_int_equal(set_lock(file.fd, F_SETLK, F_RDLCK, 128, 1), 0);
 	assert_int_equal(set_lock(file.fd, F_SETLK, F_WRLCK, 124, 1), 0);
 	check_scan(&file, "OO..S...b..o");
-	assert_int_equal(proclocks_scan(file.st.st_dev, file.st.st_ino, getpid(), &seen), 0);
+	assert_int_equal(locks_now(file.st.st_dev, file.st.st_ino, getpid(), &seen), 0);
 	assert_int_equal(proclocks_writer(&seen, 120), holder.pid);
 	assert_int_equal(proclocks_writer(&seen, 124), getpid());
 	assert_true(proclocks_readers_awaited(&seen, getpid()));
 	assert_true(proclocks_others_in_db(&seen));
 	assert_true(proclocks_others_in_shm(&seen));
 	/* From where the other process stands. */
-	assert_int_equal(proclocks_scan(file.st.st_dev, file.st.st_ino, holder.pid, &seen), 0);
+	assert_int_equal(locks_now(file.st.st_dev, file.st.st_ino, holder.pid, &seen), 0);
 	assert_false(proclocks_readers_awaited(&seen, holder.pid));
 	assert_false(proclocks_others_in_db(&seen));
 	/* A device that nobody names: our own lock tells the real one. */
-	assert_int_equal(proclocks_scan(makedev(0xffe, 0xfffe), file.st.st_ino, getpid(), &seen), 0);
+	assert_int_equal(locks_now(makedev(0xffe, 0xfffe), file.st.st_ino, getpid(), &seen), 0);
 	assert_true(proclocks_readers_awaited(&seen, getpid()));
 	holder_stop(&holder);
 	check_scan(&file, "....S...s...");
@@ -457,7 +457,7 @@ static void test_descriptions(void **state)
 	file_make(&file);
 	holder_start(&holder, &file, take_descriptions);
 	check_scan(&file, "OO.o........");
-	assert_int_equal(proclocks_scan(file.st.st_dev, file.st.st_ino, getpid(), &seen), 0);
+	assert_int_equal(locks_now(file.st.st_dev, file.st.st_ino, getpid(), &seen), 0);
 	assert_int_equal(proclocks_writer(&seen, 120), -1);
 	assert_false(proclocks_readers_awaited(&seen, getpid()));
 	holder_stop(&holder);
