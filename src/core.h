@@ -40,9 +40,10 @@ void core_shed(struct core *core);
 void core_make_room(struct core *core);
 
 /*
- * Looks through the store when that is due, on a thread of its own: at the start and once a day. What killed
- * daemons have left goes, and what is remembered of databases that are gone (store_forget()). NOW:
- * CLOCK_MONOTONIC. 0 also when nothing is due; else as work_submit(), and it is due a day later again.
+ * Looks through the store when that is due, on a thread of its own: at the start, and in a janitor's round
+ * when a day has passed. What killed daemons have left goes, and what is remembered of databases that are
+ * gone (store_forget()). NOW: CLOCK_MONOTONIC. 0 also when nothing is due; else as work_submit(), and it is
+ * due a day later again.
  */
 int core_tidy_store(struct core *core, int64_t now);
 

@@ -139,8 +139,8 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
 	       struct snap_err *err);
 
 /* Removes what daemons left that were killed: partial snapshots, those of groups that are not whole, reserved
- * names, and the store's own (store_clean()). What somebody is at work on stays. For the start; may take as
- * long as removing large files takes. */
+ * names, and the store's own (store_clean()). What somebody is at work on stays. May take as long as
+ * removing large files takes. */
 int keep_clean(struct store *store, struct snap_err *err);
 
 /* ---- sources ------------------------------------------------------------------------------------------- */

@@ -110,8 +110,7 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	return 0;
 }
 
-/* ---- WAL mode that came later ---------------------------------------------------------------------------
- */
+/* ---- WAL mode that came later -------------------------------------------------------------------------- */
 
 static void run_learn(void *arg)
 {
@@ -154,8 +153,7 @@ void source_learn_wal(struct source *s, struct live *live, int64_t now)
 		source_unref(s);
 }
 
-/* ---- the gap of the WAL ---------------------------------------------------------------------------------
- */
+/* ---- the gap of the WAL -------------------------------------------------------------------------------- */
 
 /* Whether a new pin has to wait. Lock held. */
 static bool is_full(struct source *s, int64_t now)

@@ -286,8 +286,7 @@ int store_each(struct store *s, int (*fn)(void *arg, int folder, const char *sou
 	return store_each_name(dir, visit, &each);
 }
 
-/* ---- what was shown, and to whom
- * ----------------------------------------------------------------------------- */
+/* ---- what was shown, and to whom ----------------------------------------------------------------------- */
 
 /* Reads the file NAME of SOURCE, which has SIZE bytes; -ENOENT: it is not there, or not whole. */
 static int load(struct store *s, const char *source, const char *name, void *bytes, size_t size)
