@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * buffers.h - memory for READ, kept between requests: a fresh mebibyte from malloc(3) for each would cost as
- * much in page faults as the copying itself.
+ * buffers.h - memory for READ, kept between requests: fresh memory from malloc(3) for each would cost as much
+ * in page faults as the copying itself.
  */
 #ifndef SQLSNAPFS_BUFFERS_H
 #define SQLSNAPFS_BUFFERS_H
@@ -9,7 +9,10 @@
 #include <pthread.h>
 #include <stddef.h>
 
-#define BUFFER_SIZE (1u << 20) /* bytes; the largest READ that the kernel sends */
+/* Bytes; the largest READ or WRITE that the kernel sends, for INIT says so. libfuse would take a mebibyte,
+ * which each of its threads and each reader then has in memory; copying is no faster by it, for what is
+ * larger than a processor's cache is fetched twice. */
+#define BUFFER_SIZE (256u << 10)
 #define BUFFERS_KEPT 4
 
 struct buffers {

@@ -113,7 +113,7 @@ struct stat attr_to_stat(const struct snap_attr *a)
 			     .st_rdev = a->rdev,
 			     .st_size = (off_t)a->size,
 			     .st_blocks = (blkcnt_t)a->blocks,
-			     .st_blksize = 1u << 20, /* the largest request */
+			     .st_blksize = BUFFER_SIZE, /* the largest request */
 			     .st_atim = a->atime,
 			     .st_mtim = a->mtime,
 			     .st_ctim = a->ctime};
@@ -133,6 +133,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 				  FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA);
 	if (conn->capable & FUSE_CAP_PARALLEL_DIROPS)
 		conn->want |= FUSE_CAP_PARALLEL_DIROPS;
+	if (conn->max_write > BUFFER_SIZE)
+		conn->max_write = BUFFER_SIZE; /* by which libfuse tells how large a READ may be, too */
 	if (fs->config.max_read)
 		conn->max_read = fs->config.max_read;
 	passthrough_ask(&fs->passthrough, conn);

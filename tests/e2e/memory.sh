@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# memory.sh - what the daemon has in memory stays below 16 MiB: beside readers of a database of 64 MiB, one of them slow, and
+# restores of as much.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+[ "$FACTOR" -eq 1 ] || skip "the memory is the sanitizer's"
+MOST=16384 # KiB
+
+# large FILE: its rows are others each time.
+large() {
+	sqlite3 "$1" "PRAGMA synchronous=OFF" "CREATE TABLE t(id INTEGER PRIMARY KEY, x BLOB)" \
+		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 64) INSERT INTO t SELECT i, randomblob(1000000) FROM n"
+}
+large "$SRC/db.sqlite3"
+large "$T/backup"
+sqlite3 "$SRC/db.sqlite3" 'PRAGMA journal_mode=WAL' >/dev/null
+change() { sqlite3 -cmd '.timeout 20000' "$SRC/db.sqlite3" 'UPDATE t SET x = randomblob(1000000) WHERE id <= 20'; }
+mount_fs "$SRC" -o keep=1
+pid=$(fs_pid "$MNT")
+most() { sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"; } # KiB that were in memory at once
+small() { # WHAT: nothing has taken more
+	note "$1: $(most) KiB"
+	[ "$(most)" -lt "$MOST" ] || die "$1: $(most) KiB of memory"
+}
+
+for round in 1 2; do
+	change
+	readers=()
+	for i in 1 2 3 4; do
+		sha256sum "$MNT/db.sqlite3" >"$T/sum.$i" &
+		readers+=($!)
+		CHILDREN+=($!)
+	done
+	for i in "${!readers[@]}"; do wait "${readers[i]}" || die "a reader: status $?"; done
+	equal "round $round: what they have read" "$(cut -d' ' -f1 "$T"/sum.* | sort -u | wc -l)" 1
+	small "round $round, four readers"
+	exec {slow}<"$MNT/db.sqlite3"
+	head -c 1000000 <&"$slow" >/dev/null
+	change
+	cp "$T/backup" "$MNT/db.sqlite3"
+	equal "round $round: what is restored" "$(sha "$MNT/db.sqlite3")" "$(sha "$T/backup")"
+	cat <&"$slow" | wc -c >"$T/rest"
+	exec {slow}<&-
+	small "round $round, a restore beside a slow reader"
+done
