@@ -62,6 +62,9 @@ def first_bytes(w, _seconds):
     for kind, path, changed in (("raw", w.live, True), ("changed", w.seen, True), ("unchanged", w.seen, False)):
         w.warm(changed)
         w.note(f"first_{kind}_ms", w.child("first_byte", path)[0])
+    if w.example_daemon:
+        w.warm()
+        w.note("first_passthrough_ms", w.child("first_byte", w.example / "db.sqlite3")[0])
 
 
 def opens(w, seconds):

@@ -104,7 +104,7 @@ class World:
         self.wait_mounted(self.mount, self.daemon)
         if example:
             self.example.mkdir()
-            self.example_daemon = subprocess.Popen([example, "-f", "-o", f"source={self.source},cache=always", self.example],
+            self.example_daemon = subprocess.Popen([example, "-f", "-o", f"source={self.source},cache=always,timeout=0", self.example],
                                                    stderr=subprocess.DEVNULL)
             self.wait_mounted(self.example, self.example_daemon)
             device = os.stat(self.example).st_dev
