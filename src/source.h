@@ -91,6 +91,9 @@ struct snap_gen {
 			  will do, and it stays as long as this is the current generation */
 	bool frozen;   /* its bytes or none: nobody is led elsewhere */
 	struct version version; /* of the content; unbound: of the last look */
+	/* Unbound: CLOCK_MONOTONIC after the last look that it was the answer to, 0: none, and after the last
+	 * of these that saw another version. */
+	int64_t looked, differed;
 	int64_t mtime_ns;
 	int opens;
 	int expected;	     /* callers that were led here and have not come yet */

@@ -47,6 +47,7 @@ static bool bind_quick(struct source *s, struct live *live, struct source_bindin
 	pthread_mutex_lock(&s->lock);
 	if (!s->draining && !list_empty(&s->gens)) {
 		last = list_entry(s->gens.prev, struct snap_gen, link);
+		b->since = monotonic_ns();
 		/* Sampled while the image is known to be there: its pin is older than the sample. */
 		if (image_live(last->image) == live && live_sample(live, &now) == 0 && now.page_count > 0 &&
 		    image_accepts(last->image, &now, s->core->config.wal_limit / 4))
@@ -161,8 +162,10 @@ static int bind_once(struct source *s, struct source_binding *b, int64_t deadlin
 	struct spool_flat flat = SPOOL_FLAT_INIT;
 	struct live *live = NULL;
 	struct stat st;
-	int rc = source_sample_place(s, &b->sample, &st, err);
+	int rc;
 
+	b->since = monotonic_ns();
+	rc = source_sample_place(s, &b->sample, &st, err);
 	if (rc)
 		return rc;
 	if (st.st_size == 0)
@@ -237,10 +240,25 @@ static struct image *attach(struct source *s, struct snap_gen *gen, struct sourc
 	return old;
 }
 
-/* Binds GEN, which has the right size and is unbound. Lock held. */
+/*
+ * Whether GEN, which has the right size and is unbound, may show what was sampled for B. A reader who was
+ * told of GEN by a look is not shown what there was before that look: what he had seen committed would be
+ * missing. Lock held.
+ */
+static bool may_bind(const struct snap_gen *gen, const struct source_binding *b)
+{
+	return gen->looked <= b->since ||
+	       (gen->differed <= b->since && version_equal(&b->sample.version, &gen->version));
+}
+
+/* Lock held. */
 static void bind_gen(struct source *s, struct snap_gen *gen, const struct sample *sample)
 {
-	if (!version_equal(&gen->version, &sample->version))
+	/* One that was bound since GEN was looked at has had the time that was to be GEN's. */
+	bool is_late = s->has_seen && gen->mtime_ns <= s->seen.mtime_ns &&
+		       !version_equal(&s->seen.version, &sample->version);
+
+	if (is_late || !version_equal(&gen->version, &sample->version))
 		gen->mtime_ns = source_mtime(s, sample);
 	gen->version = sample->version;
 	gen->bound = true;
@@ -259,7 +277,7 @@ static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const s
 	    gen->version.ino == b->sample.version.ino) {
 		if (gen->bound && version_equal(&gen->version, &b->sample.version))
 			return snap_gen_ref(gen);
-		if (!gen->bound) {
+		if (!gen->bound && may_bind(gen, b)) {
 			bind_gen(s, gen, &b->sample);
 			return snap_gen_ref(gen);
 		}

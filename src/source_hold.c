@@ -102,6 +102,7 @@ int hold_begin(struct hold *h, struct source *s, struct snap_err *err)
 		return err_set(err, s->refused, "%s", s->refusal.text);
 	count_binding(s, 1);
 	source_wait_gap(s);
+	h->since = monotonic_ns();
 	if (!try_hold(h)) {
 		let_go(h);
 		rc = open_plainly(h, err);
@@ -212,7 +213,7 @@ static int open_opened(struct hold *h, bool *missed)
 
 int hold_open(struct hold *h, const struct wal_header *at, bool *missed, struct snap_err *err)
 {
-	struct source_binding b = {.image = NULL};
+	struct source_binding b = {.since = h->since};
 	struct snap_gen *gen, *moved = NULL;
 	int rc;
 

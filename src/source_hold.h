@@ -26,6 +26,7 @@ struct hold {
 	struct live *live;     /* a reference; HOLD_WAL and HOLD_ROLLBACK, as the next two */
 	struct conn *conn;     /* owned */
 	struct sample sample;  /* stat(2) before it began */
+	int64_t since;	       /* CLOCK_MONOTONIC before that */
 	struct header header;  /* HOLD_ROLLBACK: the database's */
 	struct snap_gen *gen;  /* opened, a reference; HOLD_OPENED, and at the end of all */
 };

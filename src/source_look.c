@@ -97,6 +97,15 @@ bool source_shows(const struct snap_gen *gen, const struct sample *sample)
 	return gen->uploaded ? gen->image != NULL : gen->size == sample->size;
 }
 
+/* GEN, which is not bound, is the answer to one more look. Lock held. */
+static void note_look(struct snap_gen *gen, const struct sample *sample)
+{
+	if (!version_equal(&gen->version, &sample->version))
+		gen->differed = gen->looked;
+	gen->version = sample->version;
+	gen->looked = monotonic_ns();
+}
+
 /* Ends a look: the generation that a reader who opens now may expect. */
 static int settle(struct source *s, const struct sample *sample, struct snap_gen **gen)
 {
@@ -122,11 +131,12 @@ static int settle(struct source *s, const struct sample *sample, struct snap_gen
 		}
 	} else if (!cur->bound) {
 		cur->mtime_ns = source_mtime(s, sample);
-		cur->version = sample->version;
 	} else if (sample->version.has_header || !cur->version.has_header) {
 		/* The same content seen later: its times are safer to compare with from now on. */
 		cur->version = sample->version;
 	}
+	if (cur && !cur->bound)
+		note_look(cur, sample);
 	if (cur)
 		*gen = snap_gen_ref(cur);
 	pthread_mutex_unlock(&s->lock);

@@ -8,6 +8,7 @@
 /* Bytes for a version, on their way to a generation. */
 struct source_binding {
 	struct sample sample;
+	int64_t since;	     /* CLOCK_MONOTONIC before that was sampled */
 	struct image *image; /* a reference */
 	uint32_t max_frame;
 };

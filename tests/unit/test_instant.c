@@ -65,6 +65,9 @@ int __wrap_hold_begin(struct hold *hold, struct source *source, struct snap_err 
 
 static bool large; /* the second one's writer comes while the first one is copied */
 
+static bool beside; /* a commit, and somebody who looks at it, come before what is held is opened */
+static struct snap_gen *told;
+
 static bool slow; /* the first one takes longer to open than the second may be locked for */
 
 int __real_hold_open(struct hold *hold, const struct wal_header *at, bool *missed, struct snap_err *err);
@@ -78,6 +81,10 @@ int __wrap_hold_open(struct hold *hold, const struct wal_header *at, bool *misse
 		app_do(&second, "INSERT INTO t VALUES(1)"); /* it does not wait for locks */
 	if (large && strcmp(hold->source->place.name, "db") == 0)
 		app_do(&second, "INSERT INTO t VALUES(1)");
+	if (beside && strcmp(hold->source->place.name, "db") == 0) {
+		app_do(&fixture.app, "INSERT INTO t VALUES(1)");
+		told = look(&fixture, NULL);
+	}
 	rc = __real_hold_open(hold, at, missed, err);
 	if (slow && strcmp(hold->source->place.name, "db") == 0)
 		nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
@@ -88,7 +95,7 @@ static int setup(void **state)
 {
 	(void)state;
 	looks = commits = vanish = 0;
-	slow = late = large = false;
+	slow = late = large = beside = false;
 	fixture = (struct fixture){.snap = NULL};
 	app_up(&fixture, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
 	app_start(&second, &fixture.folder, "db2");
@@ -153,6 +160,22 @@ static bool is_apart(const char *name)
 	apart = strstr(kept[0].meta.why, "apart from others") != NULL;
 	keep_list_free(kept, count);
 	return apart;
+}
+
+/* What is kept is the instant's; whoever has looked since then sees what was committed before his look. */
+static void test_look_while_it_is_kept(void **state)
+{
+	struct snap_gen *moved = NULL;
+
+	(void)state;
+	app_do(&fixture.app, "INSERT INTO t VALUES(1)");
+	beside = true;
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	beside = false;
+	assert_int_equal(rows("db"), 1);
+	assert_int_equal(snap_gen_open(told, 0, &moved, NULL), 0);
+	assert_int_equal(ask(told, "SELECT count(*) FROM t"), 2);
+	close_gen(told);
 }
 
 /* Nobody can commit to a rollback-journal database that is held: it is let go when others take their time.
@@ -317,6 +340,7 @@ static void test_one_vanishes_before_it_is_frozen(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {test(test_between_looks),
+						  test(test_look_while_it_is_kept),
 						  test(test_never),
 						  test(test_gives_way),
 						  test(test_held_together),

@@ -297,6 +297,58 @@ static void test_image_lost_since_it_was_chosen(void **state)
 	down(&f);
 }
 
+/* ---- a commit and a look in between -------------------------------------------------------------------- */
+
+static struct snap_gen *told;
+static struct fixture *writing;
+
+/* The state that is being opened gets a successor of its size, and somebody looks after that commit. */
+static void commit_and_look(struct snap_gen *gen)
+{
+	(void)gen;
+	app_do(&writing->app, "UPDATE t SET b=2 WHERE a=1");
+	told = look(writing, NULL);
+}
+
+/* Whoever opens what he was told of by a look sees what had been committed before it, although somebody else
+ * was opening it then, with what there was before. */
+static void test_look_while_it_is_opened(void **state)
+{
+	(void)state;
+	for (int waits = 0; waits < 2; waits++) {
+		struct fixture f;
+		struct snap_gen *gen, *moved = NULL, *later, *before;
+		int rc;
+
+		up_still(&f, APP_WAL ";" APP_ROWS(100));
+		writing = &f;
+		before = open_now(&f);
+		app_do(&f.app, "UPDATE t SET b=1 WHERE a=1");
+		if (waits) {
+			close_gen(before); /* there is no pin: it is a new one's version */
+			source_shed(before->source);
+		}
+		gen = look(&f, NULL);
+		between.act = commit_and_look;
+		rc = snap_gen_open(gen, waits ? 0 : SNAP_NOWAIT, &moved, NULL);
+		assert_null(between.act);
+		assert_ptr_equal(told, gen);
+		assert_int_equal(rc, SNAP_MOVED);
+		assert_int_equal(snap_gen_open(moved, SNAP_NOWAIT, &later, NULL), 0);
+		snap_gen_arrived(moved);
+		assert_int_equal(ask(moved, "SELECT b FROM t WHERE a=1"), 1);
+		assert_int_equal(snap_gen_open(told, 0, &later, NULL), 0);
+		assert_int_equal(ask(told, "SELECT b FROM t WHERE a=1"), 2);
+		close_gen(told);
+		close_gen(moved);
+		snap_gen_unref(gen);
+		if (!waits)
+			close_gen(before);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
 /* The janitor's round, with an open under way: the application has made the database smaller, and nobody else
  * reads what it was. */
 static struct snap_gen *smaller;
@@ -438,6 +490,7 @@ int main(void)
 		cmocka_unit_test(test_let_go_after_a_failed_open),
 		cmocka_unit_test(test_image_spooled_since_it_was_chosen),
 		cmocka_unit_test(test_image_lost_since_it_was_chosen),
+		cmocka_unit_test(test_look_while_it_is_opened),
 		cmocka_unit_test(test_larger_one_promised_than_is_read),
 		cmocka_unit_test(test_held_for_everybody_who_was_led),
 		cmocka_unit_test(test_hold_ends_without_them),
