@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "cleanup.h"
 #include "clock.h"
@@ -108,6 +109,30 @@ static void tune(struct restore *r)
 		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");
 }
 
+static uint32_t any_number(void)
+{
+	uint32_t n;
+
+	if (getrandom(&n, sizeof(n), 0) != sizeof(n))
+		n = (uint32_t)monotonic_ns();
+	return n ? n : 1;
+}
+
+/* Where SQLite finds nothing it begins to count anew, with 1. An application that has the file open would go
+ * on with the pages and the schema that it remembers, if they had that number, and read and write the wrong
+ * tables. */
+static void recount(struct restore *r)
+{
+	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
+		vfs_set_counters(r->dest.vfs, any_number(), any_number());
+}
+
+/* The same in WAL mode, where the number is in a frame that SQLite makes. */
+static bool would_be_mistaken(const struct restore *r)
+{
+	return r->kind == RESTORE_BROKEN && vfs_wal_is_open(r->dest.vfs) && vfs_met_others(r->dest.vfs) == 1;
+}
+
 bool restore_is_still_there(struct restore *r)
 {
 	struct stat st;
@@ -137,6 +162,7 @@ int restore_dest_open(struct restore *r)
 									     : 0);
 	vfs_set_write_watch(r->dest.vfs, restore_on_write, r);
 	tune(r);
+	recount(r);
 	/* What cannot be read is taken for empty, in this transaction. */
 	if (r->kind == RESTORE_BROKEN)
 		sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 1, NULL);
@@ -267,6 +293,11 @@ int restore_lock(struct restore *r)
 	/* The application may have changed the journal mode since it was looked at. */
 	if ((r->kind == RESTORE_WAL) != vfs_wal_is_open(r->dest.vfs) && r->kind != RESTORE_BROKEN)
 		return err_set(r->err, -EBUSY, "its journal mode is being changed");
+	if (would_be_mistaken(r))
+		return err_set(
+			r->err, -EBUSY,
+			"it cannot be read, and an application that has it open in WAL mode would go on with "
+			"what it remembers of it: end that first");
 	if (!restore_is_still_there(r))
 		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
 	if (!r->watch.has_base)

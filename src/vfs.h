@@ -164,6 +164,13 @@ int vfs_cut_wal(struct vfs *vfs);
 /* Syncs the -wal. 0 also without one; -EIO. */
 int vfs_sync_wal(struct vfs *vfs);
 
+/*
+ * The header that is written to the database file, but not one in a frame of the -wal, has these numbers from
+ * now on: bytes 24..27 and 92..95, which count changes, and 40..43, which count those of the schema. What is
+ * begun anew counts from the beginning, and whoever has it open would take it for what he remembers.
+ */
+void vfs_set_counters(struct vfs *vfs, uint32_t changes, uint32_t schema);
+
 /* VFS_STAGED: what bytes 18 and 19 of the database are read as (1 rollback journal, 2 WAL; 0: as they are).
  */
 void vfs_set_journal_version(struct vfs *vfs, uint8_t version);

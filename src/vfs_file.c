@@ -12,7 +12,9 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <string.h>
 
+#include "header.h"
 #include "progress.h"
 #include "vfs_private.h"
 
@@ -100,6 +102,25 @@ static int file_read(sqlite3_file *base, void *buf, int n, sqlite3_int64 offset)
 	return rc;
 }
 
+static void store32(uint8_t *to, uint32_t value)
+{
+	for (int i = 0; i < 4; i++)
+		to[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+/* After the page was written: its beginning once more, with the numbers that it is to have. Nobody else reads
+ * it in between, and what is synced is both. */
+static int write_counters(const struct vfs *vfs, sqlite3_file *real, const void *page)
+{
+	uint8_t header[HEADER_SIZE];
+
+	memcpy(header, page, sizeof(header));
+	store32(header + 24, vfs->changes);
+	store32(header + 92, vfs->changes);
+	store32(header + 40, vfs->schema);
+	return real->pMethods->xWrite(real, header, sizeof(header), 0);
+}
+
 static int file_write(sqlite3_file *base, const void *buf, int n, sqlite3_int64 offset)
 {
 	struct vfs_file *file = (struct vfs_file *)base;
@@ -112,7 +133,10 @@ static int file_write(sqlite3_file *base, const void *buf, int n, sqlite3_int64 
 		return SQLITE_READONLY;
 	if (streams_writes(file))
 		return vfs_stream_write(&file->vfs->stream, real, buf, n, offset);
-	return real->pMethods->xWrite(real, buf, n, offset);
+	rc = real->pMethods->xWrite(real, buf, n, offset);
+	if (rc == SQLITE_OK && file->vfs->recount && file->kind == SQLITE_OPEN_MAIN_DB && offset == 0)
+		rc = write_counters(file->vfs, real, buf);
+	return rc;
 }
 
 static int file_truncate(sqlite3_file *base, sqlite3_int64 size)

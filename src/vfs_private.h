@@ -50,6 +50,8 @@ struct vfs {
 	atomic_bool write_held;
 	bool super_gone;	     /* set before the journal is looked at */
 	uint32_t checkpoint_salt[2]; /* of the WAL when its checkpoint began */
+	bool recount;		     /* the header gets the next two */
+	uint32_t changes, schema;
 	uint8_t journal_version;     /* VFS_STAGED; set before its first read */
 	struct snap_progress *reads; /* borrowed; VFS_STAGED, its own thread's */
 

@@ -36,6 +36,13 @@ void vfs_set_journal_version(struct vfs *vfs, uint8_t version)
 	vfs->journal_version = version;
 }
 
+void vfs_set_counters(struct vfs *vfs, uint32_t changes, uint32_t schema)
+{
+	vfs->changes = changes;
+	vfs->schema = schema;
+	vfs->recount = true;
+}
+
 void vfs_set_super_gone(struct vfs *vfs)
 {
 	vfs->super_gone = true;
