@@ -55,6 +55,7 @@ struct restore {
 	struct stat
 		raw[2];	   /* RESTORE_BROKEN: the live file and its -wal as they were before they were kept */
 	bool raw_kept;	   /* those are set */
+	bool broken_wal;   /* RESTORE_BROKEN, and in WAL mode */
 	bool made;	   /* we made it, to restore into */
 	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
 	int dirfd;	   /* owned; O_PATH */
@@ -180,6 +181,12 @@ void restore_finish_backup(struct restore *r, bool failed);
 bool restore_is_still_there(struct restore *r);
 /* The watch over the write lock; ARG is the struct restore. */
 void restore_on_write(void *arg, bool held);
+
+/* ---- restore_anew.c ---- */
+
+/* What is restored over a file that is empty or cannot be read is begun anew, by DEST, which was opened just
+ * now. */
+void restore_begin_anew(struct restore *r);
 
 /* ---- restore_settle.c ---- */
 

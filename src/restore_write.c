@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <sqlite3.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "cleanup.h"
 #include "clock.h"
@@ -109,30 +108,6 @@ static void tune(struct restore *r)
 		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");
 }
 
-static uint32_t any_number(void)
-{
-	uint32_t n;
-
-	if (getrandom(&n, sizeof(n), 0) != sizeof(n))
-		n = (uint32_t)monotonic_ns();
-	return n ? n : 1;
-}
-
-/* Where SQLite finds nothing it begins to count anew, with 1. An application that has the file open would go
- * on with the pages and the schema that it remembers, if they had that number, and read and write the wrong
- * tables. */
-static void recount(struct restore *r)
-{
-	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
-		vfs_set_counters(r->dest.vfs, any_number(), any_number());
-}
-
-/* The same in WAL mode, where the number is in a frame that SQLite makes. */
-static bool would_be_mistaken(const struct restore *r)
-{
-	return r->kind == RESTORE_BROKEN && vfs_wal_is_open(r->dest.vfs) && vfs_met_others(r->dest.vfs) == 1;
-}
-
 bool restore_is_still_there(struct restore *r)
 {
 	struct stat st;
@@ -161,11 +136,8 @@ int restore_dest_open(struct restore *r)
 					       : r->kind == RESTORE_ROLLBACK ? 1
 									     : 0);
 	vfs_set_write_watch(r->dest.vfs, restore_on_write, r);
+	restore_begin_anew(r);
 	tune(r);
-	recount(r);
-	/* What cannot be read is taken for empty, in this transaction. */
-	if (r->kind == RESTORE_BROKEN)
-		sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 1, NULL);
 	r->backup = sqlite3_backup_init(r->dest.handle, "main", r->staged.handle, "main");
 	if (!r->backup)
 		return err_set(r->err, db_errno(&r->dest, sqlite3_errcode(r->dest.handle)),
@@ -291,13 +263,8 @@ int restore_lock(struct restore *r)
 	if (!vfs_write_is_held(r->dest.vfs))
 		return err_set(r->err, -EIO, "SQLite has not taken the write lock");
 	/* The application may have changed the journal mode since it was looked at. */
-	if ((r->kind == RESTORE_WAL) != vfs_wal_is_open(r->dest.vfs) && r->kind != RESTORE_BROKEN)
+	if ((r->kind == RESTORE_WAL || r->broken_wal) != vfs_wal_is_open(r->dest.vfs))
 		return err_set(r->err, -EBUSY, "its journal mode is being changed");
-	if (would_be_mistaken(r))
-		return err_set(
-			r->err, -EBUSY,
-			"it cannot be read, and an application that has it open in WAL mode would go on with "
-			"what it remembers of it: end that first");
 	if (!restore_is_still_there(r))
 		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
 	if (!r->watch.has_base)
@@ -382,6 +349,7 @@ int restore_commit(struct restore *r)
 	sqlite3_busy_timeout(r->dest.handle, r->order->busy_timeout_ms);
 	rc = sqlite3_backup_step(r->backup, -1);
 	vfs_watch_reads(r->staged.vfs, NULL);
+	vfs_set_emptied(r->dest.vfs, 0, 0);
 	if (rc == SQLITE_DONE) {
 		r->out->committed = true;
 	} else {

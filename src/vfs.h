@@ -170,6 +170,12 @@ int vfs_sync_wal(struct vfs *vfs);
  * begun anew counts from the beginning, and whoever has it open would take it for what he remembers.
  */
 void vfs_set_counters(struct vfs *vfs, uint32_t changes, uint32_t schema);
+/*
+ * The same in WAL mode, before what is written is made a frame: from now on the database file's first page is
+ * read as that of an empty database with pages of PAGE_SIZE bytes and the number SCHEMA. 0: as it is. Not in
+ * rollback-journal mode, where what was read is what is rolled back to.
+ */
+void vfs_set_emptied(struct vfs *vfs, uint32_t page_size, uint32_t schema);
 
 /* VFS_STAGED: what bytes 18 and 19 of the database are read as (1 rollback journal, 2 WAL; 0: as they are).
  */

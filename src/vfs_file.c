@@ -80,6 +80,33 @@ static void set_journal_version(uint8_t *page, int n, sqlite3_int64 offset, uint
 	}
 }
 
+static void store32(uint8_t *to, uint32_t value)
+{
+	for (int i = 0; i < 4; i++)
+		to[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+/* The first N bytes of an empty database, which are all that matters of its only page. SQLite's file format.
+ */
+static void store_empty(const struct vfs *vfs, uint8_t *page, int n)
+{
+	uint8_t first[HEADER_SIZE + 8] = "SQLite format 3";
+
+	first[16] = (uint8_t)(vfs->emptied >> 8); /* 65536 is 1 */
+	first[17] = (uint8_t)(vfs->emptied >> 16);
+	first[18] = first[19] = 2; /* WAL */
+	first[21] = 64;
+	first[22] = first[23] = 32;
+	store32(first + 28, 1); /* page */
+	store32(first + 40, vfs->schema);
+	store32(first + 44, 4);	 /* schema format */
+	store32(first + 56, 1);	 /* UTF-8 */
+	first[HEADER_SIZE] = 13; /* a leaf without cells */
+	first[HEADER_SIZE + 5] = (uint8_t)(vfs->emptied >> 8);
+	first[HEADER_SIZE + 6] = (uint8_t)vfs->emptied;
+	memcpy(page, first, (size_t)n < sizeof(first) ? (size_t)n : sizeof(first));
+}
+
 static int file_read(sqlite3_file *base, void *buf, int n, sqlite3_int64 offset)
 {
 	struct vfs_file *file = (struct vfs_file *)base;
@@ -99,13 +126,10 @@ static int file_read(sqlite3_file *base, void *buf, int n, sqlite3_int64 offset)
 	}
 	if (file->vfs->journal_version && file->kind == SQLITE_OPEN_MAIN_DB)
 		set_journal_version(buf, n, offset, file->vfs->journal_version);
+	if (file->vfs->emptied && file->kind == SQLITE_OPEN_MAIN_DB && offset == 0 &&
+	    (rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ))
+		store_empty(file->vfs, buf, n);
 	return rc;
-}
-
-static void store32(uint8_t *to, uint32_t value)
-{
-	for (int i = 0; i < 4; i++)
-		to[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
 /* After the page was written: its beginning once more, with the numbers that it is to have. Nobody else reads

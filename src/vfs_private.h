@@ -50,8 +50,9 @@ struct vfs {
 	atomic_bool write_held;
 	bool super_gone;	     /* set before the journal is looked at */
 	uint32_t checkpoint_salt[2]; /* of the WAL when its checkpoint began */
-	bool recount;		     /* the header gets the next two */
+	bool recount;		     /* the header is written with the next two */
 	uint32_t changes, schema;
+	uint32_t emptied;	     /* page size with which it is read, and SCHEMA; 0: as it is */
 	uint8_t journal_version;     /* VFS_STAGED; set before its first read */
 	struct snap_progress *reads; /* borrowed; VFS_STAGED, its own thread's */
 

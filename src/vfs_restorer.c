@@ -43,6 +43,12 @@ void vfs_set_counters(struct vfs *vfs, uint32_t changes, uint32_t schema)
 	vfs->recount = true;
 }
 
+void vfs_set_emptied(struct vfs *vfs, uint32_t page_size, uint32_t schema)
+{
+	vfs->emptied = page_size;
+	vfs->schema = schema;
+}
+
 void vfs_set_super_gone(struct vfs *vfs)
 {
 	vfs->super_gone = true;

@@ -95,6 +95,14 @@ int wal_header_decode(struct wal_header *out, const uint8_t bytes[2 * WAL_INDEX_
 	return 0;
 }
 
+uint32_t wal_file_page_size(const uint8_t header[WAL_FILE_HEADER])
+{
+	const uint8_t *at = header + 8; /* big-endian */
+	uint32_t size = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+
+	return is_page_size(size) ? size : 0;
+}
+
 struct wal_slot wal_frame_slot(uint32_t frame)
 {
 	uint32_t after;

@@ -33,6 +33,9 @@ enum wal_answer {
 /* Decodes both copies (2 * WAL_INDEX_HEADER bytes). 0, or an answer. */
 int wal_header_decode(struct wal_header *out, const uint8_t bytes[2 * WAL_INDEX_HEADER]);
 
+/* The page size that the -wal's own header names; 0: none that can be. */
+uint32_t wal_file_page_size(const uint8_t header[WAL_FILE_HEADER]);
+
 /* Frame F (from 1) has its page number at entry *ENTRY of region *REGION, *REGION starting with its page
  * numbers at byte *OFFSET; *COUNT is the number of entries of that region. */
 struct wal_slot {
