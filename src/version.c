@@ -11,6 +11,8 @@
 
 #include "clock.h"
 
+#define AHEAD_S 60 /* by so much a clock may have been set back */
+
 /* Where times are whole seconds they may be two apart (FAT). */
 #define COARSE_NS (2 * NS_PER_S)
 
@@ -141,11 +143,13 @@ static int64_t second_of(int64_t ns)
 
 int64_t version_mtime(int64_t changed, int64_t last, int64_t now)
 {
-	int64_t next = second_of(last) + 1, next_ns;
+	int64_t latest = second_of(now) + 1, next = second_of(last) + 1, next_ns;
 
-	if (last == 0 || second_of(changed) >= next)
+	if (second_of(changed) > latest + AHEAD_S)
+		changed = now;
+	if (last == 0 || second_of(last) > latest + AHEAD_S || second_of(changed) >= next)
 		return changed;
-	if (next <= second_of(now) + 1 && !__builtin_mul_overflow(next, NS_PER_S, &next_ns))
+	if (next <= latest && !__builtin_mul_overflow(next, NS_PER_S, &next_ns))
 		return next_ns;
 	if (changed > last)
 		return changed;

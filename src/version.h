@@ -63,7 +63,9 @@ bool version_equal(const struct version *older, const struct version *newer);
  * database and (not empty) -wal, LAST the one shown by the generation opened before (0: none), NOW the clock.
  * Generations differ in their whole second (rsync compares seconds) but what is added to CHANGED runs at most
  * one second ahead of the clock; past that they differ by a nanosecond. With a LAST the answer is greater
- * than it, whatever the clock and CHANGED do.
+ * than it. But neither CHANGED nor LAST counts when it is more than a minute ahead of the clock, which
+ * somebody's touch(1) or a clock that was wrong has brought about: times would stand still until then, and
+ * who compares seconds would find nothing changed. Then time goes back, as that of an ordinary file.
  */
 int64_t version_mtime(int64_t changed, int64_t last, int64_t now);
 

@@ -111,14 +111,19 @@ for journal in wal delete; do
 	held "sql UPDATE marker SET value = 'changed'" >/dev/null
 	moved_on 'after a remount and a commit' "$old" changed
 
-	# A time that has not come yet is shown as well; what is committed then is newer still.
+	# A time that has not come yet is shown as well; what is committed then has another one each time.
 	make_marked "$UP/db.sqlite3" future
 	touch -d 'next hour' "$UP/db.sqlite3"
 	rsync -a "$UP/" "$MNT/"
 	same 'next hour'
-	held write >/dev/null
-	cp "$SEEN" "$T/copy"
-	later "$(mtime "$UP/db.sqlite3")" "$(mtime "$SEEN")" || die "next hour: $(mtime "$SEEN") is not newer"
+	rm -rf "$T/out"
+	rsync -a "$MNT/" "$T/out/"
+	for value in one two three; do
+		[ "$value" = one ] || wait_for 10 has_passed "$(mtime "$SEEN")" || die "mtime $(mtime "$SEEN") is far ahead"
+		held "sql UPDATE marker SET value = '$value'" >/dev/null
+		rsync -a "$MNT/" "$T/out/"
+		equal "next hour, $value" "$(sqlite3 "$T/out/db.sqlite3" 'SELECT value FROM marker')" "$value"
+	done
 	held_stop
 	unmount
 	rm -f "$DB" "$DB"-*
