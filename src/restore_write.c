@@ -108,6 +108,12 @@ static void tune(struct restore *r)
 		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");
 }
 
+static int begin_backup(struct restore *r)
+{
+	r->backup = sqlite3_backup_init(r->dest.handle, "main", r->staged.handle, "main");
+	return r->backup ? SQLITE_OK : sqlite3_errcode(r->dest.handle);
+}
+
 bool restore_is_still_there(struct restore *r)
 {
 	struct stat st;
@@ -140,8 +146,7 @@ int restore_dest_open(struct restore *r)
 	/* What cannot be read is taken for empty, in this transaction. */
 	if (r->kind == RESTORE_BROKEN)
 		sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 1, NULL);
-	r->backup = sqlite3_backup_init(r->dest.handle, "main", r->staged.handle, "main");
-	if (!r->backup)
+	if (begin_backup(r) != SQLITE_OK)
 		return err_set(r->err, db_errno(&r->dest, sqlite3_errcode(r->dest.handle)),
 			       "cannot be restored: %s", db_text(&r->dest));
 	return 0;
@@ -194,12 +199,19 @@ static int wait_a_little(void *arg, int count)
 static int try_lock(struct restore *r, int64_t deadline)
 {
 	int64_t until = monotonic_ns() + SLICE_MS * NS_PER_MS;
-	int rc;
+	int rc = r->backup ? SQLITE_OK : begin_backup(r);
 
 	until = until < deadline ? until : deadline;
 	sqlite3_busy_handler(r->dest.handle, wait_a_little, &until);
-	rc = sqlite3_backup_step(r->backup, 0);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_backup_step(r->backup, 0);
 	sqlite3_busy_handler(r->dest.handle, NULL, NULL);
+	/* Any code but these two, as of a wal-index that is being recovered, a backup answers from then on
+	 * without another try (isFatalError() in backup.c): the next one is another. */
+	if (is_busy(rc) && rc != SQLITE_BUSY && rc != SQLITE_LOCKED) {
+		restore_finish_backup(r, false);
+		nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+	}
 	return rc;
 }
 
