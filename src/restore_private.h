@@ -173,8 +173,8 @@ int restore_lock(struct restore *r);
 #define RESTORE_MISFIT 1
 /* Writes, commits, and finds out the truth: OUT->committed. */
 int restore_commit(struct restore *r);
-/* Ends the transaction; what a failed one wrote behind the WAL's end belongs to nobody and may have filled
- * the disk: it is cut off. */
+/* Ends the transaction. FAILED: it was being written, and what stands behind the WAL's end belongs to nobody
+ * and may have filled the disk: it is cut off. */
 void restore_finish_backup(struct restore *r, bool failed);
 /* Whether the file that was looked at still stands there. */
 bool restore_is_still_there(struct restore *r);

@@ -7,8 +7,8 @@
  * is taken by a step of no pages; busy timeouts are spent once and set anew before each step.
  *
  * What must stay true: whoever holds the write lock is the only one who can commit, so the version that the
- * shim samples right before the lock is given up is of this commit and no other; after a failure the -wal is
- * cut while the lock is still held.
+ * shim samples right before the lock is given up is of this commit and no other; after a failure to write
+ * the -wal is cut while the lock is still held, and after no other.
  */
 #include "restore_private.h"
 
@@ -163,7 +163,7 @@ void restore_finish_backup(struct restore *r, bool failed)
 
 void restore_dest_close(struct restore *r)
 {
-	restore_finish_backup(r, true);
+	restore_finish_backup(r, false); /* nothing was written, or that is over */
 	db_close(&r->dest);
 	db_close(&r->staged);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The write lock of a restore is waited for, whatever SQLite calls it. */
+/* The write lock of a restore: it is waited for whatever SQLite calls it, and giving it up unused leaves no
+ * trace. */
 #include "restores.h"
 
 #define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
@@ -92,11 +93,56 @@ static void test_for_as_long_as_was_said(void **state)
 	}
 }
 
+/* ---- giving it up -------------------------------------------------------------------------------------- */
+
+static bool holds_the_lock(void *arg)
+{
+	struct fixture *f = arg;
+	struct proclocks_seen seen;
+	struct stat st;
+
+	assert_int_equal(fstatat(f->folder.fd, "db-shm", &st, 0), 0);
+	assert_int_equal(locks_now(st.st_dev, st.st_ino, getpid(), &seen), 0);
+	return proclocks_self_holds(&seen, PROCLOCKS_WAL_WRITE, PROCLOCKS_WAL_WRITE);
+}
+
+/* What stands behind the end of a WAL that has started over is not what a restore wrote that wrote nothing.
+ */
+static void test_the_wal_stays_as_it_was(void **state)
+{
+	static const char *const names[] = {"db", "db-wal"};
+	struct restoring how = RESTORING;
+	struct stat before[2], after;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD APP_ROWS(4000));
+	app_do(&f.app, "PRAGMA wal_checkpoint(RESTART); INSERT INTO t(b) VALUES('last')");
+	assert_true(file_bytes(&f, "db-wal") > 100000);
+	upload_make(&u, f.snap, 4096, NEW);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(fstatat(f.folder.fd, names[i], &before[i], 0), 0);
+	how.cancelled = holds_the_lock;
+	how.arg = &f;
+	assert_int_equal(restore(&f, &u, &how), -ECANCELED);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(fstatat(f.folder.fd, names[i], &after, 0), 0);
+		assert_int_equal(after.st_size, before[i].st_size);
+		assert_int_equal(timespec_ns(after.st_mtim), timespec_ns(before[i].st_mtim));
+	}
+	assert_int_equal(app_get(&f.app, COUNT_T), 4001);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whatever_it_is_called),
 		cmocka_unit_test(test_for_as_long_as_was_said),
+		cmocka_unit_test(test_the_wal_stays_as_it_was),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
