@@ -16,6 +16,9 @@ enum restore_kind {
 	RESTORE_MISSING, /* nothing stands there */
 };
 
+/* Of a live database: itself, its -wal, its -journal. */
+#define RESTORE_FILES 3
+
 /* The live database held still for reading: a pin, or SHARED in rollback-journal mode. */
 struct view {
 	struct conn *conn;   /* owned; NULL with IMAGE */
@@ -52,9 +55,9 @@ struct restore {
 
 	enum restore_kind kind;
 	struct stat st; /* of the live file */
-	struct stat
-		raw[2];	   /* RESTORE_BROKEN: the live file and its -wal as they were before they were kept */
-	bool raw_kept;	   /* those are set */
+	/* What was kept as it is: as it was before; what was not there is all zero. */
+	struct stat raw[RESTORE_FILES];
+	bool raw_kept;	   /* and only who writes the database changes it, or its -wal */
 	bool made;	   /* we made it, to restore into */
 	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
 	int dirfd;	   /* owned; O_PATH */
@@ -78,7 +81,7 @@ struct restore {
 	uint64_t counted;  /* bytes at its beginning that the progress has: they are not counted again */
 	bool kept;	   /* it is committed */
 	bool doubtful;	   /* whether it was committed cannot be told: it stays */
-	bool kept_sidecar; /* and holds a file that SQLite deletes as it looks at the database */
+	bool kept_sidecar; /* and holds a file that SQLite may delete as it looks at the database */
 
 	struct db dest, staged;
 	uint32_t dest_page_size; /* with RESTORE_MISFIT */
@@ -151,7 +154,7 @@ int restore_undo_begin(struct restore *r);
 int restore_undo_commit(struct restore *r);
 /* RESTORE_BROKEN: whether nobody has written to it since it was kept: what was repaired is not replaced. */
 bool restore_is_as_kept(struct restore *r);
-/* Removes it, for nothing was replaced. */
+/* Removes it, for nothing was replaced; but not when some of what it holds may be nowhere else any more. */
 void restore_undo_drop(struct restore *r);
 
 /* ---- restore_copy.c: to KEEP ---- */
