@@ -161,6 +161,7 @@ static int commit(struct restore *r)
 		return rc;
 	r->kept = true;
 	snprintf(r->out->undo, sizeof(r->out->undo), "%s", keep_name(r->keep));
+	r->out->undo_raw = r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK;
 	return 0;
 }
 

@@ -106,6 +106,8 @@ static void test_gone(void **state)
 	assert_int_equal(file_bytes(&f, "db-wal"), -1);
 	assert_int_equal(keep_find(f.snap->core.store, path, how.result.undo, &entry), 0);
 	assert_true(entry.has_wal);
+	assert_true(how.result.undo_raw);
+	assert_false(how.result.doubtful);
 	assert_int_equal(count_kept(&f), 1);
 	upload_finish(&u);
 	down(&f);
