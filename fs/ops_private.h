@@ -7,6 +7,7 @@
 #ifndef SQLSNAPFS_OPS_PRIVATE_H
 #define SQLSNAPFS_OPS_PRIVATE_H
 
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "buffers.h"
@@ -44,10 +45,16 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 	return (struct handle *)(uintptr_t)fi->fh;
 }
 
-/* libfuse counts errno upwards. */
+/*
+ * libfuse counts errno upwards. By ENOSYS, wherever it came from, the kernel would take it that we do not
+ * know this kind of request: it would send no other, and answer for us: 0 to each close(2) where it was a
+ * FLUSH.
+ */
 static inline void reply_error(fuse_req_t req, int rc)
 {
-	fuse_reply_err(req, rc < 0 ? -rc : rc);
+	int error = rc < 0 ? -rc : rc;
+
+	fuse_reply_err(req, error == ENOSYS ? EIO : error);
 }
 
 /* Who asks. */

@@ -225,9 +225,9 @@ static void put_running(void *arg, const struct task *task)
 	json_end(j);
 }
 
-static const char *verdict_word(enum task_verdict verdict)
+static const char *verdict_word(const struct task_end *end)
 {
-	switch (verdict) {
+	switch (end->verdict) {
 	case TASK_RESTORED:
 		return "restored";
 	case TASK_UNCHANGED:
@@ -237,7 +237,7 @@ static const char *verdict_word(enum task_verdict verdict)
 	case TASK_REFUSED:
 		break;
 	}
-	return "refused";
+	return end->done.doubtful ? "doubtful" : "refused";
 }
 
 static void put_ended(void *arg, const struct task_end *end)
@@ -248,7 +248,7 @@ static void put_ended(void *arg, const struct task_end *end)
 	json_object(j, NULL);
 	json_string(j, "path", end->path);
 	json_time(j, "time", end->time_ns);
-	json_string(j, "verdict", verdict_word(end->verdict));
+	json_string(j, "verdict", verdict_word(end));
 	json_string(j, "error", end->error ? strerror(-end->error) : NULL);
 	json_string(j, "reason", end->reason[0] ? end->reason : NULL);
 	json_number(j, "size", end->done.size);
@@ -256,6 +256,7 @@ static void put_ended(void *arg, const struct task_end *end)
 	json_seconds(j, "locked_seconds", end->done.locked_ns / NS_PER_MS);
 	json_string(j, "undo", end->done.undo[0] ? end->done.undo : NULL);
 	json_string(j, "undo_path", end->done.undo_path[0] ? end->done.undo_path : NULL);
+	json_bool(j, "undo_raw", end->done.undo_raw);
 	put_actor(j, &end->who);
 	json_end(j);
 }
@@ -265,11 +266,11 @@ static void warn_refused(void *arg, const struct task_end *end)
 	char time[JSON_TIME_SIZE];
 	const char *at = json_time_text(end->time_ns, time);
 
-	status_warn(
-		arg,
-		"the restore of \"%.200s\" at %s was refused, live database unchanged: %s; write it again "
-		"when that is mended, or leave it: a restore that succeeds ends this warning, or a day",
-		end->path, at ? at : "?", end->reason);
+	status_warn(arg,
+		    "the restore of \"%.200s\" at %s %s%s: %s; write it again when that is mended, or leave "
+		    "it: a restore that succeeds ends this warning, or a day",
+		    end->path, at ? at : "?", end->done.doubtful ? "" : "was ", task_failure(&end->done),
+		    end->reason);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */

@@ -43,10 +43,13 @@
  *                 "keeping", "locking", "writing", "settling"), done and total (bytes of the phase; total
  *                 null: unknown), share (0 to 1, of all of it, estimated), seconds, uid, pid, command
  * restores        array, the newest first, of the last 20 since the start: path, time, verdict
- *                 ("restored", "unchanged", "refused", "cancelled"), error (null, or errno in words, as
- *                 cp(1) has it), reason (null, or why not), size (bytes), seconds, locked_seconds, undo
- *                 (the kept snapshot of what was replaced, or null), undo_path (where it stands in that;
- *                 null: this mount does not show it), uid, pid, command
+ *                 ("restored", "unchanged", "refused", "cancelled"; "doubtful": it failed, and nobody can
+ *                 tell whether it was restored), error (null, or errno in words, as cp(1) has it), reason
+ *                 (null, or why not), size (bytes), seconds, locked_seconds, undo (the kept snapshot of
+ *                 what was there before, or null; after a failure only if that may be nowhere else),
+ *                 undo_path (where it stands in that; null: this mount does not show it), undo_raw (whether
+ *                 it is files as they stood, which were no database: a copy of them is refused), uid, pid,
+ *                 command
  * snapshots       array, the oldest first: name, made, state ("writing": it can be read, and is being
  *                 brought to the store; "kept"), share (0 to 1, of what is to be written), apart (seconds
  *                 by which its databases may miss one instant; null once it is kept: then WHY says it),

@@ -11,6 +11,7 @@
 #include "log.h"
 
 #define MIB (1024.0 * 1024.0)
+#define UNDO_SIZE 1280 /* of what a line says of an undo: two paths, a name and words */
 
 static int64_t clock_ns(clockid_t clock)
 {
@@ -131,9 +132,41 @@ void tasks_each_refused(struct tasks *all, int64_t since_ns,
 
 /* ---- ends ---------------------------------------------------------------------------------------------- */
 
+#define RAW_UNDO \
+	"what was there before is no database that could be put back, and its files are kept as they were"
+
+/* Says, for the end of a line, after WORDS where what was kept stands; nothing when nothing was. */
+static const char *name_undo(char text[UNDO_SIZE], const char *words, const struct snap_restored *done)
+{
+	text[0] = '\0';
+	if (done->undo[0] && done->undo_path[0])
+		snprintf(text, UNDO_SIZE, "; %s: .sqlsnapfs/snapshots/%s/%.500s", words, done->undo,
+			 done->undo_path);
+	else if (done->undo[0])
+		snprintf(text, UNDO_SIZE, "; %s: mount the folder that the link leads to, and its %s", words,
+			 done->undo);
+	return text;
+}
+
+/* The same of a restore that has not worked. */
+static const char *name_left(char text[UNDO_SIZE], const struct snap_restored *done)
+{
+	return name_undo(text,
+			 done->undo_raw ? "what was there before is kept as it was"
+					: "what was there before is kept",
+			 done);
+}
+
+const char *task_failure(const struct snap_restored *done)
+{
+	if (done->doubtful)
+		return "failed"; /* the reason says that it cannot be told */
+	return done->undo[0] ? "refused, nothing of it was written" : "refused, live database unchanged";
+}
+
 static void log_restored(const struct task *task, const struct snap_restored *done)
 {
-	char undo[sizeof(done->undo) + 1024 + 64] = "", schema[80] = "", who[ACTOR_NAME_SIZE];
+	char undo[UNDO_SIZE], schema[80] = "", who[ACTOR_NAME_SIZE];
 	const char *path = task->path;
 
 	actor_name(&task->who, who, sizeof(who));
@@ -141,12 +174,13 @@ static void log_restored(const struct task *task, const struct snap_restored *do
 		log_info("\"%s\" was equal to what %s wrote: nothing was changed", path, who);
 		return;
 	}
-	if (done->undo[0] && done->undo_path[0])
+	if (done->undo_raw)
+		name_undo(undo, RAW_UNDO, done);
+	else if (done->undo[0] && done->undo_path[0])
 		snprintf(undo, sizeof(undo), "; to undo it: cp .sqlsnapfs/snapshots/%s/%.500s %.500s",
 			 done->undo, done->undo_path, path);
-	else if (done->undo[0])
-		snprintf(undo, sizeof(undo),
-			 "; to undo it: mount the folder that the link leads to, and its %s", done->undo);
+	else
+		name_undo(undo, "to undo it", done);
 	if (done->old_user_version != done->new_user_version)
 		snprintf(schema, sizeof(schema),
 			 "; user_version was %u and is %u: migrations may have to run",
@@ -164,29 +198,33 @@ void task_restored(struct task *task, const struct snap_restored *done)
 	end(task, done->unchanged ? TASK_UNCHANGED : TASK_RESTORED, 0, "", done);
 }
 
-void task_refused(struct task *task, int rc, const struct snap_err *err, uint64_t size)
+void task_refused(struct task *task, int rc, const struct snap_err *err, const struct snap_restored *done)
 {
 	const char *reason = err->text[0] ? err->text : strerror(-rc);
-	struct snap_restored done = {.size = size, .took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns};
-	char who[ACTOR_NAME_SIZE];
+	struct snap_restored known = *done;
+	char undo[UNDO_SIZE], who[ACTOR_NAME_SIZE];
 
 	if (task->ended)
 		return;
-	log_error("restore of \"%s\" refused, live database unchanged: %s; written by %s", task->path, reason,
-		  actor_name(&task->who, who, sizeof(who)));
-	end(task, TASK_REFUSED, rc, reason, &done);
+	known.took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns;
+	log_error("restore of \"%s\" %s: %s; written by %s%s", task->path, task_failure(done), reason,
+		  actor_name(&task->who, who, sizeof(who)), name_left(undo, done));
+	end(task, TASK_REFUSED, rc, reason, &known);
 }
 
-void task_cancelled(struct task *task)
+void task_cancelled(struct task *task, const struct snap_restored *done)
 {
-	struct snap_restored done = {.took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns};
-	char who[ACTOR_NAME_SIZE];
+	struct snap_restored known = *done;
+	char undo[UNDO_SIZE], who[ACTOR_NAME_SIZE];
 
 	if (task->ended)
 		return;
-	log_warn("restore of \"%s\" ended: %s, who wrote it, was killed; live database unchanged", task->path,
-		 actor_name(&task->who, who, sizeof(who)));
-	end(task, TASK_CANCELLED, 0, "whoever wrote it was killed", &done);
+	known.took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns;
+	log_warn("restore of \"%s\" ended: %s, who wrote it, was killed; %s%s", task->path,
+		 actor_name(&task->who, who, sizeof(who)),
+		 done->undo[0] ? "nothing of it was written" : "live database unchanged",
+		 name_left(undo, done));
+	end(task, TASK_CANCELLED, 0, "whoever wrote it was killed", &known);
 }
 
 void task_dropped(struct task *task)

@@ -61,10 +61,13 @@ void tasks_finish(struct tasks *all); /* none is under way */
 void task_begin(struct task *task, struct tasks *all, const char *path, const struct snap_actor *who);
 /* Its end: each logs a line, and only the first of them for one task does anything. */
 void task_restored(struct task *task, const struct snap_restored *done);
-void task_refused(struct task *task, int rc, const struct snap_err *err, uint64_t size);
-void task_cancelled(struct task *task);
+void task_refused(struct task *task, int rc, const struct snap_err *err, const struct snap_restored *done);
+void task_cancelled(struct task *task, const struct snap_restored *done);
 /* It decided nothing yet: neither a line nor a memory of it. */
 void task_dropped(struct task *task);
+
+/* What can be said of the live database after a restore that has not worked: "refused, ..." or "failed". */
+const char *task_failure(const struct snap_restored *done);
 
 /* Calls FN, which must not wait, under the lock: with each task that is under way; with each end, the newest
  * first; with the last refusal of each path that has not been restored since then, if it is of after SINCE_NS

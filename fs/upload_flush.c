@@ -132,11 +132,12 @@ static int64_t mtime_of(struct upload *u)
 static int refuse(struct upload *u, const char *path, const struct actor *actor, int rc,
 		  const struct snap_err *err)
 {
+	struct snap_restored done = {.size = snap_upload_size(u->data)};
 	struct snap_actor who = writer_of(u, actor);
 	struct task task;
 
 	task_begin(&task, &u->all->tasks, path, &who);
-	task_refused(&task, rc, err, snap_upload_size(u->data));
+	task_refused(&task, rc, err, &done);
 	note_verdict(u, snap_upload_changes(u->data), rc);
 	return rc;
 }
@@ -201,6 +202,8 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 		rc = snap_upload_restore(u->data, &order, &done, &err);
 	if (job.told)
 		return 0;
+	if (!done.committed)
+		done.size = snap_upload_size(u->data); /* also where it has not come to a restore */
 	if (rc == 0) {
 		take_restored(&job, &done);
 	} else if (done.committed) {
@@ -209,14 +212,14 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 		note_verdict(u, done.changes, rc);
 	} else if (rc == -ECANCELED && is_unheard(&job)) {
 		rc = fault(&err, -ECONNABORTED, "the mount has ended before it was written");
-		task_refused(&job.task, rc, &err, snap_upload_size(u->data));
+		task_refused(&job.task, rc, &err, &done);
 		note_verdict(u, done.changes, rc);
 	} else if (rc == -ECANCELED) {
 		note_killed(u);
-		task_cancelled(&job.task);
+		task_cancelled(&job.task, &done);
 		rc = -EINTR;
 	} else {
-		task_refused(&job.task, rc, &err, snap_upload_size(u->data));
+		task_refused(&job.task, rc, &err, &done);
 		note_verdict(u, done.changes, rc);
 	}
 	return rc;

@@ -116,9 +116,10 @@ static int replace(struct restore *r)
 		rc = write_it(r);
 	if (!r->out->committed && !r->doubtful)
 		restore_undo_drop(r);
-	else if (r->out->committed && r->kept && r->order->keep > 0)
+	if (r->out->undo[0]) /* also after a restore in vain: there may be many */
 		keep_prune(r->core->store, r->source->path, r->order->keep, r->out->undo, realtime_ns(),
 			   NULL);
+	r->out->doubtful = r->doubtful;
 	keep_destroy(steal_ptr(&r->keep));
 	r->begun = r->counted = 0;
 	restore_unfit(r);

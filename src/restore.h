@@ -46,7 +46,9 @@ struct restore_order {
 struct restore_result {
 	bool committed;	   /* the live database's content is the upload's: also when UNCHANGED */
 	bool unchanged;	   /* it was already, but for counters: nothing was written */
-	char undo[64];	   /* name of the kept snapshot that holds what was replaced; "": none was made */
+	bool doubtful;	   /* not COMMITTED, but that may be wrong: nobody can tell */
+	char undo[64];	   /* name of the kept snapshot that holds what was there before; "": there is none */
+	bool undo_raw;	   /* it holds the files as they stood, which were no database that can be opened */
 	uint64_t size;	   /* bytes that the name shows now */
 	int64_t took_ns;   /* in all */
 	int64_t locked_ns; /* with the live database's write lock */
@@ -59,8 +61,9 @@ struct restore_result {
  * may take minutes. Several on one source take turns. STAGING's file is what readers are shown then: it must
  * not be written to again.
  *
- * -errno with words in ERR; the live database is what it was (one that was missing may be there, empty),
- * unless OUT says COMMITTED (the disk refused to make it durable, or what follows the commit failed):
+ * -errno with words in ERR; the live database is what it was (one that was missing may be there, empty; a
+ * -wal or -journal beside what is damaged may be gone, and OUT names the UNDO that has it), unless OUT says
+ * COMMITTED (the disk refused to make it durable, or what follows the commit failed) or DOUBTFUL:
  *   -EINVAL   cannot be meant (without FORCE), or another text encoding (always)
  *   -EINVAL   no regular file stands there; -EMLINK: it has several names
  *   -EBUSY    locked past BUSY_TIMEOUT_MS, or replaced meanwhile

@@ -16,6 +16,9 @@ enum restore_kind {
 	RESTORE_MISSING, /* nothing stands there */
 };
 
+/* Of a live database: itself, its -wal, its -journal. */
+#define RESTORE_FILES 3
+
 /* The live database held still for reading: a pin, or SHARED in rollback-journal mode. */
 struct view {
 	struct conn *conn;   /* owned; NULL with IMAGE */
@@ -52,9 +55,9 @@ struct restore {
 
 	enum restore_kind kind;
 	struct stat st; /* of the live file */
-	struct stat
-		raw[2];	   /* RESTORE_BROKEN: the live file and its -wal as they were before they were kept */
-	bool raw_kept;	   /* those are set */
+	/* What was kept as it is: as it was before; what was not there is all zero. */
+	struct stat raw[RESTORE_FILES];
+	bool raw_kept;	   /* and only who writes the database changes it, or its -wal */
 	bool broken_wal;   /* RESTORE_BROKEN, and in WAL mode */
 	bool made;	   /* we made it, to restore into */
 	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
@@ -79,7 +82,7 @@ struct restore {
 	uint64_t counted;  /* bytes at its beginning that the progress has: they are not counted again */
 	bool kept;	   /* it is committed */
 	bool doubtful;	   /* whether it was committed cannot be told: it stays */
-	bool kept_sidecar; /* and holds a file that SQLite deletes as it looks at the database */
+	bool kept_sidecar; /* and holds a file that SQLite may delete as it looks at the database */
 
 	struct db dest, staged;
 	uint32_t dest_page_size; /* with RESTORE_MISFIT */
@@ -152,7 +155,7 @@ int restore_undo_begin(struct restore *r);
 int restore_undo_commit(struct restore *r);
 /* RESTORE_BROKEN: whether nobody has written to it since it was kept: what was repaired is not replaced. */
 bool restore_is_as_kept(struct restore *r);
-/* Removes it, for nothing was replaced. */
+/* Removes it, for nothing was replaced; but not when some of what it holds may be nowhere else any more. */
 void restore_undo_drop(struct restore *r);
 
 /* ---- restore_copy.c: to KEEP ---- */
@@ -174,8 +177,8 @@ int restore_lock(struct restore *r);
 #define RESTORE_MISFIT 1
 /* Writes, commits, and finds out the truth: OUT->committed. */
 int restore_commit(struct restore *r);
-/* Ends the transaction; what a failed one wrote behind the WAL's end belongs to nobody and may have filled
- * the disk: it is cut off. */
+/* Ends the transaction. FAILED: it was being written, and what stands behind the WAL's end belongs to nobody
+ * and may have filled the disk: it is cut off. */
 void restore_finish_backup(struct restore *r, bool failed);
 /* Whether the file that was looked at still stands there. */
 bool restore_is_still_there(struct restore *r);

@@ -27,7 +27,7 @@
 
 #define CHUNK (1u << 20)
 
-static const char *const sidecars[] = {"-wal", "-journal"};
+static const char *const suffixes[RESTORE_FILES] = {"", "-wal", "-journal"};
 
 static uint64_t size_beside(const struct restore *r, const char *suffix)
 {
@@ -78,33 +78,43 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
 	return rc;
 }
 
+/* What stands there now. */
+static void look_raw(const struct restore *r, struct stat out[RESTORE_FILES])
+{
+	for (int i = 0; i < RESTORE_FILES; i++)
+		if (place_stat(&r->source->place, suffixes[i], &out[i]))
+			memset(&out[i], 0, sizeof(out[i]));
+}
+
 /* What SQLite does with a journal beside garbage changes the file, and it deletes a -wal beside what is next
  * to nothing: then it cannot be told who did. */
 static void note_raw(struct restore *r)
 {
-	memset(r->raw, 0, sizeof(r->raw));
-	r->raw_kept = r->kind == RESTORE_BROKEN && size_beside(r, "-journal") == 0 &&
-		      place_stat(&r->source->place, "", &r->raw[0]) == 0 && r->raw[0].st_size >= HEADER_SIZE;
-	if (r->raw_kept && place_stat(&r->source->place, "-wal", &r->raw[1]))
-		memset(&r->raw[1], 0, sizeof(r->raw[1]));
+	look_raw(r, r->raw);
+	r->raw_kept = r->kind == RESTORE_BROKEN && r->raw[2].st_size == 0 && r->raw[0].st_size >= HEADER_SIZE;
 }
 
-static bool is_as_it_was(const struct stat *was, const struct stat *is)
+/* Whether the first COUNT files are what was kept. */
+static bool are_as_they_were(const struct restore *r, int count)
 {
-	return (was->st_size == 0 && is->st_size == 0) || /* a -wal that SQLite has made for us */
-	       (was->st_size == is->st_size && timespec_ns(was->st_mtim) == timespec_ns(is->st_mtim));
+	struct stat now[RESTORE_FILES];
+
+	look_raw(r, now);
+	for (int i = 0; i < count; i++) {
+		const struct stat *was = &r->raw[i], *is = &now[i];
+
+		if (was->st_size == 0 && is->st_size == 0)
+			continue; /* a -wal that SQLite has made for us */
+		if (was->st_dev != is->st_dev || was->st_ino != is->st_ino || was->st_size != is->st_size ||
+		    timespec_ns(was->st_mtim) != timespec_ns(is->st_mtim))
+			return false;
+	}
+	return true;
 }
 
 bool restore_is_as_kept(struct restore *r)
 {
-	struct stat db, wal = {0};
-
-	if (!r->raw_kept)
-		return true;
-	if (place_stat(&r->source->place, "-wal", &wal))
-		memset(&wal, 0, sizeof(wal));
-	return place_stat(&r->source->place, "", &db) == 0 && is_as_it_was(&r->raw[0], &db) &&
-	       is_as_it_was(&r->raw[1], &wal);
+	return !r->raw_kept || are_as_they_were(r, 2);
 }
 
 static int copy_raw(struct restore *r)
@@ -112,14 +122,14 @@ static int copy_raw(struct restore *r)
 	note_raw(r);
 	int rc = r->kind == RESTORE_MISSING ? 0 : copy_raw_file(r, "", keep_fd(r->keep));
 
-	for (size_t i = 0; i < sizeof(sidecars) / sizeof(sidecars[0]) && !rc; i++) {
+	for (int i = 1; i < RESTORE_FILES && !rc; i++) {
 		int fd;
 
-		if (size_beside(r, sidecars[i]) == 0)
+		if (size_beside(r, suffixes[i]) == 0)
 			continue;
-		fd = keep_add_file(r->keep, sidecars[i]);
+		fd = keep_add_file(r->keep, suffixes[i]);
 		rc = fd < 0 ? err_set(r->err, fd, "cannot write the store: %s", strerror(-fd))
-			    : copy_raw_file(r, sidecars[i], fd);
+			    : copy_raw_file(r, suffixes[i], fd);
 		r->kept_sidecar = true;
 	}
 	return rc;
@@ -151,6 +161,7 @@ static int commit(struct restore *r)
 		return rc;
 	r->kept = true;
 	snprintf(r->out->undo, sizeof(r->out->undo), "%s", keep_name(r->keep));
+	r->out->undo_raw = r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK;
 	return 0;
 }
 
@@ -248,8 +259,7 @@ int restore_undo_commit(struct restore *r)
 
 void restore_undo_drop(struct restore *r)
 {
-	/* What SQLite deletes as soon as it looks may be gone. */
-	if (r->kept && !r->kept_sidecar &&
+	if (r->kept && (!r->kept_sidecar || are_as_they_were(r, RESTORE_FILES)) &&
 	    keep_drop(r->core->store, r->source->path, r->out->undo, NULL) == 0)
 		r->out->undo[0] = '\0';
 }

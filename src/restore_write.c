@@ -7,8 +7,8 @@
  * is taken by a step of no pages; busy timeouts are spent once and set anew before each step.
  *
  * What must stay true: whoever holds the write lock is the only one who can commit, so the version that the
- * shim samples right before the lock is given up is of this commit and no other; after a failure the -wal is
- * cut while the lock is still held.
+ * shim samples right before the lock is given up is of this commit and no other; after a failure to write
+ * the -wal is cut while the lock is still held, and after no other.
  */
 #include "restore_private.h"
 
@@ -108,6 +108,12 @@ static void tune(struct restore *r)
 		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");
 }
 
+static int begin_backup(struct restore *r)
+{
+	r->backup = sqlite3_backup_init(r->dest.handle, "main", r->staged.handle, "main");
+	return r->backup ? SQLITE_OK : sqlite3_errcode(r->dest.handle);
+}
+
 bool restore_is_still_there(struct restore *r)
 {
 	struct stat st;
@@ -138,8 +144,7 @@ int restore_dest_open(struct restore *r)
 	vfs_set_write_watch(r->dest.vfs, restore_on_write, r);
 	restore_begin_anew(r);
 	tune(r);
-	r->backup = sqlite3_backup_init(r->dest.handle, "main", r->staged.handle, "main");
-	if (!r->backup)
+	if (begin_backup(r) != SQLITE_OK)
 		return err_set(r->err, db_errno(&r->dest, sqlite3_errcode(r->dest.handle)),
 			       "cannot be restored: %s", db_text(&r->dest));
 	return 0;
@@ -156,7 +161,7 @@ void restore_finish_backup(struct restore *r, bool failed)
 
 void restore_dest_close(struct restore *r)
 {
-	restore_finish_backup(r, true);
+	restore_finish_backup(r, false); /* nothing was written, or that is over */
 	db_close(&r->dest);
 	db_close(&r->staged);
 }
@@ -192,12 +197,19 @@ static int wait_a_little(void *arg, int count)
 static int try_lock(struct restore *r, int64_t deadline)
 {
 	int64_t until = monotonic_ns() + SLICE_MS * NS_PER_MS;
-	int rc;
+	int rc = r->backup ? SQLITE_OK : begin_backup(r);
 
 	until = until < deadline ? until : deadline;
 	sqlite3_busy_handler(r->dest.handle, wait_a_little, &until);
-	rc = sqlite3_backup_step(r->backup, 0);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_backup_step(r->backup, 0);
 	sqlite3_busy_handler(r->dest.handle, NULL, NULL);
+	/* Any code but these two, as of a wal-index that is being recovered, a backup answers from then on
+	 * without another try (isFatalError() in backup.c): the next one is another. */
+	if (is_busy(rc) && rc != SQLITE_BUSY && rc != SQLITE_LOCKED) {
+		restore_finish_backup(r, false);
+		nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+	}
 	return rc;
 }
 

@@ -376,9 +376,13 @@ struct snap_restored {
 	bool committed; /* the live database is what was uploaded: also with an error that came after that */
 	uint64_t changes;    /* snap_upload_changes() as the verdict leaves it: what it was about */
 	bool unchanged;	     /* the live database was equal already: nothing was written */
-	char undo[64];	     /* the kept snapshot that holds what was replaced; "": none was made */
-	char undo_path[512]; /* where it stands in that, which a link's own name is not; "": a link led out of
-				the tree, and this mount does not show it */
+	bool doubtful;	     /* not COMMITTED, but that may be wrong: nobody can tell */
+	char undo[64];	     /* the kept snapshot that holds what was there before, also where that was not
+				replaced, but may not be there any more either; "": there is none */
+	bool undo_raw;	     /* it holds files as they stood, which were no database that can be opened: their
+				copy would be refused */
+	char undo_path[512]; /* where it stands in that, which a link's own name is not; "": there is none, or
+				a link led out of the tree, and this mount does not show it */
 	uint64_t size;	     /* bytes */
 	int64_t took_ns;     /* in all */
 	int64_t locked_ns;   /* with the live database's write lock */
@@ -394,7 +398,8 @@ int snap_upload_check(struct snap_upload *upload, const struct snap_restore *ord
 
 /*
  * Checks UPLOAD and replaces the live database at order->path by it, in one transaction. 0: done, and
- * durable; else a -errno of that table, and the live database is what it was unless DONE says COMMITTED.
+ * durable; else a -errno of that table, and the live database is what it was unless DONE says COMMITTED or
+ * DOUBTFUL.
  * After a commit the upload begins anew, with what it has just restored. -EBUSY also when another verdict
  * about it is being made, and DONE is left alone. May take minutes; several at once on one database take
  * turns.

@@ -157,13 +157,16 @@ static void end_job(struct job *job)
 	job->done = (struct snap_restored){.committed = result->committed,
 					   .changes = snap_upload_changes(job->upload),
 					   .unchanged = result->unchanged,
+					   .doubtful = result->doubtful,
+					   .undo_raw = result->undo[0] && result->undo_raw,
 					   .size = result->size,
 					   .took_ns = result->took_ns,
 					   .locked_ns = result->locked_ns,
 					   .old_user_version = result->old_user_version,
 					   .new_user_version = result->new_user_version};
 	memcpy(job->done.undo, result->undo, sizeof(job->done.undo));
-	memcpy(job->done.undo_path, job->undo_path, sizeof(job->done.undo_path));
+	if (result->undo[0])
+		memcpy(job->done.undo_path, job->undo_path, sizeof(job->done.undo_path));
 	end_verdict(job->upload);
 }
 

@@ -24,9 +24,9 @@ RUNNING = {
     "done": int, "total": (int, NONE), "share": NUMBER, "seconds": NUMBER, **ACTOR,
 }
 RESTORE = {
-    "path": TEXT, "time": TEXT, "verdict": ["restored", "unchanged", "refused", "cancelled"], "error": (TEXT, NONE),
-    "reason": (TEXT, NONE), "size": int, "seconds": NUMBER, "locked_seconds": NUMBER, "undo": (TEXT, NONE),
-    "undo_path": (TEXT, NONE), **ACTOR,
+    "path": TEXT, "time": TEXT, "verdict": ["restored", "unchanged", "refused", "cancelled", "doubtful"],
+    "error": (TEXT, NONE), "reason": (TEXT, NONE), "size": int, "seconds": NUMBER, "locked_seconds": NUMBER,
+    "undo": (TEXT, NONE), "undo_path": (TEXT, NONE), "undo_raw": FLAG, **ACTOR,
 }
 SNAPSHOT = {
     "name": TEXT, "made": TEXT, "state": ["writing", "kept"], "share": NUMBER, "apart": (*NUMBER, NONE), "size": int,

@@ -131,6 +131,34 @@ cat "$SEEN" >/dev/null 2>&1 || :
 upload over_garbage
 equal 'restored' "$(sqlite3 "$DB" 'SELECT value FROM marker')" over_garbage
 cmp "$T/garbage" "$KEPT/$(newest)/app/db.sqlite3" || die "the garbage is not kept as it was"
+tail -n 1 "$LOG" | grep -qF "its files are kept as they were: .sqlsnapfs/snapshots/$(newest)/app/db.sqlite3" ||
+	die "the log does not say where it is kept: $(tail -n 1 "$LOG")"
+! grep -q 'to undo it: cp' "$LOG" || die "the log has a command that would be refused"
+python3 "$TOP/tests/check/status.py" "$MNT/.sqlsnapfs/status.json" \
+	"restores[0]['undo_raw'] and restores[0]['undo_path'] == 'app/db.sqlite3'" ||
+	die "the status does not tell that it is no database"
+unmount
+rm -rf "$STORE" "$DB" "$DB"-*
+
+# Attempts at what is damaged and locked leave nothing; a copy of it that is all there is stays, and the log says where.
+note 'in vain'
+make_marked "$T/up" in_vain
+make_marked "$DB" first wal
+mount_fs -o keep=1,busy_timeout=1 "$SRC"
+held_start "$DB"
+cat "$SEEN" >/dev/null
+wait_for 5 remembered || die "the store does not remember the database"
+for sql in 'PRAGMA wal_checkpoint(TRUNCATE)' "UPDATE rows SET text = 'x' WHERE id = 1" 'BEGIN IMMEDIATE'; do
+	held "sql $sql" >/dev/null
+done
+[ -s "$DB-wal" ] || die "there is no WAL"
+printf '\1\2\3' | dd of="$DB" bs=1 seek=21 conv=notrunc status=none
+for i in 1 2 3; do
+	must_fail any 'Device or resource busy' cp "$T/up" "$SEEN"
+	equal "kept after $i attempts" "$(undos)" 0
+done
+grep -q 'refused, live database unchanged: an application kept it locked for 1 second' "$LOG" || die "$(tail -n 1 "$LOG")"
+held_stop
 unmount
 rm -rf "$STORE" "$DB" "$DB"-*
 

@@ -92,7 +92,7 @@ status "[r['verdict'] for r in restores] == ['unchanged', 'refused', 'restored']
 	"all(r['command'] == 'cp' and r['uid'] == 0 and r['pid'] > 1 for r in restores)" \
 	"restores[1]['error'] == 'Wrong medium type' and 'SQLite' in restores[1]['reason'] and restores[1]['size'] == 12" \
 	"restores[2]['size'] == $(stat -c %s "$T/good") and restores[2]['error'] is None and restores[2]['reason'] is None" \
-	"restores[2]['undo'].startswith('before-restore-') and restores[2]['undo_path'] == 'wal.sqlite3' and 0 <= restores[2]['locked_seconds'] <= restores[2]['seconds'] < 60" \
+	"restores[2]['undo'].startswith('before-restore-') and restores[2]['undo_path'] == 'wal.sqlite3' and not restores[2]['undo_raw'] and 0 <= restores[2]['locked_seconds'] <= restores[2]['seconds'] < 60" \
 	"running == []" "len(snapshots) == 1 and snapshots[0]['name'] == restores[2]['undo'] and snapshots[0]['state'] == 'kept'" \
 	"[d['path'] for d in snapshots[0]['databases']] == ['wal.sqlite3']" "snapshots[0]['size'] == snapshots[0]['databases'][0]['size'] > 0"
 status 'len(warnings) == 1' "'\"sub/roll.sqlite3\"' in warnings[0] and restores[1]['time'] in warnings[0]" \

@@ -120,6 +120,25 @@ static void test_mkdir_that_fails_leaves_no_snapshot(void **state)
 	fs_down(&f, fs);
 }
 
+/* ---- answers ------------------------------------------------------------------------------------------- */
+
+/* The kernel would take it that we know no FLUSH, send none any more, and answer 0 to each close(2). */
+static void test_no_request_is_unknown(void **state)
+{
+	static const int errors[][2] = {
+		{-ENOSYS, EIO}, {ENOSYS, EIO}, {-EBUSY, EBUSY}, {ESTALE, ESTALE}, {0, 0}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		struct fuse_req req;
+
+		request_init(&req, NULL, 1);
+		reply_error(&req, errors[i][0]);
+		assert_int_equal(await_reply(&req), errors[i][1]);
+		request_finish(&req);
+	}
+}
+
 int __wrap_main(void);
 
 /* In front of the program's. */
@@ -129,6 +148,7 @@ int __wrap_main(void)
 		cmocka_unit_test(test_led_callers_find_what_they_were_led_to),
 		cmocka_unit_test(test_stop_answers_what_waits),
 		cmocka_unit_test(test_mkdir_that_fails_leaves_no_snapshot),
+		cmocka_unit_test(test_no_request_is_unknown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -354,6 +354,9 @@ static void check_torn(bool is_jumped_upon)
 	assert_false(how.result.committed);
 	assert_int_equal(count_kept(&f), is_jumped_upon); /* nobody can tell whether it is needed */
 	assert_int_equal(strstr(how.err.text, "cannot be told") != NULL, is_jumped_upon);
+	assert_int_equal(how.result.doubtful, is_jumped_upon);
+	assert_int_equal(how.result.undo[0] != '\0', is_jumped_upon);
+	assert_false(how.result.undo_raw);
 	assert_int_equal(app_get(&f.app, COUNT_T), OLD_ROWS);
 	if (is_jumped_upon) {
 		assert_int_equal(jumper.status, 0);

@@ -156,6 +156,8 @@ static void check_kind(const struct kind *kind, uint32_t page_size, uint8_t vers
 	assert_int_equal(after.st_gid, 34);
 	assert_int_equal(count_kept(&f), kind->undo);
 	assert_int_equal(strlen(how.result.undo) > 0, kind->undo > 0);
+	/* Of what is damaged further behind SQLite reads the pages. */
+	assert_int_equal(how.result.undo_raw, kind->undo && !kind->readable && kind->make != make_corrupt);
 	if (kind->readable)
 		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), OLD_ROWS);
 	upload_finish(&u);

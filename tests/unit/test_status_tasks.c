@@ -91,14 +91,17 @@ static void test_ends(void **state)
 		"it: cp "
 		".sqlsnapfs/snapshots/before-x/real/c c; user_version was 1 and is 2: migrations may have to "
 		"run");
-	task_refused(&e, -EUCLEAN, &err, 12);
+	done.size = 12;
+	done.undo[0] = '\0';
+	task_refused(&e, -EUCLEAN, &err, &done);
 	assert_logged("error: restore: restore of \"e\" refused, live database unchanged: not good; written "
 		      "by uid 1000 "
 		      "(cp, pid 42)");
 	done = (struct snap_restored){.unchanged = true, .size = 5};
 	task_restored(&a, &done);
 	assert_logged("\"a\" was equal to what uid 1000 (cp, pid 42) wrote: nothing was changed");
-	task_cancelled(&d);
+	done.size = 0;
+	task_cancelled(&d, &done);
 	assert_logged("restore of \"d\" ended: uid 1000 (cp, pid 42), who wrote it, was killed");
 	task_dropped(&b);
 	assert_seen(&all, "",
@@ -118,14 +121,87 @@ static void test_a_task_ends_once(void **state)
 	task_begin(&a, &all, "a", &cp);
 	task_restored(&a, &done);
 	task_restored(&a, &done);
-	task_refused(&a, -EIO, &err, 1);
-	task_cancelled(&a);
+	task_refused(&a, -EIO, &err, &done);
+	task_cancelled(&a, &done);
 	assert_seen(&all, "", "a:0:0::1 ");
+	tasks_finish(&all);
+}
+
+static const struct {
+	const char *why; /* for people who read this */
+	struct snap_restored done;
+	const char *words;
+} failures[] = {
+	{"a file that SQLite deletes as it looks",
+	 {.undo = "before-x", .undo_path = "real/c", .undo_raw = true},
+	 "restore of \"c\" refused, nothing of it was written: no; written by uid 7 (unknown, pid 0); what "
+	 "was "
+	 "there before is kept as it was: .sqlsnapfs/snapshots/before-x/real/c"},
+	{"the store does not let go of it",
+	 {.undo = "before-x"},
+	 "refused, nothing of it was written: no; written by uid 7 (unknown, pid 0); what was there before "
+	 "is "
+	 "kept: mount the folder that the link leads to, and its before-x"},
+	{"the disk has gone as the lock was given up",
+	 {.undo = "before-x", .undo_path = "c", .doubtful = true},
+	 "restore of \"c\" failed: no; written by uid 7 (unknown, pid 0); what was there before is kept: "
+	 ".sqlsnapfs/snapshots/before-x/c"},
+	{"the same without an undo", {.doubtful = true}, "restore of \"c\" failed: no; written by uid 7"},
+};
+
+/* What is not known is not said, and what was kept has a name. */
+static void test_failures(void **state)
+{
+	struct snap_err err = {"no"};
+	struct tasks all;
+	struct task task;
+
+	(void)state;
+	tasks_init(&all);
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+		print_message("# %s\n", failures[i].why);
+		task_begin(&task, &all, "c", &nobody);
+		task_refused(&task, -EIO, &err, &failures[i].done);
+		assert_logged(failures[i].words);
+		assert_string_equal(all.ended[i].done.undo, failures[i].done.undo);
+	}
+	task_begin(&task, &all, "c", &nobody);
+	task_cancelled(&task, &failures[0].done);
+	assert_logged(
+		"restore of \"c\" ended: uid 7 (unknown, pid 0), who wrote it, was killed; nothing of it was "
+		"written; what was there before is kept as it was: .sqlsnapfs/snapshots/before-x/real/c");
+	tasks_finish(&all);
+}
+
+/* No copy brings back what was no database: no command says so. */
+static void test_restored_over_no_database(void **state)
+{
+	struct snap_restored done = {.undo = "before-raw", .undo_path = "real/c", .undo_raw = true};
+	struct tasks all;
+	struct task task;
+	char *log;
+
+	(void)state;
+	tasks_init(&all);
+	task_begin(&task, &all, "c", &nobody);
+	task_restored(&task, &done);
+	assert_logged("; what was there before is no database that could be put back, and its files are kept "
+		      "as they "
+		      "were: .sqlsnapfs/snapshots/before-raw/real/c");
+	done.undo_path[0] = '\0';
+	task_begin(&task, &all, "c", &nobody);
+	task_restored(&task, &done);
+	assert_logged("its files are kept as they were: mount the folder that the link leads to, and its "
+		      "before-raw");
+	log = log_recent();
+	assert_null(strstr(log, "cp .sqlsnapfs/snapshots/before-raw"));
+	free(log);
 	tasks_finish(&all);
 }
 
 static void test_no_words_are_errnos(void **state)
 {
+	struct snap_restored done = {.size = 1};
 	struct snap_err err = {""};
 	struct tasks all;
 	struct task a;
@@ -133,7 +209,7 @@ static void test_no_words_are_errnos(void **state)
 	(void)state;
 	tasks_init(&all);
 	task_begin(&a, &all, "a", &cp);
-	task_refused(&a, -ENOSPC, &err, 1);
+	task_refused(&a, -ENOSPC, &err, &done);
 	assert_seen(&all, "", "a:2:-28:No space left on device:1 ");
 	tasks_finish(&all);
 }
@@ -173,12 +249,13 @@ static void assert_refused(struct tasks *all, int64_t since_ns, const char *expe
 
 static void refuse(struct tasks *all, const char *path, const char *reason)
 {
+	struct snap_restored done = {.size = 1};
 	struct snap_err err;
 	struct task a;
 
 	snprintf(err.text, sizeof(err.text), "%s", reason);
 	task_begin(&a, all, path, &cp);
-	task_refused(&a, -EIO, &err, 1);
+	task_refused(&a, -EIO, &err, &done);
 }
 
 static void restore(struct tasks *all, const char *path, bool unchanged)
@@ -193,6 +270,7 @@ static void restore(struct tasks *all, const char *path, bool unchanged)
 /* Of each path the last one, until that is restored, whatever comes for others; not one of long ago. */
 static void test_refusals_that_stand(void **state)
 {
+	struct snap_restored done = {.size = 1};
 	struct tasks *all = malloc(sizeof(*all));
 	struct task a;
 
@@ -206,7 +284,7 @@ static void test_refusals_that_stand(void **state)
 	refuse(all, "a", "three");
 	assert_refused(all, 0, "a:2:-5:three:1 b:2:-5:two:1 ");
 	task_begin(&a, all, "a", &cp);
-	task_cancelled(&a);
+	task_cancelled(&a, &done);
 	task_begin(&a, all, "b", &cp);
 	task_dropped(&a);
 	for (int i = 0; i < 2 * TASKS_ENDED; i++)
@@ -246,6 +324,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_a_task_ends_once),
+		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_restored_over_no_database),
 		cmocka_unit_test(test_no_words_are_errnos),
 		cmocka_unit_test(test_the_last_ones_are_remembered),
 		cmocka_unit_test(test_refusals_that_stand),

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* The write lock of a restore: it is waited for whatever SQLite calls it, and giving it up unused leaves no
+ * trace. */
+#include "restores.h"
+
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE
+#define NEW TABLE APP_ROWS(500)
+#define COUNT_T "SELECT count(*) FROM t"
+
+/* ---- waiting ------------------------------------------------------------------------------------------- */
+
+/* As while somebody recovers the wal-index, or does so over and over. */
+struct recovery {
+	int code;
+	int stays; /* looks of the restore for which it lasts, once it was met */
+	int met;   /* calls that failed of it */
+	int looks; /* since then */
+};
+
+static int be_busy(void *arg, enum vfs_call call)
+{
+	struct recovery *r = arg;
+
+	if (call != VFS_SHM_LOCK || r->looks >= r->stays)
+		return SQLITE_OK;
+	r->met++;
+	return r->code;
+}
+
+/* Asked between two attempts. */
+static bool count_looks(void *arg)
+{
+	struct recovery *r = arg;
+
+	r->looks += r->met > 0;
+	return false;
+}
+
+static const int codes[] = {SQLITE_BUSY_RECOVERY, SQLITE_PROTOCOL};
+
+static void test_whatever_it_is_called(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		struct recovery recovery = {.code = codes[i], .stays = 2};
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up(&f, WAL_OLD APP_ROWS(200));
+		upload_make(&u, f.snap, 4096, NEW);
+		how.fault = be_busy;
+		how.cancelled = count_looks;
+		how.arg = &recovery;
+		assert_restored(&f, &u, &how);
+		assert_in_range(recovery.looks, 2, 100);
+		assert_int_equal(app_get(&f.app, COUNT_T), 500);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+/* It is tried until the time is over, and not without a pause. */
+static void test_for_as_long_as_was_said(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		struct recovery recovery = {.code = codes[i], .stays = INT_MAX};
+		struct restoring how = RESTORING;
+		int64_t began, took;
+		struct upload u;
+		struct fixture f;
+
+		up(&f, WAL_OLD APP_ROWS(200));
+		upload_make(&u, f.snap, 4096, NEW);
+		how.busy_timeout_ms = 600;
+		how.fault = be_busy;
+		how.cancelled = count_looks;
+		how.arg = &recovery;
+		began = monotonic_ns();
+		assert_int_equal(restore(&f, &u, &how), -EBUSY);
+		took = monotonic_ns() - began;
+		assert_true(took >= 600 * NS_PER_MS);
+		assert_in_range(recovery.looks, 2, 600 * 2);
+		assert_true(recovery.met > recovery.looks);
+		assert_int_equal(count_kept(&f), 0);
+		assert_int_equal(app_get(&f.app, COUNT_T), 200);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+/* ---- giving it up -------------------------------------------------------------------------------------- */
+
+static bool holds_the_lock(void *arg)
+{
+	struct fixture *f = arg;
+	struct proclocks_seen seen;
+	struct stat st;
+
+	assert_int_equal(fstatat(f->folder.fd, "db-shm", &st, 0), 0);
+	assert_int_equal(locks_now(st.st_dev, st.st_ino, getpid(), &seen), 0);
+	return proclocks_self_holds(&seen, PROCLOCKS_WAL_WRITE, PROCLOCKS_WAL_WRITE);
+}
+
+/* What stands behind the end of a WAL that has started over is not what a restore wrote that wrote nothing.
+ */
+static void test_the_wal_stays_as_it_was(void **state)
+{
+	static const char *const names[] = {"db", "db-wal"};
+	struct restoring how = RESTORING;
+	struct stat before[2], after;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD APP_ROWS(4000));
+	app_do(&f.app, "PRAGMA wal_checkpoint(RESTART); INSERT INTO t(b) VALUES('last')");
+	assert_true(file_bytes(&f, "db-wal") > 100000);
+	upload_make(&u, f.snap, 4096, NEW);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(fstatat(f.folder.fd, names[i], &before[i], 0), 0);
+	how.cancelled = holds_the_lock;
+	how.arg = &f;
+	assert_int_equal(restore(&f, &u, &how), -ECANCELED);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(fstatat(f.folder.fd, names[i], &after, 0), 0);
+		assert_int_equal(after.st_size, before[i].st_size);
+		assert_int_equal(timespec_ns(after.st_mtim), timespec_ns(before[i].st_mtim));
+	}
+	assert_int_equal(app_get(&f.app, COUNT_T), 4001);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_whatever_it_is_called),
+		cmocka_unit_test(test_for_as_long_as_was_said),
+		cmocka_unit_test(test_the_wal_stays_as_it_was),
+	};
+
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}

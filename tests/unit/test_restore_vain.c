@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* What restores in vain leave of the files that they had kept as they were: nothing, where nothing has become
+ * of those; else the last of it. */
+#include "restores.h"
+
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
+#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(200)
+#define NEW TABLE APP_ROWS(500)
+#define COUNT_T "SELECT count(*) FROM t"
+#define DAYS_OLD 3
+
+/* A database that is damaged, with a -wal or a -journal beside it, in the midst of a transaction. */
+static const char *const damaged[] = {
+	WAL_OLD "; PRAGMA wal_checkpoint(TRUNCATE); UPDATE t SET b=zeroblob(length(b)) WHERE a=1; BEGIN "
+		"IMMEDIATE",
+	ROLLBACK_OLD "; BEGIN IMMEDIATE; UPDATE t SET b=zeroblob(length(b))",
+};
+
+static void damage(struct fixture *f)
+{
+	char path[PATH_MAX];
+	int fd = open(folder_file(&f->folder, "db", path), O_WRONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "\1\2\3", 3, 21), 3);
+	close(fd);
+}
+
+static void test_locked(void **state)
+{
+	static const char *const beside[] = {"db-wal", "db-journal"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(damaged) / sizeof(damaged[0]); i++) {
+		struct file_look db, sidecar;
+		struct upload u;
+		struct fixture f;
+
+		up(&f, damaged[i]);
+		damage(&f);
+		db = file_look(&f.folder, "db");
+		sidecar = file_look(&f.folder, beside[i]);
+		assert_true(sidecar.size > 0);
+		upload_make(&u, f.snap, 4096, NEW);
+		for (int n = 0; n < 3; n++) {
+			struct restoring how = RESTORING;
+
+			how.force = true;
+			how.keep = 1;
+			how.busy_timeout_ms = 100;
+			assert_int_equal(restore(&f, &u, &how), -EBUSY);
+			assert_string_equal(how.result.undo, "");
+			assert_int_equal(count_kept(&f), 0);
+			assert_same_file(file_look(&f.folder, "db"), db);
+			assert_same_file(file_look(&f.folder, beside[i]), sidecar);
+		}
+		upload_finish(&u);
+		app_kill(&f.app);
+		down(&f);
+	}
+}
+
+/* Old enough to go. */
+static void keep_old(struct fixture *f, int number)
+{
+	struct keep_meta meta = {.made_ns = realtime_ns() - DAYS_OLD * KEEP_DAY_NS + number, .mode = 0600};
+	char path[PATH_MAX], name[32];
+	struct keep *keep;
+
+	snprintf(name, sizeof(name), KEEP_UNDO "%d", number);
+	assert_int_equal(
+		keep_begin(&keep, f->snap->core.store, folder_file(&f->folder, "db", path), name, NULL), 0);
+	assert_int_equal(keep_commit(keep, &meta, NULL), 0);
+	keep_destroy(keep);
+}
+
+static int fill(void *arg, enum vfs_call call)
+{
+	(void)arg;
+	return call == VFS_WRITE ? SQLITE_FULL : SQLITE_OK;
+}
+
+/* SQLite deletes the -wal as soon as it looks: what was kept of it is all that there is, and the old ones
+ * make room for it as after a restore that has worked. */
+static void test_gone(void **state)
+{
+	struct restoring how = RESTORING;
+	struct keep_entry entry;
+	char path[PATH_MAX];
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	app_kill(&f.app);
+	assert_int_equal(truncate(folder_file(&f.folder, "db", path), 0), 0);
+	assert_true(file_bytes(&f, "db-wal") > 0);
+	for (int i = 0; i < 3; i++)
+		keep_old(&f, i);
+	upload_make(&u, f.snap, 4096, NEW);
+	how.keep = 1;
+	how.fault = fill;
+	assert_int_equal(restore(&f, &u, &how), -ENOSPC);
+	assert_false(how.result.committed);
+	assert_int_equal(file_bytes(&f, "db-wal"), -1);
+	assert_int_equal(keep_find(f.snap->core.store, path, how.result.undo, &entry), 0);
+	assert_true(entry.has_wal);
+	assert_true(how.result.undo_raw);
+	assert_false(how.result.doubtful);
+	assert_int_equal(count_kept(&f), 1);
+	upload_finish(&u);
+	down(&f);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_locked),
+		cmocka_unit_test(test_gone),
+	};
+
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}
