@@ -46,7 +46,9 @@ static bool is_broken_wal(struct restore *r, uint32_t *page_size)
 	bool has_wal = read_beginning(r, "-wal", wal, sizeof(wal)) > 0;
 
 	*page_size = wal_file_page_size(wal);
-	if (read_beginning(r, "", first, sizeof(first)) == 0 || header_decode(&header, first, sizeof(first)))
+	if (read_beginning(r, "", first, sizeof(first)) <= 1)
+		return false; /* it takes one byte for none, and deletes the -wal of an empty database */
+	if (header_decode(&header, first, sizeof(first)))
 		return has_wal;
 	*page_size = *page_size ? *page_size : header.page_size;
 	return has_wal || header_is_wal(&header);
