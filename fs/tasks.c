@@ -11,7 +11,10 @@
 #include "log.h"
 
 #define MIB (1024.0 * 1024.0)
-#define UNDO_SIZE 1280 /* of what a line says of an undo: two paths, a name and words */
+/* What a shell reads as it stands there. */
+#define PLAIN_BYTES "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-+=:,@%"
+#define COMMAND_SIZE 600 /* what is longer would be cut: a line is no longer than a thousand bytes */
+#define UNDO_SIZE 1280	 /* of what a line says of an undo: two paths, a name and words */
 
 static int64_t clock_ns(clockid_t clock)
 {
@@ -164,6 +167,37 @@ const char *task_failure(const struct snap_restored *done)
 	return done->undo[0] ? "refused, nothing of it was written" : "refused, live database unchanged";
 }
 
+/* Appends TEXT to the words in OUT, with a blank before it, so that a shell reads it as one word. False:
+ * there is no room, or the log would show it otherwise. */
+static bool add_word(char *out, size_t size, const char *text)
+{
+	size_t used = strlen(out), plain = strspn(text, PLAIN_BYTES);
+	char shown[UNDO_SIZE];
+
+	if (strcmp(log_escape(shown, sizeof(shown), text), text) != 0 || used + 4 * strlen(text) + 4 > size)
+		return false;
+	if (!text[plain]) {
+		snprintf(out + used, size - used, " %s", text);
+		return true;
+	}
+	used += (size_t)snprintf(out + used, size - used, " '");
+	for (; *text; text++)
+		used += (size_t)snprintf(out + used, size - used, *text == '\'' ? "'\\''" : "%c", *text);
+	snprintf(out + used, size - used, "'");
+	return true;
+}
+
+/* The command that undoes it, to be run in the mount's root. False: there is none that could be pasted. */
+static bool undo_command(char text[UNDO_SIZE], const char *path, const struct snap_restored *done)
+{
+	char from[UNDO_SIZE];
+	int n = snprintf(from, sizeof(from), ".sqlsnapfs/snapshots/%s/%s", done->undo, done->undo_path);
+
+	snprintf(text, UNDO_SIZE, "; to undo it: cp%s", path[0] == '-' ? " --" : "");
+	return (size_t)n < sizeof(from) && add_word(text, COMMAND_SIZE, from) &&
+	       add_word(text, COMMAND_SIZE, path);
+}
+
 static void log_restored(const struct task *task, const struct snap_restored *done)
 {
 	char undo[UNDO_SIZE], schema[80] = "", who[ACTOR_NAME_SIZE];
@@ -176,10 +210,7 @@ static void log_restored(const struct task *task, const struct snap_restored *do
 	}
 	if (done->undo_raw)
 		name_undo(undo, RAW_UNDO, done);
-	else if (done->undo[0] && done->undo_path[0])
-		snprintf(undo, sizeof(undo), "; to undo it: cp .sqlsnapfs/snapshots/%s/%.500s %.500s",
-			 done->undo, done->undo_path, path);
-	else
+	else if (!done->undo[0] || !done->undo_path[0] || !undo_command(undo, path, done))
 		name_undo(undo, "to undo it", done);
 	if (done->old_user_version != done->new_user_version)
 		snprintf(schema, sizeof(schema),

@@ -319,12 +319,43 @@ static void test_the_oldest_refusal_makes_room(void **state)
 	tasks_finish(&all);
 }
 
+/* Whoever pastes what the log says runs nothing but cp: names are words to a shell. */
+static void test_names_in_the_undo_command(void **state)
+{
+	static const struct {
+		const char *path, *said;
+	} cases[] = {
+		{"a/b-1.db", "; to undo it: cp .sqlsnapfs/snapshots/before-x/a/b-1.db a/b-1.db\n"},
+		{"-x.db", "; to undo it: cp -- .sqlsnapfs/snapshots/before-x/-x.db -x.db\n"},
+		{"my d\303\244ta.db",
+		 "cp '.sqlsnapfs/snapshots/before-x/my d\303\244ta.db' 'my d\303\244ta.db'\n"},
+		{"a.db; touch PWNED; :.db", " 'a.db; touch PWNED; :.db'\n"},
+		{"it's $x.db", " 'it'\\''s $x.db'\n"},
+		{"new\nline.db", "; to undo it: .sqlsnapfs/snapshots/before-x/new\\x0aline.db\n"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct snap_restored done = {.undo = "before-x"};
+		struct tasks all;
+		struct task task;
+
+		snprintf(done.undo_path, sizeof(done.undo_path), "%s", cases[i].path);
+		tasks_init(&all);
+		task_begin(&task, &all, cases[i].path, &nobody);
+		task_restored(&task, &done);
+		assert_logged(cases[i].said);
+		tasks_finish(&all);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_a_task_ends_once),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_names_in_the_undo_command),
 		cmocka_unit_test(test_restored_over_no_database),
 		cmocka_unit_test(test_no_words_are_errnos),
 		cmocka_unit_test(test_the_last_ones_are_remembered),
