@@ -40,7 +40,7 @@ static void expect(struct upload *u, const char *path)
 		if (name[0] == '.')
 			memmove(name, name + 1, strlen(name));
 	}
-	snap_upload_expect(u->data, target); /* without memory it goes without */
+	upload_expect(u, target);
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
