@@ -143,6 +143,8 @@ int snap_defer(struct snap *snap, void (*fn)(void *arg), void *arg);
 
 /* Databases found in the tree, for the line that the program prints at start. Reads the whole folder. */
 int snap_count_databases(struct snap *snap, size_t *databases, size_t limit);
+/* Whether there certainly is none. False, too, where the tree is too large to be looked through at once. */
+bool snap_is_without_databases(struct snap *snap);
 
 /* The version of the SQLite library that this program runs with; borrowed. */
 const char *snap_sqlite_version(void);
