@@ -69,6 +69,8 @@ void uploads_finish(struct uploads *all)
 		struct upload *u = all->first;
 
 		all->first = u->next;
+		if (u->kind == UPLOAD_SCRATCH && u->named)
+			upload_note_left(u, u->path);
 		upload_free(u);
 	}
 	tasks_finish(&all->tasks);

@@ -226,6 +226,9 @@ void uploads_tend(struct uploads *all, int64_t now);
 /* Takes *AT out of the list of intents; the reference is the caller's. */
 struct upload *upload_take_intent(struct intent **at);
 
+/* Says that scratch file U at PATH (NULL: unknown) goes with what was written to it. */
+void upload_note_left(struct upload *u, const char *path);
+
 /* Whether it can be found or written to. */
 static inline bool upload_lives(const struct upload *u)
 {

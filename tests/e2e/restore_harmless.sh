@@ -85,6 +85,9 @@ harmless scratch_left ok sh -c 'head -c 9000 "$1" >"$2/.db.sqlite3.XyZ123" && rm
 harmless rsync_append fails rsync --append --inplace "$T/big" "$SEEN"
 harmless rsync_inplace_delta fails sh -c 'sqlite3 "$1" "VACUUM INTO \"$3\"" && sqlite3 "$3" "UPDATE rows SET text = \"delta\" WHERE id = 7" && touch -d "next year" "$3" && rsync --inplace --no-whole-file "$3" "$2"' - "$DB" "$SEEN" "$T/delta"
 
+# What a tool leaves beside a database is kept for a rename that may come, and no longer.
+harmless copy_beside ok sh -c 'cp "$1" "$1.bak" && cmp "$1" "$1.bak"' - "$SEEN"
+
 # A writer that is killed: SIGKILL and SIGTERM, before and while it closes.
 killed_writer() {
 	python3 - "$T/big" "$SEEN" "$1" "$2" <<'PY'
@@ -111,3 +114,6 @@ for signal in SIGKILL SIGTERM SIGHUP; do
 	harmless "killed_whole_$signal" ok killed_writer "$signal" 100
 done
 held_stop
+size=$(awk -v bytes="$(stat -c %s "$SEEN")" 'BEGIN {printf "%.1f", bytes / 1048576}')
+unmount
+grep -qF "\"db.sqlite3.bak\", $size MiB, was never renamed to a database's name: thrown away" "$LOG" || die "the end does not say what went: $(tail -n 3 "$LOG")"
