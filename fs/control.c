@@ -21,6 +21,7 @@ static char *status_text(struct fs *fs)
 					   .tasks = &fs->uploads.tasks,
 					   .options = fs->config.options,
 					   .mountpoint = fs->config.mountpoint,
+					   .folder = fs->config.folder,
 					   .read_only = fs->config.read_only,
 					   .started_ns = fs->started_ns,
 					   .passed_through = passthrough_opens(&fs->passthrough)};

@@ -23,8 +23,9 @@ struct fs_config {
 	bool read_only;		       /* every change is EROFS */
 	const struct options *options; /* borrowed, as the next: for status.json. NULL: unknown */
 	const char *mountpoint;
-	unsigned max_read; /* bytes, from -o max_read; 0: not given. init() must copy it to conn->max_read,
-			    * for libfuse ends the session when the two differ */
+	const char *folder; /* the SOURCE; NULL: databases were named */
+	unsigned max_read;  /* bytes, from -o max_read; 0: not given. init() must copy it to conn->max_read,
+			     * for libfuse ends the session when the two differ */
 };
 
 /* Copies CONFIG. *out is owned by the caller; -errno, and *out untouched, on failure. */

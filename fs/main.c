@@ -23,6 +23,7 @@
 #include "options.h"
 #include "plan.h"
 #include "session.h"
+#include "status.h"
 
 #define LOG_MODULE "main"
 #include "log.h"
@@ -103,6 +104,8 @@ static int add_sources(struct life *life, struct snap_err *err)
 	if (rc < 0)
 		return rc;
 	life->databases = plan->folder ? PLAN_UNCOUNTED : plan->count;
+	if (plan->folder && !plan->implied && snap_is_without_databases(life->snap))
+		log_warn(STATUS_NO_DATABASE, plan->sources[0].path);
 	if (!plan->folder || !count)
 		return 0;
 	rc = snap_count_databases(life->snap, &life->databases, COUNT_LIMIT);
@@ -138,6 +141,7 @@ static int build(struct life *life, struct snap_err *err)
 		.read_only = fuseopts_read_only(options) || options->norestore,
 		.options = options,
 		.mountpoint = life->plan.mountpoint.path,
+		.folder = life->plan.folder ? life->plan.sources[0].path : NULL,
 		.max_read = (unsigned)options->max_read,
 	};
 	int rc = snap_create(&life->snap, &config, err);

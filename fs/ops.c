@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../src/clock.h"
 #include "log.h"
 #include "options.h"
 
@@ -38,6 +40,7 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	tombs_init(&fs->tombs, config->options && config->options->hide_databases);
 	buffers_init(&fs->buffers);
 	passthrough_init(&fs->passthrough);
+	refusals_init(&fs->refusals);
 	pthread_mutex_init(&fs->session_lock, NULL);
 	clock_gettime(CLOCK_REALTIME, &now);
 	fs->started_ns = (int64_t)now.tv_sec * 1000000000ll + now.tv_nsec;
@@ -57,6 +60,7 @@ void fs_destroy(struct fs *fs)
 	tombs_finish(&fs->tombs);
 	buffers_finish(&fs->buffers);
 	passthrough_finish(&fs->passthrough);
+	refusals_finish(&fs->refusals);
 	pthread_mutex_destroy(&fs->session_lock);
 	free(fs);
 }
@@ -64,6 +68,32 @@ void fs_destroy(struct fs *fs)
 int check_writable(const struct fs *fs)
 {
 	return fs->config.read_only ? -EROFS : 0;
+}
+
+void tell_refusal(fuse_req_t req, enum refusal kind, const char *name, const char *what, const char *reason)
+{
+	struct actor who = actor_of(req);
+	char text[ACTOR_NAME_SIZE];
+	struct snap_actor actor;
+	struct caller caller;
+
+	caller_look(&caller, who.tid);
+	if (!refusals_due(&fs_of(req)->refusals, kind, caller.tgid, monotonic_ns()))
+		return;
+	actor = caller_actor(&caller, who.uid);
+	log_error("\"%s\" cannot be %s: %s; tried by %s", name, what, reason,
+		  actor_name(&actor, text, sizeof(text)));
+}
+
+void tell_read_only(fuse_req_t req, const char *name)
+{
+	const struct options *options = fs_of(req)->config.options;
+	const char *option = options ? options_refusing(options) : NULL;
+	char reason[64] = "this mount refuses restores";
+
+	if (option)
+		snprintf(reason, sizeof(reason), "this mount refuses restores (-o %s)", option);
+	tell_refusal(req, REFUSAL_READ_ONLY, name, "written", reason);
 }
 
 bool is_database(struct fs *fs, const char *path, enum snap_kind kind)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "options.h"
 
 /* RENAME's own meanings of these would mislead: mv says "subdirectory of itself" of one, and unlinks its
  * target and copies for the other. */
@@ -74,6 +75,8 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 	struct actor who = actor_of(req);
 	int rc = parent ? remove_name(fs, parent, name, &who) : -ESTALE;
 
+	if (rc == -EROFS && check_writable(fs))
+		tell_read_only(req, name);
 	node_put(&fs->nodes, parent);
 	reply_error(req, rc);
 }
@@ -197,8 +200,9 @@ static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struc
 }
 
 /* Renaming what is no scratch file. */
-static int refuse_rename(struct fs *fs, struct node *parent, const char *name)
+static int refuse_rename(struct fs *fs, fuse_req_t req, struct node *parent, const char *name)
 {
+	const struct options *options = fs->config.options;
 	char path[PATH_MAX];
 	struct snap_attr attr;
 	int rc = node_path(parent, name, path, sizeof(path));
@@ -207,7 +211,15 @@ static int refuse_rename(struct fs *fs, struct node *parent, const char *name)
 		rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
 	if (rc)
 		return rc;
-	return attr.kind == SNAP_DATABASE ? -EPERM : -EROFS;
+	if (attr.kind != SNAP_DATABASE)
+		return -EROFS;
+	tell_refusal(
+		req, REFUSAL_RENAME, path, "renamed",
+		options && options->hide_databases
+			? "live databases are not moved away here"
+			: "live databases are not moved away here (cp -b, mv -b and install -b work in a "
+			  "mount with -o hide_databases)");
+	return -EPERM;
 }
 
 void op_rename(fuse_req_t req, fuse_ino_t parent_id, const char *name, fuse_ino_t new_parent_id,
@@ -225,7 +237,9 @@ void op_rename(fuse_req_t req, fuse_ino_t parent_id, const char *name, fuse_ino_
 		rc = -EINVAL;
 	else if (rc == 0)
 		rc = u ? rename_scratch(fs, req, u, new_parent, new_name, flags)
-		       : refuse_rename(fs, parent, name);
+		       : refuse_rename(fs, req, parent, name);
+	if (rc == -EROFS && check_writable(fs))
+		tell_read_only(req, name);
 	upload_unref(u);
 	node_put(&fs->nodes, parent);
 	node_put(&fs->nodes, new_parent);

@@ -40,7 +40,7 @@ static void expect(struct upload *u, const char *path)
 		if (name[0] == '.')
 			memmove(name, name + 1, strlen(name));
 	}
-	snap_upload_expect(u->data, target); /* without memory it goes without */
+	upload_expect(u, target);
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
@@ -53,6 +53,11 @@ struct intent_job {
 	struct actor who;
 	bool readable;
 };
+
+static bool is_control(const char *path)
+{
+	return strncmp(path, CONTROL_FOLDER "/", sizeof(CONTROL_FOLDER)) == 0;
+}
 
 static int make_order(struct intent_job *job, const char *path, const struct snap_actor *by,
 		      struct upload_order *order)
@@ -95,8 +100,14 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 
 	if (rc)
 		return rc;
-	if (!is_database(fs, path, node->kind))
+	if (!is_database(fs, path, node->kind)) {
+		if (!job->readable)
+			tell_refusal(job->req, REFUSAL_PLAIN, path, "written",
+				     is_control(path) ? "what stands there is read-only: a restore is "
+							"written to a database's own name"
+						      : "it is no database, and shown as it is");
 		return -EROFS;
+	}
 	if (!caller_look(&caller, job->who.tid))
 		return fault(
 			err, -EACCES,
@@ -173,6 +184,8 @@ void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_
 	struct intent_job *job = NULL;
 	int rc = check_writable(fs);
 
+	if (rc && (fi->flags & O_ACCMODE) == O_WRONLY) /* SQLite tries both, and then reads */
+		tell_read_only(req, node->name);
 	if (rc == 0 && node->kind == SNAP_SIDECAR)
 		rc = (fi->flags & O_ACCMODE) == O_RDWR ? -EACCES /* SQLite tries, and then reads */
 						       : refuse_sidecar(fs, node);
@@ -260,10 +273,8 @@ static int create(struct fs *fs, fuse_req_t req, struct node *parent, const char
 	struct snap_attr attr;
 	char path[PATH_MAX];
 	uint64_t id;
-	int rc = check_writable(fs);
+	int rc = node_path(parent, name, path, sizeof(path));
 
-	if (rc == 0)
-		rc = node_path(parent, name, path, sizeof(path));
 	if (rc == 0)
 		rc = describe_new(fs, req, path, mode, &order, err);
 	if (rc == 0)
@@ -292,6 +303,16 @@ static int create(struct fs *fs, fuse_req_t req, struct node *parent, const char
 	return rc;
 }
 
+/* A journal beside what it reads is what SQLite tries by itself. */
+static void tell_new_read_only(fuse_req_t req, struct node *parent, const char *name)
+{
+	char path[PATH_MAX];
+
+	if (node_path(parent, name, path, sizeof(path)) == 0 &&
+	    snap_name_kind(fs_of(req)->config.snap, path, NULL) != SNAP_NAME_SIDECAR)
+		tell_read_only(req, name);
+}
+
 void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -299,7 +320,12 @@ void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mo
 	struct fuse_entry_param e = {.generation = 1};
 	struct handle *h = NULL;
 	struct snap_err err = {{0}};
-	int rc = parent ? create(fs, req, parent, name, mode, &e, &h, &err) : -ESTALE;
+	int rc = parent ? check_writable(fs) : -ESTALE;
+
+	if (rc == -EROFS)
+		tell_new_read_only(req, parent, name);
+	if (rc == 0)
+		rc = create(fs, req, parent, name, mode, &e, &h, &err);
 
 	node_put(&fs->nodes, parent);
 	if (rc) {

@@ -16,6 +16,7 @@
 #include "handle.h"
 #include "passthrough.h"
 #include "redirect.h"
+#include "refusals.h"
 #include "tombs.h"
 
 struct fs {
@@ -27,6 +28,7 @@ struct fs {
 	struct tombs tombs;
 	struct buffers buffers;
 	struct passthrough passthrough;
+	struct refusals refusals;
 	atomic_bool told_stale; /* of what stands in the tree, since a database was last looked up */
 	int64_t started_ns;	/* CLOCK_REALTIME; constant */
 	_Atomic uint64_t control_sizes[CONTROL_FILES]; /* of the texts that were made last; 0: none was */
@@ -71,6 +73,11 @@ struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, const cha
 
 /* Whether nothing may be restored: -EROFS, or 0. */
 int check_writable(const struct fs *fs);
+
+/* Says in the log why whoever asks is refused at NAME: WHAT cannot be done with it, and REASON. */
+void tell_refusal(fuse_req_t req, enum refusal kind, const char *name, const char *what, const char *reason);
+/* The same of NAME, which cannot be written as nothing is restored. */
+void tell_read_only(fuse_req_t req, const char *name);
 
 /* Whether PATH, where a KIND stands, is a database's name: also where what stands there is none any more. */
 bool is_database(struct fs *fs, const char *path, enum snap_kind kind);

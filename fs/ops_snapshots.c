@@ -156,6 +156,10 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mod
 	int rc = parent ? make_job(&job, req, parent, name) : -ESTALE;
 
 	(void)mode;
+	if (rc == -EPERM)
+		tell_refusal(req, REFUSAL_FOLDER, name, "made",
+			     "live folders are not changed here, and snapshots are made in "
+			     ".sqlsnapfs/snapshots/NAME");
 	if (rc) {
 		node_put(&fs->nodes, parent);
 		reply_error(req, rc);

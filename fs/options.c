@@ -382,11 +382,9 @@ static int check_coherence(struct options *options, struct snap_err *err)
 	}
 	if (options->frozen)
 		options->norestore = true;
-	if (options->hide_databases && (options->norestore || options->read_only))
+	if (options->hide_databases && options_refusing(options))
 		return fault(err, -EINVAL, "hide_databases is for restores, which %s refuses",
-			     options->frozen	  ? "frozen"
-			     : options->norestore ? "norestore"
-						  : "ro");
+			     options_refusing(options));
 	if (options->wal_max >= options->wal_limit)
 		return 0;
 	format_bound(limit, sizeof(limit), OPTION_SIZE, options->wal_limit);

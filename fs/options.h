@@ -80,6 +80,15 @@ struct option_row {
 
 extern const struct option_row option_rows[]; /* ends with a row without a name */
 
+/* The option that has restores refused, for words; NULL: they are taken. */
+static inline const char *options_refusing(const struct options *options)
+{
+	return options->frozen	    ? "frozen"
+	       : options->read_only ? "ro"
+	       : options->norestore ? "norestore"
+				    : NULL;
+}
+
 /* Sets every default. */
 void options_init(struct options *options);
 void options_finish(struct options *options);

@@ -177,7 +177,7 @@ static int resolve_sources(struct plan *plan, const struct options *options, str
 	int rc = 0;
 
 	plan->implied = !options->source_count;
-	plan->restores = !options->read_only && !options->frozen && !options->norestore;
+	plan->refusing = options_refusing(options);
 	plan->sources = calloc(count, sizeof(*plan->sources));
 	if (!plan->sources)
 		return fault_memory(err);
@@ -327,9 +327,10 @@ int plan_make(struct plan *plan, const struct options *options, struct snap_err 
 
 void plan_describe(const struct plan *plan, size_t databases, char *out, size_t size)
 {
-	const char *mode = plan->restores ? "restore by writing is on" : "reading only";
-	char number[48] = "";
+	char mode[48] = "restore by writing is on", number[48] = "";
 
+	if (plan->refusing)
+		snprintf(mode, sizeof(mode), "reading only (%s)", plan->refusing);
 	if (databases != PLAN_UNCOUNTED)
 		snprintf(number, sizeof(number), "%zu database%s, ", databases, databases == 1 ? "" : "s");
 	if (plan->count == 1)

@@ -22,9 +22,9 @@ struct plan {
 	struct plan_source *sources; /* owned; databases, or one folder */
 	size_t count;
 	bool folder;
-	bool implied;  /* the current directory, named by nobody */
-	bool restores; /* uploads are taken */
-	char *store;   /* owned; absolute; NULL: the default */
+	bool implied;	      /* the current directory, named by nobody */
+	const char *refusing; /* constant: the option that refuses uploads; NULL: they are taken */
+	char *store;	      /* owned; absolute; NULL: the default */
 	struct mountpoint mountpoint;
 };
 

@@ -155,6 +155,7 @@ static int put_source(void *arg, const struct snap_source_facts *f)
 	struct making *m = arg;
 	struct json *j = &m->json;
 
+	m->has_database |= f->path != NULL;
 	json_object(j, NULL);
 	json_string(j, "path", f->path);
 	json_string(j, "file", f->file);
@@ -302,6 +303,8 @@ char *status_make(const struct status_order *order)
 	json_end(&m->json);
 	if (snap_check_known(order->snap, &err) == -ESTALE)
 		status_warn(m, "%s", err.text);
+	else if (order->folder && complete && !m->has_database)
+		status_warn(m, STATUS_NO_DATABASE, order->folder);
 	tasks_each_refused(order->tasks, m->now_ns - REFUSAL_NS, warn_refused, m);
 	status_put_snapshots(m, order->snap);
 	put_warnings(m);

@@ -17,8 +17,9 @@
  * passed_through  descriptors since the start whose reads the kernel took from a file itself; 0 where it or
  *                 libfuse cannot do that
  * warnings        array of texts: what somebody should look at; empty when all is well. The mark of the
- *                 WAL-reset bug; a store that cannot be looked through; a restore that was refused since the
- *                 start, for a day, or until a later one of that database succeeds
+ *                 WAL-reset bug; a store that cannot be looked through; a folder without any database; a
+ *                 restore that was refused since the start, for a day, or until a later one of that database
+ *                 succeeds
  * complete        false: the tree has too many files to be looked through each time, and SOURCES may
  *                 lack databases that nobody has looked up
  * sources         array, one object for each database:
@@ -63,12 +64,16 @@
 
 #define STATUS_SCHEMA 1
 
+/* Of a folder. */
+#define STATUS_NO_DATABASE "there is no database in %s: is it the right folder, is it mounted?"
+
 /* All borrowed. */
 struct status_order {
 	struct snap *snap;
 	struct tasks *tasks;
 	const struct options *options; /* NULL: unknown */
 	const char *mountpoint;	       /* NULL: unknown */
+	const char *folder;	       /* that is shown whole; NULL: there is none */
 	bool read_only;
 	int64_t started_ns; /* CLOCK_REALTIME */
 	uint64_t passed_through;

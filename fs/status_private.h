@@ -21,6 +21,7 @@ struct making {
 	struct warnings warnings;
 	int64_t now_ns; /* CLOCK_REALTIME */
 	int64_t monotonic_ns;
+	bool has_database; /* the tree */
 };
 
 void status_warn(struct making *m, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -56,6 +56,7 @@ static void upload_free(struct upload *u)
 	pthread_mutex_destroy(&u->state_lock);
 	free(u->name);
 	free(u->path);
+	free(u->target);
 	free(u);
 }
 
@@ -68,6 +69,8 @@ void uploads_finish(struct uploads *all)
 		struct upload *u = all->first;
 
 		all->first = u->next;
+		if (u->kind == UPLOAD_SCRATCH && u->named)
+			upload_note_left(u, u->path);
 		upload_free(u);
 	}
 	tasks_finish(&all->tasks);
@@ -175,6 +178,13 @@ int upload_create(struct upload **out, struct uploads *all, const struct upload_
 	return 0;
 }
 
+void upload_expect(struct upload *u, const char *path)
+{
+	snap_upload_expect(u->data, path);
+	lock_scope(&u->all->lock);
+	u->target = strdup(path);
+}
+
 struct upload *upload_ref(struct upload *u)
 {
 	pthread_mutex_lock(&u->all->lock);
@@ -261,6 +271,22 @@ static void note_change(struct upload *u, const uint64_t *owner)
 	pthread_mutex_unlock(&u->all->lock);
 }
 
+/* Notes that a change failed. What is missing afterwards is missing because of the first. */
+static void note_failure(struct upload *u, int rc, const struct snap_err *err)
+{
+	lock_scope(&u->state_lock);
+	if (u->failed || rc == -EOPNOTSUPP)
+		return;
+	u->failed = rc;
+	u->why = err ? *err : (struct snap_err){""};
+}
+
+static void forget_failure(struct upload *u)
+{
+	lock_scope(&u->state_lock);
+	u->failed = 0;
+}
+
 /*
  * Whether a change is taken now. CUT: it makes the file empty, which begins it anew. What was opened to be
  * read and changed is a database that somebody works on, not a file that he copies: refused at once, for
@@ -301,8 +327,11 @@ ssize_t upload_write(struct upload *u, const void *buf, size_t size, uint64_t of
 {
 	ssize_t n = check_change(u, false, err);
 
-	if (n == 0)
-		n = snap_upload_write(u->data, buf, size, offset, err);
+	if (n < 0)
+		return n;
+	n = snap_upload_write(u->data, buf, size, offset, err);
+	if (n < 0)
+		note_failure(u, (int)n, err);
 	if (n <= 0)
 		return n;
 	note_change(u, &owner);
@@ -313,10 +342,15 @@ int upload_truncate(struct upload *u, uint64_t size, struct snap_err *err)
 {
 	int rc = check_change(u, size == 0, err);
 
-	if (rc == 0)
-		rc = snap_upload_truncate(u->data, size, err);
 	if (rc)
 		return rc;
+	rc = snap_upload_truncate(u->data, size, err);
+	if (rc) {
+		note_failure(u, rc, err);
+		return rc;
+	}
+	if (size == 0)
+		forget_failure(u);
 	note_change(u, NULL);
 	return check_change(u, size == 0, err);
 }
@@ -325,10 +359,13 @@ int upload_allocate(struct upload *u, uint64_t offset, uint64_t size, bool keep_
 {
 	int rc = check_change(u, false, err);
 
-	if (rc == 0)
-		rc = snap_upload_allocate(u->data, offset, size, keep_size, err);
 	if (rc)
 		return rc;
+	rc = snap_upload_allocate(u->data, offset, size, keep_size, err);
+	if (rc) {
+		note_failure(u, rc, err);
+		return rc;
+	}
 	note_change(u, NULL);
 	return check_change(u, false, err);
 }

@@ -53,6 +53,7 @@ struct upload {
 	uint64_t parent; /* the folder's nodeid */
 	char *name;	 /* owned */
 	char *path;	 /* owned; in the tree */
+	char *target;	 /* owned; the database that it may become; NULL: unknown */
 	bool named;  /* can be found: a scratch file that has not been removed or renamed over a database, an
 			upload to a database whose rest is still to come */
 	bool gone;   /* thrown away, for nobody was to come any more: it is not opened again */
@@ -72,12 +73,14 @@ struct upload {
 	int64_t written_ns;
 	uint64_t last_owner; /* lock_owner of the last WRITE */
 	bool has_owner;
-	bool in_place;	    /* opened to be read and changed, and not cut: it takes no writes */
-	bool spent;	    /* renamed over a database: it takes no more writes */
-	bool dropped;	    /* it restores nothing any more, whatever is still written */
-	bool writer_killed; /* a FLUSH came from a killed writer after the last write */
-	uint64_t judged;    /* snap_upload_changes() at the last verdict */
-	int verdict;	    /* of then: 0, -errno */
+	bool in_place;	     /* opened to be read and changed, and not cut: it takes no writes */
+	bool spent;	     /* renamed over a database: it takes no more writes */
+	bool dropped;	     /* it restores nothing any more, whatever is still written */
+	bool writer_killed;  /* a FLUSH came from a killed writer after the last write */
+	uint64_t judged;     /* snap_upload_changes() at the last verdict */
+	int verdict;	     /* of then: 0, -errno */
+	int failed;	     /* -errno of the first change that failed since it was empty; 0: none */
+	struct snap_err why; /* in words */
 };
 
 /* A thread that has asked for a descriptor, and looks again. */
@@ -132,6 +135,9 @@ struct upload_order {
  * -ENOSPC... with words. */
 int upload_create(struct upload **out, struct uploads *all, const struct upload_order *order,
 		  struct snap_err *err);
+/* Says that U, which was just made, may become the database at PATH: see snap_upload_expect(). Without memory
+ * it goes without. */
+void upload_expect(struct upload *u, const char *path);
 struct upload *upload_ref(struct upload *u);
 void upload_unref(struct upload *u); /* accepts NULL */
 
@@ -219,6 +225,9 @@ void uploads_tend(struct uploads *all, int64_t now);
 
 /* Takes *AT out of the list of intents; the reference is the caller's. */
 struct upload *upload_take_intent(struct intent **at);
+
+/* Says that scratch file U at PATH (NULL: unknown) goes with what was written to it. */
+void upload_note_left(struct upload *u, const char *path);
 
 /* Whether it can be found or written to. */
 static inline bool upload_lives(const struct upload *u)

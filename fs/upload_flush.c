@@ -243,29 +243,42 @@ bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *
 {
 	enum snap_upload_state state = snap_upload_state(u->data);
 	uint64_t changes = snap_upload_changes(u->data);
-	bool mine, decided;
+	bool mine, decided, failed;
 
 	*rc = 0;
 	pthread_mutex_lock(&u->state_lock);
+	failed = u->failed != 0;
 	mine = !u->dropped && (!u->has_owner || u->last_owner == flush->owner);
 	decided = u->judged == changes;
 	if (mine && decided)
 		*rc = u->verdict;
 	pthread_mutex_unlock(&u->state_lock);
-	if (!mine || decided || state == SNAP_UPLOAD_UNTOUCHED || state == SNAP_UPLOAD_EMPTY)
+	if (!mine || decided || state == SNAP_UPLOAD_UNTOUCHED || (state == SNAP_UPLOAD_EMPTY && !failed))
 		return true;
 	if (u->kind == UPLOAD_SCRATCH)
-		return state != SNAP_UPLOAD_COMPLETE;
+		return state != SNAP_UPLOAD_COMPLETE && !failed;
 	if (state != SNAP_UPLOAD_PENDING)
 		return false;
 	keep_pending(u, &flush->who);
 	return true;
 }
 
+/* -errno of what keeps U from being whole, with the words in ERR; 0: no change of it has failed. */
+static int failure_of(struct upload *u, struct snap_err *err)
+{
+	lock_scope(&u->state_lock);
+	*err = u->why;
+	return u->failed;
+}
+
 static int refuse_incomplete(struct upload *u, const char *path, const struct actor *who)
 {
-	struct snap_err err = {"parts of it were never written"};
+	struct snap_err err;
+	int rc = failure_of(u, &err);
 
+	if (rc)
+		return refuse(u, path, who, rc, &err);
+	err = (struct snap_err){"parts of it were never written"};
 	if (u->kind == UPLOAD_DATABASE)
 		fault(&err, 0,
 		      "parts of it were never written, and what stands there now is of another moment "
@@ -297,10 +310,28 @@ static void check_scratch(struct upload *u, const char *path, const struct uploa
 	task_dropped(&task);
 }
 
+/* A file under a temporary name lacks what could not be written, and its writer, who has heard so, will not
+ * rename it: what it was to become is known by its name. U->lock held. */
+static int refuse_scratch(struct upload *u, const struct actor *who)
+{
+	autofree char *target = NULL;
+	struct snap_err err;
+
+	if (failure_of(u, &err) == 0)
+		return 0;
+	pthread_mutex_lock(&u->all->lock);
+	target = u->target ? strdup(u->target) : NULL;
+	pthread_mutex_unlock(&u->all->lock);
+	if (!target || snap_name_kind(u->all->snap, target, NULL) != SNAP_NAME_DATABASE)
+		return 0;
+	return refuse_incomplete(u, target, who);
+}
+
 /* u->lock held. */
 static int decide(struct upload *u, const struct upload_flush *flush)
 {
 	autofree char *path = copy_path(u);
+	enum snap_upload_state state;
 	int rc;
 
 	if (upload_flush_idle(u, flush, &rc))
@@ -314,11 +345,14 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 		log_info("\"%s\": whoever wrote it was killed, nothing was restored", path);
 		return -EINTR;
 	}
+	state = snap_upload_state(u->data);
+	if (u->kind == UPLOAD_SCRATCH && state != SNAP_UPLOAD_COMPLETE)
+		return refuse_scratch(u, &flush->who);
 	if (u->kind == UPLOAD_SCRATCH) {
 		check_scratch(u, path, flush);
 		return 0;
 	}
-	if (snap_upload_state(u->data) == SNAP_UPLOAD_INCOMPLETE)
+	if (state == SNAP_UPLOAD_INCOMPLETE || state == SNAP_UPLOAD_EMPTY)
 		rc = refuse_incomplete(u, path, &flush->who);
 	else
 		rc = restore(u, path, flush);

@@ -17,6 +17,7 @@
 #include "../src/clock.h"
 
 #define TEND_NS NS_PER_S
+#define MIB (1024.0 * 1024.0)
 
 /* ---- what is due --------------------------------------------------------------------------------------- */
 
@@ -84,6 +85,29 @@ static struct due take_due(struct uploads *all, int64_t now)
 	return due;
 }
 
+void upload_note_left(struct upload *u, const char *path)
+{
+	uint64_t size = snap_upload_size(u->data);
+	bool said;
+
+	pthread_mutex_lock(&u->state_lock);
+	said = u->writer_killed;
+	pthread_mutex_unlock(&u->state_lock);
+	if (size > 0 && !said)
+		log_warn("\"%s\", %.1f MiB, was never renamed to a database's name: thrown away, for nothing "
+			 "else is kept here; nothing was restored",
+			 path ? path : "?", (double)size / MIB);
+}
+
+static void note_silent(const struct due *due)
+{
+	if (due->upload->kind == UPLOAD_SCRATCH)
+		upload_note_left(due->upload, due->path);
+	else
+		log_warn("\"%s\" was never finished: thrown away, nothing was restored",
+			 due->path ? due->path : "?");
+}
+
 void uploads_tend(struct uploads *all, int64_t now)
 {
 	for (;;) {
@@ -95,9 +119,7 @@ void uploads_tend(struct uploads *all, int64_t now)
 		if (!due.upload)
 			return;
 		if (due.silent)
-			log_at(due.upload->kind == UPLOAD_DATABASE ? SNAP_WARNING : SNAP_INFO,
-			       "\"%s\" was never finished: thrown away, nothing was restored",
-			       due.path ? due.path : "?");
+			note_silent(&due);
 		free(due.path);
 		/* Whoever decides about it right now does this himself. */
 		if (due.lost && pthread_mutex_trylock(&due.upload->lock) == 0) {

@@ -2,16 +2,62 @@
 /* check.c - the gate for a file that nobody uploads. See sqlsnap.h, "checking". */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
 #include "clock.h"
 #include "error.h"
 #include "validate.h"
+#include "wal.h"
 
 static bool is_same(const struct stat *a, const struct stat *b)
 {
 	return a->st_size == b->st_size && timespec_ns(a->st_mtim) == timespec_ns(b->st_mtim);
+}
+
+/* Whether more than LEAST bytes stand in the file called as PATH and END say, and do not begin with a zero;
+ * -ENOMEM. */
+static int stands_beside(const char *path, const char *end, off_t least)
+{
+	autofree char *name = NULL;
+	autoclose int fd = -1;
+	struct stat st;
+	char first;
+
+	if (asprintf(&name, "%s%s", path, end) < 0) {
+		name = NULL;
+		return -ENOMEM;
+	}
+	fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return stat(name, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > least;
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > least &&
+	       pread(fd, &first, 1, 0) == 1 && first != 0;
+}
+
+/* A raw copy of a live database has these beside it, and what is restored is the file alone. A journal whose
+ * header is zeros is over (journal_mode=PERSIST). */
+static int check_beside(const char *path, struct snap_err *err)
+{
+	int wal = stands_beside(path, "-wal", WAL_FILE_HEADER);
+	int journal = stands_beside(path, "-journal", 0);
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+	if (wal < 0 || journal < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (journal)
+		return err_set(err, -EIO,
+			       "%.80s-journal stands beside it: without it the file may be half a "
+			       "transaction; open it once: sqlite3 %.80s .schema",
+			       name, name);
+	if (wal)
+		return err_set(err, -EIO,
+			       "%.80s-wal stands beside it: what it holds is missing in the file; fold it "
+			       "in first: sqlite3 %.80s 'PRAGMA wal_checkpoint(TRUNCATE)'",
+			       name, name);
+	return 0;
 }
 
 int snap_check_file(const char *path, bool full, struct snap_checked *out, struct snap_err *err)
@@ -33,6 +79,12 @@ int snap_check_file(const char *path, bool full, struct snap_checked *out, struc
 	/* A live database looks damaged to whoever reads it past its locks. */
 	if (rc != -ENOMEM && (fstat(fd, &after) < 0 || !is_same(&before, &after)))
 		rc = err_set(err, -EBUSY, "was written to while it was checked: check a copy of it");
+	if (rc == 0 || rc == -EUCLEAN || rc == -EIO) {
+		/* Half of it looks damaged, too. */
+		int lacks = check_beside(path, err);
+
+		rc = lacks ? lacks : rc;
+	}
 	if (rc == 0) {
 		*out = (struct snap_checked){
 			.size = report.size,

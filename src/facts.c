@@ -133,6 +133,18 @@ int snap_each_source(struct snap *snap, int (*fn)(void *arg, const struct snap_s
 	return walk.refused;
 }
 
+static int end_walk(void *arg, const char *path)
+{
+	(void)arg;
+	(void)path;
+	return 1;
+}
+
+bool snap_is_without_databases(struct snap *snap)
+{
+	return tree_walk(snap->tree, WALK_ENTRIES, end_walk, NULL) == 0;
+}
+
 /* ---- kept snapshots ------------------------------------------------------------------------------------ */
 
 struct kept_walk_arg {

@@ -143,6 +143,8 @@ int snap_defer(struct snap *snap, void (*fn)(void *arg), void *arg);
 
 /* Databases found in the tree, for the line that the program prints at start. Reads the whole folder. */
 int snap_count_databases(struct snap *snap, size_t *databases, size_t limit);
+/* Whether there certainly is none. False, too, where the tree is too large to be looked through at once. */
+bool snap_is_without_databases(struct snap *snap);
 
 /* The version of the SQLite library that this program runs with; borrowed. */
 const char *snap_sqlite_version(void);
@@ -522,9 +524,9 @@ struct snap_checked {
 
 /*
  * The gate that an upload passes, for a file that is no mount's business; no struct snap is needed. FULL:
- * integrity_check instead of quick_check. What stands beside the file, such as a -wal, is not looked at. 0;
- * the refusals of snap_upload_check(); -EBUSY: the file was written to meanwhile; -EINVAL: no regular file;
- * else why it cannot be read. ERR says why, without PATH. There is no time limit.
+ * integrity_check instead of quick_check. 0; the refusals of snap_upload_check(); -EIO also where a
+ * -wal or -journal beside it has what is missing in it; -EBUSY: the file was written to meanwhile; -EINVAL:
+ * no regular file; else why it cannot be read. ERR says why, without PATH. There is no time limit.
  */
 int snap_check_file(const char *path, bool full, struct snap_checked *out, struct snap_err *err);
 

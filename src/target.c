@@ -135,14 +135,15 @@ static bool extends_database(struct tree *tree, struct store *store, const char 
 	return false;
 }
 
-static bool is_sidecar(struct tree *tree, struct store *store, const char *path)
+/* Where what makes PATH a sidecar of a database begins ("-wal"); NULL: it is none. */
+static const char *sidecar_end(struct tree *tree, struct store *store, const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash ? slash + 1 : path;
 	bool journal;
 	size_t len = tree_sidecar_base(name, &journal);
 
-	return len > 0 && is_database(tree, store, path, (size_t)(name - path) + len);
+	return len > 0 && is_database(tree, store, path, (size_t)(name - path) + len) ? name + len : NULL;
 }
 
 /* ---- refusals ------------------------------------------------------------------------------------------ */
@@ -187,21 +188,31 @@ static void refuse_other(struct tree *tree, const char *path, struct snap_err *e
 		err_set(err, 0, "\"%s\" is no database here, and none stands beside it", path);
 }
 
+static void refuse_sidecar(const char *path, const char *end, struct snap_err *err)
+{
+	const char *lost =
+		"what a backup has in such a file is missing in its database until it is folded in "
+		"(sqlite3 BACKUP 'PRAGMA wal_checkpoint(TRUNCATE)')";
+
+	if (strcmp(end, "-shm") == 0)
+		lost = "it holds nothing that a backup needs, leave it out";
+	else if (strcmp(end, "-wal") != 0)
+		lost = "without such a file a backup may be half a transaction until it is opened beside it "
+		       "(sqlite3 BACKUP .schema)";
+	err_set(err, 0, "\"%s\" belongs to a live database and is never written: %s", path, lost);
+}
+
 int target_find(struct tree *tree, struct store *store, const char *path, struct target *out,
 		struct snap_err *err)
 {
-	const char *slash = strrchr(path, '/');
+	const char *slash = strrchr(path, '/'), *end;
 	int rc;
 
 	*out = TARGET_INIT;
-	if (is_sidecar(tree, store, path)) {
+	end = sidecar_end(tree, store, path);
+	if (end) {
 		out->kind = SNAP_NAME_SIDECAR;
-		err_set(err, 0,
-			"\"%s\" belongs to a live database and is never written: what a backup has in such a "
-			"file is "
-			"missing in its database until it is folded in (sqlite3 BACKUP 'PRAGMA "
-			"wal_checkpoint(TRUNCATE)')",
-			path);
+		refuse_sidecar(path, end, err);
 		return 0;
 	}
 	rc = find_database(tree, store, path, &out->place, err);

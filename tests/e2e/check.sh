@@ -77,6 +77,36 @@ refused '^damaged: ' --check "$T/damaged.db"
 accepted --check "$T/index.db"
 refused '^damaged: .*missing from index i' -o check=full --check "$T/index.db"
 
+note 'what stands beside it would be missing'
+python3 - "$T" <<'PY'
+import shutil, sqlite3, sys
+for name, mode in ("wal", "WAL"), ("journal", "DELETE"):
+    db = sqlite3.connect(f"{sys.argv[1]}/live.db", isolation_level=None)
+    db.execute(f"PRAGMA journal_mode={mode}")
+    db.execute("CREATE TABLE IF NOT EXISTS t(a)")
+    db.execute("BEGIN")
+    db.execute("PRAGMA cache_spill=ON")
+    db.execute("PRAGMA cache_size=1")
+    db.execute("INSERT INTO t VALUES(zeroblob(100000))")
+    if mode == "WAL":
+        db.execute("COMMIT")
+    shutil.copy(f"{sys.argv[1]}/live.db", f"{sys.argv[1]}/{name}.db")
+    shutil.copy(f"{sys.argv[1]}/live.db-{name}", f"{sys.argv[1]}/{name}.db-{name}")
+    if mode != "WAL":
+        db.execute("ROLLBACK")
+        db.execute("PRAGMA journal_mode=PERSIST")
+        db.execute("INSERT INTO t VALUES(1)")
+    db.close()
+PY
+refused "^wal.db-wal stands beside it: .* fold it in first: sqlite3 wal.db 'PRAGMA wal_checkpoint.TRUNCATE.'$" --check "$T/wal.db"
+(cd "$T" && sqlite3 wal.db 'PRAGMA wal_checkpoint(TRUNCATE)') >/dev/null
+accepted --check "$T/wal.db"
+refused '^journal.db-journal stands beside it: .* half a transaction; open it once: sqlite3 journal.db .schema$' --check "$T/journal.db"
+(cd "$T" && sqlite3 journal.db .schema) >/dev/null
+accepted --check "$T/journal.db"
+[ -s "$T/live.db-journal" ] || die 'no journal that is over'
+accepted --check "$T/live.db"
+
 note 'what cannot be judged'
 check 1 --check "$T/none.db"
 equal 'on stdout' "$(cat "$T/out")" ''

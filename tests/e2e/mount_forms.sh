@@ -70,6 +70,23 @@ run_fs "$SRC" "$MNT" -- sh -c 'kill -TERM $$' || status=$?
 equal 'status of a command that was killed' "$status" 143
 not_mounted "$MNT" || die "still mounted"
 
+note 'a folder without a database: the wrong one, or not mounted yet'
+mkdir "$T/none"
+echo text >"$T/none/text"
+why="there is no database in $T/none: is it the right folder, is it mounted?"
+run_fs "$T/none" "$T/cmd" -- true 2>"$T/err" || die "status of true: $?"
+equal 'what a command hears' "$(cat "$T/err")" "sqlsnapfs: warning: main: $why"
+allow_log 'there is no database in'
+mount_fs "$T/none"
+warnings() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["warnings"])' "$MNT/.sqlsnapfs/status.json"; }
+grep -qF "$why" "$LOG" || die "the log does not say so: $(cat "$LOG")"
+equal 'warnings' "$(warnings)" "['$why']"
+mv "$SRC/b/db.sqlite3" "$T/none"
+equal 'warnings' "$(warnings)" '[]'
+mv "$T/none/db.sqlite3" "$SRC/b"
+equal 'warnings' "$(warnings)" "['$why']"
+unmount
+
 note 'inside SOURCE: an empty folder in the mirror'
 mkdir "$SRC/inside"
 allow_log 'inside' # it is warned of

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
-allow_log 'is not changed through the mount|refused, live database unchanged|thrown away|cannot be written: |renaming to |was killed'
+allow_log 'is not changed through the mount|refused, live database unchanged|thrown away|cannot be (written|renamed|made): |renaming to |was killed'
 allow_sidecars
 
 DB=$SRC/db.sqlite3
@@ -40,6 +40,9 @@ harmless() {
 	equal "$name: listing" "$(ls -A "$MNT")" "$(printf 'db.sqlite3\nnotes.txt\nsub')"
 }
 
+# says PATTERN: the log's last line does.
+says() { tail -n 1 "$MNT/.sqlsnapfs/log" | grep -q -- "$1" || die "the log says: $(tail -n 1 "$MNT/.sqlsnapfs/log")"; }
+
 harmless empty_redirect ok sh -c ': >"$1"' - "$SEEN"
 harmless truncate_0 any truncate -s 0 "$SEEN"
 harmless truncate_shorter fails truncate -s 8192 "$SEEN"
@@ -63,18 +66,27 @@ harmless rm ok rm "$SEEN"
 harmless rm_rf any sh -c 'rm -rf "$1"/*' - "$MNT"
 harmless rsync_delete any sh -c 'mkdir -p "$2" && timeout 60 rsync -a --delete "$2/" "$1/"' - "$MNT" "$T/empty"
 harmless mv_away fails mv "$SEEN" "$MNT/old.sqlite3"
+says '"db.sqlite3" cannot be renamed: live databases are not moved away here .*hide_databases.*(mv, pid'
+harmless cp_b fails cp -b "$T/up" "$SEEN"
+says 'cannot be renamed: .*(cp, pid'
 harmless mv_out ok sh -c 'mv "$1" "$2" && sqlite3 "$2" "PRAGMA integrity_check" | grep -qx ok' - "$SEEN" "$T/moved"
 harmless other_name fails cp "$T/up" "$MNT/backup.sqlite3"
 harmless wal fails cp "$T/up" "$SEEN-wal"
 harmless shm fails cp "$T/up" "$SEEN-shm"
 harmless journal fails cp "$T/up" "$SEEN-journal"
 harmless plain_file fails cp "$T/up" "$MNT/notes.txt"
-harmless mkdir fails mkdir "$MNT/folder"
+says '"notes.txt" cannot be written: it is no database'
+harmless mkdir fails mkdir "$MNT/folder" "$MNT/sub/folder"
+says '"folder" cannot be made: .*snapshots are made in .sqlsnapfs/snapshots/NAME'
+equal 'lines of one mkdir' "$(grep -c '"folder" cannot be made' "$MNT/.sqlsnapfs/log")" 1
 harmless symlink fails ln -s x "$MNT/link"
 harmless hard_link fails ln "$SEEN" "$MNT/link"
 harmless scratch_left ok sh -c 'head -c 9000 "$1" >"$2/.db.sqlite3.XyZ123" && rm "$2/.db.sqlite3.XyZ123"' - "$T/up" "$MNT"
 harmless rsync_append fails rsync --append --inplace "$T/big" "$SEEN"
 harmless rsync_inplace_delta fails sh -c 'sqlite3 "$1" "VACUUM INTO \"$3\"" && sqlite3 "$3" "UPDATE rows SET text = \"delta\" WHERE id = 7" && touch -d "next year" "$3" && rsync --inplace --no-whole-file "$3" "$2"' - "$DB" "$SEEN" "$T/delta"
+
+# What a tool leaves beside a database is kept for a rename that may come, and no longer.
+harmless copy_beside ok sh -c 'cp "$1" "$1.bak" && cmp "$1" "$1.bak"' - "$SEEN"
 
 # A writer that is killed: SIGKILL and SIGTERM, before and while it closes.
 killed_writer() {
@@ -102,3 +114,6 @@ for signal in SIGKILL SIGTERM SIGHUP; do
 	harmless "killed_whole_$signal" ok killed_writer "$signal" 100
 done
 held_stop
+size=$(awk -v bytes="$(stat -c %s "$SEEN")" 'BEGIN {printf "%.1f", bytes / 1048576}')
+unmount
+grep -qF "\"db.sqlite3.bak\", $size MiB, was never renamed to a database's name: thrown away" "$LOG" || die "the end does not say what went: $(tail -n 3 "$LOG")"

@@ -47,6 +47,9 @@ hidden
 
 F=$UP/app/db.sqlite3
 way cp cp "$F" "$SEEN"
+way cp_b cp -b "$F" "$SEEN"
+way mv_b sh -c 'cp "$1" "$3" && mv -b "$3" "$2"' - "$F" "$SEEN" "$T/moved"
+way install_b install -b "$F" "$SEEN"
 way rsync_delta rsync --inplace --no-whole-file --times "$F" "$SEEN"
 way rsync_append rsync --append --times "$F" "$SEEN"
 way rsync_folder rsync -a --no-o --no-g --no-p --exclude 'plain.txt' "$UP/" "$MNT/"

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
-allow_log 'refused, live database unchanged'
+allow_log 'refused, live database unchanged|this mount refuses restores'
 allow_sidecars
 
 DB=$SRC/db.sqlite3
@@ -82,7 +82,23 @@ equal "forced" "$(sqlite3 "$DB" 'SELECT a FROM unrelated')" 1
 unmount "$MNT"
 for option in norestore ro; do
 	mount_fs -o "$option" "$SRC"
+	grep -qF ", reading only ($option)" "$LOG" || die "$option: the start does not say why: $(cat "$LOG")"
 	must_fail 1 'Read-only file system' cp "$BAD/good" "$SEEN"
 	must_fail 1 'Read-only file system' rm "$SEEN"
+	if [ "$option" = norestore ]; then # with ro the kernel says so by itself
+		equal 'lines for cp and rm' "$(grep -cE '"db.sqlite3" cannot be written: this mount refuses restores \(-o norestore\); tried by uid 0 \((cp|rm), ' "$MNT/.sqlsnapfs/log")" 2
+		must_fail 1 'Read-only file system' install "$BAD/good" "$MNT/new.sqlite3"
+		must_fail any 'Read-only file system' mv "$BAD/good" "$SEEN"
+		sqlite3 "$SEEN" 'SELECT count(*) FROM sqlite_schema' >"$T/out" # tries to write, and reads
+		python3 - "$SEEN" <<'PY'
+import os, sys
+for i in range(100):
+    try:
+        os.open(sys.argv[1], os.O_WRONLY)
+    except OSError:
+        pass
+PY
+		equal 'who is told' "$(sed -n 's/.*cannot be written: .*tried by uid 0 (\(.*\), pid.*/\1/p' "$MNT/.sqlsnapfs/log" | tr '\n' ' ')" 'cp rm install mv python3 '
+	fi
 	unmount "$MNT"
 done

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
-need losetup fallocate
+need losetup fallocate jq
 allow_log 'refused, live database unchanged|writing "db.sqlite3(.tmp)?" failed: No space left'
 allow_sidecars
 
@@ -41,14 +41,23 @@ live() {
 	listing=$(ls -A "$APP")
 	before=$(live_bytes)
 }
+# says_so WHAT PATTERN: the last line of the log, and status.json, have the reason, and not what came of it.
+says_so() {
+	tail -n 1 "$MNT/.sqlsnapfs/log" | grep -qE "restore of \"db.sqlite3\" refused, .*$2" || die "$1: the log ends in '$(tail -n 1 "$LOG")'"
+	jq -e --arg reason "$2" '(.restores[0].reason | test($reason)) and (.warnings | length == 1 and (.[0] | test($reason))) and
+		.restores[0].error == "No space left on device"' "$MNT/.sqlsnapfs/status.json" >/dev/null || die "$1: status.json: $(jq -c '.warnings, .restores' "$MNT/.sqlsnapfs/status.json")"
+}
 # refused WHAT PATTERN UPLOAD: by cp and by rename
 refused() {
 	local way
 	for way in cp mv; do
 		if [ "$way" = cp ]; then
 			must_fail 1 'No space left on device' cp "$3" "$MNT/db.sqlite3"
+			says_so "$1: cp" "$2"
 		elif cp "$3" "$MNT/db.sqlite3.tmp" 2>/dev/null; then
 			must_fail any 'No space left on device' mv -f "$MNT/db.sqlite3.tmp" "$MNT/db.sqlite3"
+		else
+			says_so "$1: cp to a temporary name" "$2"
 		fi
 		rm -f "$MNT/db.sqlite3.tmp"
 	done
@@ -88,7 +97,7 @@ for journal in wal delete; do
 	STORE=$T/store
 	live "$DISK/app" "$journal"
 	fill 3072
-	refused transaction 'refused, live database unchanged: replacing it in one transaction needs [0-9]+ MiB beside the live database, [0-9]+ MiB free' "$T/large"
+	refused transaction 'replacing it in one transaction needs [0-9]+ MiB beside the live database, [0-9]+ MiB free' "$T/large"
 	unchanged transaction
 	[ "$(free_kib "$DISK")" -ge 3000 ] || die "something fills the disk: $(free_kib "$DISK") KiB are free"
 	goes_on transaction
@@ -111,7 +120,7 @@ make_marked "$T/medium" medium delete 4096 $(($(stat -c %s "$wal") / 1100))
 fill 4096
 database=$(sha "$DB")
 shown=$(sha "$MNT/db.sqlite3")
-refused 'in the middle' 'refused, live database unchanged: cannot write the live database: no room for its WAL or journal' "$T/medium"
+refused 'in the middle' 'cannot write the live database: no room for its WAL or journal' "$T/medium"
 equal 'in the middle: the database file' "$(sha "$DB")" "$database"
 equal 'in the middle: what the mount shows' "$(sha "$MNT/db.sqlite3")" "$shown"
 [ "$(free_kib "$DISK")" -ge 4096 ] || die "what the transaction wrote still fills the disk: $(free_kib "$DISK") KiB are free"

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
-allow_log 'refused, live database unchanged|"db.sqlite3" cannot be opened: .*malformed'
+allow_log 'refused, live database unchanged|cannot be written: what stands there is read-only|"db.sqlite3" cannot be opened: .*malformed'
 allow_sidecars
 
 DB=$SRC/app/db.sqlite3

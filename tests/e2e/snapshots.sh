@@ -10,6 +10,7 @@
 SNAPS=$MNT/.sqlsnapfs/snapshots
 allow_sidecars
 allow_log 'cannot be the name of a snapshot: no leading dot'
+allow_log 'cannot be (made: live folders are not changed here|written: what stands there is read-only)'
 
 written() { grep -qF "snapshot \"$1\" of " "$LOG"; }
 no_pins() { # no read mark of anybody's is held: slots 1 to 4 stand at byte 124 of the -shm
@@ -58,6 +59,7 @@ must_fail 1 'not permitted' mkdir "$MNT/elsewhere"
 must_fail 1 'Invalid argument' mkdir "$SNAPS/$(printf '%0201d' 0)"
 # shellcheck disable=SC2016 # the text is for the shell that is called, with its own arguments
 must_fail any 'Read-only|not permitted|Permission' sh -c 'echo x >"$1"' - "$SNAPS/first/wal.db"
+tail -n 1 "$LOG" | grep -qF '".sqlsnapfs/snapshots/first/wal.db" cannot be written: what stands there is read-only: ' || die "the log says $(tail -n 1 "$LOG")"
 equal "still one" "$(ls "$SNAPS")" first
 
 note "open files outlive it"

@@ -292,7 +292,7 @@ static void must_plan(const struct options *options)
 			must(strcmp(source->name, plan.sources[j].name) != 0);
 	}
 	must(!plan.folder || plan.count == 1);
-	must(!plan.restores || (!options->read_only && !options->norestore));
+	must(plan.refusing || (!options->read_only && !options->norestore));
 	plan_describe(&plan, plan.count, text, sizeof(text));
 	must(strnlen(text, sizeof(text)) < sizeof(text));
 	must_mount_so(options, &plan);

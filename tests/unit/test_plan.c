@@ -222,9 +222,9 @@ static void test_plan(void **state)
 	plan_describe(&plan, 1, text, sizeof(text));
 	expand(path, sizeof(path), "@/app on @/empty: 1 database, restore by writing is on");
 	assert_string_equal(text, path);
-	plan.restores = false;
+	plan.refusing = "norestore";
 	plan_describe(&plan, PLAN_UNCOUNTED, text, sizeof(text));
-	expand(path, sizeof(path), "@/app on @/empty: reading only");
+	expand(path, sizeof(path), "@/app on @/empty: reading only (norestore)");
 	assert_string_equal(text, path);
 	plan_finish(&plan);
 }

@@ -338,6 +338,8 @@ static void test_reasons(void **state)
 	has_words(reason("backup"), ": db.sqlite3, other.sqlite3");
 	has_words(reason("sub/backup"), "none stands beside it");
 	has_words(reason("db.sqlite3-wal"), "wal_checkpoint(TRUNCATE)");
+	has_words(reason("db.sqlite3-journal"), "may be half a transaction");
+	has_words(reason("db.sqlite3-shm"), "holds nothing");
 	/* Not all of many, and not at the price of looking at everything. */
 	for (int i = 0; i < 20; i++) {
 		snprintf(name, sizeof(name), "src/a%02d", i);

@@ -3,6 +3,8 @@
  */
 #include "upload_gate.h"
 
+#include <sys/resource.h>
+
 /* ---- who closes ---------------------------------------------------------------------------------------- */
 
 static void test_close(void **state)
@@ -134,6 +136,87 @@ static void test_incomplete_for_good(void **state)
 	assert_int_equal(flush_as(u, (struct closing){.owner = 9}), 0);
 	upload_closed(u);
 	assert_int_equal(logged("\"db\" was closed before it was whole: thrown away"), 1);
+	assert_untouched();
+}
+
+/* No file may grow beyond SIZE bytes: writing to the store fails. */
+static void limit_files(rlim_t size)
+{
+	struct rlimit limit;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = size == RLIM_INFINITY ? limit.rlim_max : size;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void fail_to_write(struct upload *u, size_t offset)
+{
+	struct snap_err err = {""};
+
+	assert_int_equal(upload_write(u, image.bytes + offset, 4096, offset, OWNER, &err), -EFBIG);
+}
+
+static void remember_refusal(void *arg, const struct task_end *end)
+{
+	*(struct task_end *)arg = *end;
+}
+
+/* Where writing failed, that is the reason, and not that something is missing afterwards. */
+static void test_write_failed(void **state)
+{
+	struct upload *u = open_cut();
+
+	(void)state;
+	write_part(u, OWNER, &image, 0, 8192);
+	limit_files(8192);
+	fail_to_write(u, 8192);
+	assert_int_equal(flush(u), -EFBIG);
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(logged(REFUSED), 1);
+	assert_int_equal(logged("File too large"), 1);
+	assert_int_equal(logged("never written"), 0);
+	/* It is begun anew: what failed before is over. */
+	truncate_to(u, 0);
+	write_part(u, OWNER, &image, 0, 8192);
+	assert_int_equal(close_upload(u), -EIO);
+	assert_int_equal(logged("shorter than its header says"), 1);
+	/* Not even the first byte. */
+	u = open_cut();
+	limit_files(0);
+	fail_to_write(u, 0);
+	assert_int_equal(close_upload(u), -EFBIG);
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(logged("File too large"), 2);
+	assert_untouched();
+}
+
+/* A temporary name that says what it was to become: that restore is refused, once, though no rename comes. */
+static void test_write_failed_under_temporary_name(void **state)
+{
+	static const char *const targets[] = {"db", "none", NULL};
+	struct task_end end = {.time_ns = 0};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct upload *u = open_scratch(".db.XyZ123");
+
+		if (targets[i])
+			upload_expect(u, targets[i]);
+		write_part(u, OWNER, &image, 0, 8192);
+		limit_files(8192);
+		fail_to_write(u, 8192);
+		assert_int_equal(flush(u), i == 0 ? -EFBIG : 0);
+		assert_int_equal(flush(u), i == 0 ? -EFBIG : 0);
+		limit_files(RLIM_INFINITY);
+		upload_unname(u);
+		upload_closed(u);
+		assert_int_equal(logged(REFUSED), 1);
+		assert_int_equal(logged("File too large"), 1);
+	}
+	tasks_each_refused(&all.tasks, 0, remember_refusal, &end);
+	assert_string_equal(end.path, "db");
+	assert_int_equal(end.error, -EFBIG);
 	assert_untouched();
 }
 
@@ -410,6 +493,8 @@ int main(int argc, char **argv)
 		gate_test(test_two_writers),
 		gate_test(test_incomplete),
 		gate_test(test_incomplete_for_good),
+		gate_test(test_write_failed),
+		gate_test(test_write_failed_under_temporary_name),
 		gate_test(test_half),
 		gate_test(test_refusals),
 		gate_test(test_write_after),

@@ -32,7 +32,38 @@ static void test_silent(void **state)
 	uploads_tend(&all, monotonic_ns() + UPLOAD_SCRATCH_NS + 1000000000);
 	assert_true(is_empty());
 	assert_int_equal(stored(), 0);
+	assert_int_equal(logged(".x\", 0.0 MiB, was never renamed to a database's name: thrown away"), 1);
 	assert_int_equal(live_rows(), LIVE_ROWS);
+}
+
+/* The end takes what was written under a temporary name and became nothing: not without a word. */
+static void test_left_at_the_end(void **state)
+{
+	static const struct {
+		const char *name;
+		bool written, removed, killed;
+	} cases[] = {
+		{".left", true, false, false},
+		{".empty", false, false, false},
+		{".removed", true, true, false},
+		{".killed", true, false, true}, /* that was said */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct upload *u = open_scratch(cases[i].name);
+
+		if (cases[i].written)
+			write_part(u, OWNER, &image, 0, 5000);
+		u->writer_killed = cases[i].killed;
+		if (cases[i].removed)
+			upload_unname(u);
+		upload_closed(u);
+	}
+	uploads_finish(&all);
+	uploads_init(&all, f.snap);
+	assert_int_equal(logged("was never renamed"), 1);
+	assert_int_equal(logged("warning: upload: \".left\", 0.0 MiB, was never renamed"), 1);
 }
 
 /* As long as something comes it is not silent. */
@@ -108,10 +139,8 @@ static void test_abandoned(void **state)
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_silent),
-		test(test_not_silent),
-		test(test_orphan),
-		test(test_abandoned),
+		test(test_silent),    test(test_not_silent),	  test(test_orphan),
+		test(test_abandoned), test(test_left_at_the_end),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
