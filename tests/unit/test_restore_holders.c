@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* Restores at the place of a database that somebody took away under an application which has it open: it is
+ * not given another one's content, and loses nothing. */
+#include "restores.h"
+
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
+#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(200)
+#define NEW TABLE APP_ROWS(500)
+#define COUNT_T "SELECT count(*) FROM t"
+#define COPY_WAL "PRAGMA wal_checkpoint(TRUNCATE)"
+
+static void take_away(struct fixture *f)
+{
+	assert_int_equal(unlinkat(f->folder.fd, "db", 0), 0);
+}
+
+static void move_away(struct fixture *f)
+{
+	assert_int_equal(renameat(f->folder.fd, "db", f->folder.fd, "away"), 0);
+}
+
+static void cut(struct fixture *f, off_t size)
+{
+	char path[PATH_MAX];
+
+	assert_int_equal(truncate(folder_file(&f->folder, "db", path), size), 0);
+}
+
+static void cut_all(struct fixture *f)
+{
+	cut(f, 0);
+}
+
+static void cut_all_but_one(struct fixture *f)
+{
+	cut(f, 1);
+}
+
+/* Emptied, and the -shm is gone too: of the application only the lock on the database is left to see. */
+static void cut_without_shm(struct fixture *f)
+{
+	cut(f, 0);
+	assert_int_equal(unlinkat(f->folder.fd, "db-shm", 0), 0);
+}
+
+static void put_empty(struct fixture *f)
+{
+	const struct copy none = {(unsigned char *)"", 0};
+
+	take_away(f);
+	put_bytes(f, "db", &none);
+}
+
+static const struct loss {
+	const char *name;
+	void (*make)(struct fixture *f);
+	bool copied;	  /* before that, the -wal was copied and cut */
+	bool comes_back;  /* its end brings it back, for the -wal has all of it */
+	const char *says; /* why it is refused */
+} losses[] = {
+	{"removed", take_away, false, false, "was removed"},
+	{"removed, empty -wal", take_away, true, false, "was removed"},
+	{"moved", move_away, false, false, "was removed"},
+	{"moved, empty -wal", move_away, true, false, "was removed"},
+	{"emptied", cut_all, false, true, "was emptied"},
+	{"emptied, empty -wal", cut_all, true, false, "was emptied"},
+	{"all but a byte", cut_all_but_one, false, true, "was emptied"},
+	{"emptied, no -shm", cut_without_shm, false, true, "was emptied"},
+	{"replaced by nothing", put_empty, true, false, "was emptied or replaced"},
+};
+
+/* What the restore was refused beside is there, to the last byte. */
+static void assert_refused(struct fixture *f, struct upload *u, const char *says)
+{
+	struct file_look db = file_look(&f->folder, "db"), wal = file_look(&f->folder, "db-wal");
+	struct restoring how = RESTORING;
+	int rc;
+
+	how.busy_timeout_ms = 100;
+	rc = restore(f, u, &how);
+	if (rc != -EBUSY || !strstr(how.err.text, says))
+		fail_msg("%d, %s", rc, how.err.text);
+	assert_false(how.result.committed);
+	assert_string_equal(how.result.undo, "");
+	assert_int_equal(count_kept(f), 0);
+	assert_same_file(file_look(&f->folder, "db"), db);
+	assert_same_file(file_look(&f->folder, "db-wal"), wal);
+}
+
+static void check_loss(const struct loss *loss)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	print_message("# %s\n", loss->name);
+	up(&f, WAL_OLD);
+	if (loss->copied)
+		assert_int_equal(app_get(&f.app, COPY_WAL), 0);
+	loss->make(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_refused(&f, &u, loss->says);
+	if (loss->comes_back) {
+		/* What it had acknowledged is there. */
+		app_do(&f.app, "INSERT INTO t(b) VALUES('later')");
+		assert_int_equal(app_get(&f.app, COUNT_T), 201);
+		assert_int_equal(app_get(&f.app, COPY_WAL), 0);
+		assert_int_equal(
+			app_get(&f.app, "SELECT count(*) FROM pragma_quick_check WHERE quick_check='ok'"), 1);
+		assert_int_equal(app_get(&f.app, COUNT_T), 201);
+	}
+	app_kill(&f.app);
+	/* What it has left behind is nobody's. */
+	how.force = true;
+	assert_restored(&f, &u, &how);
+	assert_afresh(&f, COUNT_T, 500);
+	assert_shows_upload(&f, &u);
+	upload_finish(&u);
+	down(&f);
+}
+
+static void test_lost_under_an_application(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++)
+		check_loss(&losses[i]);
+}
+
+/* Asked while it waits: the application ends. */
+static bool end_it(void *arg)
+{
+	struct fixture *f = arg;
+
+	if (f->app.pid) {
+		app_stop(&f->app);
+		f->app.pid = 0;
+	}
+	return false;
+}
+
+/* Of an emptied database its last close makes a whole one, which is looked at again, and kept. */
+static void test_waits_for_its_end(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	cut_all(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	how.cancelled = end_it;
+	how.arg = &f;
+	assert_restored(&f, &u, &how);
+	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 200);
+	assert_afresh(&f, COUNT_T, 500);
+	upload_finish(&u);
+	down(&f);
+}
+
+/* An empty database that an application has open, as one that is to be made has it, is in order. */
+static void test_empty_and_open(void **state)
+{
+	const char *const befores[] = {"SELECT count(*) FROM sqlite_schema", ROLLBACK_OLD};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up(&f, befores[i]);
+		cut_all(&f);
+		upload_make(&u, f.snap, 4096, NEW);
+		assert_restored(&f, &u, &how);
+		assert_int_equal(app_get(&f.app, COUNT_T), 500);
+		assert_afresh(&f, COUNT_T, 500);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lost_under_an_application),
+		cmocka_unit_test(test_waits_for_its_end),
+		cmocka_unit_test(test_empty_and_open),
+	};
+
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}
