@@ -14,6 +14,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "holders.h"
 #include "live_private.h"
 
 static struct conn *conn_open(struct live *live, int *rc, struct snap_err *err)
@@ -140,6 +141,11 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	if (live_shm_is_anothers(core, place, live->dev, live->ino)) {
 		free(live);
 		return err_set(err, -EDEADLK, "its -shm is still open for the file that it replaced");
+	}
+	rc = holders_check(core, place, deadline, err);
+	if (rc) {
+		free(live);
+		return rc;
 	}
 	live->name = strdup(place->name);
 	live->dirfd = live->name ? place_open_dir(place) : -ENOMEM;

@@ -70,7 +70,8 @@ struct live {
 /*
  * Connects: opens the database at PLACE, which must be the inode of ST, and begins and ends one read
  * transaction, so that a wal-index is mapped and recovered. Waits until DEADLINE (CLOCK_MONOTONIC). -ESTALE:
- * another inode stands there now; PIN_HOT_JOURNAL, -EBUSY and others as pin_begin().
+ * another inode stands there now; -EBUSY: what stands there is not all of one database (holders.h); it and
+ * others as pin_begin(), PIN_HOT_JOURNAL too.
  */
 int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st,
 		int64_t deadline, struct snap_err *err);

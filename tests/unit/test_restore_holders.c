@@ -182,12 +182,145 @@ static void test_empty_and_open(void **state)
 	}
 }
 
+/* ---- its -wal and -shm --------------------------------------------------------------------------------- */
+
+static void remove_sidecars(struct fixture *f)
+{
+	assert_int_equal(unlinkat(f->folder.fd, "db-wal", 0), 0);
+	assert_int_equal(unlinkat(f->folder.fd, "db-shm", 0), 0);
+}
+
+static void move_sidecars(struct fixture *f)
+{
+	assert_int_equal(renameat(f->folder.fd, "db-wal", f->folder.fd, "moved"), 0);
+	assert_int_equal(renameat(f->folder.fd, "db-shm", f->folder.fd, "moved-shm"), 0);
+}
+
+enum later {
+	NOBODY,	  /* nobody comes afterwards */
+	STAYS,	  /* another application makes new ones, and goes on */
+	HAS_GONE, /* it has ended, and left them */
+};
+
+/* Who reads past the application's -wal sees an old state, or half of what it copies from there; who writes
+ * past it destroys the database. */
+static void check_without_sidecars(void (*lose)(struct fixture *f), enum later later)
+{
+	struct restoring how = RESTORING;
+	struct snap_gen *gen = NULL;
+	struct app other;
+	struct upload u;
+	struct fixture f;
+
+	print_message("# %s, %d\n", lose == remove_sidecars ? "removed" : "moved", later);
+	up(&f, WAL_OLD ";" COPY_WAL ";" APP_ROWS(100));
+	lose(&f);
+	if (later != NOBODY) {
+		app_start(&other, &f.folder, "db");
+		assert_int_equal(app_get(&other, COUNT_T), 200);
+	}
+	if (later == HAS_GONE)
+		app_kill(&other);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_int_equal(try_open(&f, &gen), -EBUSY);
+	assert_refused(&f, &u, "were removed or replaced");
+	if (later == NOBODY) {
+		/* Nothing is made that others would take for the application's. */
+		assert_false(file_exists(&f.folder, "db-wal"));
+		assert_false(file_exists(&f.folder, "db-shm"));
+		/* Its last close loses nothing. */
+		assert_int_equal(app_get(&f.app, COUNT_T), 300);
+		app_stop(&f.app);
+		assert_afresh(&f, COUNT_T, 300);
+	} else {
+		app_kill(&f.app);
+	}
+	close_gen(open_now(&f));
+	assert_restored(&f, &u, &how);
+	if (later == STAYS) {
+		assert_int_equal(app_get(&other, COUNT_T), 500);
+		app_stop(&other);
+	}
+	assert_afresh(&f, COUNT_T, 500);
+	upload_finish(&u);
+	down(&f);
+}
+
+static void test_without_sidecars(void **state)
+{
+	(void)state;
+	for (enum later later = NOBODY; later <= HAS_GONE; later++) {
+		check_without_sidecars(remove_sidecars, later);
+		check_without_sidecars(move_sidecars, later);
+	}
+}
+
+/* The application goes on with the file that was replaced, and has the -shm that stands beside the new one.
+ */
+static void test_replaced(void **state)
+{
+	struct copy other = database_of(4096, TABLE APP_ROWS(300));
+	const struct copy garbage = {(unsigned char *)"SQLite format 3, it says", 24};
+	const struct copy *const news[] = {&other, &garbage};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up(&f, WAL_OLD);
+		assert_int_equal(app_get(&f.app, COPY_WAL), 0);
+		put_bytes(&f, "new", news[i]);
+		assert_int_equal(renameat(f.folder.fd, "new", f.folder.fd, "db"), 0);
+		upload_make(&u, f.snap, 4096, NEW);
+		assert_refused(&f, &u, "both share the -shm");
+		app_kill(&f.app);
+		assert_restored(&f, &u, &how);
+		assert_afresh(&f, COUNT_T, 500);
+		upload_finish(&u);
+		down(&f);
+	}
+	sqlite3_free(other.bytes);
+}
+
+/* Two applications that are in order, and one that comes and goes: nobody is in the way. */
+static void test_several_in_order(void **state)
+{
+	struct app others[2];
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, WAL_OLD);
+	for (size_t i = 0; i < 2; i++) {
+		app_start(&others[i], &f.folder, "db");
+		assert_int_equal(app_get(&others[i], COUNT_T), 200);
+	}
+	snap_up(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	for (size_t i = 0; i < 3; i++) {
+		struct restoring how = RESTORING;
+
+		assert_restored(&f, &u, &how);
+		if (i < 2)
+			app_stop(&others[i]);
+	}
+	assert_int_equal(app_get(&f.app, COUNT_T), 500);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lost_under_an_application),
 		cmocka_unit_test(test_waits_for_its_end),
 		cmocka_unit_test(test_empty_and_open),
+		cmocka_unit_test(test_without_sidecars),
+		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_several_in_order),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
