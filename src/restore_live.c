@@ -145,7 +145,9 @@ static void disannounce(struct restore *r)
 
 int restore_db_open(const struct restore *r, struct db *db, enum db_kind kind, struct snap_err *err)
 {
-	int rc = db_open_inode(db, r->dirfd, r->source->place.name, r->st.st_dev, r->st.st_ino, kind, err);
+	int rc = r->live ? live_db_open(r->live, db, kind, err)
+			 : db_open_inode(db, r->dirfd, r->source->place.name, r->st.st_dev, r->st.st_ino,
+					 kind, err);
 
 	return rc == -ESTALE ? err_set(err, -EBUSY, "the live file was replaced meanwhile") : rc;
 }
@@ -228,7 +230,7 @@ static int connect_once(struct restore *r, int64_t deadline)
 	case 0:
 		if (!r->live)
 			return err_set(r->err, -EBUSY, "another process holds the live database exclusively");
-		if (!live_is_lost(r->live))
+		if (!live_is_lost(r->live) && live_wal_is_there(r->live))
 			return 0;
 		source_lose(s, r->live);
 		live_unref(steal_ptr(&r->live));

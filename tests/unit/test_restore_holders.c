@@ -255,6 +255,66 @@ static void test_without_sidecars(void **state)
 	}
 }
 
+/* The same while we are connected: what is open shares the application's, what is opened next would not. */
+static void check_without_sidecars_while_open(bool restores)
+{
+	struct snap_gen *gen, *next = NULL;
+	unsigned char *before;
+	struct upload u;
+	struct fixture f;
+
+	app_up(&f, WAL_OLD);
+	snap_up_still(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	gen = open_now(&f);
+	before = bytes_of(gen);
+	app_do(&f.app, APP_ROWS(2000)); /* more than one pin is good for */
+	remove_sidecars(&f);
+	assert_same_bytes(gen, before);
+	if (restores)
+		assert_refused(&f, &u, "were removed or replaced");
+	else
+		assert_int_equal(try_open(&f, &next), -EBUSY);
+	assert_false(file_exists(&f.folder, "db-wal"));
+	assert_false(file_exists(&f.folder, "db-shm"));
+	close_gen(gen);
+	free(before);
+	assert_int_equal(app_get(&f.app, COUNT_T), 2200);
+	app_stop(&f.app);
+	assert_afresh(&f, COUNT_T, 2200);
+	upload_finish(&u);
+	down(&f);
+}
+
+static bool is_refused(struct fixture *f)
+{
+	struct snap_gen *gen = NULL;
+	int rc = try_open(f, &gen);
+
+	if (rc == 0)
+		close_gen(gen);
+	return rc == -EBUSY;
+}
+
+static void test_without_sidecars_while_open(void **state)
+{
+	struct snap_gen *gen;
+	struct fixture f;
+
+	(void)state;
+	check_without_sidecars_while_open(true);
+	check_without_sidecars_while_open(false);
+
+	/* Nor is the state that is pinned shown for ever: others may commit beside it. */
+	up(&f, WAL_OLD);
+	gen = open_now(&f);
+	remove_sidecars(&f);
+	await(is_refused, &f);
+	close_gen(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* The application goes on with the file that was replaced, and has the -shm that stands beside the new one.
  */
 static void test_replaced(void **state)
@@ -319,6 +379,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_waits_for_its_end),
 		cmocka_unit_test(test_empty_and_open),
 		cmocka_unit_test(test_without_sidecars),
+		cmocka_unit_test(test_without_sidecars_while_open),
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_several_in_order),
 	};
