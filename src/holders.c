@@ -125,8 +125,8 @@ static const char *judge(struct core *core, const struct place *place)
 			       "open: end that first";
 	}
 	if (shm.any && shm.pid > 0 && lacks(shm.pid, place->name, "") > 0)
-		return "an application still has the database open that it has replaced, and both share the "
-		       "-shm: end that first";
+		return "an application still has the database open that this one has replaced, and both "
+		       "share the -shm: end that first";
 	return NULL;
 }
 
