@@ -14,7 +14,17 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "holders.h"
 #include "live_private.h"
+
+int live_db_open(const struct live *live, struct db *db, enum db_kind kind, struct snap_err *err)
+{
+	int rc = db_open_inode(db, live->dirfd, live->name, live->dev, live->ino, kind, err);
+
+	if (!rc && live->hub)
+		vfs_expect_wal(db->vfs, live->hub->db.vfs);
+	return rc;
+}
 
 static struct conn *conn_open(struct live *live, int *rc, struct snap_err *err)
 {
@@ -27,7 +37,7 @@ static struct conn *conn_open(struct live *live, int *rc, struct snap_err *err)
 	c->live = live;
 	c->db = DB_INIT;
 	list_init(&c->link);
-	*rc = db_open_inode(&c->db, live->dirfd, live->name, live->dev, live->ino, DB_READER, err);
+	*rc = live_db_open(live, &c->db, DB_READER, err);
 	if (*rc) {
 		free(c);
 		return NULL;
@@ -48,6 +58,15 @@ static bool same_inode(const struct live *live, struct stat *st)
 {
 	return fstatat(live->dirfd, live->name, st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	       (uint64_t)st->st_dev == live->dev && (uint64_t)st->st_ino == live->ino;
+}
+
+bool live_wal_is_there(const struct live *live)
+{
+	struct stat st;
+
+	/* What was replaced as a whole stays what it is. */
+	return !vfs_wal_is_open(live->hub->db.vfs) || vfs_wal_has_its_name(live->hub->db.vfs) ||
+	       !same_inode(live, &st);
 }
 
 /* Whether the close that follows should be the one that the application would have made: only for a WAL that
@@ -75,8 +94,7 @@ static void live_destroy(struct live *live)
 	/* The closer connects while the hub still is, so that no moment without a connection lies between
 	 * them. Its own close changes nothing when another process is connected. */
 	foldertimes_begin(live->core->folders, live->dirfd);
-	if (live->hub && should_close_for_app(live) &&
-	    db_open_inode(&closer, live->dirfd, live->name, live->dev, live->ino, DB_CLOSER, NULL) == 0)
+	if (live->hub && should_close_for_app(live) && live_db_open(live, &closer, DB_CLOSER, NULL) == 0)
 		db_exec(&closer, "PRAGMA user_version");
 	for (struct conn *c = live->idle, *next; c; c = next) {
 		next = c->next;
@@ -140,6 +158,11 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	if (live_shm_is_anothers(core, place, live->dev, live->ino)) {
 		free(live);
 		return err_set(err, -EDEADLK, "its -shm is still open for the file that it replaced");
+	}
+	rc = holders_check(core, place, deadline, err);
+	if (rc) {
+		free(live);
+		return rc;
 	}
 	live->name = strdup(place->name);
 	live->dirfd = live->name ? place_open_dir(place) : -ENOMEM;
@@ -312,7 +335,7 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 		rc = note_start(live, c, err);
 	if (rc < 0 || rc == PIN_HOT_JOURNAL) {
 		/* Not only a part that the hub has mapped. */
-		if (vfs_lost(c->db.vfs))
+		if (vfs_lost(c->db.vfs) || vfs_met_another_wal(c->db.vfs))
 			atomic_store(&live->spoilt, true);
 		give_back(live, c);
 		return rc;

@@ -70,11 +70,18 @@ struct live {
 /*
  * Connects: opens the database at PLACE, which must be the inode of ST, and begins and ends one read
  * transaction, so that a wal-index is mapped and recovered. Waits until DEADLINE (CLOCK_MONOTONIC). -ESTALE:
- * another inode stands there now; PIN_HOT_JOURNAL, -EBUSY and others as pin_begin().
+ * another inode stands there now; -EBUSY: what stands there is not all of one database (holders.h); it and
+ * others as pin_begin(), PIN_HOT_JOURNAL too.
  */
 int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st,
 		int64_t deadline, struct snap_err *err);
 struct live *live_ref(struct live *live);
+
+/* One more connection to its database, and to the -wal that it has: as db_open_inode(). The caller's. */
+int live_db_open(const struct live *live, struct db *db, enum db_kind kind, struct snap_err *err);
+/* False: the database has its name, and the -wal that is open has not. */
+bool live_wal_is_there(const struct live *live);
+
 /* Under no lock; the last one closes connections, which may take as long as an application's last close: a
  * whole WAL is copied. Accepts NULL. */
 void live_unref(struct live *live);

@@ -16,11 +16,13 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "holders.h"
 #include "spool_private.h"
 #include "superjournal.h"
 
 #define TRIES 8
 #define CONNECT_NS (2 * NS_PER_S) /* at least, whatever the busy timeout */
+#define DEPART_NS (3 * NS_PER_S)  /* at most: another mount lets go two seconds after it was read */
 
 /* ---- looking ------------------------------------------------------------------------------------------- */
 
@@ -54,6 +56,43 @@ static int look(struct restore *r)
 			       "the live file has %lu names, and each would have a WAL of its own",
 			       (unsigned long)r->st.st_nlink);
 	return r->st.st_size == 0 ? RESTORE_EMPTY : RESTORE_WAL;
+}
+
+/*
+ * Whether an application goes on with what stood where SQLite would find nothing, or a single byte, which is
+ * none to it. A database that is made beside its -shm would share that with it, and show its commits; one
+ * that was emptied under it is all in the -wal, which SQLite deletes as soon as it looks at an empty one.
+ */
+static bool is_in_use(const struct restore *r, int kind)
+{
+	const struct place *place = &r->source->place;
+	struct stat wal;
+
+	if (kind < 0 || (kind == RESTORE_WAL && r->st.st_size > 1))
+		return false;
+	return holders_have_shm(r->core, place) ||
+	       (kind != RESTORE_MISSING && place_stat(place, "-wal", &wal) == 0 && wal.st_size > 0 &&
+		holders_have_db(r->core, place));
+}
+
+/* 0, or -EAGAIN when it was waited for an end of that, -EBUSY when that was in vain. */
+static int check_in_use(struct restore *r, int kind)
+{
+	int64_t wait = r->order->busy_timeout_ms * NS_PER_MS;
+	int64_t end = monotonic_ns() + (wait < DEPART_NS ? wait : DEPART_NS);
+	int rc = 0;
+
+	while (is_in_use(r, kind)) {
+		rc = -EAGAIN;
+		if (restore_is_cancelled(r))
+			return err_set(r->err, -ECANCELED, "cancelled");
+		if (monotonic_ns() >= end)
+			return err_set(r->err, -EBUSY,
+				       "an application still has the database open that was %s: end it first",
+				       kind == RESTORE_MISSING ? "removed" : "emptied or replaced");
+		nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL);
+	}
+	return rc;
 }
 
 /* Sidecars made by neither root nor the owner lock the application out. */
@@ -106,7 +145,9 @@ static void disannounce(struct restore *r)
 
 int restore_db_open(const struct restore *r, struct db *db, enum db_kind kind, struct snap_err *err)
 {
-	int rc = db_open_inode(db, r->dirfd, r->source->place.name, r->st.st_dev, r->st.st_ino, kind, err);
+	int rc = r->live ? live_db_open(r->live, db, kind, err)
+			 : db_open_inode(db, r->dirfd, r->source->place.name, r->st.st_dev, r->st.st_ino,
+					 kind, err);
 
 	return rc == -ESTALE ? err_set(err, -EBUSY, "the live file was replaced meanwhile") : rc;
 }
@@ -189,7 +230,7 @@ static int connect_once(struct restore *r, int64_t deadline)
 	case 0:
 		if (!r->live)
 			return err_set(r->err, -EBUSY, "another process holds the live database exclusively");
-		if (!live_is_lost(r->live))
+		if (!live_is_lost(r->live) && live_wal_is_there(r->live))
 			return 0;
 		source_lose(s, r->live);
 		live_unref(steal_ptr(&r->live));
@@ -238,10 +279,10 @@ static int classify(struct restore *r, int64_t deadline)
 /* One look: a kind, or -EAGAIN, -errno. */
 static int look_once(struct restore *r, int64_t deadline)
 {
-	int kind = look(r), rc;
+	int kind = look(r), rc = check_in_use(r, kind);
 
-	if (kind != RESTORE_WAL)
-		return kind;
+	if (rc || kind != RESTORE_WAL)
+		return rc ? rc : kind;
 	rc = check_owner(r);
 	if (!rc)
 		rc = connect_once(r, deadline);

@@ -46,7 +46,7 @@ static void count_tables(struct restore *r, size_t *tables, size_t *common)
 	sqlite3_stmt *stmt = NULL;
 
 	*tables = *common = 0;
-	if (db_open_inode(&db, r->live->dirfd, r->live->name, r->live->dev, r->live->ino, DB_READER, NULL))
+	if (live_db_open(r->live, &db, DB_READER, NULL))
 		return;
 	sqlite3_busy_timeout(db.handle, 1000);
 	/* The live schema is the application's. Without trust SQLite 3.40 takes one with json_extract() in an

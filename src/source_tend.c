@@ -241,7 +241,10 @@ void source_lose(struct source *s, struct live *live)
 	if (!same)
 		return;
 	source_kill_pinned(s);
-	source_event(s, SNAP_ERROR, "its locks were lost (was its -shm truncated?); open readers get EIO");
+	source_event(
+		s, SNAP_ERROR,
+		"its locks or its -wal were lost (was its -shm truncated, its -wal removed?); open readers "
+		"get EIO");
 	live_unref(live);
 }
 
@@ -365,7 +368,7 @@ bool source_tend(struct source *s, int64_t now)
 	idle = s->ending ||
 	       (list_empty(&s->gens) && now - s->idle_since >= SOURCE_LINGER_NS && !s->connecting);
 	pthread_mutex_unlock(&s->lock);
-	if (live && live_is_lost(live))
+	if (live && (live_is_lost(live) || !live_wal_is_there(live)))
 		source_lose(s, live);
 	else if (live) {
 		tell_stale(s, live);

@@ -69,7 +69,7 @@ static int unfit(const char *path)
  * (protected_hardlinks in proc_sys_fs(5) is against that, where it is on), and root would write it; or a
  * fifo, which nobody ever opens at the other end. Symlinks are not followed by the unix VFS.
  */
-static int look_beside(const struct vfs *vfs, const char *path, int kind)
+static int look_beside(struct vfs *vfs, const char *path, int kind)
 {
 	size_t base = strlen(path) - (kind == SQLITE_OPEN_WAL ? strlen("-wal") : 0);
 	char shm[PATH_MAX + 8];
@@ -77,7 +77,7 @@ static int look_beside(const struct vfs *vfs, const char *path, int kind)
 
 	if (!(kind & SIDECARS))
 		return 0;
-	if (!vfs_is_still_there(vfs))
+	if (!vfs_is_still_there(vfs) || (kind == SQLITE_OPEN_WAL && !vfs_wal_is_expected(vfs)))
 		return ESTALE; /* also lest one be made beside another database */
 	code = unfit(path);
 	if (!code && kind == SQLITE_OPEN_WAL && base < PATH_MAX &&
@@ -115,7 +115,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 			real->pMethods->xClose(real);
 		return rc;
 	}
-	if ((file->kind & SIDECARS) && !vfs_is_still_there(vfs)) { /* by now */
+	if (look_beside(vfs, path, file->kind) == ESTALE) { /* by now */
 		real->pMethods->xClose(real);
 		errno = ESTALE;
 		return SQLITE_CANTOPEN;
@@ -126,6 +126,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 		vfs->path = path;
 		atomic_store(&vfs->db, real);
 	} else if (file->kind == SQLITE_OPEN_WAL) {
+		vfs_note_wal(vfs);
 		atomic_store(&vfs->wal, real);
 	} else if (file->kind == SQLITE_OPEN_MAIN_JOURNAL) {
 		vfs_looked_at(&vfs->journal_dev, &vfs->journal_ino);
@@ -142,7 +143,7 @@ static bool may_delete(const struct vfs *vfs, const char *path)
 	return vfs->policy == VFS_RESTORER && is_own(vfs, path, "-journal");
 }
 
-static bool leads_to(const char *path, uint64_t dev, uint64_t ino)
+bool vfs_leads_to(const char *path, uint64_t dev, uint64_t ino)
 {
 	struct stat st;
 
@@ -151,7 +152,7 @@ static bool leads_to(const char *path, uint64_t dev, uint64_t ino)
 
 bool vfs_is_still_there(const struct vfs *vfs)
 {
-	return vfs->path && leads_to(vfs->path, vfs->db_dev, vfs->db_ino);
+	return vfs->path && vfs_leads_to(vfs->path, vfs->db_dev, vfs->db_ino);
 }
 
 /* Whether PATH is the file that this connection has beside its database, and not that of another database
@@ -159,7 +160,7 @@ bool vfs_is_still_there(const struct vfs *vfs)
 static bool is_ours(const struct vfs *vfs, const char *path)
 {
 	if (is_own(vfs, path, "-journal") && vfs->journal_ino)
-		return leads_to(path, vfs->journal_dev, vfs->journal_ino);
+		return vfs_leads_to(path, vfs->journal_dev, vfs->journal_ino);
 	return vfs_is_still_there(vfs);
 }
 

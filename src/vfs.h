@@ -85,6 +85,17 @@ bool vfs_is_inode(const struct vfs *vfs, uint64_t dev, uint64_t ino);
  * this it is rolled back. */
 void vfs_set_super_gone(struct vfs *vfs);
 
+/*
+ * Of connections of one incarnation all have the -wal that OTHER, which came first, has open, if any: to be
+ * called before the first statement. By its name another one may be found, or one be made, when somebody has
+ * removed it; the wal-index that they share would be read with frames of that. SQLITE_CANTOPEN, ESTALE then,
+ * and vfs_met_another_wal().
+ */
+void vfs_expect_wal(struct vfs *vfs, const struct vfs *other);
+bool vfs_met_another_wal(const struct vfs *vfs);
+/* Whether the -wal that was opened, or is expected, if any, still has its name. */
+bool vfs_wal_has_its_name(const struct vfs *vfs);
+
 /* Whether the path of the database that is open still leads to it. */
 bool vfs_is_still_there(const struct vfs *vfs);
 

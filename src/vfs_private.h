@@ -32,9 +32,12 @@ struct vfs {
 	_Atomic(sqlite3_file *) wal;	   /* the same */
 	const char *path;		   /* SQLite's, as long as it is open */
 	uint64_t journal_dev, journal_ino; /* of the one opened last; 0: not known */
-	uint64_t db_dev, db_ino;  /* constant once DB is open: what that is, whatever its name leads to */
-	atomic_bool exclusive;	  /* EXCLUSIVE on the database is held */
-	_Atomic int64_t deadline; /* CLOCK_MONOTONIC: SQLite's pauses end then */
+	uint64_t db_dev, db_ino; /* constant once DB is open: what that is, whatever its name leads to */
+	atomic_bool exclusive;	 /* EXCLUSIVE on the database is held */
+	_Atomic uint64_t wal_dev, wal_ino; /* of the -wal opened last, or expected; 0: not known */
+	bool wal_expected;		   /* set before the first statement: no other is opened */
+	atomic_bool wal_refused;	   /* another one stood there */
+	_Atomic int64_t deadline;	   /* CLOCK_MONOTONIC: SQLite's pauses end then */
 
 	atomic_int slot;	 /* read slot held, -1 none */
 	atomic_int met;		 /* see vfs_met_others() */
@@ -105,6 +108,14 @@ void vfs_looked_at(uint64_t *dev, uint64_t *ino);
  * it was not, for this process had it open already. */
 void vfs_forget_switch(void);
 int vfs_switch_asked(void);
+
+/* ---- vfs_wal.c ---- */
+bool vfs_wal_is_expected(struct vfs *vfs);
+/* It was opened just now, on this thread. */
+void vfs_note_wal(struct vfs *vfs);
+
+/* ---- vfs.c ---- */
+bool vfs_leads_to(const char *path, uint64_t dev, uint64_t ino);
 
 /* Between the two the unix VFS may open a -shm on this thread, and nothing else. */
 void vfs_maps_shm(bool now);
