@@ -264,12 +264,3 @@ void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent_id, const char *na
 	(void)name;
 	reply_error(req, EPERM);
 }
-
-void op_mknod(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode, dev_t rdev)
-{
-	(void)parent_id;
-	(void)name;
-	(void)mode;
-	(void)rdev;
-	reply_error(req, EPERM);
-}

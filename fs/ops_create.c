@@ -263,20 +263,22 @@ static int describe_new(struct fs *fs, fuse_req_t req, const char *path, mode_t 
 	}
 }
 
-/* Makes the upload and its handle. */
-static int create(struct fs *fs, fuse_req_t req, struct node *parent, const char *name, mode_t mode,
-		  struct fuse_entry_param *e, struct handle **h, struct snap_err *err)
+/* Makes the upload, with a reference in *OUT, and its node. KNOD: nobody has it open, and whoever asks comes
+ * back for it by its name. */
+static int make_new(fuse_req_t req, struct node *parent, const char *name, mode_t mode, bool knod,
+		    struct fuse_entry_param *e, struct upload **out, struct snap_err *err)
 {
+	struct fs *fs = fs_of(req);
 	struct upload_order order = {.parent = parent->id, .folder = node_folder(parent), .name = name};
 	struct upload *u = NULL;
-	struct node *node;
 	struct snap_attr attr;
 	char path[PATH_MAX];
-	uint64_t id;
 	int rc = node_path(parent, name, path, sizeof(path));
 
 	if (rc == 0)
 		rc = describe_new(fs, req, path, mode, &order, err);
+	if (rc == 0 && knod && order.creator == 0)
+		rc = -EPERM; /* it would not be found again */
 	if (rc == 0)
 		rc = upload_create(&u, &fs->uploads, &order, err);
 	if (rc == 0)
@@ -284,21 +286,41 @@ static int create(struct fs *fs, fuse_req_t req, struct node *parent, const char
 	if (rc == 0)
 		rc = upload_truncate(u, 0, err); /* holes in a new file are zeros, and meant */
 	if (rc == 0) {
-		tomb_remove(&fs->tombs, order.creator, parent->id, name);
+		if (knod && order.kind == UPLOAD_DATABASE)
+			upload_name(u);
+		else
+			tomb_remove(&fs->tombs, order.creator, parent->id, name);
 		upload_stat(u, &attr);
-		rc = node_enter_upload(&fs->nodes, parent, name, &attr, u, &id);
-	}
-	if (rc == 0) {
-		e->ino = id;
 		e->attr = attr_to_stat(&attr);
-		node = node_get(&fs->nodes, id);
-		rc = handle_open_upload(h, &fs->handles, node, order.who.tid, err);
-		node_put(&fs->nodes, node);
-		if (rc)
-			node_forget(&fs->nodes, id, 1);
+		rc = node_enter_upload(&fs->nodes, parent, name, &attr, u, &e->ino);
 	}
-	if (rc && u)
+	if (rc && u) {
 		upload_unname(u);
+		upload_unref(u);
+	} else {
+		*out = u;
+	}
+	return rc;
+}
+
+/* The same, and its handle. */
+static int create(fuse_req_t req, struct node *parent, const char *name, mode_t mode,
+		  struct fuse_entry_param *e, struct handle **h, struct snap_err *err)
+{
+	struct fs *fs = fs_of(req);
+	struct upload *u;
+	struct node *node;
+	int rc = make_new(req, parent, name, mode, false, e, &u, err);
+
+	if (rc)
+		return rc;
+	node = node_get(&fs->nodes, e->ino);
+	rc = handle_open_upload(h, &fs->handles, node, actor_of(req).tid, err);
+	node_put(&fs->nodes, node);
+	if (rc) {
+		node_forget(&fs->nodes, e->ino, 1);
+		upload_unname(u);
+	}
 	upload_unref(u);
 	return rc;
 }
@@ -325,8 +347,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mo
 	if (rc == -EROFS)
 		tell_new_read_only(req, parent, name);
 	if (rc == 0)
-		rc = create(fs, req, parent, name, mode, &e, &h, &err);
-
+		rc = create(req, parent, name, mode, &e, &h, &err);
 	node_put(&fs->nodes, parent);
 	if (rc) {
 		/* A journal beside what it reads is what SQLite tries by itself. */
@@ -341,4 +362,29 @@ void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mo
 		handle_close(h, &fs->handles);
 		node_forget(&fs->nodes, e.ino, 1);
 	}
+}
+
+/* tar --xattrs makes a file first, gives it its attributes, and then opens it. */
+void op_mknod(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode, dev_t rdev)
+{
+	struct fs *fs = fs_of(req);
+	struct node *parent = node_get(&fs->nodes, parent_id);
+	struct fuse_entry_param e = {.generation = 1};
+	struct upload *u = NULL;
+	struct snap_err err = {{0}};
+	int rc = parent ? check_writable(fs) : -ESTALE;
+
+	(void)rdev;
+	if (rc == -EROFS)
+		tell_new_read_only(req, parent, name);
+	if (rc == 0)
+		rc = S_ISREG(mode) ? make_new(req, parent, name, mode, true, &e, &u, &err) : -EPERM;
+	node_put(&fs->nodes, parent);
+	if (rc && err.text[0])
+		log_error("\"%s\" cannot be written: %s", name, err.text);
+	upload_unref(u);
+	if (rc)
+		reply_error(req, rc);
+	else if (fuse_reply_entry(req, &e) == -ENOENT)
+		node_forget(&fs->nodes, e.ino, 1);
 }

@@ -169,6 +169,9 @@ static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_i
 	struct snap_err err = {{0}};
 	int rc = handle_open_upload(&h, &fs->handles, node, actor_of(req).tid, &err);
 
+	/* One that mknod(2) has made is what its name leads to until now. */
+	if (rc == 0 && node->upload->kind == UPLOAD_DATABASE)
+		tomb_remove(&fs->tombs, node->upload->creator, node->parent->id, node->name);
 	node_put(&fs->nodes, node);
 	if (rc) {
 		reply_error(req, rc);

@@ -96,9 +96,12 @@ void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct
 
 void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode,
 	       struct fuse_file_info *fi);
+void op_mknod(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode, dev_t rdev);
 void op_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size, off_t offset,
 	      struct fuse_file_info *fi);
 void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *st, int to_set, struct fuse_file_info *fi);
+void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size, int flags);
+void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name);
 void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t offset, off_t length,
 		  struct fuse_file_info *fi);
 void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
@@ -116,6 +119,5 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mod
 void op_rmdir(fuse_req_t req, fuse_ino_t parent_id, const char *name);
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_id, const char *name);
 void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent_id, const char *name);
-void op_mknod(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode, dev_t rdev);
 
 #endif

@@ -189,6 +189,31 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *st, int to_set, stru
 	fuse_reply_attr(req, &now, 0);
 }
 
+/* What is being written takes them as it takes a mode, for the same reason: they stay what they are. */
+static int change_xattr(struct fs *fs, fuse_ino_t id)
+{
+	struct node *node = node_get(&fs->nodes, id);
+	int rc = !node ? -ESTALE : node->upload ? 0 : -EOPNOTSUPP;
+
+	node_put(&fs->nodes, node);
+	return rc;
+}
+
+void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size, int flags)
+{
+	(void)name;
+	(void)value;
+	(void)size;
+	(void)flags;
+	reply_error(req, change_xattr(fs_of(req), id));
+}
+
+void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
+{
+	(void)name;
+	reply_error(req, change_xattr(fs_of(req), id));
+}
+
 /* ---- close() ------------------------------------------------------------------------------------------- */
 
 struct flush_job {

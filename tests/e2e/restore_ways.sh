@@ -20,7 +20,7 @@ mount_fs -o keep=1 "$SRC"
 held_start "$DB"
 before=$(live_state "$DB")
 
-need rsync cpio curl rclone borg restic openssl sftp
+need setfacl rsync cpio curl rclone borg restic openssl sftp
 restores() { grep -c ' was restored by ' "$LOG" || :; }
 
 restored_once() { [ "$(restores)" -eq $((count + 1)) ]; }
@@ -62,6 +62,25 @@ way rsync_a rsync -a --no-o --no-g "$F" "$MNT/"
 way rsync_inplace_whole rsync --inplace --whole-file "$F" "$SEEN"
 way mv sh -c 'cp "$1" "$1.x" && mv "$1.x" "$2"' - "$F" "$SEEN"
 way tar sh -c 'tar -C "${1%/*}" -cf - db.sqlite3 | tar -C "$2" -xf -' - "$F" "$MNT"
+way cp_a_acl sh -c 'setfacl -m u:5999:r "$1" && cp -a "$1" "$2"' - "$F" "$SEEN"
+if python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.x", b"y")' "$T"; then
+	attributed='import os, sys; os.setxattr(sys.argv[1], "user.x", b"y")'
+	way cp_a_xattr sh -c 'python3 -c "$3" "$1" && cp -a --preserve=xattr "$1" "$2"' - "$F" "$SEEN" "$attributed"
+	way tar_xattrs sh -c 'python3 -c "$3" "$1" && tar --xattrs --xattrs-include="*" -C "${1%/*}" -cf - db.sqlite3 | tar --xattrs --xattrs-include="*" -C "$2" -xf -' - "$F" "$MNT" "$attributed"
+else
+	note 'no attributes of users here'
+fi
+way mknod python3 -c 'import os, shutil, sys
+os.unlink(sys.argv[2])
+os.mknod(sys.argv[2], 0o600)
+assert os.stat(sys.argv[2]).st_size == 0
+with open(sys.argv[2], "wb") as to:
+    to.write(open(sys.argv[1], "rb").read())
+assert os.stat(sys.argv[2]).st_size > 0' "$F" "$SEEN"
+way mknod_temporary python3 -c 'import os, shutil, sys
+os.mknod(sys.argv[2] + ".tmp", 0o600)
+shutil.copyfile(sys.argv[1], sys.argv[2] + ".tmp")
+os.rename(sys.argv[2] + ".tmp", sys.argv[2])' "$F" "$SEEN"
 way tar_overwrite sh -c 'tar -C "${1%/*}" -cf - db.sqlite3 | tar -C "$2" --overwrite -xf -' - "$F" "$MNT"
 way cpio sh -c 'cd "${1%/*}" && echo db.sqlite3 | cpio -o -H newc --quiet >../archive && cd "$2" && cpio -iu --quiet <"$3"' - "$F" "$MNT" "$T/archive"
 way shutil_copy python3 -c 'import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])' "$F" "$SEEN"

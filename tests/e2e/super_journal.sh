@@ -6,6 +6,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 allow_log 'db\.sqlite3.*(transaction over several databases|cannot be opened)'
+allow_log 'there is no database in' # yet
 
 # hot NAME: SRC/db.sqlite3 as an application leaves it that dies in a transaction, whose journal names NAME. "new" stands in it,
 # and "old" when it is rolled back.
