@@ -208,7 +208,7 @@ static void check_without_sidecars(void (*lose)(struct fixture *f), enum later l
 {
 	struct restoring how = RESTORING;
 	struct snap_gen *gen = NULL;
-	struct app other;
+	struct app other = {.pid = 0};
 	struct upload u;
 	struct fixture f;
 
