@@ -7,6 +7,7 @@
 
 quick=(--quick)
 [ "$SLOW" = 0 ] || quick=()
+allow_log 'there is no database in' # yet
 mount_fs "$SRC"
 "$TEST_BIN/diff_engine" "$SRC" "$MNT" "${quick[@]}" || die "they differ"
 rm -f "$SRC"/* # -f: a -wal may go by itself in that moment, when the last connection to it closes

@@ -6,6 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 allow_log '"locked\.sqlite3" cannot be opened: .*(database is locked|another process holds it)'
 allow_log 'restore of "kept\.sqlite3" refused, .*: the mount has ended before it was written'
+allow_log '"\.kept\.sqlite3\.tmp", .* was never renamed'
 need jq
 export MALLOC_PERTURB_=90 # what is used after it was freed is not what it was
 

@@ -30,6 +30,7 @@ EXPECTED = [
     r"who wrote it, was killed; live database unchanged",
     r"detached the dead mount at",
     r"thrown away, live database unchanged",
+    r"was never renamed to a database's name: thrown away",
 ]
 
 
