@@ -156,12 +156,17 @@ bool vfs_is_still_there(const struct vfs *vfs)
 }
 
 /* Whether PATH is the file that this connection has beside its database, and not that of another database
- * which has taken its place since: there an application may have acknowledged what is in it. */
-static bool is_ours(const struct vfs *vfs, const char *path)
+ * which has taken its place since: there an application may have acknowledged what is in it. -errno: that
+ * cannot be told. */
+static int is_ours(const struct vfs *vfs, const char *path)
 {
-	if (is_own(vfs, path, "-journal") && vfs->journal_ino)
-		return vfs_leads_to(path, vfs->journal_dev, vfs->journal_ino);
-	return vfs_is_still_there(vfs);
+	bool journal = is_own(vfs, path, "-journal") && vfs->journal_ino;
+	struct stat st;
+
+	if (lstat(journal ? path : vfs->path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return journal ? st.st_dev == vfs->journal_dev && st.st_ino == vfs->journal_ino
+		       : st.st_dev == vfs->db_dev && st.st_ino == vfs->db_ino;
 }
 
 static bool is_known(const struct vfs *vfs, const char *path)
@@ -181,8 +186,9 @@ static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 		return SQLITE_OK;
 	if (!may_delete(vfs, path))
 		return SQLITE_IOERR_DELETE;
-	if (!is_ours(vfs, path))
-		return SQLITE_OK;
+	rc = is_ours(vfs, path);
+	if (rc <= 0) /* a journal that may be there would undo what is said to be committed */
+		return rc == 0 ? SQLITE_OK : SQLITE_IOERR_DELETE;
 	/* SQLite cuts a file that becomes shorter after it has deleted the journal, which does not hold what
 	 * is cut off: the disk must not see the two the other way round. "PRAGMA synchronous=EXTRA" means the
 	 * same, but needs a schema that can be read at that moment. */

@@ -283,11 +283,44 @@ static void test_journal_goes_for_good(void **state)
 	vfs->real = real;
 }
 
+/* ---- the end of a transaction -------------------------------------------------------------------------- */
+
+static bool blind;
+
+int __real_lstat64(const char *path, struct stat64 *st);
+int __wrap_lstat64(const char *path, struct stat64 *st);
+
+int __wrap_lstat64(const char *path, struct stat64 *st)
+{
+	errno = EIO;
+	return blind ? -1 : __real_lstat64(path, st);
+}
+
+/* A journal that stays is rolled back by whoever comes next: nothing is committed then. */
+static void test_journal_that_cannot_be_looked_at(void **state)
+{
+	struct fixture *f = *state;
+
+	app_do(&f->app, "PRAGMA journal_mode=DELETE; CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(3));
+	open_restorer(f);
+	assert_int_equal(db_exec(&f->db, "BEGIN; DELETE FROM t"), SQLITE_OK);
+	blind = true;
+	assert_int_not_equal(db_exec(&f->db, "COMMIT"), SQLITE_OK);
+	blind = false;
+	db_close(&f->db);
+	assert_int_equal(app_get(&f->app, COUNT_T), 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(test_guard),   test(test_wal_reset_bug), test(test_tells_of_the_lock),
-		test(test_cut_wal), test(test_staged),	      test(test_journal_goes_for_good),
+		test(test_guard),
+		test(test_wal_reset_bug),
+		test(test_tells_of_the_lock),
+		test(test_cut_wal),
+		test(test_staged),
+		test(test_journal_goes_for_good),
+		test(test_journal_that_cannot_be_looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
