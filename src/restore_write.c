@@ -201,8 +201,10 @@ static int try_lock(struct restore *r, int64_t deadline)
 
 	until = until < deadline ? until : deadline;
 	sqlite3_busy_handler(r->dest.handle, wait_a_little, &until);
+	vfs_set_deadline(r->dest.vfs, until); /* of pauses that SQLite makes without asking */
 	if (rc == SQLITE_OK)
 		rc = sqlite3_backup_step(r->backup, 0);
+	vfs_set_deadline(r->dest.vfs, INT64_MAX);
 	sqlite3_busy_handler(r->dest.handle, NULL, NULL);
 	/* Any code but these two, as of a wal-index that is being recovered, a backup answers from then on
 	 * without another try (isFatalError() in backup.c): the next one is another. */
