@@ -198,6 +198,25 @@ struct upload_flush {
 	void *arg;
 };
 
+/* ---- upload_access.c ---- */
+
+/*
+ * Whether whoever waits for ARG, a struct upload_flush, was killed. That a signal came (INTERRUPT) says too
+ * little, for it may be a harmless one, and too late, for it comes some milliseconds after the FLUSH. Of
+ * somebody who cannot be looked at it is all that is known.
+ */
+bool upload_was_killed(void *arg);
+
+/*
+ * Whether the live file may be written: ORDER is told which that is, for its name may lead elsewhere a moment
+ * later. Of an upload to a database's own name that was asked when it was opened, and who opened it counts:
+ * whoever closes it may be a program with more rights that has inherited the descriptor, or with less. For
+ * a RENAME the kernel asks for the rights on folders only. 0, -EACCES, or why that cannot be told.
+ */
+int upload_check_access(struct upload *u, const struct upload_flush *flush, struct snap_restore *order);
+
+/* ---- upload_flush.c ---- */
+
 /* Whether a FLUSH has nothing to decide: its answer is in *RC. Never waits. */
 bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc);
 /* Decides, and restores: see DESIGN part 7. Takes as long as that takes. Logs its verdict. */

@@ -29,77 +29,6 @@ static char *copy_path(struct upload *u)
 	return strdup(u->path);
 }
 
-/* ---- who ----------------------------------------------------------------------------------------------- */
-
-/*
- * Whether whoever waits for FLUSH was killed. That a signal came (INTERRUPT) says too little, for it may be a
- * harmless one, and too late, for it comes some milliseconds after the FLUSH. Of somebody who cannot be
- * looked at it is all that is known.
- */
-static bool was_killed(void *arg)
-{
-	const struct upload_flush *flush = arg;
-	bool interrupted = flush->interrupted && flush->interrupted(flush->arg);
-	struct caller caller;
-
-	if (!flush->interrupted)
-		return false;
-	if (!caller_look(&caller, flush->who.tid))
-		return interrupted;
-	return caller.exiting ? caller.killed || interrupted : caller.killed && interrupted;
-}
-
-/* Whether what stands there now is as it was when it was found that it may be written. */
-static bool has_same_rights(const struct upload *u, const struct snap_attr *attr)
-{
-	return u->over && u->uid == attr->uid && u->gid == attr->gid && !((u->mode ^ attr->mode) & 0777);
-}
-
-/* Whether WHO may make a file at PATH. That he may write the one that he has opened says nothing of that. */
-static int check_folder(struct upload *u, const char *path, const struct actor *who)
-{
-	const char *end = strrchr(path, '/');
-	autofree char *folder = strndup(path, end ? (size_t)(end - path) : 0);
-	struct snap_attr attr;
-	int rc = folder ? snap_lookup(u->all->snap, folder, &attr, NULL, NULL) : -ENOMEM;
-
-	if (rc)
-		return rc;
-	return caller_may_write(who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
-}
-
-/*
- * Whether the live file may be written: ORDER is told which that is, for its name may lead elsewhere a moment
- * later. Of an upload to a database's own name that was asked when it was
- * opened, and who opened it counts: whoever closes it may be a program with more rights that has inherited
- * the descriptor, or with less. For a RENAME the kernel asks for the rights on folders only.
- */
-static int check_access(struct upload *u, const struct upload_flush *flush, struct snap_restore *order)
-{
-	const struct snap_inode *folder = u->kind == UPLOAD_DATABASE ? &u->folder : &flush->folder;
-	struct actor who = flush->who;
-	struct snap_attr attr;
-	int rc = snap_lookup_in(u->all->snap, folder, order->path, &attr, NULL, NULL);
-
-	if (u->kind == UPLOAD_DATABASE) {
-		who = u->who;
-		if (flush->interrupted && flush->who.uid == who.uid)
-			who.tid = flush->who.tid; /* its groups are as good */
-	}
-	if (rc == -ENOENT) {
-		order->folder = *folder;
-		/* Nothing stands there: the folder's mode decides, and has decided unless something did. */
-		return u->over && who.uid != 0 ? check_folder(u, order->path, &who) : 0;
-	}
-	if (rc)
-		return who.uid == 0 ? 0 : rc; /* root repairs what cannot be looked at */
-	if (who.uid != 0)
-		order->file = (struct snap_inode){attr.key_dev, attr.key_ino};
-	if (u->kind == UPLOAD_DATABASE && has_same_rights(u, &attr))
-		return 0;
-	return caller_may_write(&who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
-}
-
 /* ---- verdicts ------------------------------------------------------------------------------------------ */
 
 /* Who writes U: whoever asks now, or, where he is gone already, who began it. */
@@ -161,7 +90,7 @@ static bool is_cancelled(void *arg)
 {
 	const struct job *job = arg;
 
-	return is_unheard(job) || was_killed((void *)job->flush);
+	return is_unheard(job) || upload_was_killed((void *)job->flush);
 }
 
 /* It is done. What the kernel believes once it is answered must be so before. */
@@ -195,7 +124,7 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 	struct snap_actor who = writer_of(u, &flush->who);
 	struct snap_restored done = {.changes = snap_upload_changes(u->data)};
 	struct snap_err err = {""};
-	int rc = check_access(u, flush, &order);
+	int rc = upload_check_access(u, flush, &order);
 
 	task_begin(&job.task, &u->all->tasks, path, &who);
 	if (rc == 0)
@@ -302,8 +231,10 @@ static void check_scratch(struct upload *u, const char *path, const struct uploa
 {
 	struct snap_actor who = writer_of(u, &flush->who);
 	struct task task;
-	struct snap_restore order = {
-		.path = path, .cancelled = was_killed, .arg = (void *)flush, .progress = &task.progress};
+	struct snap_restore order = {.path = path,
+				     .cancelled = upload_was_killed,
+				     .arg = (void *)flush,
+				     .progress = &task.progress};
 
 	task_begin(&task, &u->all->tasks, path, &who);
 	snap_upload_check(u->data, &order, NULL);
@@ -340,7 +271,7 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 		upload_refuse(u, &flush->who, -ENOMEM);
 		return -ENOMEM;
 	}
-	if (was_killed((void *)flush)) {
+	if (upload_was_killed((void *)flush)) {
 		note_killed(u);
 		log_info("\"%s\": whoever wrote it was killed, nothing was restored", path);
 		return -EINTR;

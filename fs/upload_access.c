@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* upload_access.c - see upload.h: who asks for a restore, whether he lives, and whether he may. */
+#include "upload.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../src/cleanup.h"
+
+bool upload_was_killed(void *arg)
+{
+	const struct upload_flush *flush = arg;
+	bool interrupted = flush->interrupted && flush->interrupted(flush->arg);
+	struct caller caller;
+
+	if (!flush->interrupted)
+		return false;
+	if (!caller_look(&caller, flush->who.tid))
+		return interrupted;
+	return caller.exiting ? caller.killed || interrupted : caller.killed && interrupted;
+}
+
+/* Whether what stands there now is as it was when it was found that it may be written. */
+static bool has_same_rights(const struct upload *u, const struct snap_attr *attr)
+{
+	return u->over && u->uid == attr->uid && u->gid == attr->gid && !((u->mode ^ attr->mode) & 0777);
+}
+
+/* Whether WHO may make a file at PATH. That he may write the one that he has opened says nothing of that. */
+static int check_folder(struct upload *u, const char *path, const struct actor *who)
+{
+	const char *end = strrchr(path, '/');
+	autofree char *folder = strndup(path, end ? (size_t)(end - path) : 0);
+	struct snap_attr attr;
+	int rc = folder ? snap_lookup(u->all->snap, folder, &attr, NULL, NULL) : -ENOMEM;
+
+	if (rc)
+		return rc;
+	return caller_may_write(who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
+}
+
+int upload_check_access(struct upload *u, const struct upload_flush *flush, struct snap_restore *order)
+{
+	const struct snap_inode *folder = u->kind == UPLOAD_DATABASE ? &u->folder : &flush->folder;
+	struct actor who = flush->who;
+	struct snap_attr attr;
+	int rc = snap_lookup_in(u->all->snap, folder, order->path, &attr, NULL, NULL);
+
+	if (u->kind == UPLOAD_DATABASE) {
+		who = u->who;
+		if (flush->interrupted && flush->who.uid == who.uid)
+			who.tid = flush->who.tid; /* its groups are as good */
+	}
+	if (rc == -ENOENT) {
+		order->folder = *folder;
+		/* Nothing stands there: the folder's mode decides, and has decided unless something did. */
+		return u->over && who.uid != 0 ? check_folder(u, order->path, &who) : 0;
+	}
+	if (rc)
+		return who.uid == 0 ? 0 : rc; /* root repairs what cannot be looked at */
+	if (who.uid != 0)
+		order->file = (struct snap_inode){attr.key_dev, attr.key_ino};
+	if (u->kind == UPLOAD_DATABASE && has_same_rights(u, &attr))
+		return 0;
+	return caller_may_write(&who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
+}
