@@ -50,13 +50,13 @@ static int check_beside(const char *path, struct snap_err *err)
 	if (journal)
 		return err_set(err, -EIO,
 			       "%.80s-journal stands beside it: without it the file may be half a "
-			       "transaction; open it once: sqlite3 %.80s .schema",
-			       name, name);
+			       "transaction; open it once by sqlite3, .schema will do",
+			       name);
 	if (wal)
 		return err_set(err, -EIO,
 			       "%.80s-wal stands beside it: what it holds is missing in the file; fold it "
-			       "in first: sqlite3 %.80s 'PRAGMA wal_checkpoint(TRUNCATE)'",
-			       name, name);
+			       "in first by sqlite3, with PRAGMA wal_checkpoint(TRUNCATE)",
+			       name);
 	return 0;
 }
 

@@ -267,8 +267,10 @@ int restore_lock(struct restore *r)
 		yield_view(r);
 	}
 	if (is_busy(rc))
-		return err_set(r->err, -EBUSY, "an application kept it locked for %d seconds",
-			       r->order->busy_timeout_ms / 1000);
+		return err_set(r->err, -EBUSY,
+			       "an application kept it locked for %g seconds; try again, or mount with "
+			       "a longer -o busy_timeout",
+			       r->order->busy_timeout_ms / 1e3);
 	if (rc == SQLITE_READONLY && is_misfit(r))
 		return RESTORE_MISFIT;
 	if (rc != SQLITE_OK)

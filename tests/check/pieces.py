@@ -116,7 +116,7 @@ def main():
         try:
             answer = getattr(pieces, command)()
         except OSError as e:
-            answer = f"error: {e}"
+            answer = f"error: {e.strerror}"
         print("done" if answer is None else answer, flush=True)
     if pieces.fd >= 0:
         os.close(pieces.fd)

@@ -116,7 +116,7 @@ for journal in wal delete; do
 	must_fail any 'Device or resource busy' mv "$SEEN.tmp" "$SEEN"
 	rm "$SEEN.tmp"
 	equal 'live files' "$(sha "$SRC"/db.sqlite3*)" "$before"
-	grep -q 'refused, live database unchanged: an application kept it locked for 1 second' "$LOG" || die "the log does not say why"
+	grep -q 'refused, live database unchanged: an application kept it locked for 1 seconds; try again, or mount with a longer -o busy_timeout' "$LOG" || die "the log does not say why"
 	equal 'snapshots that were kept' "$(kept)" "$kept"
 	wait_for 5 nothing_stored || die "left in the store: $(stored)"
 	equal 'its transaction' "$(held 'sql COMMIT')" '[]'
