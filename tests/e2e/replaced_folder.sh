@@ -11,6 +11,7 @@ db=$app/db.sqlite3
 make_release() { # FOLDER COMMITS
 	mkdir "$1"
 	make_db "$1/db.sqlite3" --commits "$2"
+	make_db "$1/other.sqlite3" --commits "$2"
 	echo "release $2" >"$1/plain"
 }
 warned() { jq -e '.warnings[] | select(contains("another folder by now"))' "$MNT/.sqlsnapfs/status.json" >/dev/null; }
@@ -25,7 +26,7 @@ refused() { # WHAT
 need jq
 make_db "$T/backup" --commits 5
 
-for way in folder link file; do
+for way in folder link file files; do
 	note "$way"
 	case $way in
 	link) # of releases, one is the current one
@@ -44,14 +45,21 @@ for way in folder link file; do
 	esac
 	# A relative path, which the daemon's own folder has nothing to do with.
 	cd "$T"
-	if [ "$way" = file ]; then mount_fs app/db.sqlite3; else mount_fs app; fi
+	case $way in
+	file) mount_fs app/db.sqlite3 ;;
+	files) mount_fs app/db.sqlite3 app/other.sqlite3 ;; # whose folder is looked at once
+	*) mount_fs app ;;
+	esac
 	cd /
 	equal "$way: at first" "$(commits_of "$MNT/db.sqlite3")" 11
 	! warned || die "$way: a warning for nothing"
 	replace
 	old=$(sha "$(readlink -f "$app")/db.sqlite3")
 	refused "$way"
-	[ "$way" = file ] || must_fail any 'Stale file handle' cat "$MNT/plain"
+	case $way in
+	file*) ;;
+	*) must_fail any 'Stale file handle' cat "$MNT/plain" ;;
+	esac
 	equal "$way: the new one" "$(sha "$db")" "$old"
 	put_back
 	equal "$way: put back" "$(commits_of "$MNT/db.sqlite3")" 11

@@ -211,3 +211,20 @@ status "snapshots[-1]['name'] == 'now' and snapshots[-1]['state'] in ('writing',
 until_status "snapshots[-1]['state'] == 'kept' and snapshots[-1]['share'] == 1 and snapshots[-1]['size'] == sum(s['size'] for s in sources)"
 rmdir "$MNT/.sqlsnapfs/snapshots/now"
 status "'now' not in [s['name'] for s in snapshots]" "len(snapshots) == 3"
+
+# Which of them is caught is chance; that none of twenty is, is a fault.
+sqlite3 "$SRC/large.sqlite3" 'CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(100000000))'
+python3 - "$MNT/.sqlsnapfs" <<'EOF' || die "none was seen while it was written"
+import json, os, sys
+for i in range(20):
+    folder = f"{sys.argv[1]}/snapshots/seen-{i}"
+    os.mkdir(folder)
+    with open(f"{sys.argv[1]}/status.json") as f:
+        seen = [s for s in json.load(f)["snapshots"] if s["name"] == f"seen-{i}"]
+    os.rmdir(folder)
+    assert len(seen) == 1, seen
+    if seen[0]["state"] == "writing":
+        assert 0 <= seen[0]["share"] < 1 and seen[0]["apart"] == 0, seen
+        sys.exit(0)
+sys.exit(1)
+EOF
