@@ -272,8 +272,8 @@ void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	struct snap_err err = {{0}};
 	int rc = node ? handle_open_folder(&h, &fs->handles, node, &err) : -ESTALE;
 
-	if (rc && node && err.text[0])
-		log_warn("folder \"%s\": %s", node->name, err.text);
+	if (rc && node && err.text[0] && (rc != -ESTALE || !atomic_exchange(&fs->told_stale, true)))
+		log_warn("folder \"%s\": %s", node->parent ? node->name : "/", err.text);
 	node_put(&fs->nodes, node);
 	if (rc) {
 		reply_error(req, rc);

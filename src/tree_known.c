@@ -44,8 +44,24 @@ int tree_known_as(struct tree *tree, const char *path, struct snap_err *err)
 	return 0;
 }
 
+/* A folder that was removed is an empty one for who still has it open: to be told from one that is empty. */
+static int check_removed(int folder, struct snap_err *err)
+{
+	struct stat st;
+
+	if (folder < 0 || (fstat(folder, &st) == 0 && st.st_nlink > 0))
+		return 0;
+	return err_set(err, -ESTALE, "the folder was removed; mount it again");
+}
+
 int tree_check_known(struct tree *tree, struct snap_err *err)
 {
+	int gone = check_removed(tree->root, err);
+
+	for (size_t i = 0; !gone && i < tree->file_count; i++)
+		gone = check_removed(tree->files[i].dir, err);
+	if (gone)
+		return gone;
 	for (size_t i = 0; i < tree->known_count; i++) {
 		const struct tree_known *known = &tree->known[i];
 		struct stat st;

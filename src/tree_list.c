@@ -324,7 +324,10 @@ int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct
 int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
 		 struct snap_err *err)
 {
-	return list(tree, folder, path, !tree->unlisted, out, err);
+	/* An empty list would be believed: "rsync --delete" empties the backup. */
+	int rc = tree_check_known(tree, err);
+
+	return rc ? rc : list(tree, folder, path, !tree->unlisted, out, err);
 }
 
 /* ---- walking ------------------------------------------------------------------------------------------- */

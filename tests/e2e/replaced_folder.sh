@@ -4,7 +4,8 @@
 # link: nothing of the old one is shown any more, nothing is restored into it, and the log and status.json say why.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
-allow_log 'is another folder by now'
+allow_log 'is another folder by now|the folder was removed'
+allow_log 'there is no database in' # yet
 
 app=$T/app
 db=$app/db.sqlite3
@@ -15,7 +16,17 @@ make_release() { # FOLDER COMMITS
 	echo "release $2" >"$1/plain"
 }
 warned() { jq -e '.warnings[] | select(contains("another folder by now"))' "$MNT/.sqlsnapfs/status.json" >/dev/null; }
+# An empty list would be believed.
+no_list() { # WHAT
+	mkdir -p "$T/kept"
+	echo yesterday >"$T/kept/file"
+	must_fail any 'Stale file handle' rsync -a --delete "$MNT/" "$T/kept/"
+	[ -s "$T/kept/file" ] || die "$1: the backup was emptied"
+	must_fail any 'Stale file handle' tar cf "$T/tar" -C "$MNT" .
+	must_fail any 'Stale file handle' ls "$MNT"
+}
 refused() { # WHAT
+	no_list "$1"
 	must_fail any 'Stale file handle' cat "$MNT/db.sqlite3"
 	must_fail any 'Stale file handle' cp "$T/backup" "$MNT/db.sqlite3"
 	must_fail any 'Stale file handle' mkdir "$MNT/.sqlsnapfs/snapshots/late"
@@ -70,4 +81,32 @@ for way in folder link file files; do
 	equal "$way: mounted again" "$(commits_of "$MNT/db.sqlite3")" 22
 	unmount
 	rm -rf "$app" "$app.old" "$T/one" "$T/two"
+done
+
+for way in removed anew volume file; do
+	note "$way"
+	case $way in
+	volume) mkdir "$app" ;;
+	*) make_release "$app" 11 ;;
+	esac
+	if [ "$way" = file ]; then mount_fs "$db"; else mount_fs "$app"; fi
+	[ "$way" = volume ] || equal "$way: at first" "$(commits_of "$MNT/db.sqlite3")" 11
+	case $way in
+	volume)
+		ls "$MNT" >"$T/empty"
+		plain_mount -t tmpfs none "$app"
+		cp "$T/backup" "$db"
+		;;
+	anew)
+		rm -r "$app"
+		make_release "$app" 22
+		;;
+	*) rm -r "$app" ;;
+	esac
+	no_list "$way"
+	grep -qE 'warning: ops: folder "/": (.* is another folder by now: it was replaced, or a link was changed|the folder was removed); mount it again' "$LOG" || die "$way: $(tail -n 3 "$LOG")"
+	jq -e '.warnings[] | select(contains("mount it again"))' "$MNT/.sqlsnapfs/status.json" >/dev/null || die "$way: status.json does not warn"
+	unmount
+	if [ "$way" = volume ]; then umount "$app"; fi
+	rm -rf "$app"
 done
