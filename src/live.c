@@ -60,12 +60,12 @@ static bool same_inode(const struct live *live, struct stat *st)
 	       (uint64_t)st->st_dev == live->dev && (uint64_t)st->st_ino == live->ino;
 }
 
-bool live_wal_is_there(const struct live *live)
+bool live_sidecars_are_there(const struct live *live)
 {
 	struct stat st;
 
 	/* What was replaced as a whole stays what it is. */
-	return !vfs_wal_is_open(live->hub->db.vfs) || vfs_wal_has_its_name(live->hub->db.vfs) ||
+	return !vfs_wal_is_open(live->hub->db.vfs) || vfs_sidecars_have_their_names(live->hub->db.vfs) ||
 	       !same_inode(live, &st);
 }
 
@@ -224,9 +224,18 @@ bool live_is_lost(struct live *live)
 	return atomic_load(&live->spoilt) || vfs_lost(live->hub->db.vfs);
 }
 
+/* Looks whether what is mapped is still what applications have. */
+static bool loses_sidecars(struct live *live)
+{
+	if (live_sidecars_are_there(live))
+		return false;
+	atomic_store(&live->spoilt, true);
+	return true;
+}
+
 int live_sample(struct live *live, struct wal_header *out)
 {
-	if (live_is_lost(live))
+	if (live_is_lost(live) || loses_sidecars(live))
 		return -ESTALE;
 	return vfs_wal_header(live->hub->db.vfs, out);
 }
@@ -330,6 +339,10 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 		pin_end(&c->db);
 		atomic_store(&live->spoilt, true);
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
+	}
+	if (rc == 0 && loses_sidecars(live)) {
+		pin_end(&c->db);
+		rc = err_set(err, -ESTALE, "its -wal or -shm was removed");
 	}
 	if (rc == 0)
 		rc = note_start(live, c, err);

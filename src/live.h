@@ -79,8 +79,8 @@ struct live *live_ref(struct live *live);
 
 /* One more connection to its database, and to the -wal that it has: as db_open_inode(). The caller's. */
 int live_db_open(const struct live *live, struct db *db, enum db_kind kind, struct snap_err *err);
-/* False: the database has its name, and the -wal that is open has not. */
-bool live_wal_is_there(const struct live *live);
+/* False: the database has its name, and the -wal that is open or the -shm that is mapped has not. */
+bool live_sidecars_are_there(const struct live *live);
 
 /* Under no lock; the last one closes connections, which may take as long as an application's last close: a
  * whole WAL is copied. Accepts NULL. */

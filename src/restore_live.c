@@ -230,7 +230,7 @@ static int connect_once(struct restore *r, int64_t deadline)
 	case 0:
 		if (!r->live)
 			return err_set(r->err, -EBUSY, "another process holds the live database exclusively");
-		if (!live_is_lost(r->live) && live_wal_is_there(r->live))
+		if (!live_is_lost(r->live) && live_sidecars_are_there(r->live))
 			return 0;
 		source_lose(s, r->live);
 		live_unref(steal_ptr(&r->live));

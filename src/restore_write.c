@@ -283,6 +283,8 @@ int restore_lock(struct restore *r)
 		return err_set(r->err, -EBUSY, "its journal mode is being changed");
 	if (!restore_is_still_there(r))
 		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
+	if (!vfs_sidecars_have_their_names(r->dest.vfs))
+		return err_set(r->err, -EBUSY, "its -wal or -shm was removed meanwhile");
 	if (!r->watch.has_base)
 		return err_set(r->err, -EIO, "the live database cannot be examined");
 	if (!restore_is_as_kept(r))

@@ -241,10 +241,10 @@ void source_lose(struct source *s, struct live *live)
 	if (!same)
 		return;
 	source_kill_pinned(s);
-	source_event(
-		s, SNAP_ERROR,
-		"its locks or its -wal were lost (was its -shm truncated, its -wal removed?); open readers "
-		"get EIO");
+	source_event(s, SNAP_ERROR,
+		     "its locks or its -wal were lost (was its -shm truncated, or its -wal or -shm "
+		     "removed?); open readers "
+		     "get EIO");
 	live_unref(live);
 }
 
@@ -368,7 +368,7 @@ bool source_tend(struct source *s, int64_t now)
 	idle = s->ending ||
 	       (list_empty(&s->gens) && now - s->idle_since >= SOURCE_LINGER_NS && !s->connecting);
 	pthread_mutex_unlock(&s->lock);
-	if (live && (live_is_lost(live) || !live_wal_is_there(live)))
+	if (live && (live_is_lost(live) || !live_sidecars_are_there(live)))
 		source_lose(s, live);
 	else if (live) {
 		tell_stale(s, live);

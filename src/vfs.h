@@ -93,8 +93,9 @@ void vfs_set_super_gone(struct vfs *vfs);
  */
 void vfs_expect_wal(struct vfs *vfs, const struct vfs *other);
 bool vfs_met_another_wal(const struct vfs *vfs);
-/* Whether the -wal that was opened, or is expected, if any, still has its name. */
-bool vfs_wal_has_its_name(const struct vfs *vfs);
+/* Whether the -wal that was opened, or is expected, and the -shm that is mapped, if any, still have their
+ * names. Without them an application that comes has others, of which this connection sees nothing. */
+bool vfs_sidecars_have_their_names(const struct vfs *vfs);
 
 /* Whether the path of the database that is open still leads to it. */
 bool vfs_is_still_there(const struct vfs *vfs);

@@ -216,6 +216,11 @@ static int file_lock(sqlite3_file *base, int level)
 	if (db && level > SQLITE_LOCK_SHARED && !may_lock(vfs, level))
 		return SQLITE_BUSY;
 	rc = real->pMethods->xLock(real, level);
+	/* Nobody else is connected now, and what the -shm says that we have mapped is folded in. If the name
+	 * leads to another one, commits have come of which ours knows nothing. */
+	if (db && rc == SQLITE_OK && level == SQLITE_LOCK_EXCLUSIVE && vfs->policy == VFS_CLOSER &&
+	    !vfs_sidecars_have_their_names(vfs))
+		rc = SQLITE_BUSY;
 	if (db && level == SQLITE_LOCK_EXCLUSIVE) {
 		if (rc == SQLITE_OK)
 			atomic_store(&vfs->exclusive, true);

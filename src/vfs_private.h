@@ -36,6 +36,7 @@ struct vfs {
 	atomic_bool exclusive;	 /* EXCLUSIVE on the database is held */
 	_Atomic uint64_t wal_dev, wal_ino; /* of the -wal opened last, or expected; 0: not known */
 	bool wal_expected;		   /* set before the first statement: no other is opened */
+	_Atomic uint64_t shm_dev, shm_ino; /* of the -shm that this process has mapped; 0: not known */
 	atomic_bool wal_refused;	   /* another one stood there */
 	_Atomic int64_t deadline;	   /* CLOCK_MONOTONIC: SQLite's pauses end then */
 
@@ -113,6 +114,8 @@ int vfs_switch_asked(void);
 bool vfs_wal_is_expected(struct vfs *vfs);
 /* It was opened just now, on this thread. */
 void vfs_note_wal(struct vfs *vfs);
+/* The -shm that the unix VFS has looked at since vfs_forget_look(), if it has: it is mapping that. */
+void vfs_note_shm(struct vfs *vfs);
 
 /* ---- vfs.c ---- */
 bool vfs_leads_to(const char *path, uint64_t dev, uint64_t ino);

@@ -118,6 +118,7 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmMap)
 		return SQLITE_IOERR_SHMMAP;
 	vfs_forget_switch();
+	vfs_forget_look();
 	vfs_maps_shm(true);
 	rc = real->pMethods->xShmMap(real, region, size, extend, out);
 	vfs_maps_shm(false);
@@ -129,6 +130,7 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 	atomic_store(&vfs->unreliable, rc == SQLITE_READONLY_CANTINIT);
 	if (rc == SQLITE_READONLY_CANTINIT || !*out)
 		return rc;
+	vfs_note_shm(vfs);
 
 	lock_scope(&vfs->lock);
 	if (remember_region(vfs, (uint32_t)region, *out) < 0) {

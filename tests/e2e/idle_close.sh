@@ -61,3 +61,79 @@ note 'held open readers do not outlive their close'
 writer_do app open
 read_it
 wait_for 8 no_descriptors "$db" || die "descriptors stay open: $(find "/proc/$(fs_pid "$MNT")/fd" -lname "$db*" -printf '%l ')"
+
+# The application's own next connection makes another -shm, of which ours knows nothing: what we read would be old, and the close
+# that we make for it would fold in what was there before, and delete the rest.
+note 'its -shm, or both, removed while only we are connected'
+allow_log 'its locks or its -wal were lost|"(shm|both|closing)\.sqlite3"|cannot be read|reading '
+python3 - "$SRC" "$MNT" <<'EOF' || die "commits are missing: $(tail -n 3 "$LOG")"
+import os, sqlite3, sys, time
+source, mount = sys.argv[1:]
+problems = []
+
+def do(live, *statements):
+    """An application of one connection."""
+    db = sqlite3.connect(live, isolation_level=None, timeout=20)
+    for s in statements:
+        out = db.execute(s).fetchall()
+    db.close()
+    return out
+
+def shown(name):
+    """Rows in the copy; an error is no answer, and no wrong one."""
+    for i in range(100):
+        try:
+            with open(f"{mount}/{name}", "rb") as f:
+                copy = f.read()
+            break
+        except OSError:
+            time.sleep(0.1)
+    else:
+        return "unreadable"
+    with open(f"{source}.copy", "wb") as f:
+        f.write(copy)
+    db = sqlite3.connect(f"file:{source}.copy?immutable=1", uri=True)
+    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    return db.execute("SELECT count(*) FROM t").fetchone()[0]
+
+def expect(what, found, wanted):
+    if found != wanted:
+        problems.append(f"{what}: {found} instead of {wanted}")
+
+def remove(live, ends):
+    for end in ends:
+        os.unlink(live + end)
+
+for name, ends in ("shm.sqlite3", ["-shm"]), ("both.sqlite3", ["-wal", "-shm"]):
+    live = f"{source}/{name}"
+    do(live, "PRAGMA journal_mode=WAL", "CREATE TABLE t(a)", "INSERT INTO t VALUES(1)")
+    for i in range(5):
+        expect(f"{name}, before, {i}", shown(name), 1 + 2 * i)
+        do(live, "PRAGMA wal_checkpoint(TRUNCATE)" if "-wal" in ends else "SELECT 1", "INSERT INTO t VALUES(2)")
+        if "-wal" in ends:
+            do(live, "PRAGMA wal_checkpoint(TRUNCATE)")
+        expect(f"{name}, beside, {i}", shown(name), 2 + 2 * i)
+        remove(live, ends)
+        do(live, "INSERT INTO t VALUES(3)")
+        expect(f"{name}, removed, {i}", shown(name), 3 + 2 * i)
+    time.sleep(4)
+    expect(name, do(live, "SELECT count(*) FROM t")[0][0], 11)
+    expect(name, do(live, "PRAGMA integrity_check")[0][0], "ok")
+
+# Nobody looks any more when it is removed: the close that we make.
+name, live = "closing.sqlite3", f"{source}/closing.sqlite3"
+do(live, "PRAGMA journal_mode=WAL", "CREATE TABLE t(a)", "CREATE TABLE u(i, b)",
+   "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) INSERT INTO u SELECT i, randomblob(1000) FROM n")
+with open(f"{mount}/{name}", "rb") as f:
+    f.read()
+    do(live, "INSERT INTO t VALUES(1)")
+remove(live, ["-shm"])
+do(live, "UPDATE u SET b = randomblob(2500) WHERE i % 2", "INSERT INTO u SELECT i + 500, randomblob(1000) FROM u",
+   "INSERT INTO t VALUES(2)", "PRAGMA wal_checkpoint(PASSIVE)")
+time.sleep(4)
+expect(name, do(live, "SELECT count(*) FROM t")[0][0], 2)
+expect(name, do(live, "SELECT count(*) FROM u")[0][0], 1000)
+expect(name, do(live, "PRAGMA integrity_check")[0][0], "ok")
+print("\n".join(problems), file=sys.stderr)
+sys.exit(bool(problems))
+EOF
