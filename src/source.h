@@ -164,8 +164,12 @@ int source_sample_live(struct source *s, struct live *live, struct sample *sampl
 /* The database's own header and file size through the hub's handle: 0; -EUCLEAN: it is none; -EIO: it cannot
  * be read. */
 int source_read_header(struct live *live, struct header *out, uint64_t *file_size);
-void source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, uint64_t ino, uint64_t size,
-			struct timespec mtime, struct timespec ctime, int64_t seen_ns);
+/* 0; what this process ran out of, while it looked at the -wal. */
+int source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, uint64_t ino, uint64_t size,
+		       struct timespec mtime, struct timespec ctime, int64_t seen_ns);
+/* Whether connecting would leave sidecars that lock the application out: made by neither root nor the owner,
+ * or without the group's rights. */
+bool source_must_not_connect(struct source *s, const struct stat *st);
 
 struct snap_gen *source_new_gen(struct source *s,
 				const struct sample *sample);	     /* lock held; NULL: no memory */

@@ -24,9 +24,9 @@ int source_sample_place(struct source *s, struct sample *sample, struct stat *st
 
 	if (rc)
 		return err_set(err, rc, "%s", strerror(-rc));
-	source_sample_stat(s, sample, st->st_dev, st->st_ino, (uint64_t)st->st_size, st->st_mtim, st->st_ctim,
-			   seen);
-	return 0;
+	rc = source_sample_stat(s, sample, st->st_dev, st->st_ino, (uint64_t)st->st_size, st->st_mtim,
+				st->st_ctim, seen);
+	return rc ? err_set(err, rc, "its -wal: %s", strerror(-rc)) : 0;
 }
 
 void source_sample_wal(struct sample *sample, const struct live *live, const struct wal_header *wal)
@@ -141,13 +141,26 @@ static int bind_pin(struct live *live, struct source_binding *b, int64_t deadlin
 	return source_bind_flat(b, &flat, err);
 }
 
+/* Whether sidecars that we make get a group other than the database's, whose members may do more than others
+ * may: SQLite gives the owner and the group of the database only when it is root. */
+static bool group_would_lose(struct source *s, const struct stat *st)
+{
+	autoclose int dir = -1;
+	struct stat folder;
+
+	if (st->st_gid == getegid() || ((st->st_mode & S_IRWXG) >> 3) == (st->st_mode & S_IRWXO))
+		return false;
+	dir = place_open_dir(&s->place);
+	return dir < 0 || fstat(dir, &folder) < 0 || !(folder.st_mode & S_ISGID) ||
+	       folder.st_gid != st->st_gid;
+}
+
 bool source_must_not_connect(struct source *s, const struct stat *st)
 {
 	struct stat other;
 
-	return geteuid() != 0 && geteuid() != st->st_uid &&
-	       (place_stat(&s->place, "-wal", &other) == -ENOENT ||
-		place_stat(&s->place, "-shm", &other) == -ENOENT);
+	return geteuid() != 0 && (geteuid() != st->st_uid || group_would_lose(s, st)) &&
+	       (place_stat(&s->place, "-wal", &other) != 0 || place_stat(&s->place, "-shm", &other) != 0);
 }
 
 /* Whether RC can mean that SQLite was not able to make the sidecars it needs. */

@@ -8,12 +8,14 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "opath.h"
 
-void source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, uint64_t ino, uint64_t size,
-			struct timespec mtime, struct timespec ctime, int64_t seen_ns)
+int source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, uint64_t ino, uint64_t size,
+		       struct timespec mtime, struct timespec ctime, int64_t seen_ns)
 {
 	struct version *v = &sample->version;
 	struct stat wal;
+	int rc;
 
 	memset(sample, 0, sizeof(*sample));
 	v->seen_ns = seen_ns;
@@ -23,12 +25,17 @@ void source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, u
 		.size = size, .mtime_ns = timespec_ns(mtime), .ctime_ns = timespec_ns(ctime)};
 	sample->changed_ns = v->db.mtime_ns;
 	sample->size = size;
-	/* A -wal that we made is empty and carries our time: it counts as absent. */
-	if (place_stat(&s->place, "-wal", &wal) == 0 && wal.st_size > 0) {
+	/* A -wal that we made is empty and carries our time: it counts as absent. One that cannot be looked
+	 * at for want of descriptors may hold what is newer than all that we have. */
+	rc = place_stat(&s->place, "-wal", &wal);
+	if (opath_transient(rc))
+		return rc;
+	if (rc == 0 && wal.st_size > 0) {
 		version_stat_set(&v->wal, &wal);
 		if (v->wal.mtime_ns > sample->changed_ns)
 			sample->changed_ns = v->wal.mtime_ns;
 	}
+	return 0;
 }
 
 int source_read_header(struct live *live, struct header *out, uint64_t *file_size)
@@ -178,9 +185,14 @@ static void sample_content(struct source *s, const struct tree_found *found, str
 	}
 	if (!live && a->size > 0 && !rollback && sample->version.wal.size > 0 && !still_current(s, sample) &&
 	    may_connect(s)) {
-		struct stat st = {.st_dev = (dev_t)a->key_dev, .st_ino = (ino_t)a->key_ino};
+		struct stat st = {.st_dev = (dev_t)a->key_dev,
+				  .st_ino = (ino_t)a->key_ino,
+				  .st_uid = a->uid,
+				  .st_gid = a->gid,
+				  .st_mode = a->mode};
 
-		if (source_connect(s, &st, monotonic_ns() + SOURCE_LOOK_NS, false, &live, NULL))
+		if (source_must_not_connect(s, &st) ||
+		    source_connect(s, &st, monotonic_ns() + SOURCE_LOOK_NS, false, &live, NULL))
 			live = NULL;
 	}
 	if (live)
@@ -239,7 +251,9 @@ int source_look(struct source *s, const struct tree_found *found, int64_t seen_n
 	struct sample sample;
 	int rc;
 
-	source_sample_stat(s, &sample, a->key_dev, a->key_ino, a->size, a->mtime, a->ctime, seen_ns);
+	rc = source_sample_stat(s, &sample, a->key_dev, a->key_ino, a->size, a->mtime, a->ctime, seen_ns);
+	if (rc)
+		return rc;
 	sample_content(s, found, &sample);
 	source_await_commit(s, &sample.version, SOURCE_LOOK_NS);
 	rc = settle(s, &sample, gen);

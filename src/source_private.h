@@ -17,9 +17,6 @@ struct source_binding {
 int source_sample_place(struct source *s, struct sample *sample, struct stat *st, struct snap_err *err);
 /* Takes over what the wal-index says. */
 void source_sample_wal(struct sample *sample, const struct live *live, const struct wal_header *wal);
-/* Whether connecting would leave sidecars that lock the application out: made by neither root nor the owner.
- */
-bool source_must_not_connect(struct source *s, const struct stat *st);
 /* A copy becomes the binding's image; FLAT's descriptor is taken over, also on failure. */
 int source_bind_flat(struct source_binding *b, struct spool_flat *flat, struct snap_err *err);
 /* Ends an open: 0 when the bytes are GEN's, SNAP_MOVED when they are another generation's. Takes B's image.

@@ -109,8 +109,10 @@ int source_sample_now(struct source *s, struct live *live, struct sample *sample
 
 	if (rc)
 		return rc;
-	source_sample_stat(s, sample, st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim, st.st_ctim,
-			   seen);
+	rc = source_sample_stat(s, sample, st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim, st.st_ctim,
+				seen);
+	if (rc)
+		return rc;
 	return live ? source_sample_live(s, live, sample) : 0;
 }
 

@@ -149,7 +149,9 @@ static int copy_locked(struct spool_flat *flat, struct core *core, const struct 
 	int rc;
 
 	if (!nobody_has_it_open(place))
-		return err_set(err, -EAGAIN, "an application has it open");
+		return err_set(err, -EAGAIN,
+			       "an application has it open, or has left a -wal without a -shm, which only "
+			       "root may make here");
 	autoclose int fd = store_spool(core->store, (uint64_t)flat->st.st_size, err);
 	if (fd < 0)
 		return fd;
