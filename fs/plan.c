@@ -242,6 +242,12 @@ static int check_relations(const struct plan *plan, struct snap_err *err)
 	}
 	if (plan->store && path_is_below(plan->store, mnt))
 		return fault(err, -EINVAL, "store=%s stands below %s and would be covered", plan->store, mnt);
+	/* Its folders would be shown, and what is below a store is never kept. */
+	if (plan->store && plan->folder && path_is_below(plan->sources[0].real, plan->store))
+		return fault(err, -EINVAL,
+			     "store=%s holds %s: choose a folder of its own for the store, on the same disk "
+			     "if it can be",
+			     plan->store, plan->sources[0].path);
 	if (plan->implied && strcmp(plan->sources[0].real, "/") == 0)
 		return fault(err, -EINVAL,
 			     "no SOURCE given, and the current directory is /: sqlsnapfs SOURCE MOUNTPOINT");
