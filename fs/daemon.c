@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -120,6 +121,7 @@ void daemon_settle(void)
 	if (chdir("/") < 0)
 		log_warn("chdir to /: %s, ignoring", strerror(errno));
 	umask(077);
+	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of that write, not our end */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
 		files.rlim_cur = files.rlim_max;
 		if (setrlimit(RLIMIT_NOFILE, &files) < 0)

@@ -20,7 +20,7 @@ int daemon_fork(int *report, int *status);
  * Closes REPORT. */
 int daemon_report(int report);
 
-/* Away from the caller's folder, masks and limits. */
+/* Away from the caller's folder, masks and limits, and a file too large is an error, no signal. */
 void daemon_settle(void);
 
 #endif

@@ -259,7 +259,6 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
 		return snap_validate_child(argc, argv);
-	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of that write, not our end */
 	signal(SIGCHLD, SIG_DFL); /* a caller that ignores it would hide our children's ends from us */
 	daemon_hold_stdio();
 	options_init(&life.options);

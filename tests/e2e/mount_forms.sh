@@ -61,6 +61,8 @@ equal commits "$(check_copy "$T/copy")" 22
 not_mounted "$T/cmd" || die "still mounted"
 [ ! -e "$T/cmd" ] || die "the mountpoint is still there"
 run_fs "$SRC" "$MNT" -- true || die "status of true: $?"
+equal 'signals that a command ignores' "$(run_fs "$SRC" "$MNT" -- grep SigIgn /proc/self/status)" \
+	"$(timeout 10 grep SigIgn /proc/self/status)"
 status=0
 run_fs "$SRC" "$MNT" -- "$T/no-such-command" 2>"$LOGS/command.err" || status=$?
 equal 'status of a command that is missing' "$status" 127
