@@ -15,10 +15,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "../src/clock.h"
 #include "log.h"
 #include "options.h"
+
+/* 32 bits, as the kernel keeps no more of it. */
+static uint32_t make_generation(int64_t started_ns)
+{
+	uint32_t random = 0, generation;
+
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+		log_debug("getrandom: %s, ignoring", strerror(errno));
+	generation = random ^ (uint32_t)(started_ns >> 20);
+	return generation ? generation : 1;
+}
 
 int fs_create(struct fs **out, const struct fs_config *config)
 {
@@ -44,6 +56,7 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	pthread_mutex_init(&fs->session_lock, NULL);
 	clock_gettime(CLOCK_REALTIME, &now);
 	fs->started_ns = (int64_t)now.tv_sec * 1000000000ll + now.tv_nsec;
+	fs->generation = make_generation(fs->started_ns);
 	*out = fs;
 	return 0;
 }
@@ -260,7 +273,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 {
 	struct fs *fs = fs_of(req);
 	struct node *parent = node_get(&fs->nodes, parent_id);
-	struct fuse_entry_param e = {.generation = 1};
+	struct fuse_entry_param e = entry_init(fs);
 	struct looked found = {.gen = NULL};
 	struct snap_err err = {{0}};
 	uint64_t id;

@@ -339,7 +339,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mo
 {
 	struct fs *fs = fs_of(req);
 	struct node *parent = node_get(&fs->nodes, parent_id);
-	struct fuse_entry_param e = {.generation = 1};
+	struct fuse_entry_param e = entry_init(fs);
 	struct handle *h = NULL;
 	struct snap_err err = {{0}};
 	int rc = parent ? check_writable(fs) : -ESTALE;
@@ -369,7 +369,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mod
 {
 	struct fs *fs = fs_of(req);
 	struct node *parent = node_get(&fs->nodes, parent_id);
-	struct fuse_entry_param e = {.generation = 1};
+	struct fuse_entry_param e = entry_init(fs);
 	struct upload *u = NULL;
 	struct snap_err err = {{0}};
 	int rc = parent ? check_writable(fs) : -ESTALE;

@@ -31,6 +31,7 @@ struct fs {
 	struct refusals refusals;
 	atomic_bool told_stale; /* of what stands in the tree, since a database was last looked up */
 	int64_t started_ns;	/* CLOCK_REALTIME; constant */
+	uint32_t generation;	/* of all nodeids: another one in each session; not 0; constant */
 	_Atomic uint64_t control_sizes[CONTROL_FILES]; /* of the texts that were made last; 0: none was */
 	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays
 					 until then */
@@ -63,6 +64,13 @@ static inline void reply_error(fuse_req_t req, int rc)
 struct actor actor_of(fuse_req_t req);
 
 struct stat attr_to_stat(const struct snap_attr *attr);
+
+/* The answer to a LOOKUP and its like, still without a nodeid. These begin anew in each session, file handles
+ * (name_to_handle_at(2), NFS) outlive it: the generation tells them apart. */
+static inline struct fuse_entry_param entry_init(const struct fs *fs)
+{
+	return (struct fuse_entry_param){.generation = fs->generation};
+}
 
 /* Attributes of NODE; of what its name leads to now unless that is something else: then -ESTALE. */
 int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr);

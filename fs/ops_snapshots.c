@@ -102,7 +102,7 @@ static void end_job(struct folder_job *job)
 static int reply_made(struct folder_job *job)
 {
 	struct fs *fs = job->fs;
-	struct fuse_entry_param e = {.generation = 1};
+	struct fuse_entry_param e = entry_init(fs);
 	struct snap_attr attr;
 	uint64_t id;
 	int rc = snap_lookup(fs->config.snap, job->path, &attr, NULL, NULL);

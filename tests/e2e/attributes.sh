@@ -91,6 +91,35 @@ cmp "$seen" "$db" || die "the file at rest is not what is shown"
 equal 'size after the application has gone' "$(of %s)" "$(stat -c %s "$db")"
 must_fail any 'No such file' stat "$MNT/no-such-file"
 
+# A file handle is good for its mount: the one after it counts its files anew.
+# handle make|open FILE: makes a handle of FILE; opens what was made, where FILE is.
+handle() {
+	python3 - "$@" "$T/handle" <<'PY'
+import ctypes, errno, os, sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+verb, path, kept = sys.argv[1:]
+handle = ctypes.create_string_buffer(8 + 128)  # the sizes of its head and of the rest
+if verb == "make":
+    ctypes.c_uint.from_buffer(handle).value = 128
+    if libc.name_to_handle_at(-100, path.encode(), handle, ctypes.byref(ctypes.c_int()), 0) != 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+    open(kept, "wb").write(handle.raw)
+else:
+    handle.raw = open(kept, "rb").read()
+    with open(path):  # the kernel knows it as long as it is open
+        fd = libc.open_by_handle_at(os.open(os.path.dirname(path), os.O_RDONLY), handle, os.O_RDONLY)
+    print(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) if fd >= 0 else errno.errorcode[ctypes.get_errno()])
+PY
+}
+unmount
+mount_fs "$SRC"
+handle make "$MNT/still.sqlite3" || die "no file handle"
+equal 'a file handle' "$(handle open "$MNT/still.sqlite3")" still.sqlite3
+unmount
+mount_fs "$SRC"
+equal 'a file handle from before a remount' "$(handle open "$MNT/plain.txt")" ESTALE
+
 # Permissions are those of the live files, for others too.
 if command -v setpriv >/dev/null; then
 	chmod 600 "$db"
