@@ -154,7 +154,7 @@ static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const s
 		.parent = parent->id,
 	};
 	memcpy(job->path, path, strlen(path) + 1);
-	rc = run_later(fs, run_rename, job);
+	rc = run_later(fs, job->flush.who.uid, run_rename, job);
 	if (rc) {
 		upload_unref(u);
 		free(job);

@@ -201,7 +201,7 @@ void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_
 					   .node = node,
 					   .who = actor_of(req),
 					   .readable = (fi->flags & O_ACCMODE) == O_RDWR};
-		rc = run_later(fs, run_intent, job);
+		rc = run_later(fs, job->who.uid, run_intent, job);
 	}
 	if (rc == 0)
 		return;

@@ -109,7 +109,7 @@ static void open_later(const struct open_job *job)
 
 	if (copy) {
 		*copy = *job;
-		rc = run_later(job->fs, run_open, copy);
+		rc = run_later(job->fs, job->who.uid, run_open, copy);
 	}
 	if (!rc)
 		return;
@@ -156,7 +156,7 @@ static void open_control(const struct open_job *job)
 		return;
 	}
 	*copy = *job;
-	if (run_later(job->fs, run_control, copy))
+	if (run_later(job->fs, job->who.uid, run_control, copy))
 		run_control(copy);
 }
 
@@ -248,7 +248,7 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		job = malloc(sizeof(*job));
 	if (job) {
 		*job = (struct release_job){.fs = fs, .req = req, .handle = h};
-		if (run_later(fs, run_release, job) == 0)
+		if (run_later(fs, h->upload->who.uid, run_release, job) == 0)
 			return;
 		free(job);
 	}

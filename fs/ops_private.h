@@ -19,6 +19,19 @@
 #include "refusals.h"
 #include "tombs.h"
 
+#define JOBS_EACH (SNAP_DEFER_MAX / 4) /* under way for one user but root and whoever mounted */
+#define JOBS_OTHERS (3 * JOBS_EACH)    /* and for all such users */
+
+/* Whose jobs are under way: see run_later(). */
+struct jobs {
+	pthread_mutex_t lock; /* guards all below */
+	unsigned others;      /* the sum of the counts */
+	struct {
+		uid_t uid;
+		unsigned count; /* 0: a free place */
+	} users[JOBS_OTHERS];
+};
+
 struct fs {
 	struct fs_config config;
 	struct nodes nodes;
@@ -29,6 +42,7 @@ struct fs {
 	struct buffers buffers;
 	struct passthrough passthrough;
 	struct refusals refusals;
+	struct jobs jobs;
 	atomic_bool told_stale; /* of what stands in the tree, since a database was last looked up */
 	int64_t started_ns;	/* CLOCK_REALTIME; constant */
 	uint32_t generation;	/* of all nodeids: another one in each session; not 0; constant */
@@ -90,8 +104,10 @@ void tell_read_only(fuse_req_t req, const char *name);
 /* Whether PATH, where a KIND stands, is a database's name: also where what stands there is none any more. */
 bool is_database(struct fs *fs, const char *path, enum snap_kind kind);
 
-/* Runs FN(ARG) on a thread that may wait; -EBUSY when too many wait already. */
-int run_later(struct fs *fs, void (*fn)(void *arg), void *arg);
+/* Runs FN(ARG), a job for UID, on a thread that may wait; -EBUSY when too many wait already: of all, of
+ * UID's, or of the users but root and whoever mounted, so that nobody keeps others from opening and
+ * restoring. */
+int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), void *arg);
 
 /* An OPEN for writing of what is no upload yet. */
 void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_info *fi);

@@ -80,7 +80,7 @@ static void read_later(struct fs *fs, fuse_req_t req, struct handle *h, size_t s
 
 	if (job) {
 		*job = (struct read_job){.fs = fs, .req = req, .handle = h, .size = size, .offset = offset};
-		rc = run_later(fs, run_read, job);
+		rc = run_later(fs, actor_of(req).uid, run_read, job);
 	}
 	if (rc) {
 		if (rc == -EBUSY)

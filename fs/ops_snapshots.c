@@ -165,7 +165,7 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mod
 		reply_error(req, rc);
 		return;
 	}
-	rc = run_later(fs, run_mkdir, job);
+	rc = run_later(fs, actor_of(req).uid, run_mkdir, job);
 	if (rc) {
 		end_job(job);
 		reply_error(req, rc);
@@ -214,7 +214,7 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 		reply_error(req, rc);
 		return;
 	}
-	rc = run_later(fs, run_rmdir, job);
+	rc = run_later(fs, who.uid, run_rmdir, job);
 	if (rc) {
 		end_job(job);
 		reply_error(req, rc);

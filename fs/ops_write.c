@@ -86,7 +86,7 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info
 		rc = job ? 0 : -ENOMEM;
 		if (job) {
 			*job = (struct fsync_job){.req = req, .handle = h};
-			rc = run_later(fs_of(req), run_fsync, job);
+			rc = run_later(fs_of(req), actor_of(req).uid, run_fsync, job);
 			if (rc == 0)
 				return;
 			free(job);
@@ -271,7 +271,7 @@ void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	rc = job ? 0 : -ENOMEM;
 	if (job) {
 		*job = (struct flush_job){.req = req, .upload = upload_ref(h->upload), .flush = flush};
-		rc = run_later(fs, run_flush, job);
+		rc = run_later(fs, flush.who.uid, run_flush, job);
 	}
 	if (rc == 0)
 		return;

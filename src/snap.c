@@ -176,6 +176,8 @@ void snap_destroy(struct snap *snap)
 	free(snap);
 }
 
+_Static_assert(SNAP_DEFER_MAX == WORK_THREADS, "the same threads");
+
 int snap_defer(struct snap *snap, void (*fn)(void *arg), void *arg)
 {
 	return work_submit(snap->core.work, fn, arg);

@@ -139,7 +139,8 @@ void snap_stop(struct snap *snap, int64_t patience_ms);
 #define SNAP_PATIENCE_MS 30000
 void snap_destroy(struct snap *snap);
 
-/* Runs fn(arg) on one of the library's threads; -EAGAIN when too many such calls are under way. */
+/* Runs fn(arg) on one of the library's threads; -EAGAIN when SNAP_DEFER_MAX calls are under way. */
+#define SNAP_DEFER_MAX 128
 int snap_defer(struct snap *snap, void (*fn)(void *arg), void *arg);
 
 /* Databases found in the tree, for the line that the program prints at start. Reads the whole folder. */
