@@ -19,8 +19,8 @@
 #include "refusals.h"
 #include "tombs.h"
 
-#define JOBS_EACH (SNAP_DEFER_MAX / 4) /* under way for one user but root and whoever mounted */
-#define JOBS_OTHERS (3 * JOBS_EACH)    /* and for all such users */
+#define JOBS_EACH ((size_t)SNAP_DEFER_MAX / 4) /* under way for one user but root and whoever mounted */
+#define JOBS_OTHERS (3 * JOBS_EACH)	       /* and for all such users */
 
 /* Whose jobs are under way: see run_later(). */
 struct jobs {

@@ -110,9 +110,8 @@ int snap_add_file(struct snap *snap, const char *name, const char *path, struct 
 
 /*
  * What was added is found by the folder PATH, absolute, links and all, by those who use it: from the moment
- * when it leads to another folder, or what was added is removed, looks and lists are -ESTALE, for what is shown
- * is used by nobody any more. After
- * what it is about was added, before snap_start(). -errno
+ * when it leads to another folder, or what was added is removed, looks and lists are -ESTALE, for what is
+ * shown is used by nobody any more. After what it is about was added, before snap_start(). -errno
  */
 int snap_known_as(struct snap *snap, const char *path, struct snap_err *err);
 /* Whether that is so now: 0, -ESTALE with words, or what this process ran out of. */
