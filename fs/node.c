@@ -229,6 +229,17 @@ void node_forget(struct nodes *nodes, uint64_t id, uint64_t count)
 	free_all(dead);
 }
 
+void node_hold(struct nodes *nodes, uint64_t id, bool held)
+{
+	struct node *n = node_get(nodes, id);
+
+	if (n && held)
+		return;
+	node_put(nodes, n);
+	if (n)
+		node_put(nodes, n); /* the one that was held */
+}
+
 size_t nodes_of_gen(struct nodes *nodes, uint64_t gen_id, uint64_t *ids, size_t max)
 {
 	size_t n = 0;

@@ -5,12 +5,13 @@
  * kernel's page cache for it is always right.
  *
  * A node lives as long as the kernel remembers it (lookups), or somebody here holds a reference (an open
- * handle, a child, a request under way).
+ * handle, a child, a request under way, a file that is being written in the folder).
  */
 #ifndef SQLSNAPFS_NODE_H
 #define SQLSNAPFS_NODE_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "../src/sqlsnap.h"
 
@@ -69,6 +70,21 @@ void node_forget(struct nodes *nodes, uint64_t id, uint64_t n);
  * names. */
 size_t nodes_of_gen(struct nodes *nodes, uint64_t gen_id, uint64_t *ids, size_t max);
 #define NODE_NAMES_MAX 8
+
+/* HELD: folder ID keeps its nodeid, though the kernel forgets it, until this is called again and not HELD. */
+void node_hold(struct nodes *nodes, uint64_t id, bool held);
+
+/* node_hold() for what is known by a folder's nodeid and a name: uploads and tombs, which know no nodes. */
+struct node_holder {
+	void (*hold)(struct nodes *nodes, uint64_t id, bool held); /* NULL: nothing is held */
+	struct nodes *nodes;					   /* borrowed */
+};
+
+static inline void node_holder_set(const struct node_holder *holder, uint64_t id, bool held)
+{
+	if (holder->hold)
+		holder->hold(holder->nodes, id, held);
+}
 
 /* What NODE, a folder, must still be when a name is looked up in it; the root is what it is. */
 struct snap_inode node_folder(const struct node *node);

@@ -51,6 +51,7 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	redirects_init(&fs->redirects);
 	uploads_init(&fs->uploads, config->snap);
 	tombs_init(&fs->tombs, config->options && config->options->hide_databases);
+	fs->uploads.holder = fs->tombs.holder = (struct node_holder){.hold = node_hold, .nodes = &fs->nodes};
 	buffers_init(&fs->buffers);
 	passthrough_init(&fs->passthrough);
 	refusals_init(&fs->refusals);
@@ -70,9 +71,9 @@ void fs_destroy(struct fs *fs)
 	uploads_abandon(&fs->uploads);
 	handles_finish(&fs->handles);
 	redirects_finish(&fs->redirects);
+	tombs_finish(&fs->tombs);
 	nodes_finish(&fs->nodes);
 	uploads_finish(&fs->uploads);
-	tombs_finish(&fs->tombs);
 	buffers_finish(&fs->buffers);
 	passthrough_finish(&fs->passthrough);
 	refusals_finish(&fs->refusals);

@@ -26,8 +26,10 @@ void tombs_init(struct tombs *t, bool all)
 	pthread_mutex_init(&t->lock, NULL);
 }
 
-static void empty(struct tomb *e)
+static void empty(struct tombs *t, struct tomb *e)
 {
+	if (e->tgid != 0)
+		node_holder_set(&t->holder, e->parent, false);
 	free(e->name);
 	*e = (struct tomb){.tgid = 0};
 }
@@ -35,7 +37,7 @@ static void empty(struct tomb *e)
 void tombs_finish(struct tombs *t)
 {
 	for (size_t i = 0; i < TOMBS_MAX; i++)
-		empty(&t->entries[i]);
+		empty(t, &t->entries[i]);
 	pthread_mutex_destroy(&t->lock);
 }
 
@@ -69,7 +71,8 @@ static void enter(struct tombs *t, pid_t tgid, uint64_t parent, char *name, int6
 		for (size_t i = 1; i < TOMBS_MAX; i++)
 			e = t->entries[i].until < e->until ? &t->entries[i] : e;
 	}
-	empty(e);
+	node_holder_set(&t->holder, parent, true);
+	empty(t, e);
 	*e = (struct tomb){.tgid = tgid, .parent = parent, .name = name, .until = until};
 }
 
@@ -79,7 +82,7 @@ static bool drop(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 	struct tomb *e = find(t, tgid, parent, name);
 
 	if (e)
-		empty(e);
+		empty(t, e);
 	return e != NULL;
 }
 

@@ -15,19 +15,22 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "node.h"
+
 #define TOMBS_MAX 256
 #define TOMB_NS 10000000000ll
 
 struct tomb {
-	pid_t tgid; /* 0: free */
-	uint64_t parent;
-	char *name;    /* owned */
-	int64_t until; /* CLOCK_MONOTONIC */
+	pid_t tgid;	 /* 0: free */
+	uint64_t parent; /* a folder's nodeid, which is held */
+	char *name;	 /* owned */
+	int64_t until;	 /* CLOCK_MONOTONIC */
 };
 
 struct tombs {
 	pthread_mutex_t lock;
-	bool all; /* constant: an entry shows a name, which is hidden without one */
+	bool all;		   /* constant: an entry shows a name, which is hidden without one */
+	struct node_holder holder; /* set before the first entry is made; called under the lock */
 	struct tomb entries[TOMBS_MAX];
 };
 

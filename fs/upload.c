@@ -47,10 +47,12 @@ void uploads_abandon(struct uploads *all)
 	if (tended)
 		pthread_join(all->tender, NULL);
 	all->has_tender = false;
+	all->holder = (struct node_holder){.hold = NULL}; /* the nodes go before the uploads */
 }
 
 static void upload_free(struct upload *u)
 {
+	node_holder_set(&u->all->holder, u->parent, false);
 	snap_upload_destroy(u->data);
 	pthread_mutex_destroy(&u->lock);
 	pthread_mutex_destroy(&u->state_lock);
@@ -93,6 +95,7 @@ static struct upload *make(struct uploads *all, const struct upload_order *order
 	u->all = all;
 	u->kind = order->kind;
 	u->parent = order->parent;
+	node_holder_set(&all->holder, u->parent, true);
 	u->folder = order->folder;
 	u->named = order->kind == UPLOAD_SCRATCH;
 	u->ino = order->ino;

@@ -22,6 +22,7 @@
 
 #include "../src/sqlsnap.h"
 #include "caller.h"
+#include "node.h"
 #include "tasks.h"
 
 #define UPLOADS_MAX 1024		  /* that can be written to or found */
@@ -50,7 +51,7 @@ struct upload {
 	/* guarded by uploads->lock */
 	struct upload *prev, *next;
 	int refs;
-	uint64_t parent; /* the folder's nodeid */
+	uint64_t parent; /* the folder's nodeid, which is held */
 	char *name;	 /* owned */
 	char *path;	 /* owned; in the tree */
 	char *target;	 /* owned; the database that it may become; NULL: unknown */
@@ -97,6 +98,8 @@ struct uploads {
 	struct intent *intents; /* owned */
 	uint64_t last_id;
 	struct snap *snap; /* borrowed */
+	struct node_holder
+		holder; /* set before the first upload is made; holds nothing once it is abandoned */
 	struct tasks tasks;
 	atomic_bool unheard; /* see fs_end_restores() */
 

@@ -194,9 +194,11 @@ int upload_rename(struct upload *u, uint64_t parent, const char *name, const cha
 	autofree char *new_name = strdup(name), *new_path = strdup(path);
 	autofree char *old_name = NULL, *old_path = NULL;
 	struct upload *there;
+	uint64_t old_parent;
 
 	if (!new_name || !new_path)
 		return -ENOMEM;
+	node_holder_set(&u->all->holder, parent, true);
 	pthread_mutex_lock(&u->all->lock);
 	there = find_scratch(u->all, parent, name);
 	if (there == u)
@@ -207,8 +209,10 @@ int upload_rename(struct upload *u, uint64_t parent, const char *name, const cha
 	old_path = u->path;
 	u->name = steal_ptr(&new_name);
 	u->path = steal_ptr(&new_path);
+	old_parent = u->parent;
 	u->parent = parent;
 	pthread_mutex_unlock(&u->all->lock);
+	node_holder_set(&u->all->holder, old_parent, false);
 	upload_unref(there);
 	return 0;
 }

@@ -5,6 +5,7 @@ here. FILE is what it uploads. Ends with status 0 when all was as it must be."""
 
 import errno
 import os
+import subprocess
 import sys
 import threading
 
@@ -48,6 +49,22 @@ def unlink_while_open():
     """As with any file: what was written goes with it."""
     fd = upload(NAME)
     os.unlink(NAME)
+    os.close(fd)
+
+
+def forgotten_folder():
+    """What it has removed, and what it has not written to the end, is known in a folder that the kernel forgets."""
+    mount = os.path.dirname(os.path.dirname(NAME))
+    os.unlink(NAME)
+    subprocess.run(["mount", "-i", "-o", "remount", mount], check=True)
+    fails(errno.ENOENT, os.stat, NAME)
+    fd = os.open(NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    os.ftruncate(fd, len(DATA))
+    os.pwrite(fd, DATA[4096:], 4096)
+    os.close(fd)
+    subprocess.run(["mount", "-i", "-o", "remount", mount], check=True)
+    fd = os.open(NAME, os.O_WRONLY)
+    os.pwrite(fd, DATA[:4096], 0)
     os.close(fd)
 
 

@@ -64,6 +64,24 @@ for round in 1 2 3 4 5; do
 	equal "round $round: rows" "$(sqlite3 "$DB" "SELECT count(*) FROM rows WHERE text LIKE (SELECT value FROM marker) || ' %'")" 800
 done
 
+# The kernel forgets a folder when memory is short, or, as here, when its mount is mounted once more; who goes on in it finds all.
+if [ "$(id -u)" -eq 0 ]; then
+	note 'a folder that the kernel has forgotten'
+	for folder in sub sub/sub; do
+		mkdir "$SRC/$folder"
+		make_marked "$SRC/$folder/q.sqlite3" old
+		make_marked "$T/up" "new $folder"
+		cp "$T/up" "$MNT/$folder/.q.sqlite3.zzz"
+		mount -i -o remount "$MNT"
+		mv "$MNT/$folder/.q.sqlite3.zzz" "$MNT/$folder/q.sqlite3"
+		equal "$folder" "$(sqlite3 "$SRC/$folder/q.sqlite3" 'SELECT value FROM marker')" "new $folder"
+	done
+	make_marked "$T/up" pending
+	python3 "$TOP/tests/check/names.py" forgotten_folder "$T/up" "$MNT/sub/q.sqlite3" || die "status $?"
+	equal 'what was pending' "$(sqlite3 "$SRC/sub/q.sqlite3" 'SELECT value FROM marker')" pending
+	rm -r "$SRC/sub"
+fi
+
 # A -wal that is copied along is missing from its database, and root hears that too.
 note 'a -wal'
 cp "$SEEN" "$T/old.sqlite3"

@@ -309,6 +309,34 @@ static void test_many(void **state)
 	}
 }
 
+/* What is being written in a folder is known by its nodeid. */
+static void test_held_folder(void **state)
+{
+	uint64_t outer = enter_folder(NODE_ROOT, "a", 1), inner = enter_folder(outer, "b", 2);
+
+	(void)state;
+	node_hold(&nodes, inner, true);
+	node_hold(&nodes, inner, true);
+	node_forget(&nodes, inner, 1);
+	node_forget(&nodes, outer, 1);
+	assert_true(enter_folder(NODE_ROOT, "a", 1) == outer);
+	assert_true(enter_folder(outer, "b", 2) == inner);
+	node_forget(&nodes, inner, 1);
+	node_forget(&nodes, outer, 1);
+	node_hold(&nodes, inner, false);
+	assert_true(is_there(inner));
+	assert_path(inner, "c", "a/b/c");
+	node_hold(&nodes, inner, false);
+	assert_false(is_there(inner));
+	assert_false(is_there(outer));
+	/* What is gone cannot be held. */
+	node_hold(&nodes, inner, true);
+	node_hold(&nodes, inner, false);
+	node_hold(&nodes, NODE_ROOT, true);
+	node_hold(&nodes, NODE_ROOT, false);
+	assert_true(is_there(NODE_ROOT));
+}
+
 static void test_finish_drops_everything(void **state)
 {
 	struct snap_gen *gen = &gens[0];
@@ -522,6 +550,7 @@ int main(void)
 		test(test_reference_outlives_forget),
 		test(test_parents_are_kept),
 		test(test_many),
+		test(test_held_folder),
 		test(test_finish_drops_everything),
 		test(test_nodes_of_gen),
 		test(test_paths),

@@ -155,6 +155,37 @@ static void test_full(void **state)
 	assert_true(hidden(getpid(), 1, "db"));
 }
 
+static int held;
+
+static void count_held(struct nodes *nodes, uint64_t id, bool hold)
+{
+	(void)nodes;
+	assert_int_equal(id, 1);
+	held += hold ? 1 : -1;
+}
+
+/* The folder keeps its nodeid as long as a name in it is remembered. */
+static void test_holds_folder(void **state)
+{
+	char name[32];
+
+	(void)state;
+	tombs.holder.hold = count_held;
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_int_equal(held, 1);
+	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_int_equal(held, 0);
+	for (int i = 0; i <= TOMBS_MAX; i++) {
+		snprintf(name, sizeof(name), "db%d", i);
+		assert_int_equal(tomb_add(&tombs, getpid(), 1, name), 0);
+	}
+	assert_int_equal(held, TOMBS_MAX);
+	tombs_finish(&tombs);
+	assert_int_equal(held, 0);
+	tombs_init(&tombs, false);
+}
+
 /* ---- hidden from all ----------------------------------------------------------------------------------- */
 
 static void hide_all(void)
@@ -241,10 +272,9 @@ static void test_threads(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_own_process), test(test_other_processes),
-		test(test_time),	test(test_once),
-		test(test_full),	test(test_all),
-		test(test_all_full),	test(test_threads),
+		test(test_own_process), test(test_other_processes), test(test_time), test(test_once),
+		test(test_full),	test(test_holds_folder),    test(test_all),  test(test_all_full),
+		test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

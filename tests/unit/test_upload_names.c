@@ -95,12 +95,56 @@ static void test_pending(void **state)
 	assert_true(is_empty());
 }
 
+/* How often FOLDER and the next nodeid are held. */
+static int held[2];
+
+static void count_held(struct nodes *nodes, uint64_t id, bool hold)
+{
+	(void)nodes;
+	assert_in_range(id, FOLDER, FOLDER + 1);
+	held[id - FOLDER] += hold ? 1 : -1;
+}
+
+/* The folder keeps its nodeid as long as there is something that is found by it. */
+static void test_holds_folder(void **state)
+{
+	struct upload *u, *v, *refused = NULL;
+	struct snap_err err;
+
+	(void)state;
+	all.holder.hold = count_held;
+	u = open_scratch(".x");
+	assert_int_equal(held[0], 1);
+	assert_int_equal(try_create(UPLOAD_SCRATCH, FOLDER, ".x", &refused, &err), -EEXIST);
+	assert_int_equal(held[0], 1);
+	upload_closed(u);
+	v = open_cut();
+	assert_int_equal(held[0], 2);
+	assert_int_equal(upload_rename(u, FOLDER, ".y", ".y"), 0);
+	assert_int_equal(held[0], 2);
+	assert_int_equal(upload_rename(u, FOLDER + 1, ".y", "sub/.y"), 0);
+	assert_int_equal(held[0], 1);
+	assert_int_equal(held[1], 1);
+	upload_unname(u);
+	assert_int_equal(held[1], 0);
+	upload_closed(v);
+	assert_int_equal(held[0], 0);
+	/* There are no nodes any more. */
+	u = open_scratch(".z");
+	uploads_abandon(&all);
+	upload_unname(u);
+	upload_closed(u);
+	assert_int_equal(held[0], 1);
+	assert_true(is_empty());
+}
+
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		test(test_same_name),
 		test(test_scratch),
 		test(test_pending),
+		test(test_holds_folder),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
