@@ -27,8 +27,10 @@ static bool has_same_rights(const struct upload *u, const struct snap_attr *attr
 	return u->over && u->uid == attr->uid && u->gid == attr->gid && !((u->mode ^ attr->mode) & 0777);
 }
 
-/* Whether WHO may make a file at PATH. That he may write the one that he has opened says nothing of that. */
-static int check_folder(struct upload *u, const char *path, const struct actor *who)
+/* Whether WHO may make a file at PATH, in the folder PINNED. That he may write the one that he has opened
+ * says nothing of that. -ESTALE: the path leads to another folder by now */
+static int check_folder(struct upload *u, const struct snap_inode *pinned, const char *path,
+			const struct actor *who)
 {
 	const char *end = strrchr(path, '/');
 	autofree char *folder = strndup(path, end ? (size_t)(end - path) : 0);
@@ -37,6 +39,8 @@ static int check_folder(struct upload *u, const char *path, const struct actor *
 
 	if (rc)
 		return rc;
+	if (pinned->ino != 0 && (attr.key_dev != pinned->dev || attr.key_ino != pinned->ino))
+		return -ESTALE;
 	return caller_may_write(who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
 }
 
@@ -55,7 +59,7 @@ int upload_check_access(struct upload *u, const struct upload_flush *flush, stru
 	if (rc == -ENOENT) {
 		order->folder = *folder;
 		/* Nothing stands there: the folder's mode decides, and has decided unless something did. */
-		return u->over && who.uid != 0 ? check_folder(u, order->path, &who) : 0;
+		return u->over && who.uid != 0 ? check_folder(u, folder, order->path, &who) : 0;
 	}
 	if (rc)
 		return who.uid == 0 ? 0 : rc; /* root repairs what cannot be looked at */

@@ -80,7 +80,8 @@ static void test_stop_answers_what_waits(void **state)
 
 #define SHOT ".sqlsnapfs/snapshots/shot"
 
-static int shot_error; /* negative: the answer to looks at the snapshot */
+static int shot_error;	    /* negative: the answer to looks at the snapshot */
+static int replace_in = -1; /* a folder in which "other" takes the place of "sub" when that is looked at */
 
 int __real_snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
 		       struct snap_err *err);
@@ -92,6 +93,10 @@ int __wrap_snap_lookup(struct snap *snap, const char *path, struct snap_attr *at
 {
 	int rc = strcmp(path, SHOT) == 0 ? shot_error : 0;
 
+	if (replace_in >= 0 && strcmp(path, "sub") == 0) {
+		assert_int_equal(renameat(replace_in, "sub", replace_in, "was"), 0);
+		assert_int_equal(renameat(replace_in, "other", replace_in, "sub"), 0);
+	}
 	return rc ? rc : __real_snap_lookup(snap, path, attr, gen, err);
 }
 
@@ -117,6 +122,47 @@ static void test_mkdir_that_fails_leaves_no_snapshot(void **state)
 		assert_int_equal(__real_snap_lookup(f.snap, SHOT, &attr, NULL, NULL),
 				 shot_error ? -ENOENT : 0);
 	}
+	fs_down(&f, fs);
+}
+
+/* ---- rights -------------------------------------------------------------------------------------------- */
+
+#define SOMEBODY 4711
+
+/* The folder that decides is the one that the name was looked up in, not one that takes its place. */
+static void test_rights_on_a_folder_that_is_replaced(void **state)
+{
+	const struct upload_flush flush = {.who = {.uid = SOMEBODY, .gid = SOMEBODY}};
+	struct snap_attr attr;
+	struct fixture f;
+	struct fs *fs;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(100));
+	fs = fs_up(&f, false);
+	assert_int_equal(mkdirat(f.folder.fd, "sub", 0755), 0);
+	assert_int_equal(mkdirat(f.folder.fd, "other", 0755), 0);
+	assert_int_equal(fchmodat(f.folder.fd, "other", 0777, 0), 0);
+	assert_int_equal(__real_snap_lookup(f.snap, "sub", &attr, NULL, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		struct upload_order order = {.kind = UPLOAD_DATABASE,
+					     .parent = NODE_ROOT,
+					     .folder = {attr.key_dev, attr.key_ino},
+					     .name = "db",
+					     .path = "sub/db",
+					     .who = flush.who,
+					     .over = true};
+		struct snap_restore restore = {.path = order.path};
+		struct upload *u;
+
+		assert_int_equal(upload_create(&u, &fs->uploads, &order, NULL), 0);
+		replace_in = i == 0 ? -1 : f.folder.fd;
+		assert_int_equal(upload_check_access(u, &flush, &restore), i == 0 ? -EACCES : -ESTALE);
+		replace_in = -1;
+		upload_unref(u);
+	}
+	assert_int_equal(unlinkat(f.folder.fd, "sub", AT_REMOVEDIR), 0);
+	assert_int_equal(unlinkat(f.folder.fd, "was", AT_REMOVEDIR), 0);
 	fs_down(&f, fs);
 }
 
@@ -148,6 +194,7 @@ int __wrap_main(void)
 		cmocka_unit_test(test_led_callers_find_what_they_were_led_to),
 		cmocka_unit_test(test_stop_answers_what_waits),
 		cmocka_unit_test(test_mkdir_that_fails_leaves_no_snapshot),
+		cmocka_unit_test(test_rights_on_a_folder_that_is_replaced),
 		cmocka_unit_test(test_no_request_is_unknown),
 	};
 
