@@ -278,6 +278,5 @@ void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	if (job)
 		upload_unref(job->upload);
 	free(job);
-	upload_refuse(h->upload, &flush.who, rc);
-	reply_error(req, rc);
+	reply_error(req, upload_refuse(h->upload, &flush.who, rc));
 }

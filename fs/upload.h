@@ -227,8 +227,9 @@ int upload_flush(struct upload *u, const struct upload_flush *flush);
 /* WHO has given it its times, which tools do last, and by its name: -EIO when parts of it were announced and
  * have not come, and it is closed; that is its verdict then. Logs it. */
 int upload_taken_for_whole(struct upload *u, const struct actor *who);
-/* It cannot be decided about, and WHO hears RC: that is its verdict. Logs it. */
-void upload_refuse(struct upload *u, const struct actor *who, int rc);
+/* It cannot be decided about: RC is its verdict, which is logged, and what WHO is to hear. A scratch file's
+ * verdict is made when it is renamed, so nothing is said and WHO hears 0. */
+int upload_refuse(struct upload *u, const struct actor *who, int rc);
 
 /* Makes scratch file U the database at PATH. 0, -errno. Takes as long as a restore. Logs its verdict. */
 int upload_become(struct upload *u, const char *path, const struct upload_flush *flush);

@@ -216,14 +216,17 @@ static int refuse_incomplete(struct upload *u, const char *path, const struct ac
 	return refuse(u, path, who, -EIO, &err);
 }
 
-void upload_refuse(struct upload *u, const struct actor *who, int rc)
+int upload_refuse(struct upload *u, const struct actor *who, int rc)
 {
-	autofree char *path = copy_path(u);
+	autofree char *path = NULL;
 	struct snap_err err = {""};
 
+	if (u->kind == UPLOAD_SCRATCH)
+		return 0;
+	path = copy_path(u);
 	if (rc == -EBUSY)
 		fault(&err, 0, "too many others wait to be restored or opened");
-	refuse(u, path ? path : "?", who, rc, &err);
+	return refuse(u, path ? path : "?", who, rc, &err);
 }
 
 /* The verdict is kept for the rename; nobody has said yet that this is to be a database. */
@@ -267,10 +270,8 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 
 	if (upload_flush_idle(u, flush, &rc))
 		return rc; /* somebody else has decided meanwhile */
-	if (!path) {
-		upload_refuse(u, &flush->who, -ENOMEM);
-		return -ENOMEM;
-	}
+	if (!path)
+		return upload_refuse(u, &flush->who, -ENOMEM);
 	if (upload_was_killed((void *)flush)) {
 		note_killed(u);
 		log_info("\"%s\": whoever wrote it was killed, nothing was restored", path);

@@ -165,6 +165,51 @@ static void test_late_for_an_upload(void **state)
 	fs_down(&f, fs);
 }
 
+static void count_refused(void *arg, const struct task_end *end)
+{
+	(void)end;
+	++*(int *)arg;
+}
+
+/* A FLUSH that no thread is left for: a restore is refused; a scratch file is not, for its verdict comes when
+ * it is renamed, and no restore would ever clear a refusal of its own name. */
+static void test_flush_that_nobody_can_do(void **state)
+{
+	static const char *const names[] = {".db.x", "db"};
+	struct fixture f;
+	struct fs *fs;
+	int refused = 0;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(100));
+	fs = fs_up(&f, false);
+	snap_stop(f.snap, SNAP_PATIENCE_MS);
+	for (int i = 0; i < 2; i++) {
+		struct upload_order order = {.kind = i == 0 ? UPLOAD_SCRATCH : UPLOAD_DATABASE,
+					     .parent = NODE_ROOT,
+					     .name = names[i],
+					     .path = names[i]};
+		struct handle h = {.kind = HANDLE_UPLOAD};
+		struct fuse_file_info fi = {.fh = (uintptr_t)&h};
+		struct fuse_req req;
+
+		assert_int_equal(upload_create(&h.upload, &fs->uploads, &order, NULL), 0);
+		assert_int_equal(upload_truncate(h.upload, 0, NULL), 0);
+		assert_int_equal(upload_write(h.upload, "x", 1, 0, 0, NULL), 1);
+		request_init(&req, fs, gettid());
+		fs_ops.flush(&req, 0, &fi);
+		assert_int_equal(await_reply(&req), i == 0 ? 0 : EBUSY);
+		request_finish(&req);
+		tasks_each_refused(&fs->uploads.tasks, 0, count_refused, &refused);
+		assert_int_equal(refused, i);
+		upload_unname(h.upload);
+		upload_unref(h.upload);
+	}
+	fs_destroy(fs);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int __wrap_main(void);
 
 /* In front of the program's. */
@@ -173,6 +218,7 @@ int __wrap_main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_read_below_upload_waits_elsewhere),
 		cmocka_unit_test(test_read_below_upload_that_nobody_can_do),
+		cmocka_unit_test(test_flush_that_nobody_can_do),
 		cmocka_unit_test(test_thrown_away_while_led_there),
 		cmocka_unit_test(test_late_for_an_upload),
 	};
