@@ -288,7 +288,7 @@ static int make_new(fuse_req_t req, struct node *parent, const char *name, mode_
 	if (rc == 0) {
 		if (knod && order.kind == UPLOAD_DATABASE)
 			upload_name(u);
-		else
+		else if (order.kind == UPLOAD_DATABASE)
 			tomb_remove(&fs->tombs, order.creator, parent->id, name);
 		upload_stat(u, &attr);
 		e->attr = attr_to_stat(&attr);

@@ -3,6 +3,7 @@
 #include "tombs.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -36,8 +37,9 @@ static void empty(struct tombs *t, struct tomb *e)
 
 void tombs_finish(struct tombs *t)
 {
-	for (size_t i = 0; i < TOMBS_MAX; i++)
+	for (size_t i = 0; i < t->count; i++)
 		empty(t, &t->entries[i]);
+	free(t->entries);
 	pthread_mutex_destroy(&t->lock);
 }
 
@@ -50,30 +52,82 @@ static struct tomb *find(struct tombs *t, pid_t tgid, uint64_t parent, const cha
 {
 	int64_t now = now_ns();
 
-	for (size_t i = 0; i < TOMBS_MAX; i++) {
+	for (size_t i = 0; i < t->count; i++) {
 		if (t->entries[i].tgid == tgid && is_at(&t->entries[i], parent, name, now))
 			return &t->entries[i];
 	}
 	return NULL;
 }
 
-/* Makes the entry of NAME for TGID, or makes it last longer. Lock held; takes over NAME. */
-static void enter(struct tombs *t, pid_t tgid, uint64_t parent, char *name, int64_t until)
+static struct tomb *find_free(struct tombs *t)
+{
+	int64_t now = now_ns();
+
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->entries[i].tgid == 0 || t->entries[i].until < now)
+			return &t->entries[i];
+	}
+	return NULL;
+}
+
+static void drop_ended(struct tombs *t)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		if (kill(t->entries[i].tgid, 0) != 0 && errno == ESRCH)
+			empty(t, &t->entries[i]);
+	}
+}
+
+/* The first of more entries. NULL: there are as many as may be, or there is no memory. */
+static struct tomb *grow(struct tombs *t)
+{
+	size_t old = t->count, count = old ? 2 * old : TOMBS_MAX;
+	struct tomb *entries;
+
+	if (count > (t->all ? TOMBS_SHOWN_MAX : TOMBS_MAX))
+		return NULL;
+	entries = realloc(t->entries, count * sizeof(*entries));
+	if (!entries)
+		return NULL;
+	memset(entries + old, 0, (count - old) * sizeof(*entries));
+	t->entries = entries;
+	t->count = count;
+	return entries + old;
+}
+
+/* The entry that ends first; NULL: there is none. */
+static struct tomb *find_oldest(struct tombs *t)
+{
+	struct tomb *e = t->entries;
+
+	for (size_t i = 1; i < t->count; i++)
+		e = t->entries[i].until < e->until ? &t->entries[i] : e;
+	return e;
+}
+
+/* Makes the entry of NAME for TGID, or makes it last longer. Lock held; takes over NAME. -ENOMEM */
+static int enter(struct tombs *t, pid_t tgid, uint64_t parent, char *name, int64_t until)
 {
 	struct tomb *e = find(t, tgid, parent, name);
 
-	for (size_t i = 0; i < TOMBS_MAX && !e; i++) {
-		if (t->entries[i].tgid == 0 || t->entries[i].until < now_ns())
-			e = &t->entries[i];
+	if (!e)
+		e = find_free(t);
+	if (!e && t->all) {
+		drop_ended(t); /* the others' names last for good */
+		e = find_free(t);
 	}
+	if (!e)
+		e = grow(t);
+	if (!e)
+		e = find_oldest(t);
 	if (!e) {
-		e = &t->entries[0];
-		for (size_t i = 1; i < TOMBS_MAX; i++)
-			e = t->entries[i].until < e->until ? &t->entries[i] : e;
+		free(name);
+		return -ENOMEM;
 	}
 	node_holder_set(&t->holder, parent, true);
 	empty(t, e);
 	*e = (struct tomb){.tgid = tgid, .parent = parent, .name = name, .until = until};
+	return 0;
 }
 
 /* Whether there was one. */
@@ -89,6 +143,7 @@ static bool drop(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 {
 	char *copy = t->all ? NULL : strdup(name);
+	int rc = 0;
 
 	if (!copy && !t->all)
 		return -ENOMEM;
@@ -96,14 +151,15 @@ int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 	if (t->all)
 		drop(t, tgid, parent, name);
 	else
-		enter(t, tgid, parent, copy, now_ns() + TOMB_NS);
+		rc = enter(t, tgid, parent, copy, now_ns() + TOMB_NS);
 	pthread_mutex_unlock(&t->lock);
-	return 0;
+	return rc;
 }
 
 bool tomb_remove(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 {
-	char *copy = t->all ? strdup(name) : NULL;
+	/* Who cannot be told apart is shown nothing. */
+	char *copy = t->all && tgid != 0 ? strdup(name) : NULL;
 	bool was_hidden;
 
 	pthread_mutex_lock(&t->lock);
@@ -121,7 +177,7 @@ bool tomb_hides(struct tombs *t, pid_t tid, uint64_t parent, const char *name)
 	int64_t now = now_ns();
 
 	pthread_mutex_lock(&t->lock);
-	for (size_t i = 0; i < TOMBS_MAX && !any; i++)
+	for (size_t i = 0; i < t->count && !any; i++)
 		any = is_at(&t->entries[i], parent, name, now);
 	pthread_mutex_unlock(&t->lock);
 	if (!any || !caller_look(&caller, tid))

@@ -18,6 +18,7 @@
 #include "node.h"
 
 #define TOMBS_MAX 256
+#define TOMBS_SHOWN_MAX 16384 /* with hide_databases */
 #define TOMB_NS 10000000000ll
 
 struct tomb {
@@ -31,16 +32,18 @@ struct tombs {
 	pthread_mutex_t lock;
 	bool all;		   /* constant: an entry shows a name, which is hidden without one */
 	struct node_holder holder; /* set before the first entry is made; called under the lock */
-	struct tomb entries[TOMBS_MAX];
+	struct tomb *entries;	   /* owned */
+	size_t count;		   /* of ENTRIES, free ones too */
 };
 
 /* ALL: every name is hidden from the start, from everybody. */
 void tombs_init(struct tombs *t, bool all);
 void tombs_finish(struct tombs *t);
 
-/* Hides NAME in PARENT from TGID. -ENOMEM; the oldest entry gives way when all are taken. */
+/* Hides NAME in PARENT from TGID. -ENOMEM; the oldest entry gives way when there are TOMBS_MAX. */
 int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name);
-/* Shows it again, to TGID; whether it was hidden. */
+/* Shows it again, to TGID; whether it was hidden. With ALL that needs an entry: those of processes that have
+ * ended give way to it, and the oldest when there are TOMBS_SHOWN_MAX. */
 bool tomb_remove(struct tombs *t, pid_t tgid, uint64_t parent, const char *name);
 /* Whether it is hidden from the process of thread TID, which is looked up only when that decides. Whoever
  * cannot be looked at is taken for somebody whom no entry is about. */

@@ -183,7 +183,13 @@ static void test_holds_folder(void **state)
 	assert_int_equal(held, TOMBS_MAX);
 	tombs_finish(&tombs);
 	assert_int_equal(held, 0);
-	tombs_init(&tombs, false);
+	tombs_init(&tombs, true);
+	tombs.holder.hold = count_held;
+	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_true(tomb_remove(&tombs, 0, 1, "db")); /* who cannot be told apart */
+	assert_int_equal(held, 1);
+	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_int_equal(held, 0);
 }
 
 /* ---- hidden from all ----------------------------------------------------------------------------------- */
@@ -216,20 +222,63 @@ static void test_all(void **state)
 	assert_true(hidden(getpid(), 1, "db"));
 }
 
+static void show(pid_t tgid, int number)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "db%d", number);
+	assert_true(tomb_remove(&tombs, tgid, 1, name));
+}
+
+/* As many as a tool restores at once, for it sets the times of all of them at the end. */
 static void test_all_full(void **state)
 {
 	char name[32];
 
 	(void)state;
 	hide_all();
-	for (int i = 0; i <= TOMBS_MAX; i++) {
+	for (int i = 0; i < TOMBS_SHOWN_MAX; i++) {
+		later = 1000000000ll * i;
+		show(getpid(), i);
+	}
+	for (int i = 0; i < TOMBS_SHOWN_MAX; i += i < 1000 ? 1 : 100) {
 		snprintf(name, sizeof(name), "db%d", i);
-		later += 1000000000;
-		assert_true(tomb_remove(&tombs, getpid(), 1, name));
 		assert_false(hidden(getpid(), 1, name));
 	}
+	later += 1000000000;
+	show(getpid(), TOMBS_SHOWN_MAX);
 	assert_true(hidden(getpid(), 1, "db0"));
 	assert_false(hidden(getpid(), 1, "db1"));
+}
+
+/* What was shown to a process that has ended makes room. */
+static void test_all_ended(void **state)
+{
+	(void)state;
+	hide_all();
+	for (int round = 0; round < 3; round++) {
+		pid_t child = fork();
+
+		assert_true(child >= 0);
+		if (child == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				pause();
+		}
+		for (int i = 0; i < TOMBS_MAX - 10; i++)
+			show(child, i);
+		kill(child, SIGKILL);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+	}
+	assert_int_equal(tombs.count, TOMBS_MAX);
+	show(0, 0);
+	for (int i = 0; i < TOMBS_MAX; i++)
+		show(getpid(), i);
+	assert_int_equal(tombs.count, TOMBS_MAX);
+	assert_false(hidden(getpid(), 1, "db0"));
+	show(getpid(), TOMBS_MAX);
+	assert_int_equal(tombs.count, 2 * TOMBS_MAX);
+	assert_false(hidden(getpid(), 1, "db0"));
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------- */
@@ -274,7 +323,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		test(test_own_process), test(test_other_processes), test(test_time), test(test_once),
 		test(test_full),	test(test_holds_folder),    test(test_all),  test(test_all_full),
-		test(test_threads),
+		test(test_all_ended),	test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
