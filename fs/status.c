@@ -180,6 +180,11 @@ static int put_source(void *arg, const struct snap_source_facts *f)
 	}
 	put_opened(m, &f->opened);
 	json_end(j);
+	if (f->failing && f->path)
+		status_warn(m,
+			    "\"%.200s\" cannot be read: %s; the next open of it that succeeds ends this "
+			    "warning",
+			    f->path, f->error.text);
 	if (f->wal_marked)
 		status_warn(m,
 			    "%s: its wal-index shows the mark of the WAL-reset bug (nBackfill > mxFrame): "

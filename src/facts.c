@@ -73,14 +73,27 @@ static int show(struct walk *walk, struct source *source, const char *path, cons
 	return walk->refused;
 }
 
+/* A database that nobody is let in to, for the reason ERR. */
+static int show_refused(struct walk *walk, const char *path, const struct snap_err *err)
+{
+	const struct snap_source_facts facts = {
+		.path = path, .error_ns = realtime_ns(), .error = *err, .failing = true};
+
+	walk->refused = walk->fn(walk->arg, &facts);
+	return walk->refused;
+}
+
 /* What stands in the tree. */
 static int show_path(void *arg, const char *path)
 {
 	struct walk *walk = arg;
 	struct tree_found found = TREE_FOUND_INIT;
 	struct source *source = NULL;
-	int rc = tree_look(walk->snap->tree, path, &found, NULL);
+	struct snap_err err = {""};
+	int rc = tree_look(walk->snap->tree, path, &found, &err);
 
+	if (rc == -EMLINK)
+		return show_refused(walk, path, &err);
 	if (rc == 0 && found.attr.kind == SNAP_DATABASE)
 		rc = sources_get(walk->snap->core.sources, &found.place, &source);
 	if (!source) {

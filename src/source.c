@@ -215,8 +215,8 @@ ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t off
 		return -EIO;
 	dead = image_is_dead(im); /* why was said when it came to that */
 	rc = image_read(im, max_frame, buf, size, offset, err);
-	if (rc && !dead)
-		source_note_error(s, err->text[0] ? err->text : strerror(-rc));
+	if (rc)
+		source_note_error(s, dead ? NULL : err->text[0] ? err->text : strerror(-rc));
 	image_unref(im);
 	return rc ? rc : (ssize_t)size;
 }
@@ -235,7 +235,7 @@ void source_disconnect(struct source *s)
 bool source_is_unused(struct source *s)
 {
 	lock_scope(&s->lock);
-	return !s->live && !s->seen_dirty && !s->opened_dirty && list_empty(&s->gens) &&
+	return !s->live && !s->seen_dirty && !s->opened_dirty && !s->failing && list_empty(&s->gens) &&
 	       atomic_load(&s->refs) == 1 + (s->current != NULL) &&
 	       (!s->current || (atomic_load(&s->current->refs) == 1 && !s->current->uploaded));
 }

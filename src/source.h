@@ -73,6 +73,7 @@ struct source {
 	int64_t opened_saved;	   /* CLOCK_MONOTONIC */
 	struct snap_err error;	   /* the last one, */
 	int64_t error_ns;	   /* CLOCK_REALTIME; 0: none yet */
+	bool failing;		   /* an open or a read failed, and nobody has opened it since */
 	bool mark_seen, marked;	   /* see source_watch_mark(); with the header at the last round */
 	uint8_t mark_header[WAL_INDEX_HEADER];
 	uint64_t count;		    /* number of source_facts() calls */
@@ -188,8 +189,11 @@ bool source_shows(const struct snap_gen *gen, const struct sample *sample);
 
 /* FOUND is what stands at its place now, NULL: nothing. OUT->path is left NULL; OUT->file is borrowed. */
 void source_facts(struct source *s, const struct tree_found *found, struct snap_source_facts *out);
-/* Remembers a failure. Under no lock, as the next three. */
+/* Remembers that an open or a read failed; TEXT NULL: why is remembered already. Under no lock, as the next
+ * four. */
 void source_note_error(struct source *s, const char *text);
+/* Nobody will open again what has gone: it counts as failing no longer. 0 */
+int source_forgive_gone(void *arg, struct source *s);
 /* Reports to the configuration's event function, with the source's name before it, and remembers what is a
  * warning or worse. */
 void source_event(struct source *s, enum snap_level level, const char *format, ...)

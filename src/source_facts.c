@@ -17,11 +17,35 @@
 
 /* ---- what is remembered -------------------------------------------------------------------------------- */
 
+/* Lock held. */
+static void remember_error(struct source *s, const char *text)
+{
+	s->error_ns = realtime_ns();
+	snprintf(s->error.text, sizeof(s->error.text), "%s", text);
+}
+
 void source_note_error(struct source *s, const char *text)
 {
 	lock_scope(&s->lock);
-	s->error_ns = realtime_ns();
-	snprintf(s->error.text, sizeof(s->error.text), "%s", text);
+	if (text)
+		remember_error(s, text);
+	s->failing = true;
+}
+
+int source_forgive_gone(void *arg, struct source *s)
+{
+	struct stat st;
+	bool failing;
+
+	(void)arg;
+	pthread_mutex_lock(&s->lock);
+	failing = s->failing;
+	pthread_mutex_unlock(&s->lock);
+	if (!failing || place_stat(&s->place, "", &st) == 0)
+		return 0;
+	lock_scope(&s->lock);
+	s->failing = false;
+	return 0;
 }
 
 void source_event(struct source *s, enum snap_level level, const char *format, ...)
@@ -32,14 +56,18 @@ void source_event(struct source *s, enum snap_level level, const char *format, .
 	va_start(ap, format);
 	vsnprintf(text.text, sizeof(text.text), format, ap);
 	va_end(ap);
-	if (level >= SNAP_WARNING)
-		source_note_error(s, text.text);
+	if (level >= SNAP_WARNING) {
+		lock_scope(&s->lock);
+		remember_error(s, text.text);
+	}
 	core_event(s->core, level, "\"%s\": %s", s->place.name, text.text);
 }
 
 void source_note_opened(struct source *s, const struct snap_opened *opened)
 {
 	pthread_mutex_lock(&s->lock);
+	if (opened->time_ns >= s->error_ns)
+		s->failing = false;
 	if (opened->time_ns >= s->opened.time_ns) {
 		s->opened = *opened;
 		s->opened_dirty = true;
@@ -202,5 +230,6 @@ void source_facts(struct source *s, const struct tree_found *found, struct snap_
 	}
 	out->error_ns = s->error_ns;
 	out->error = s->error;
+	out->failing = s->failing;
 	out->opened = s->opened;
 }

@@ -206,6 +206,8 @@ static void *run_janitor(void *arg)
 		bool more = false;
 		for (unsigned i = 0; i < BUCKETS; i++)
 			more |= tend_bucket(sources, &sources->table[i]);
+		if (round % FORGET_ROUNDS == 0)
+			sources_each(sources, source_forgive_gone, NULL);
 		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < BUCKETS; i++)
 			forget_unused(sources, &sources->table[i]);
 		core_tidy_store(core, monotonic_ns()); /* without a thread: not today */

@@ -472,6 +472,7 @@ struct snap_source_facts {
 	uint64_t spool_bytes; /* of private copies that readers are served from; a clone counts in full */
 	int64_t error_ns;     /* CLOCK_REALTIME of the last failure; 0: there was none */
 	struct snap_err error;
+	bool failing; /* the last open or read of it failed, and it was not opened since */
 	struct snap_opened opened;
 };
 

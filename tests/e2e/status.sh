@@ -11,7 +11,7 @@ need jq
 allow_sidecars
 allow_log 'refused, live database unchanged|status.json" cannot be written: '
 allow_log '(garbage|roll).sqlite3" cannot be opened'
-allow_log 'its wal-index says'
+allow_log 'its wal-index says|is a database with 2 hard links'
 allow_log 'cannot be spooled: the read lock on the database was lost' # a wal-index that is damaged by hand, when that takes longer than a second
 
 STATUS=$MNT/.sqlsnapfs/status.json
@@ -49,7 +49,9 @@ status "source('wal.sqlite3')['last_opened']['command'] == 'cat'" "source('wal.s
 	"source('sub/roll.sqlite3')['last_opened']['command'] == 'cp'" "source('wal.sqlite3')['generation'] > 0"
 must_fail 1 'Input/output error|not a database|damaged' cat "$MNT/garbage.sqlite3"
 status "'damaged' in source('garbage.sqlite3')['last_error']['text'] or 'not a database' in source('garbage.sqlite3')['last_error']['text']" \
-	"source('garbage.sqlite3')['last_opened'] is None" "source('wal.sqlite3')['last_error'] is None"
+	"source('garbage.sqlite3')['last_opened'] is None" "source('wal.sqlite3')['last_error'] is None" \
+	"len(warnings) == 1 and warnings[0].startswith('\"garbage.sqlite3\" cannot be read: ') and source('garbage.sqlite3')['last_error']['text'] in warnings[0]"
+garbage=$(status -p 'warnings[0]')
 opened=$(status -p "source('wal.sqlite3')['last_opened']['time'], source('wal.sqlite3')['last_opened']['pid']")
 until_status "not source('wal.sqlite3')['connected']"
 status "not source('wal.sqlite3')['connected']" "source('wal.sqlite3')['wal_bytes'] is None"
@@ -95,8 +97,8 @@ status "[r['verdict'] for r in restores] == ['unchanged', 'refused', 'restored']
 	"restores[2]['undo'].startswith('before-restore-') and restores[2]['undo_path'] == 'wal.sqlite3' and not restores[2]['undo_raw'] and 0 <= restores[2]['locked_seconds'] <= restores[2]['seconds'] < 60" \
 	"running == []" "len(snapshots) == 1 and snapshots[0]['name'] == restores[2]['undo'] and snapshots[0]['state'] == 'kept'" \
 	"[d['path'] for d in snapshots[0]['databases']] == ['wal.sqlite3']" "snapshots[0]['size'] == snapshots[0]['databases'][0]['size'] > 0"
-status 'len(warnings) == 1' "'\"sub/roll.sqlite3\"' in warnings[0] and restores[1]['time'] in warnings[0]" \
-	"restores[1]['reason'] in warnings[0] and 'write it again' in warnings[0]"
+status 'len(warnings) == 2' "warnings[0] == '''$garbage'''" "'\"sub/roll.sqlite3\"' in warnings[1] and restores[1]['time'] in warnings[1]" \
+	"restores[1]['reason'] in warnings[1] and 'write it again' in warnings[1]"
 grep -qE '"wal.sqlite3" was restored by uid 0 \(cp, pid [0-9]+\): ' "$MNT/.sqlsnapfs/log" || die 'the log does not say who'
 grep -qE '"sub/roll.sqlite3" refused, .*written by uid 0 \(cp, pid [0-9]+\)$' "$MNT/.sqlsnapfs/log" || die 'the log does not say whose was refused'
 
@@ -141,15 +143,27 @@ waiter=$!
 CHILDREN+=("$waiter")
 status "source('sub/roll.sqlite3')['last_opened']['command'] == 'cp'"
 wait "$waiter" && die "it was read"
-status "source('sub/roll.sqlite3')['last_error']['text']"
+status "source('sub/roll.sqlite3')['last_error']['text']" \
+	"[w for w in warnings if w.startswith('\"sub/roll.sqlite3\" cannot be read: ' + source('sub/roll.sqlite3')['last_error']['text'])]"
 echo >"$T/go2"
 wait "$holder"
 mv "$SRC/sub/roll.sqlite3" "$T/gone"
 status "[s for s in sources if s['path'] == 'sub/roll.sqlite3'] == []"
 mv "$T/gone" "$SRC/sub/roll.sqlite3"
 
+note 'a database that cannot be read is a warning until it is opened'
+cat "$MNT/sub/roll.sqlite3" >/dev/null
+status "source('sub/roll.sqlite3')['last_error']['text'] and not [w for w in warnings if 'roll.sqlite3\" cannot be read' in w]"
+ln "$SRC/sub/roll.sqlite3" "$SRC/sub/second"
+# One that has never been tried, too.
+status "len([w for w in warnings if 'cannot be read: ' in w and '2 hard links' in w]) == 2" "'2 hard links' in source('sub/second')['last_error']['text']"
+must_fail 1 'Too many links' cat "$MNT/sub/roll.sqlite3"
+rm "$SRC/sub/second"
+cat "$MNT/sub/roll.sqlite3" >/dev/null
+mv "$SRC/garbage.sqlite3" "$T/garbage"
+
 note 'a refused restore is a warning until a later one succeeds'
-status 'len(warnings) == 1' "'sub/roll.sqlite3' in warnings[0]"
+status 'len(warnings) == 1' "'sub/roll.sqlite3\" at' in warnings[0]"
 cp "$T/copy" "$MNT/sub/roll.sqlite3"
 status "restores[0]['path'] == 'sub/roll.sqlite3' and restores[0]['verdict'] == 'unchanged'" 'warnings == []'
 
@@ -189,6 +203,7 @@ until_status "not source('wal.sqlite3')['wal_marked'] and warnings == []"
 exec {one}<&-
 
 note 'a remount knows who had what; the alert'
+mv "$T/garbage" "$SRC/garbage.sqlite3"
 opened=$(status -p "[(s['path'], s['last_opened'] and (s['last_opened']['time'], s['last_opened']['pid'], s['last_opened']['command'])) for s in sources]")
 held_stop
 unmount "$MNT"

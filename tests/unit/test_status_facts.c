@@ -167,8 +167,10 @@ static void test_the_last_error_stays(void **state)
 	struct snap_source_facts facts = facts_of(&f);
 	assert_true(facts.error_ns > 0);
 	assert_non_null(strstr(facts.error.text, "locked"));
+	assert_true(facts.failing);
 	close_gen(open_now(&f));
 	assert_int_equal(facts_of(&f).error_ns, facts.error_ns);
+	assert_true(facts_of(&f).failing); /* whoever opened has to say so */
 	app_stop(&f.app);
 	down(&f);
 }

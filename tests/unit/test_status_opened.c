@@ -41,6 +41,39 @@ static void test_the_newest_state_that_was_opened(void **state)
 	down(&f);
 }
 
+static void test_what_fails_until_it_is_opened(void **state)
+{
+	struct snap_actor cp = {.uid = 7, .pid = 42, .command = "cp"};
+	struct snap_opened old = {.time_ns = 1000, .snapshot = "then"};
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, APP_WAL);
+	snap_up_still(&f);
+	struct snap_gen *gen = open_now(&f);
+	struct source *source = source_of(gen);
+	source_event(source, SNAP_WARNING, "it is slow");
+	assert_false(facts_of(&f).failing); /* it was read all the same */
+	source_note_error(source, "locked");
+	assert_true(facts_of(&f).failing);
+	source_note_opened(source, &old); /* an older state is no success */
+	source_forgive_gone(NULL, source);
+	assert_true(facts_of(&f).failing);
+	snap_gen_opened(gen, &cp);
+	assert_false(facts_of(&f).failing);
+	assert_string_equal(facts_of(&f).error.text, "locked");
+	source_note_error(source, NULL);
+	assert_true(facts_of(&f).failing);
+	assert_string_equal(facts_of(&f).error.text, "locked");
+	assert_int_equal(renameat(f.folder.fd, "db", f.folder.fd, "gone"), 0);
+	source_forgive_gone(NULL, source);
+	assert_int_equal(renameat(f.folder.fd, "gone", f.folder.fd, "db"), 0);
+	assert_false(facts_of(&f).failing);
+	close_gen(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
 static bool is_stored(struct fixture *f)
 {
 	struct snap_opened opened;
@@ -97,6 +130,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_newest_state_that_was_opened),
+		cmocka_unit_test(test_what_fails_until_it_is_opened),
 		cmocka_unit_test(test_it_is_stored_while_the_mount_stands),
 		cmocka_unit_test(test_damaged_memories_are_none),
 	};
