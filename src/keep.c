@@ -178,6 +178,11 @@ int keep_retitle(struct keep *k, const char *name)
 	return 0;
 }
 
+void keep_number_after(struct keep *k, const char *last)
+{
+	k->after = last;
+}
+
 /* ---- ending -------------------------------------------------------------------------------------------- */
 
 static int write_meta(struct keep *k, const struct keep_meta *meta, const char *group)
@@ -216,14 +221,68 @@ static int sync_content(struct keep *k)
 	return store_sync_folder(k->folder);
 }
 
+/* Which one of those that asked for ASKED has become NAME; 0: none. */
+static int number_of(const char *asked, const char *name)
+{
+	size_t length = strlen(asked);
+	const char *behind;
+	long number = 1;
+	char *end;
+
+	if (strncmp(name, asked, length) != 0)
+		return 0;
+	behind = name + length;
+	if (*behind) {
+		if (behind[0] != '-' || behind[1] < '1' || behind[1] > '9')
+			return 0;
+		number = strtol(behind + 1, &end, 10);
+		if (*end)
+			return 0;
+	}
+	return number < NUMBERS ? (int)number : 0;
+}
+
+struct numbers {
+	const char *asked;
+	int highest;
+};
+
+static int note_number(void *arg, int kept, const char *name)
+{
+	struct numbers *numbers = arg;
+	int number = number_of(numbers->asked, name);
+
+	(void)kept;
+	if (number > numbers->highest)
+		numbers->highest = number;
+	return 0;
+}
+
+/* The highest number that is used up: what was dropped since is still named in the log. */
+static int used_number(const struct keep *k, const char *asked)
+{
+	struct numbers numbers = {.asked = asked};
+	int rc;
+
+	if (!k->after)
+		return 0;
+	numbers.highest = number_of(asked, k->after);
+	rc = store_each_name(k->kept, note_number, &numbers);
+	return rc ? rc : numbers.highest;
+}
+
 /* Gives the folder its name, or the next that is free, and leaves that in k->name. Renaming a folder never
  * replaces one that holds something. */
 static int give_name(struct keep *k)
 {
 	char asked[KEEP_NAME_MAX + 1];
+	int used;
 
 	snprintf(asked, sizeof(asked), "%.*s", KEEP_NAME_MAX, k->name);
-	for (int i = 1; i <= NUMBERS; i++) {
+	used = used_number(k, asked);
+	if (used < 0)
+		return used;
+	for (int i = used + 1; i <= NUMBERS; i++) {
 		if (i > 1)
 			snprintf(k->name, sizeof(k->name), "%s-%d", asked, i);
 		if (!keep_name_valid(k->name))

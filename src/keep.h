@@ -77,6 +77,9 @@ int keep_commit(struct keep *keep, const struct keep_meta *meta, struct snap_err
 const char *keep_name(const struct keep *keep);
 /* Asks for another name; before it is committed. -EINVAL: not a name. */
 int keep_retitle(struct keep *keep, const char *name);
+/* A number is never used again: the one behind the name is above all that are there, and above that of LAST,
+ * which was given last and may be dropped by now. LAST ("": none) is borrowed until it is committed. */
+void keep_number_after(struct keep *keep, const char *last);
 /* Removes one that is not committed. Accepts NULL. */
 void keep_destroy(struct keep *keep);
 

@@ -66,6 +66,7 @@ struct keep {
 	int reserved;	     /* the empty folder that has the name; -1: none */
 	int files[KEEP_PARTS];
 	bool insists, named, committed;
+	const char *after; /* borrowed: see keep_number_after() */
 	char partial[NAME_MAX + 1];
 	char name[KEEP_NAME_MAX + 16]; /* a number behind it included */
 };

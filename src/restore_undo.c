@@ -161,6 +161,7 @@ static int commit(struct restore *r)
 		return rc;
 	r->kept = true;
 	snprintf(r->out->undo, sizeof(r->out->undo), "%s", keep_name(r->keep));
+	snprintf(r->source->undo, sizeof(r->source->undo), "%s", keep_name(r->keep));
 	r->out->undo_raw = r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK;
 	return 0;
 }
@@ -197,6 +198,7 @@ static int begin(struct restore *r)
 	time_t now = time(NULL);
 	char name[64];
 	struct tm tm;
+	int rc;
 
 	if (!r->source->path)
 		return err_set(r->err, -EIO,
@@ -206,8 +208,11 @@ static int begin(struct restore *r)
 	make_room(r);
 	gmtime_r(&now, &tm);
 	strftime(name, sizeof(name), KEEP_UNDO "%Y%m%dT%H%M%SZ", &tm);
-	return r->keep ? keep_retitle(r->keep, name)
-		       : keep_begin(&r->keep, r->core->store, r->source->path, name, r->err);
+	rc = r->keep ? keep_retitle(r->keep, name)
+		     : keep_begin(&r->keep, r->core->store, r->source->path, name, r->err);
+	if (!rc)
+		keep_number_after(r->keep, r->source->undo); /* the log tells of each by its name */
+	return rc;
 }
 
 int restore_undo_begin(struct restore *r)

@@ -52,6 +52,7 @@ struct source {
 	bool draining;	 /* pins are being spooled: no new ones */
 	bool ending;
 	bool restoring;		       /* a restore is under way: others wait for their turn */
+	char undo[64];		       /* the last before-restore name; whoever is restoring uses it */
 	bool committing;	       /* it may have committed what no generation shows yet */
 	int64_t tidy_next, tidy_until; /* CLOCK_MONOTONIC; tidy_until 0: there is nothing to tidy up */
 	struct version base;	       /* committing: what was there before, as long as it has not */

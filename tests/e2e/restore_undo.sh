@@ -106,6 +106,11 @@ upload again
 upload 'and again'
 pruned() { three && [ "$(kept)" = 'again live1 upload5 ' ]; } # what was uploaded is kept like all else
 wait_for 10 pruned || die "kept of what was uploaded: $(kept)"
+for i in 1 2 3 4 5 6 7 8; do make_marked "$T/up$i" "quick$i"; done
+for i in 1 2 3 4 5 6 7 8; do cp "$T/up$i" "$SEEN"; done # several in a second
+equal 'names in the log that were used again' "$(sed -n 's/.*to undo it: cp \([^ ]*\) .*/\1/p' "$LOG" | sort | uniq -d)" ''
+quickly() { three && [ "$(kept)" = 'live1 quick6 quick7 ' ]; }
+wait_for 10 quickly || die "kept of what came quickly: $(kept)"
 rmdir "$KEPT/$(newest)"
 equal 'kept after rmdir' "$(undos)" $((count - 1))
 unmount

@@ -202,6 +202,36 @@ static void test_names(void **state)
 	assert_content(DB, "a b\nc", "", "odd");
 }
 
+/* What was dropped is named in the log: another one under its name would be taken for it. */
+static void test_numbers_are_not_used_again(void **state)
+{
+	static const struct {
+		const char *drop, *last, *became;
+	} cases[] = {
+		{NULL, "", "one"},	     {NULL, "", "one-2"},	    {NULL, "", "one-3"},
+		{"one", "", "one-4"},					  /* the oldest goes first */
+		{"one-2", "", "one-5"},	     {"one-5", "one-5", "one-6"}, /* somebody has dropped the newest
+									   */
+		{NULL, "other-9", "one-7"},  {NULL, "one-x", "one-8"},	    {NULL, "one-9x", "one-9"},
+		{NULL, "one--12", "one-10"}, {NULL, "one-10000", "one-11"}, {NULL, "one-20", "one-21"},
+	};
+	struct keep_meta meta = meta_at(1);
+	struct keep *k;
+
+	(void)state;
+	keep(DB, "on", "", 1);
+	keep(DB, "one-two", "", 1);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		if (cases[i].drop)
+			assert_int_equal(keep_drop(store, DB, cases[i].drop, &err), 0);
+		assert_int_equal(keep_begin(&k, store, DB, "one", &err), 0);
+		keep_number_after(k, cases[i].last);
+		assert_int_equal(keep_commit(k, &meta, &err), 0);
+		assert_string_equal(keep_name(k), cases[i].became);
+		keep_destroy(k);
+	}
+}
+
 static void test_numbers(void **state)
 {
 	struct keep_meta meta = meta_at(4);
@@ -343,6 +373,7 @@ int main(void)
 		test(test_not_committed),
 		test(test_names),
 		test(test_numbers),
+		test(test_numbers_are_not_used_again),
 		test(test_other_daemon),
 		test(test_old_layout),
 		test(test_drop_takes_turns),
