@@ -229,6 +229,8 @@ static int parse_word(struct options *options, const char *word, struct snap_err
 			options->log_given = true;
 		return row_apply(row, options, word, equals ? equals + 1 : NULL, err);
 	}
+	if (strcmp(word, "remount") == 0)
+		return fault(err, -EINVAL, "-o remount: options do not change; umount, then mount again");
 	return fault(err, -EINVAL, "unknown option: -o %s", word);
 }
 

@@ -219,7 +219,7 @@ static const struct parse_case bad_cases[] = {
 	{{"M", "-o", "forc"}, "unknown option: -o forc", true},
 	{{"M", "-o", "forced"}, "unknown option: -o forced", true},
 	{{"M", "-o", "x"}, "unknown option: -o x", true},
-	{{"M", "-o", "remount"}, "unknown option: -o remount", true},
+	{{"M", "-o", "rw,remount"}, "-o remount: options do not change; umount, then mount again", true},
 	{{"M", "-o", "-f"}, "unknown option: -o -f", true},
 	{{"M", "-o", "force=1"}, "-o force takes no value", true},
 	{{"M", "-o", "ro="}, "-o ro takes no value", true},

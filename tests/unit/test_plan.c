@@ -70,7 +70,7 @@ static const struct plan_case plan_cases[] = {
 	/* Sources. */
 	{.sources = {"no.db"},
 	 .mountpoint = "../empty",
-	 .refusal = "no.db: no such file (to restore onto nothing: cp BACKUP no.db)"},
+	 .refusal = "no.db: no such file: is it mounted? (to restore onto nothing: cp BACKUP no.db)"},
 	{.sources = {"a.db/x"}, .mountpoint = "../empty", .refusal = "a.db/x: Not a directory"},
 	{.sources = {"/dev/null"},
 	 .mountpoint = "../empty",
