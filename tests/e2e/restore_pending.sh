@@ -82,7 +82,9 @@ equal 'thrown away' "$(discarded)" 0
 # Gaps are left, and nobody asks the mount for anything: what was written goes all the same.
 gone_soon() { [ "$(discarded)" -eq "$1" ] && [ -z "$(uploads)" ]; }
 marker=$(held marker)
-sqlite3 -cmd '.timeout 10000' "$DB" 'PRAGMA wal_checkpoint(TRUNCATE)' >"$T/out" # so that the restore's own has nothing left to do
+# So that the restore's own has nothing left to do. BUSY as long as that is at it, whatever the timeout.
+truncated() { [ "$(sqlite3 -cmd '.timeout 10000' "$DB" 'PRAGMA wal_checkpoint(TRUNCATE)' | tail -n 1)" = '0|0|0' ]; }
+wait_for 10 truncated || die "the WAL stays"
 before=$(sha "$DB" "$DB-wal")
 count=0
 for end in closes exits killed; do
