@@ -55,7 +55,7 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	buffers_init(&fs->buffers);
 	passthrough_init(&fs->passthrough);
 	refusals_init(&fs->refusals);
-	pthread_mutex_init(&fs->jobs.lock, NULL);
+	jobs_init(&fs->jobs, config->snap);
 	pthread_mutex_init(&fs->session_lock, NULL);
 	clock_gettime(CLOCK_REALTIME, &now);
 	fs->started_ns = (int64_t)now.tv_sec * 1000000000ll + now.tv_nsec;
@@ -77,7 +77,7 @@ void fs_destroy(struct fs *fs)
 	buffers_finish(&fs->buffers);
 	passthrough_finish(&fs->passthrough);
 	refusals_finish(&fs->refusals);
-	pthread_mutex_destroy(&fs->jobs.lock);
+	jobs_finish(&fs->jobs);
 	pthread_mutex_destroy(&fs->session_lock);
 	free(fs);
 }
@@ -119,82 +119,9 @@ bool is_database(struct fs *fs, const char *path, enum snap_kind kind)
 	       (kind == SNAP_PLAIN && snap_name_kind(fs->config.snap, path, NULL) == SNAP_NAME_DATABASE);
 }
 
-/* ---- jobs that may wait -------------------------------------------------------------------------------- */
-
-/* One that is counted. */
-struct counted_job {
-	struct jobs *jobs;
-	size_t user; /* its place among the users */
-	void (*fn)(void *arg);
-	void *arg;
-};
-
-/* 0 with the place of UID in *USER, or -EBUSY. There are as many places as jobs: one is free for each. */
-static int jobs_add(struct jobs *jobs, uid_t uid, size_t *user)
-{
-	size_t place = JOBS_OTHERS;
-	int rc = -EBUSY;
-
-	pthread_mutex_lock(&jobs->lock);
-	for (size_t i = 0; i < JOBS_OTHERS; i++) {
-		if (jobs->users[i].count == 0) {
-			place = i;
-		} else if (jobs->users[i].uid == uid) {
-			place = i;
-			break;
-		}
-	}
-	if (jobs->others < JOBS_OTHERS && jobs->users[place].count < JOBS_EACH) {
-		jobs->users[place].uid = uid;
-		jobs->users[place].count++;
-		jobs->others++;
-		*user = place;
-		rc = 0;
-	}
-	pthread_mutex_unlock(&jobs->lock);
-	return rc;
-}
-
-static void jobs_remove(struct jobs *jobs, size_t user)
-{
-	pthread_mutex_lock(&jobs->lock);
-	jobs->users[user].count--;
-	jobs->others--;
-	pthread_mutex_unlock(&jobs->lock);
-}
-
-static void run_counted(void *arg)
-{
-	struct counted_job *job = arg;
-
-	job->fn(job->arg);
-	jobs_remove(job->jobs, job->user);
-	free(job);
-}
-
-static int run_counted_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), void *arg)
-{
-	struct counted_job *job = malloc(sizeof(*job));
-	int rc;
-
-	if (!job)
-		return -ENOMEM;
-	*job = (struct counted_job){.jobs = &fs->jobs, .fn = fn, .arg = arg};
-	rc = jobs_add(&fs->jobs, uid, &job->user);
-	if (rc == 0) {
-		rc = snap_defer(fs->config.snap, run_counted, job);
-		if (rc)
-			jobs_remove(&fs->jobs, job->user);
-	}
-	if (rc)
-		free(job);
-	return rc;
-}
-
 int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), void *arg)
 {
-	bool is_master = uid == 0 || uid == geteuid();
-	int rc = is_master ? snap_defer(fs->config.snap, fn, arg) : run_counted_later(fs, uid, fn, arg);
+	int rc = jobs_run(&fs->jobs, uid, fn, arg);
 
 	return rc == -EAGAIN ? -EBUSY : rc;
 }

@@ -14,23 +14,11 @@
 #include "control.h"
 #include "fs.h"
 #include "handle.h"
+#include "jobs.h"
 #include "passthrough.h"
 #include "redirect.h"
 #include "refusals.h"
 #include "tombs.h"
-
-#define JOBS_EACH ((size_t)SNAP_DEFER_MAX / 4) /* under way for one user but root and whoever mounted */
-#define JOBS_OTHERS (3 * JOBS_EACH)	       /* and for all such users */
-
-/* Whose jobs are under way: see run_later(). */
-struct jobs {
-	pthread_mutex_t lock; /* guards all below */
-	unsigned others;      /* the sum of the counts */
-	struct {
-		uid_t uid;
-		unsigned count; /* 0: a free place */
-	} users[JOBS_OTHERS];
-};
 
 struct fs {
 	struct fs_config config;
@@ -104,9 +92,7 @@ void tell_read_only(fuse_req_t req, const char *name);
 /* Whether PATH, where a KIND stands, is a database's name: also where what stands there is none any more. */
 bool is_database(struct fs *fs, const char *path, enum snap_kind kind);
 
-/* Runs FN(ARG), a job for UID, on a thread that may wait; -EBUSY when too many wait already: of all, of
- * UID's, or of the users but root and whoever mounted, so that nobody keeps others from opening and
- * restoring. */
+/* jobs_run(), with -EBUSY when too many wait already. */
 int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), void *arg);
 
 /* An OPEN for writing of what is no upload yet. */

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * jobs.h - whose jobs are under way on the library's threads, each of which may wait for a database: nobody
+ * takes so many that others can neither open nor restore. No FUSE calls.
+ */
+#ifndef SQLSNAPFS_JOBS_H
+#define SQLSNAPFS_JOBS_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "../src/sqlsnap.h"
+
+#define JOBS_EACH ((size_t)SNAP_DEFER_MAX / 4) /* under way for one user but root and whoever mounted */
+#define JOBS_OTHERS (3 * JOBS_EACH)	       /* and for all such users */
+
+struct jobs {
+	struct snap *snap;    /* borrowed */
+	pthread_mutex_t lock; /* guards all below */
+	size_t others;	      /* the sum of the counts */
+	struct {
+		uid_t uid;
+		size_t count; /* 0: a free place */
+	} users[JOBS_OTHERS];
+};
+
+void jobs_init(struct jobs *jobs, struct snap *snap);
+void jobs_finish(struct jobs *jobs); /* when none is under way any more */
+
+/* Runs FN(ARG), a job for UID, as snap_defer(). -EAGAIN: too many are under way: of all, of UID's, or of the
+ * users but root and whoever mounted; -ENOMEM. */
+int jobs_run(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), void *arg);
+
+#endif
