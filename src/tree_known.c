@@ -39,29 +39,33 @@ int tree_known_as(struct tree *tree, const char *path, struct snap_err *err)
 		free(known.path);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
+	tree->links_uncounted |= st.st_nlink == 0;
 	tree->known = more;
 	tree->known[tree->known_count++] = known;
 	return 0;
 }
 
 /* A folder that was removed is an empty one for who still has it open: to be told from one that is empty. */
-static int check_removed(int folder, struct snap_err *err)
+static bool is_removed(int folder)
 {
 	struct stat st;
 
-	if (folder < 0 || (fstat(folder, &st) == 0 && st.st_nlink > 0))
-		return 0;
-	return err_set(err, -ESTALE, "the folder was removed; mount it again");
+	return folder >= 0 && fstat(folder, &st) == 0 && st.st_nlink == 0;
+}
+
+static bool any_is_removed(const struct tree *tree)
+{
+	bool any = is_removed(tree->root);
+
+	for (size_t i = 0; !any && i < tree->file_count; i++)
+		any = is_removed(tree->files[i].dir);
+	return any;
 }
 
 int tree_check_known(struct tree *tree, struct snap_err *err)
 {
-	int gone = check_removed(tree->root, err);
-
-	for (size_t i = 0; !gone && i < tree->file_count; i++)
-		gone = check_removed(tree->files[i].dir, err);
-	if (gone)
-		return gone;
+	if (!tree->links_uncounted && any_is_removed(tree))
+		return err_set(err, -ESTALE, "the folder was removed; mount it again");
 	for (size_t i = 0; i < tree->known_count; i++) {
 		const struct tree_known *known = &tree->known[i];
 		struct stat st;

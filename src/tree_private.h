@@ -53,6 +53,7 @@ struct tree {
 	size_t file_count;
 	struct tree_known *known; /* owned; constant once the tree is served */
 	size_t known_count;
+	bool links_uncounted; /* by a file system that says 0 of a folder that is there */
 	struct tree_cover cover;
 
 	pthread_mutex_t lock;
