@@ -129,6 +129,8 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 	rc = pin_begin(&live->hub->db, deadline, err);
 	if (rc >= 0 && !same_inode(live, &st)) /* its -wal was opened by name, and may be another's */
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
+	if (rc >= 0 && !live_sidecars_are_there(live)) /* another incarnation still has what was removed */
+		rc = err_set(err, -ESTALE, "its -wal or -shm was removed");
 	if (rc < 0 || rc == PIN_HOT_JOURNAL)
 		return rc;
 	atomic_store(&live->was_wal, rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0);

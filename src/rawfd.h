@@ -64,6 +64,11 @@ bool rawfd_connected(struct rawfd_table *table, uint64_t dev, uint64_t ino);
 /* SQLite has opened a -shm as FD, and has no lock on it yet. -errno: it does not know of it, and must not get
  * it. */
 int rawfd_shm_opened(int fd);
+/* FD, which was opened so, is of the database DEV, INO: all connections to that share it until it is closed.
+ */
+void rawfd_shm_belongs(int fd, uint64_t dev, uint64_t ino);
+/* Which -shm SQLite has open for the database DEV, INO, whatever name it has by now. False: none is known. */
+bool rawfd_shm_of(uint64_t dev, uint64_t ino, uint64_t *shm_dev, uint64_t *shm_ino);
 /* close(2) of any descriptor of SQLite's, with its answer; if it was a -shm, then of what was put off, too.
  */
 int rawfd_shm_close(int fd);

@@ -24,6 +24,7 @@ struct shm {
 	struct shm *next;
 	uint64_t dev, ino;
 	int fd;			 /* SQLite's */
+	uint64_t db_dev, db_ino; /* whose it is; 0: not known */
 	struct put_off *put_off; /* owned: descriptors to close after that */
 };
 
@@ -102,6 +103,32 @@ static struct shm **find_fd(int fd)
 		}
 	}
 	return NULL;
+}
+
+void rawfd_shm_belongs(int fd, uint64_t dev, uint64_t ino)
+{
+	lock_scope(&shms.lock);
+	struct shm **at = find_fd(fd);
+
+	if (at) {
+		(*at)->db_dev = dev;
+		(*at)->db_ino = ino;
+	}
+}
+
+bool rawfd_shm_of(uint64_t dev, uint64_t ino, uint64_t *shm_dev, uint64_t *shm_ino)
+{
+	lock_scope(&shms.lock);
+	for (size_t i = 0; i < RAWFD_BUCKETS; i++) {
+		for (const struct shm *shm = shms.buckets[i]; shm; shm = shm->next) {
+			if (shm->db_ino != ino || shm->db_dev != dev)
+				continue;
+			*shm_dev = shm->dev;
+			*shm_ino = shm->ino;
+			return true;
+		}
+	}
+	return false;
 }
 
 /* Closes FD and what waited for that, unless SQLite has the inode a second time. False: it is no -shm. */

@@ -81,11 +81,11 @@ int vfs_switch_asked(void)
 
 /* Whether the unix VFS is mapping a -shm on this thread: what it opens then is that, whatever its name: a
  * database may be called x-shm. */
-static _Thread_local bool maps_shm;
+static _Thread_local const struct vfs *maps_shm;
 
-void vfs_maps_shm(bool now)
+void vfs_maps_shm(const struct vfs *vfs)
 {
-	maps_shm = now;
+	maps_shm = vfs;
 }
 
 /* Stands in for open(2) in the unix VFS: what somebody has put there in place of a -wal or a journal, or has
@@ -96,8 +96,11 @@ static int open_at_once(const char *path, int flags, int mode)
 	int fd = open(path, flags | O_NONBLOCK, (mode_t)mode);
 	int rc = fd >= 0 && maps_shm ? rawfd_shm_opened(fd) : 0;
 
-	if (rc == 0)
+	if (rc == 0) {
+		if (fd >= 0 && maps_shm)
+			rawfd_shm_belongs(fd, maps_shm->db_dev, maps_shm->db_ino);
 		return fd;
+	}
 	close(fd);
 	errno = -rc;
 	return -1;

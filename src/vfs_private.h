@@ -114,14 +114,14 @@ int vfs_switch_asked(void);
 bool vfs_wal_is_expected(struct vfs *vfs);
 /* It was opened just now, on this thread. */
 void vfs_note_wal(struct vfs *vfs);
-/* The -shm that the unix VFS has looked at since vfs_forget_look(), if it has: it is mapping that. */
+/* Which -shm the unix VFS has mapped: that of the first connection of this process which is still open. */
 void vfs_note_shm(struct vfs *vfs);
 
 /* ---- vfs.c ---- */
 bool vfs_leads_to(const char *path, uint64_t dev, uint64_t ino);
 
-/* Between the two the unix VFS may open a -shm on this thread, and nothing else. */
-void vfs_maps_shm(bool now);
+/* Until it is called with NULL the unix VFS may open a -shm for VFS on this thread, and nothing else. */
+void vfs_maps_shm(const struct vfs *vfs);
 
 /* Copies N words from word FIRST of the wal-index's region 0. -ENXIO: it is not mapped, or lost. */
 int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);

@@ -118,10 +118,9 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmMap)
 		return SQLITE_IOERR_SHMMAP;
 	vfs_forget_switch();
-	vfs_forget_look();
-	vfs_maps_shm(true);
+	vfs_maps_shm(vfs);
 	rc = real->pMethods->xShmMap(real, region, size, extend, out);
-	vfs_maps_shm(false);
+	vfs_maps_shm(NULL);
 	if (vfs_switch_asked() >= 0)
 		atomic_store(&vfs->met, vfs_switch_asked());
 	if (rc != SQLITE_OK && rc != SQLITE_READONLY && rc != SQLITE_READONLY_CANTINIT)

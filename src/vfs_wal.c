@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "rawfd.h"
 #include "vfs_private.h"
 
 bool vfs_wal_is_expected(struct vfs *vfs)
@@ -30,8 +31,7 @@ void vfs_note_shm(struct vfs *vfs)
 {
 	uint64_t dev, ino;
 
-	vfs_looked_at(&dev, &ino);
-	if (!ino)
+	if (!rawfd_shm_of(vfs->db_dev, vfs->db_ino, &dev, &ino))
 		return;
 	atomic_store(&vfs->shm_dev, dev);
 	atomic_store(&vfs->shm_ino, ino);
