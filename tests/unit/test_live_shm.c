@@ -257,6 +257,7 @@ static void swap_the_shm(struct fixture *f)
 static void test_shm_name_is_anothers(void **state)
 {
 	struct fixture *f = *state;
+	struct live *live;
 	struct stat shm;
 	struct conn *conn;
 
@@ -266,12 +267,14 @@ static void test_shm_name_is_anothers(void **state)
 	looks = 0;
 	beside.f = f;
 	beside.middle = swap_the_shm;
-	connect_live(f);
+	/* What applications have from now on is the one that has the name. */
+	assert_int_equal(connect_other(f, &live), -ESTALE);
 	beside.middle = NULL;
 	assert_true(looks > 0);
 	note_that_it_is_unknown(f);
-	assert_true(is_known(&shm));
 	swap(f, "-shm");
+	connect_live(f);
+	assert_true(is_known(&shm));
 	conn = pin(f, 0);
 	assert_true(reads_the_shm(f));
 	live_unpin(conn);
