@@ -257,7 +257,7 @@ static void swap_the_shm(struct fixture *f)
 static void test_shm_name_is_anothers(void **state)
 {
 	struct fixture *f = *state;
-	struct live *live;
+	struct live *live = NULL;
 	struct stat shm;
 	struct conn *conn;
 
@@ -278,6 +278,26 @@ static void test_shm_name_is_anothers(void **state)
 	conn = pin(f, 0);
 	assert_true(reads_the_shm(f));
 	live_unpin(conn);
+}
+
+/* Two incarnations have one wal-index, as long as the first is not closed: the second knows what became of
+ * it. */
+static void test_shm_of_the_incarnation_before(void **state)
+{
+	struct fixture *f = *state;
+	struct live *live = NULL;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	connect_live(f);
+	live_unpin(pin(f, 0));
+	app_stop(&f->app);
+	f->app.pid = 0;
+	assert_int_equal(unlinkat(f->folder.fd, NAME "-shm", 0), 0);
+	assert_int_equal(connect_other(f, &live), -ESTALE);
+	assert_null(live);
+	disconnect_live(f);
+	connect_live(f);
+	live_unpin(pin(f, 0));
 }
 
 static bool refuses_to_know;
@@ -326,7 +346,8 @@ int main(void)
 		test(test_shm_is_read_while_we_connect), test(test_shm_is_read_while_we_pin),
 		test(test_shm_is_another_one),		 test(test_shm_beside_a_rollback_journal),
 		test(test_shm_is_read_in_the_middle),	 test(test_shm_that_sqlite_makes),
-		test(test_shm_name_is_anothers),	 test(test_shm_cannot_be_known),
+		test(test_shm_name_is_anothers),	 test(test_shm_of_the_incarnation_before),
+		test(test_shm_cannot_be_known),
 	};
 
 	if (shmguard_install() < 0)
