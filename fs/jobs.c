@@ -68,7 +68,7 @@ static void run_counted(void *arg)
 	free(job);
 }
 
-static int run_with_a_count(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), void *arg)
+static int run_counted_later(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), void *arg)
 {
 	struct counted_job *job = malloc(sizeof(*job));
 	int rc;
@@ -89,7 +89,7 @@ static int run_with_a_count(struct jobs *jobs, uid_t uid, void (*fn)(void *arg),
 
 int jobs_run(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), void *arg)
 {
-	bool is_master = uid == 0 || uid == geteuid();
+	bool is_exempt = uid == 0 || uid == geteuid();
 
-	return is_master ? snap_defer(jobs->snap, fn, arg) : run_with_a_count(jobs, uid, fn, arg);
+	return is_exempt ? snap_defer(jobs->snap, fn, arg) : run_counted_later(jobs, uid, fn, arg);
 }

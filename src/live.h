@@ -42,8 +42,8 @@ struct live {
 			       mapped */
 	bool sidecars_ours; /* -wal absent or empty when we came, so closing may remove them */
 	atomic_bool had_others; /* another process was connected at some time while we were */
-	atomic_bool spoilt;	/* a connection has another file's -wal, or lost a part of the wal-index: none
-				   may be used any more */
+	atomic_bool spoilt;	/* a connection has another file's -wal, lost a part of the wal-index, or has
+				   sidecars that were removed: none may be used any more */
 	atomic_bool was_wal;
 	struct wal_header first; /* was_wal: as we came */
 

@@ -241,10 +241,10 @@ void source_lose(struct source *s, struct live *live)
 	if (!same)
 		return;
 	source_kill_pinned(s);
-	source_event(s, SNAP_ERROR,
-		     "its locks or its -wal were lost (was its -shm truncated, or its -wal or -shm "
-		     "removed?); open readers "
-		     "get EIO");
+	source_event(
+		s, SNAP_ERROR,
+		"its locks or its -wal were lost (was its -shm truncated, or its -wal or -shm removed?); "
+		"open readers get EIO");
 	live_unref(live);
 }
 

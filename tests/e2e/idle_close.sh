@@ -66,9 +66,9 @@ wait_for 8 no_descriptors "$db" || die "descriptors stay open: $(find "/proc/$(f
 # that we make for it would fold in what was there before, and delete the rest.
 note 'its -shm, or both, removed while only we are connected'
 allow_log 'its locks or its -wal were lost|"(shm|both|closing)\.sqlite3"|cannot be read|reading '
-python3 - "$SRC" "$MNT" <<'EOF' || die "commits are missing: $(tail -n 3 "$LOG")"
+python3 - "$SRC" "$MNT" "$(fs_pid "$MNT")" <<'EOF' || die "commits are missing: $(tail -n 3 "$LOG")"
 import os, sqlite3, sys, time
-source, mount = sys.argv[1:]
+source, mount, daemon = sys.argv[1:]
 problems = []
 
 def do(live, *statements):
@@ -96,6 +96,21 @@ def shown(name):
     assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     return db.execute("SELECT count(*) FROM t").fetchone()[0]
 
+def let_go(live):
+    """Waits for the daemon's own close."""
+    folder, end = f"/proc/{daemon}/fd", time.monotonic() + 30
+    while True:
+        names = []
+        for fd in os.listdir(folder):
+            try:
+                names.append(os.readlink(f"{folder}/{fd}"))
+            except FileNotFoundError:
+                pass
+        if not any(name.startswith(live) for name in names):
+            return
+        assert time.monotonic() < end, "descriptors stay open"
+        time.sleep(0.05)
+
 def expect(what, found, wanted):
     if found != wanted:
         problems.append(f"{what}: {found} instead of {wanted}")
@@ -116,7 +131,7 @@ for name, ends in ("shm.sqlite3", ["-shm"]), ("both.sqlite3", ["-wal", "-shm"]):
         remove(live, ends)
         do(live, "INSERT INTO t VALUES(3)")
         expect(f"{name}, removed, {i}", shown(name), 3 + 2 * i)
-    time.sleep(4)
+    let_go(live)
     expect(name, do(live, "SELECT count(*) FROM t")[0][0], 11)
     expect(name, do(live, "PRAGMA integrity_check")[0][0], "ok")
 
@@ -130,7 +145,7 @@ with open(f"{mount}/{name}", "rb") as f:
 remove(live, ["-shm"])
 do(live, "UPDATE u SET b = randomblob(2500) WHERE i % 2", "INSERT INTO u SELECT i + 500, randomblob(1000) FROM u",
    "INSERT INTO t VALUES(2)", "PRAGMA wal_checkpoint(PASSIVE)")
-time.sleep(4)
+let_go(live)
 expect(name, do(live, "SELECT count(*) FROM t")[0][0], 2)
 expect(name, do(live, "SELECT count(*) FROM u")[0][0], 1000)
 expect(name, do(live, "PRAGMA integrity_check")[0][0], "ok")

@@ -11,7 +11,6 @@
 #include "gens.h"
 
 #include <errno.h>
-#include <sys/resource.h>
 
 #include "../../src/clock.h"
 #include "../../src/snap_private.h"
@@ -52,37 +51,6 @@ static void test_header_of_another_incarnation(void **state)
 	close_gen(next);
 	app_stop(&f.app);
 	app_stop(&other);
-	down(&f);
-}
-
-/* A -wal that cannot be looked at is not one that is absent: what it holds would be missing. */
-static void test_wal_without_a_descriptor_left(void **state)
-{
-	struct fixture f;
-	struct rlimit usual, few;
-	struct sample sample;
-	int fds[64], count = 0;
-
-	(void)state;
-	up_still(&f, APP_WAL ";" APP_ROWS(3));
-	struct snap_gen *gen = look(&f, NULL);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
-	few = (struct rlimit){.rlim_cur = 64, .rlim_max = usual.rlim_max};
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-	while (count < 64 && (fds[count] = dup(f.folder.fd)) >= 0)
-		count++;
-	int rc = source_sample_stat(gen->source, &sample, 1, 2, 3, (struct timespec){0}, (struct timespec){0},
-				    4);
-	while (count > 0)
-		close(fds[--count]);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
-	assert_int_equal(rc, -EMFILE);
-	assert_int_equal(source_sample_stat(gen->source, &sample, 1, 2, 3, (struct timespec){0},
-					    (struct timespec){0}, 4),
-			 0);
-	assert_true(sample.version.wal.size > 0);
-	snap_gen_unref(gen);
-	app_stop(&f.app);
 	down(&f);
 }
 
@@ -517,7 +485,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_header_of_another_incarnation),
-		cmocka_unit_test(test_wal_without_a_descriptor_left),
 		cmocka_unit_test(test_shm_of_the_file_before),
 		cmocka_unit_test(test_not_let_go_while_it_is_opened),
 		cmocka_unit_test(test_let_go_after_a_failed_open),
