@@ -15,6 +15,9 @@
 #define JOBS_EACH ((size_t)SNAP_DEFER_MAX / 4) /* under way for one user but root and whoever mounted */
 #define JOBS_OTHERS (3 * JOBS_EACH)	       /* and for all such users */
 
+/* What to tell whom -EAGAIN has refused. */
+#define JOBS_TOO_MANY "too many opens and restores, of this user or of all, are waiting already"
+
 struct jobs {
 	struct snap *snap;    /* borrowed */
 	pthread_mutex_t lock; /* guards all below */

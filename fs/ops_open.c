@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fault.h"
 #include "log.h"
 
 /* ---- files --------------------------------------------------------------------------------------------- */
@@ -114,9 +115,8 @@ static void open_later(const struct open_job *job)
 	if (!rc)
 		return;
 	free(copy);
-	if (rc == -EBUSY) {
-		snprintf(err.text, sizeof(err.text), "too many others wait to be opened");
-	}
+	if (rc == -EBUSY)
+		fault(&err, 0, JOBS_TOO_MANY);
 	finish_open(&here, rc, NULL, NULL, &err);
 }
 

@@ -84,7 +84,7 @@ static void read_later(struct fs *fs, fuse_req_t req, struct handle *h, size_t s
 	}
 	if (rc) {
 		if (rc == -EBUSY)
-			fault(&err, 0, "too many others wait to be restored or opened");
+			fault(&err, 0, JOBS_TOO_MANY);
 		note_failure(h, rc, &err);
 		free(job);
 		reply_error(req, rc);

@@ -22,6 +22,7 @@
 
 #include "../src/cleanup.h"
 #include "fault.h"
+#include "jobs.h"
 
 static char *copy_path(struct upload *u)
 {
@@ -225,7 +226,7 @@ int upload_refuse(struct upload *u, const struct actor *who, int rc)
 		return 0;
 	path = copy_path(u);
 	if (rc == -EBUSY)
-		fault(&err, 0, "too many others wait to be restored or opened");
+		fault(&err, 0, JOBS_TOO_MANY);
 	return refuse(u, path ? path : "?", who, rc, &err);
 }
 

@@ -4,6 +4,7 @@
 They are apart for another reason too: closing a descriptor of the live file in a process that has it open by SQLite would drop
 the locks of that connection."""
 
+import errno
 import os
 import select
 import sqlite3
@@ -69,13 +70,21 @@ def probe(path):
 
 
 def slow(path, seconds):
-    """Reads the whole file in a hundred parts, over SECONDS."""
+    """Reads the whole file in a hundred parts, over SECONDS. Prints how many it got: of a large database beside an application
+    that writes at the speed of memory, wal_max (1 GiB) may be reached before what the reader needs is copied aside."""
     fd = os.open(path, os.O_RDONLY)
-    size, began = os.fstat(fd).st_size, time.monotonic()
+    size, began, read = os.fstat(fd).st_size, time.monotonic(), 0
     for part in range(100):
-        os.pread(fd, size // 100, part * (size // 100))
-        time.sleep(max(0, began + float(seconds) * (part + 1) / 100 - time.monotonic()))
+        try:
+            os.pread(fd, size // 100, part * (size // 100))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            break
+        read += 1
+        time.sleep(max(0, began + float(seconds) * read / 100 - time.monotonic()))
     os.close(fd)
+    print(read)
 
 
 {f.__name__: f for f in (first_byte, opens, backup, probe, slow)}[sys.argv[1]](*sys.argv[2:])

@@ -61,6 +61,8 @@ APPLICATION = {
     **{f"p99_{who}_ms": f"p99 {label}, ms" for who, label in WHO.items()},
     **{f"wal_{who}_mib": f"WAL {label}, MiB" for who, label in WHO.items()},
     **{f"copies_{who}": f"copies {label}" for who, label in WHO.items() if who != "alone"},
+    **{f"failed_{who}": f"failed {label}" for who, label in WHO.items() if who != "alone"},
+    "slow_percent": "what a slow reader got, percent",
     "memory_slow_mib": "daemon's memory, slow reader, MiB",
     "scratch_store_slow_mib": "scratch in store, slow reader, MiB",
     "scratch_beside_slow_mib": "scratch beside it, slow reader, MiB",

@@ -50,6 +50,9 @@ def check_document(document, rounds):
         check(0.8 * size < part["bytes"] < 1.3 * size, f"{name} has {part['bytes']} bytes")
         if "WAL" not in name:
             needed = part["figures"]["scratch_store_restoring_mib"]["least"]
+            given_up = {key: part["figures"][key] for key in ("failed_raw", "failed_reader", "failed_readers4")
+                        if part["figures"][key]["most"] > 0}
+            check(not given_up and part["figures"]["slow_percent"]["least"] == 100, f"{name}: readers got EIO: {given_up}")
             check(needed * (1 << 20) > 1.5 * part["bytes"], f"{name}: an upload and what it replaces in {needed} MiB")
         check(part["figures"]["memory_reading_mib"]["least"] > 1, f"{name}: a daemon without memory")
     check(document["growth"].keys() == figures.FIGURES.keys(), "growth of other figures")

@@ -4,7 +4,7 @@
 # soon, never raw bytes, writing it, too, and nobody else has to wait for it, whoever crowds at the door.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
-allow_log 'cannot be opened: .*(database is locked|another process holds it|too many others wait)'
+allow_log 'cannot be opened: .*(database is locked|another process holds it|too many opens and restores)'
 allow_log 'refused, live database unchanged: (another process holds the live database exclusively|.*locked)'
 
 writer_start wal --db "$SRC/wal.sqlite3" --exclusive --paused

@@ -79,8 +79,7 @@ static void test_read_below_upload_that_nobody_can_do(void **state)
 		fs_ops.read(&reading, id, 4096, 0, &fi);
 		assert_int_equal(await_reply(&reading), EBUSY);
 		request_finish(&reading);
-		assert_int_equal(logged("reading \"db\" failed: Device or resource busy: too many others"),
-				 1);
+		assert_int_equal(logged("reading \"db\" failed: Device or resource busy: too many opens"), 1);
 	}
 	release(fs, gettid(), id, &fi);
 	fs_destroy(fs);
