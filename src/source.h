@@ -144,7 +144,8 @@ void source_shutdown(struct source *source);
  * should whoever lets go of what he gets: live_unref_later(). */
 struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
 /* The same, connecting first if need be, until DEADLINE. On a thread that may not wait (INLINE_ false) a job
- * does it. 0 with *OUT (NULL when time ran out), PIN_HOT_JOURNAL, -errno. */
+ * does it. 0 with *OUT (NULL when time ran out), PIN_HOT_JOURNAL, -ESTALE (that inode stands there no more),
+ * -errno. */
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
 		   struct snap_err *err);
 

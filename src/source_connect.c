@@ -77,6 +77,11 @@ static int connect_later(struct source *s, const struct stat *st)
 	return rc;
 }
 
+static bool is_of(const struct live *live, const struct stat *st)
+{
+	return live->dev == (uint64_t)st->st_dev && live->ino == (uint64_t)st->st_ino;
+}
+
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
 		   struct snap_err *err)
 {
@@ -88,7 +93,7 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	pthread_mutex_lock(&s->lock);
 	while (s->connecting && wait_change(s, deadline))
 		;
-	if (s->live && (s->live->dev != (uint64_t)st->st_dev || s->live->ino != (uint64_t)st->st_ino))
+	if (s->live && !is_of(s->live, st))
 		gone = steal_ptr(&s->live);
 	if (!s->live && !s->connecting && !s->ending)
 		s->connecting = mine = true;
@@ -104,10 +109,13 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	pthread_mutex_lock(&s->lock);
 	while (s->connecting && wait_change(s, deadline))
 		;
-	if (s->live)
+	/* Who came in between may have found another file, and connected to that. */
+	if (s->live && !is_of(s->live, st))
+		rc = err_set(err, -ESTALE, "replaced while it was being opened");
+	else if (s->live)
 		*out = live_ref(s->live);
 	pthread_mutex_unlock(&s->lock);
-	return 0;
+	return rc;
 }
 
 /* ---- WAL mode that came later -------------------------------------------------------------------------- */

@@ -194,6 +194,10 @@ static void act_once(const struct live *live)
 	}
 }
 
+/* The same for an open that has found its incarnation to be the source's, so that it has none to let go, and
+ * is about to take it. */
+static void (*before_it_is_taken)(void); /* NULL: nothing */
+
 void __real_live_unref(struct live *live);
 void __wrap_live_unref(struct live *live);
 void __real_live_unref_later(struct live *live);
@@ -201,8 +205,14 @@ void __wrap_live_unref_later(struct live *live);
 
 void __wrap_live_unref(struct live *live)
 {
+	void (*act)(void) = before_it_is_taken;
+
 	act_once(live);
 	__real_live_unref(live);
+	if (!live && act) {
+		before_it_is_taken = NULL;
+		act();
+	}
 }
 
 void __wrap_live_unref_later(struct live *live)
@@ -481,6 +491,55 @@ static void test_hold_ends_without_them(void **state)
 	down(&f);
 }
 
+/* ---- another file and an open of it in between ----------------------------------------------------------
+ */
+
+static struct {
+	struct fixture *fixture;
+	struct snap_gen *gen; /* of the file that came */
+} arrived;
+
+static void another_comes(void)
+{
+	replace(arrived.fixture, true);
+	arrived.gen = open_now(arrived.fixture);
+}
+
+/* What was sampled of one file is never bound to what the other one's incarnation shows. */
+static void test_incarnation_of_another_file(void **state)
+{
+	struct fixture f;
+	struct app other;
+	struct snap_gen *gen, *moved = NULL;
+	struct stat was, is;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	app_start(&other, &f.folder, "new");
+	app_do(&other, APP_WAL ";" APP_ROWS(700));
+	snap_up_still(&f);
+	close_gen(open_now(&f));
+	app_do(&f.app, APP_ROWS(3));
+	gen = look(&f, NULL);
+	assert_int_equal(fstatat(f.folder.fd, "db", &was, 0), 0);
+	arrived.fixture = &f;
+	before_it_is_taken = another_comes;
+	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), SNAP_MOVED);
+	assert_null(before_it_is_taken);
+	assert_int_equal(fstatat(f.folder.fd, "db", &is, 0), 0);
+	assert_int_not_equal(was.st_ino, is.st_ino);
+	assert_ptr_equal(moved, arrived.gen);
+	assert_int_equal(moved->version.ino, is.st_ino);
+	assert_int_equal(snap_gen_open(moved, 0, NULL, NULL), 0);
+	assert_int_equal(ask(moved, "SELECT count(*) FROM t"), 700);
+	snap_gen_unref(gen);
+	close_gen(arrived.gen);
+	close_gen(moved);
+	app_stop(&f.app);
+	app_stop(&other);
+	down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -494,6 +553,7 @@ int main(void)
 		cmocka_unit_test(test_larger_one_promised_than_is_read),
 		cmocka_unit_test(test_held_for_everybody_who_was_led),
 		cmocka_unit_test(test_hold_ends_without_them),
+		cmocka_unit_test(test_incarnation_of_another_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
