@@ -84,8 +84,12 @@ static bool piece(struct copy *copy, int fd, size_t i)
 	size_t offset = i * PIECE, want = copy->size - offset < PIECE ? copy->size - offset : PIECE;
 	/* Asks for a whole piece, also at the end, where only WANT bytes are. */
 	ssize_t got = pread(fd, copy->bytes + offset, PIECE, (off_t)offset);
+	unsigned char next;
 
-	if (got < 0)
+	/* Where its second page cannot be had the kernel gives the first, and why not when asked for the
+	 * rest. */
+	if (got < 0 ||
+	    ((size_t)got < want && pread(fd, &next, sizeof(next), (off_t)(offset + (size_t)got)) < 0))
 		return fail(copy, "pread at %zu: %s", offset, strerror(errno));
 	return (size_t)got == want ? true : fail(copy, "pread at %zu: %zd of %zu bytes", offset, got, want);
 }
