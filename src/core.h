@@ -21,8 +21,9 @@ struct core {
 	struct work *work;
 	struct store *store;
 	struct sources *sources;
-	atomic_int connected; /* incarnations with an open connection */
-	_Atomic uint64_t ids; /* the last generation number given out */
+	atomic_int connected;  /* incarnations with an open connection */
+	atomic_int headstarts; /* that have begun and not ended (headstart.h) */
+	_Atomic uint64_t ids;  /* the last generation number given out */
 	_Atomic uint64_t incarnations;
 	_Atomic int64_t tidy_at; /* CLOCK_MONOTONIC: when the store is looked through next; 0: at once */
 	atomic_bool hurry;	 /* some WAL is near its limit: the janitor's next round comes sooner */

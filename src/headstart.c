@@ -120,6 +120,7 @@ static void destroy(struct headstart *h)
 	keep_destroy(h->keep);
 	if (h->source)
 		source_unref(h->source);
+	atomic_fetch_sub(&h->snap->core.headstarts, 1);
 	pthread_cond_destroy(&h->changed);
 	pthread_mutex_destroy(&h->lock);
 	free(h->path);
@@ -128,11 +129,14 @@ static void destroy(struct headstart *h)
 
 int headstart_begin(struct headstart **out, struct snap *snap, const char *path)
 {
-	struct headstart *h = calloc(1, sizeof(*h));
+	bool is_one_too_many = atomic_fetch_add(&snap->core.headstarts, 1) >= HEADSTARTS_MAX;
+	struct headstart *h = is_one_too_many ? NULL : calloc(1, sizeof(*h));
 	int rc;
 
-	if (!h)
-		return -ENOMEM;
+	if (!h) {
+		atomic_fetch_sub(&snap->core.headstarts, 1);
+		return is_one_too_many ? -EAGAIN : -ENOMEM;
+	}
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->changed, NULL);
 	h->snap = snap;

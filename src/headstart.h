@@ -8,7 +8,8 @@
  *
  * There is none where it would not help or could do harm: no snapshot is to be kept, the file is small, or
  * can be cloned, or the store has not room for it and the upload and as much again. It is given up, with all
- * that was copied, when the room runs out meanwhile: the transaction and STORE_RESERVE come first.
+ * that was copied, when the room runs out meanwhile: the transaction and STORE_RESERVE come first. And there
+ * are few at a time, whoever uploads: each takes a thread that opens and restores may wait for.
  */
 #ifndef SQLSNAP_HEADSTART_H
 #define SQLSNAP_HEADSTART_H
@@ -17,11 +18,12 @@
 #include "snap_private.h"
 
 #define HEADSTART_MIN (4u << 20) /* bytes of database and upload, from which on it is worth it */
+#define HEADSTARTS_MAX 4	 /* in one mount, until they are ended */
 
 struct headstart;
 
 /* Begins one for the database at PATH, on a thread of its own. *OUT is the caller's, who ends it. -ENOMEM,
- * -EAGAIN: there is no thread */
+ * -EAGAIN: there is no thread, or there are HEADSTARTS_MAX */
 int headstart_begin(struct headstart **out, struct snap *snap, const char *path);
 /*
  * Stops it. The snapshot that was begun, without a name that means anything (keep_retitle()), whose first

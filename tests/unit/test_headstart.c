@@ -175,6 +175,7 @@ static struct {
 	int fd;
 	atomic_bool full;
 } filling;
+static atomic_bool stalled; /* nothing can be written */
 
 int __real_spool_write(int fd, const void *buf, size_t size, uint64_t offset, struct snap_err *err);
 int __wrap_spool_write(int fd, const void *buf, size_t size, uint64_t offset, struct snap_err *err);
@@ -193,6 +194,8 @@ int __wrap_spool_write(int fd, const void *buf, size_t size, uint64_t offset, st
 				 0);
 		atomic_store(&filling.full, true);
 	}
+	while (atomic_load(&stalled))
+		usleep(1000);
 	return __real_spool_write(fd, buf, size, offset, err);
 }
 
@@ -227,6 +230,39 @@ static void test_store_fills_up(void **state)
 	assert_int_equal(umount2(f.store.path, MNT_DETACH), 0);
 	folder_remove(&f.folder);
 	folder_remove(&f.store);
+}
+
+/* ---- a store that is slow ------------------------------------------------------------------------------ */
+
+static void do_nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* However many uploads have begun, there are threads left for those who open and restore. */
+static void test_threads_are_left(void **state)
+{
+	struct headstart *h[2 * SNAP_DEFER_MAX];
+	struct fixture f;
+	size_t n = 0;
+
+	(void)state;
+	up(&f, modes[0]);
+	atomic_store(&stalled, true);
+	while (n < 2 * SNAP_DEFER_MAX && headstart_begin(&h[n], f.snap, "db") == 0)
+		n++;
+	assert_true(n > 0 && n <= SNAP_DEFER_MAX / 16);
+	assert_int_equal(headstart_begin(&h[n], f.snap, "db"), -EAGAIN);
+	assert_int_equal(snap_defer(f.snap, do_nothing, NULL), 0);
+	atomic_store(&stalled, false);
+	/* Each that ends makes room for one. */
+	headstart_end(h[--n]);
+	assert_int_equal(headstart_begin(&h[n++], f.snap, "db"), 0);
+	while (n > 0)
+		headstart_end(h[--n]);
+	assert_int_equal(unfinished(&f, NULL), -1);
+	app_stop(&f.app);
+	down(&f);
 }
 
 /* ---- uploads ------------------------------------------------------------------------------------------- */
@@ -393,6 +429,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_another_database), cmocka_unit_test(test_upload),
 		cmocka_unit_test(test_no_restore),	 cmocka_unit_test(test_discarded),
 		cmocka_unit_test(test_many_uploads),	 cmocka_unit_test(test_store_fills_up),
+		cmocka_unit_test(test_threads_are_left),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
