@@ -96,8 +96,10 @@ struct snap_gen *kept_tree_open_pending(struct kept_tree *k, const char *path, u
 		return NULL;
 	/* It has its bytes as long as it is shown; if it has gone since, its file is kept. */
 	rc = snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL);
-	if (rc == SNAP_MOVED)
+	if (rc == SNAP_MOVED) {
+		snap_gen_arrived(moved);
 		snap_gen_unref(moved);
+	}
 	if (rc)
 		snap_gen_unref(gen);
 	return rc ? NULL : gen;

@@ -35,6 +35,7 @@ static int follow(struct hold *h, int rc, struct snap_gen *gen, struct snap_gen 
 		snap_gen_arrived(gen);
 	}
 	if (rc == SNAP_MOVED) {
+		snap_gen_arrived(moved);
 		snap_gen_unref(moved);
 		rc = err_set(err, -EBUSY, "it changed at every try");
 	}
@@ -236,6 +237,7 @@ int hold_open(struct hold *h, const struct wal_header *at, bool *missed, struct 
 		rc = snap_gen_open(gen, 0, &moved, err);
 		snap_gen_arrived(gen);
 		if (rc == SNAP_MOVED) {
+			snap_gen_arrived(moved);
 			snap_gen_unref(moved);
 			rc = -EAGAIN;
 		}

@@ -261,7 +261,7 @@ enum snap_open {
 int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err);
 #define SNAP_HOLD_MS 5000
 
-/* Whoever was led to GEN by SNAP_MOVED has opened it: it need not be kept for him any more. */
+/* Whoever was led to GEN by SNAP_MOVED has opened it, or will not: it need not be kept for him any more. */
 void snap_gen_arrived(struct snap_gen *gen);
 
 /*

@@ -18,6 +18,7 @@
 #include "headstart.h"
 #include "target.h"
 
+#define LOOKS 4
 #define LET_GO_LATER (4u << 20) /* bytes of a file whose removal may be waited for */
 
 /* ---- what it begins with ------------------------------------------------------------------------------- */
@@ -44,24 +45,27 @@ static void lender_drop(void *arg)
 /* The generation may have moved on since it was looked at: then its successor lends, or nobody does. */
 static int lender_open(struct lender *l, struct snap_err *err)
 {
-	int rc = 0;
+	struct snap_gen *moved = NULL;
+	int rc;
 
 	lock_scope(&l->lock);
-	for (int i = 0; i < 4 && !l->opened && rc == 0; i++) {
-		struct snap_gen *moved = NULL;
-
+	if (l->opened)
+		return 0;
+	rc = snap_gen_open(l->gen, 0, &moved, err);
+	for (int i = 0; rc == SNAP_MOVED && !l->promised && i < LOOKS; i++) {
+		snap_gen_unref(l->gen);
+		l->gen = moved;
 		rc = snap_gen_open(l->gen, 0, &moved, err);
-		l->opened = rc == 0;
-		if (rc == SNAP_MOVED && l->promised) {
-			snap_gen_unref(moved);
-			rc = err_set(err, -ESTALE, "what stood there has changed since");
-		} else if (rc == SNAP_MOVED) {
-			snap_gen_unref(l->gen);
-			l->gen = moved;
-			rc = 0;
-		}
+		snap_gen_arrived(l->gen);
 	}
-	return l->opened ? 0 : rc ? rc : -EBUSY;
+	if (rc == SNAP_MOVED) {
+		snap_gen_arrived(moved);
+		snap_gen_unref(moved);
+		rc = l->promised ? err_set(err, -ESTALE, "what stood there has changed since")
+				 : err_set(err, -EBUSY, "it changed at every try");
+	}
+	l->opened = rc == 0;
+	return rc;
 }
 
 static ssize_t lender_read(void *arg, void *buf, size_t size, uint64_t offset, struct snap_err *err)
