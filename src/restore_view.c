@@ -101,9 +101,10 @@ static int view_of_rollback(struct restore *r, struct conn *conn)
 
 	v->conn = conn;
 	rc = source_sample_now(r->source, NULL, &sample); /* again: under SHARED */
-	v->version = sample.version;
-	if (!rc)
+	if (!rc) {
+		v->version = sample.version;
 		rc = read_header(r);
+	}
 	if (!rc)
 		rc = vfs_db_size(conn->db.vfs, &file_size);
 	if (rc)
@@ -139,7 +140,7 @@ int view_open(struct restore *r)
 	if (rc == 0)
 		return view_of_wal(r, conn);
 	if (rc == PIN_ROLLBACK)
-		return view_of_rollback(r, conn);
+		return replaced(r, view_of_rollback(r, conn));
 	if (rc < 0)
 		return replaced(r, rc);
 	if (rc != PIN_HOT_JOURNAL)

@@ -377,18 +377,25 @@ static void test_torn(void **state)
 int __real_live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err);
 int __wrap_live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err);
 
-static _Thread_local int pin_error; /* of this thread's next pin but */
-static _Thread_local int good_pins; /* so many */
+static _Thread_local int pin_error;	      /* of this thread's next pin but */
+static _Thread_local int good_pins;	      /* so many */
+static _Thread_local struct folder *removing; /* "db" goes from there when that pin has begun */
 
 int __wrap_live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err)
 {
-	int rc = good_pins > 0 ? 0 : pin_error;
+	bool is_good = good_pins > 0;
+	int rc = is_good ? 0 : pin_error;
 
-	if (good_pins > 0)
+	if (is_good)
 		good_pins--;
 	else
 		pin_error = 0;
-	return rc ? err_set(err, rc, "another file") : __real_live_pin(live, deadline, out, err);
+	rc = rc ? err_set(err, rc, "another file") : __real_live_pin(live, deadline, out, err);
+	if (!is_good && removing) {
+		assert_int_equal(unlinkat(removing->fd, "db", 0), 0);
+		removing = NULL;
+	}
+	return rc;
 }
 
 /* ESTALE would have the kernel rename once more, onto the file that has taken the place of the live one. */
@@ -416,6 +423,29 @@ static void test_replaced_at_the_first_look(void **state)
 	down(&f);
 }
 
+/* A name that leads nowhere is one that was replaced, too. */
+static void test_removed_while_it_is_looked_at(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, ROLLBACK_OLD);
+	snap_up(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	good_pins = 1;
+	removing = &f.folder;
+	assert_int_equal(restore(&f, &u, &how), -EBUSY);
+	assert_null(removing);
+	assert_non_null(strstr(how.err.text, "replaced"));
+	assert_int_equal(app_get(&f.app, COUNT_T), OLD_ROWS);
+	assert_false(file_exists(&f.folder, "db"));
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -426,6 +456,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_jumped_upon),
 		cmocka_unit_test(test_torn),
 		cmocka_unit_test(test_replaced_at_the_first_look),
+		cmocka_unit_test(test_removed_while_it_is_looked_at),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
