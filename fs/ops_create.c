@@ -69,6 +69,8 @@ static int make_order(struct intent_job *job, const char *path, const struct sna
 	int rc = node->gen ? snap_gen_stat_at(snap, &folder, path, node->gen, true, &attr)
 			   : snap_lookup_in(snap, &folder, path, &attr, NULL, NULL);
 
+	if (rc)
+		return rc;
 	/* The kernel checks it: OPEN of the upload asks for the rights that are shown for it. */
 	*order = (struct upload_order){.kind = UPLOAD_DATABASE,
 				       .parent = node->parent->id,
@@ -83,7 +85,7 @@ static int make_order(struct intent_job *job, const char *path, const struct sna
 				       .creator = by->pid,
 				       .by = *by,
 				       .over = true};
-	return rc;
+	return 0;
 }
 
 /* The upload that NODE's name is to lead WHO to: one that he has begun already, or a new one. */
