@@ -172,6 +172,15 @@ const void *image_live(struct image *im)
 	return im->dead || !im->backing->conn ? NULL : im->backing->conn->live;
 }
 
+bool image_is_on(struct image *im, const struct live *live)
+{
+	const struct live *on;
+
+	lock_scope(&im->lock);
+	on = im->dead || !im->backing->conn ? NULL : im->backing->conn->live;
+	return on && on->dev == live->dev && on->ino == live->ino;
+}
+
 uint64_t image_count_spool(struct image *im, uint64_t pass)
 {
 	struct shared_spool *shared;

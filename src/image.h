@@ -98,6 +98,9 @@ int image_lend(struct image *image, uint32_t max_frame, uint64_t size, int (*use
  * pinned, so only for comparing. */
 const void *image_live(struct image *image);
 
+/* Whether it is pinned on the inode of LIVE, by this incarnation or another one. */
+bool image_is_on(struct image *image, const struct live *live);
+
 /* Bytes of the spool that IMAGE is read from; 0 under a pin, and when the count number PASS (from 1) of its
  * source, whose lock is held, has them already. */
 uint64_t image_count_spool(struct image *image, uint64_t pass);

@@ -263,8 +263,8 @@ void source_disconnect(struct source *s); /* lets the incarnation go */
 void source_kill_pinned(struct source *s);
 /* The same if nobody reads: images that only linger are dropped. */
 void source_shed(struct source *s);
-/* The same for one that was lost, with every image that is pinned there: they hold the connections that must
- * be closed. */
+/* The same for one that was lost, with every image that is pinned on its inode: they hold the connections
+ * that must be closed. */
 void source_lose(struct source *s, struct live *live);
 
 #endif

@@ -24,8 +24,8 @@ struct pinned {
 	uint64_t size;
 };
 
-/* Collects the pinned images, oldest first. */
-static size_t collect(struct source *s, struct pinned *out, size_t max)
+/* Collects the images that are pinned on ON's inode (NULL: on any), oldest first. */
+static size_t collect(struct source *s, const struct live *on, struct pinned *out, size_t max)
 {
 	size_t n = 0;
 
@@ -35,7 +35,7 @@ static size_t collect(struct source *s, struct pinned *out, size_t max)
 		size_t i = 0;
 		int64_t since;
 
-		if (!image_is_pinned(gen->image, &since))
+		if (!image_is_pinned(gen->image, &since) || (on && !image_is_on(gen->image, on)))
 			continue;
 		while (i < n && out[i].image != gen->image)
 			i++;
@@ -91,7 +91,7 @@ static int drain_live(const struct pinned *images, size_t n, const void *live, c
 static size_t drain_once(struct source *s, const struct drain_job *job, int *rc, struct snap_err *err)
 {
 	struct pinned images[IMAGES_AT_ONCE];
-	size_t n = collect(s, images, IMAGES_AT_ONCE);
+	size_t n = collect(s, NULL, images, IMAGES_AT_ONCE);
 
 	for (size_t i = 0; i < n; i++) {
 		size_t before = 0;
@@ -172,7 +172,7 @@ static void start_drain(struct source *s, int64_t older_than, bool all, bool clo
 static void kill_oldest(struct source *s, const struct live *live, uint64_t held_back)
 {
 	struct pinned images[IMAGES_AT_ONCE];
-	size_t n = collect(s, images, IMAGES_AT_ONCE), i = 0;
+	size_t n = collect(s, NULL, images, IMAGES_AT_ONCE), i = 0;
 
 	while (i < n && images[i].live != live)
 		i++;
@@ -216,17 +216,22 @@ void source_shed(struct source *s)
 		source_disconnect(s);
 }
 
-void source_kill_pinned(struct source *s)
+static void kill_pinned(struct source *s, const struct live *on)
 {
 	struct pinned images[IMAGES_AT_ONCE];
 	size_t n;
 
 	do {
-		n = collect(s, images, IMAGES_AT_ONCE);
+		n = collect(s, on, images, IMAGES_AT_ONCE);
 		for (size_t i = 0; i < n; i++)
 			image_kill(images[i].image);
 		release(images, n);
 	} while (n > 0);
+}
+
+void source_kill_pinned(struct source *s)
+{
+	kill_pinned(s, NULL);
 }
 
 void source_lose(struct source *s, struct live *live)
@@ -240,7 +245,7 @@ void source_lose(struct source *s, struct live *live)
 	pthread_mutex_unlock(&s->lock);
 	if (!same)
 		return;
-	source_kill_pinned(s);
+	kill_pinned(s, live);
 	source_event(
 		s, SNAP_ERROR,
 		"its locks or its -wal were lost (was its -shm truncated, or its -wal or -shm removed?); "

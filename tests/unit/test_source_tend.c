@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_source_tend.c - the rounds of the janitor, one at a time: whose reader a WAL that is too long ends,
- * what is written when it could not be, and what is learned of a WAL that came later. */
+ * and a -shm that was removed, what is written when it could not be, and what is learned of a WAL that came
+ * later. */
 #include "gens.h"
 
 #include <errno.h>
@@ -46,6 +47,67 @@ static void test_ends_the_right_reader(void **state)
 	close_gen(now);
 	app_stop(&f.app);
 	app_stop(&other);
+	down(&f);
+}
+
+/* ---- a -shm that was removed --------------------------------------------------------------------------- */
+
+static void move(struct fixture *f, const char *from, const char *to)
+{
+	static const char *const suffixes[] = {"", "-wal", "-shm"};
+	char old[32], new[32];
+
+	for (int i = 0; i < 3; i++) {
+		snprintf(old, sizeof(old), "%s%s", from, suffixes[i]);
+		snprintf(new, sizeof(new), "%s%s", to, suffixes[i]);
+		assert_int_equal(renameat(f->folder.fd, old, f->folder.fd, new), 0);
+	}
+}
+
+static void assert_lost(struct snap_gen *gen)
+{
+	unsigned char byte;
+
+	assert_int_equal(snap_gen_read(gen, &byte, 1, 0, NULL), -EIO);
+}
+
+/* Who reads the file that was replaced has a wal-index of his own. Who reads the same file since before it
+ * was replaced for a while has not, and keeps it open. */
+static void test_loses_the_right_readers(void **state)
+{
+	struct snap_gen *before, *other, *now;
+	struct fixture f;
+	struct source *s;
+	struct app app;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(300));
+	app_start(&app, &f.folder, "new");
+	app_do(&app, APP_WAL ";" APP_ROWS(400));
+	snap_up_still(&f);
+	before = open_now(&f);
+	s = before->source;
+	move(&f, "db", "old");
+	move(&f, "new", "db");
+	other = open_now(&f);
+	move(&f, "db", "new");
+	move(&f, "old", "db");
+	now = open_now(&f);
+	assert_true(image_live(now->image) && image_live(now->image) != image_live(before->image));
+
+	unsigned char *bytes = bytes_of(other);
+
+	assert_int_equal(unlinkat(f.folder.fd, "db-shm", 0), 0);
+	source_tend(s, monotonic_ns());
+	assert_lost(now);
+	assert_lost(before);
+	assert_same_bytes(other, bytes);
+	free(bytes);
+	close_gen(before);
+	close_gen(now);
+	close_gen(other);
+	app_stop(&f.app);
+	app_stop(&app);
 	down(&f);
 }
 
@@ -164,9 +226,8 @@ static void test_turned_and_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ends_the_right_reader),
-		cmocka_unit_test(test_saved_later),
-		cmocka_unit_test(test_turns_to_wal_mode),
+		cmocka_unit_test(test_ends_the_right_reader), cmocka_unit_test(test_loses_the_right_readers),
+		cmocka_unit_test(test_saved_later),	      cmocka_unit_test(test_turns_to_wal_mode),
 		cmocka_unit_test(test_turned_and_gone),
 	};
 
