@@ -12,7 +12,7 @@
 #define BUCKETS 1024u
 #define TEND_MS 100
 #define HURRY_MS 20
-#define BATCH 64u	   /* sources of a bucket that one round looks at */
+#define BATCH 64u	   /* sources of a bucket that are held at a time */
 #define FORGET_ROUNDS 6000 /* rounds between two looks for sources that nobody refers to any more */
 #define TRIM_ROUNDS 100	   /* rounds between two times that unused memory is given back */
 #define TRIM_IDLE_S 2	   /* and how long after the last round */
@@ -81,36 +81,39 @@ int sources_get(struct sources *sources, const struct place *place, struct sourc
 	return 0;
 }
 
-/* Takes references to up to BATCH sources of a list, without its first SKIP. */
-static size_t take_batch(struct sources *sources, struct list *in, size_t skip, struct source **batch)
+/* Takes references to up to BATCH sources of a list, from its first or the one after LAST on. */
+static size_t take_batch(struct sources *sources, struct list *in, const struct source *last,
+			 struct source **batch)
 {
 	size_t n = 0;
 
 	lock_scope(&sources->lock);
-	list_each (e, in) {
-		if (skip > 0)
-			skip--;
-		else if (n < BATCH)
-			batch[n++] = source_ref(list_entry(e, struct source, link));
-	}
+	for (struct list *e = last ? last->link.next : in->next; e != in && n < BATCH; e = e->next)
+		batch[n++] = source_ref(list_entry(e, struct source, link));
 	return n;
 }
 
+/* A list grows at its end, and loses nothing that somebody refers to: LAST keeps its place. */
 int sources_each(struct sources *sources, int (*fn)(void *arg, struct source *source), void *arg)
 {
 	struct source *batch[BATCH];
 	int rc = 0;
 
-	for (unsigned i = 0; i < BUCKETS; i++) {
-		size_t n = BATCH;
+	for (unsigned i = 0; i < BUCKETS && rc == 0; i++) {
+		struct source *last = NULL;
 
-		for (size_t done = 0; n == BATCH; done += n) {
-			n = take_batch(sources, &sources->table[i], done, batch);
+		do {
+			size_t n = take_batch(sources, &sources->table[i], last, batch);
+
+			if (last)
+				source_unref(last);
+			last = n == BATCH ? batch[n - 1] : NULL;
 			for (size_t k = 0; k < n; k++) {
 				rc = rc ? rc : fn(arg, batch[k]);
-				source_unref(batch[k]);
+				if (batch[k] != last)
+					source_unref(batch[k]);
 			}
-		}
+		} while (last);
 	}
 	return rc;
 }
@@ -146,30 +149,13 @@ static void forget_unused(struct sources *sources, struct list *in)
 
 /* ---- the janitor --------------------------------------------------------------------------------------- */
 
-/* One round over a bucket, or over its next BATCH sources; true when another is due. */
-static bool tend_bucket(struct sources *sources, struct list *in)
+/* ARG: set when another round is due. */
+static int tend(void *arg, struct source *source)
 {
-	struct source *batch[BATCH];
-	size_t n = 0;
-	bool more = false;
+	bool *more = arg;
 
-	pthread_mutex_lock(&sources->lock);
-	list_each (e, in) {
-		if (n == BATCH)
-			break;
-		batch[n++] = source_ref(list_entry(e, struct source, link));
-	}
-	for (size_t i = 0; n == BATCH && i < n; i++) {
-		list_remove(&batch[i]->link); /* to the end: the others are next */
-		list_append(in, &batch[i]->link);
-		more = true;
-	}
-	pthread_mutex_unlock(&sources->lock);
-	for (size_t i = 0; i < n; i++) {
-		more |= source_tend(batch[i], monotonic_ns());
-		source_unref(batch[i]);
-	}
-	return more;
+	*more |= source_tend(source, monotonic_ns());
+	return 0;
 }
 
 /* Returns when some source is to be tended, or all is to end. Under core->lock. */
@@ -204,8 +190,7 @@ static void *run_janitor(void *arg)
 		core->awake = false;
 		pthread_mutex_unlock(&core->lock);
 		bool more = false;
-		for (unsigned i = 0; i < BUCKETS; i++)
-			more |= tend_bucket(sources, &sources->table[i]);
+		sources_each(sources, tend, &more);
 		if (round % FORGET_ROUNDS == 0)
 			sources_each(sources, source_forgive_gone, NULL);
 		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < BUCKETS; i++)
@@ -232,33 +217,28 @@ void core_wake(struct core *core)
 	}
 }
 
-static void each_source(struct sources *sources, void (*fn)(struct source *source))
+static int shed(void *arg, struct source *source)
 {
-	for (unsigned i = 0; i < BUCKETS; i++) {
-		struct source *batch[BATCH];
-		size_t n = 0;
-
-		pthread_mutex_lock(&sources->lock);
-		list_each (e, &sources->table[i]) {
-			if (n < BATCH)
-				batch[n++] = source_ref(list_entry(e, struct source, link));
-		}
-		pthread_mutex_unlock(&sources->lock);
-		for (size_t k = 0; k < n; k++) {
-			fn(batch[k]);
-			source_unref(batch[k]);
-		}
-	}
+	(void)arg;
+	source_shed(source);
+	return 0;
 }
 
 void core_shed(struct core *core)
 {
-	each_source(core->sources, source_shed);
+	sources_each(core->sources, shed, NULL);
+}
+
+static int forget_upload(void *arg, struct source *source)
+{
+	(void)arg;
+	source_upload_forget(source);
+	return 0;
 }
 
 void core_make_room(struct core *core)
 {
-	each_source(core->sources, source_upload_forget);
+	sources_each(core->sources, forget_upload, NULL);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
