@@ -201,14 +201,23 @@ static size_t expire(struct source *s, int64_t now, struct image **out, size_t m
 	return n;
 }
 
-void source_shed(struct source *s)
+static void drop_expired(struct source *s, int64_t now)
 {
 	struct image *images[IMAGES_AT_ONCE];
-	size_t n = expire(s, INT64_MAX, images, IMAGES_AT_ONCE);
+	size_t n;
+
+	do {
+		n = expire(s, now, images, IMAGES_AT_ONCE);
+		for (size_t i = 0; i < n; i++)
+			image_unref(images[i]);
+	} while (n == IMAGES_AT_ONCE);
+}
+
+void source_shed(struct source *s)
+{
 	bool idle;
 
-	for (size_t i = 0; i < n; i++)
-		image_unref(images[i]);
+	drop_expired(s, INT64_MAX);
 	pthread_mutex_lock(&s->lock);
 	idle = list_empty(&s->gens);
 	pthread_mutex_unlock(&s->lock);
@@ -358,16 +367,10 @@ static void disconnect_later(struct source *s)
 
 bool source_tend(struct source *s, int64_t now)
 {
-	struct image *images[IMAGES_AT_ONCE];
 	struct live *live;
 	bool idle, more, unsaved;
-	size_t n;
 
-	do {
-		n = expire(s, now, images, IMAGES_AT_ONCE);
-		for (size_t i = 0; i < n; i++)
-			image_unref(images[i]);
-	} while (n == IMAGES_AT_ONCE);
+	drop_expired(s, now);
 	pthread_mutex_lock(&s->lock);
 	live = s->live ? live_ref(s->live) : NULL;
 	idle = s->ending ||

@@ -111,6 +111,41 @@ static void test_loses_the_right_readers(void **state)
 	down(&f);
 }
 
+/* ---- what lingers -------------------------------------------------------------------------------------- */
+
+/* However many states of it were read, a database that nobody reads is let go when descriptors run out. */
+static void test_sheds_all(void **state)
+{
+	struct snap_gen *gens[40];
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, APP_WAL);
+	snap_up_still(&f);
+	f.snap->core.config.wal_limit = 64 << 20; /* one pin serves all */
+	for (int i = 0; i < 40; i++) {
+		app_do(&f.app, APP_ROWS(1));
+		gens[i] = open_now(&f);
+	}
+	struct source *s = gens[0]->source;
+	struct image *image = gens[39]->image;
+
+	assert_ptr_equal(gens[0]->image, image);
+	image_ref(image);
+	assert_int_equal(image_spool(&image, &gens[39]->max_frame, 1, gens[39]->size, false, NULL), 0);
+	image_unref(image);
+	for (int i = 0; i < 40; i++)
+		snap_gen_close(gens[i]);
+	assert_false(list_empty(&s->gens));
+	source_shed(s);
+	assert_true(list_empty(&s->gens));
+	assert_null(s->live);
+	for (int i = 0; i < 40; i++)
+		snap_gen_unref(gens[i]);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* ---- what could not be written ------------------------------------------------------------------------- */
 
 int __real_store_save_seen(struct store *s, const char *source, const struct store_seen *seen,
@@ -226,8 +261,11 @@ static void test_turned_and_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ends_the_right_reader), cmocka_unit_test(test_loses_the_right_readers),
-		cmocka_unit_test(test_saved_later),	      cmocka_unit_test(test_turns_to_wal_mode),
+		cmocka_unit_test(test_ends_the_right_reader),
+		cmocka_unit_test(test_loses_the_right_readers),
+		cmocka_unit_test(test_sheds_all),
+		cmocka_unit_test(test_saved_later),
+		cmocka_unit_test(test_turns_to_wal_mode),
 		cmocka_unit_test(test_turned_and_gone),
 	};
 
