@@ -92,8 +92,8 @@ void live_unref_later(struct live *live);
  * incarnation can begin in this process before the last connection of this one has been closed. */
 bool live_is_lost(struct live *live);
 
-/* The live wal-index header: 0, a wal_answer, -ENXIO in rollback mode. Nanoseconds. -ESTALE: the mapping was
- * lost. */
+/* The live wal-index header: 0, a wal_answer, -ENXIO in rollback mode. -ESTALE: the mapping or the sidecars
+ * were lost. Costs three lstat(2) at most, and waits while another thread maps a part of the wal-index. */
 int live_sample(struct live *live, struct wal_header *out);
 
 /* Whether the first connection has the WAL open, through which alone something is learned of it. False

@@ -16,8 +16,8 @@
  *  - a generation's size never changes; its version and bytes never change once it is bound.
  *  - stat(2) is sampled before the wal-index header of the same version, so that the times may be too old for
  * the content and never too new.
- *  - source->lock is held across no SQLite call and no file I/O; source->lock comes before image->lock and
- * live->lock.
+ *  - source->lock is held across no SQLite call and no I/O but lstat(2) of the database and its sidecars, by
+ * live_sample(); source->lock comes before image->lock and live->lock.
  */
 #ifndef SQLSNAP_SOURCE_H
 #define SQLSNAP_SOURCE_H

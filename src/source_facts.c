@@ -3,7 +3,8 @@
  * source_facts.c - see source.h: what a source can say of itself, and what it remembers for that.
  *
  * What must stay true: nothing here takes a reference to an incarnation or an image, for dropping the last
- * one closes connections, which waits; all of it is counted under the source's lock and copies memory only.
+ * one closes connections, which waits; all of it is counted under the source's lock, with no SQLite call and
+ * no I/O but that of live_sample().
  */
 #include "source.h"
 
