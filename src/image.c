@@ -17,7 +17,6 @@
 
 #define PAGES_AT_ONCE 256     /* pages whose frames are looked up at a time: 1 KiB of stack */
 #define LOCK_BYTE 0x40000000u /* PENDING_BYTE in os.h: its page is never used */
-#define READ_AT_ONCE 65536    /* SQLite's unix VFS reads at most 128 KiB less one byte at a time */
 
 void shared_spool_put(struct shared_spool *shared)
 {
@@ -313,8 +312,7 @@ static int read_db(const struct image *im, const struct backing *b, uint8_t *buf
 		   uint64_t offset)
 {
 	while (size > 0) {
-		size_t part = size < READ_AT_ONCE ? size : READ_AT_ONCE;
-		ssize_t got = b->conn ? vfs_read_db(b->conn->db.vfs, buf, part, offset)
+		ssize_t got = b->conn ? vfs_read_db(b->conn->db.vfs, buf, size, offset)
 				      : spool_read_db(&b->shared->spool, buf, size, offset);
 
 		if (got < 0)

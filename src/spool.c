@@ -16,8 +16,7 @@
 #include "clock.h"
 #include "spool_private.h"
 
-#define CHUNK (1u << 20)	/* bytes copied between two looks at the clock */
-#define READ_AT_ONCE (1u << 16) /* SQLite's unix VFS reads at most 128 KiB less one byte at a time */
+#define CHUNK (1u << 20) /* bytes copied between two looks at the clock */
 #define STEP_NS (NS_PER_S / 4)
 #define LAST_STEP_NS (2 * NS_PER_S)
 #define TRIES 3
@@ -108,27 +107,19 @@ static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint
 	if (!buf)
 		return err_set(err, -ENOMEM, "out of memory");
 	while (*done < end && goes_on(pace)) {
-		size_t fill = 0;
+		size_t part = end - *done < CHUNK ? (size_t)(end - *done) : CHUNK;
+		ssize_t got;
+		int rc;
 
 		if (!is_wanted(pace))
 			return -ECANCELED;
-		while (fill < CHUNK && *done + fill < end) {
-			uint64_t left = end - *done - fill;
-			size_t room = CHUNK - fill < READ_AT_ONCE ? CHUNK - fill : READ_AT_ONCE;
-			ssize_t got =
-				read_from(vfs, buf + fill, left < room ? (size_t)left : room, *done + fill);
-
-			if (got < 0)
-				return err_set(err, (int)got, "cannot read the database: %s",
-					       strerror((int)-got));
-			if (got == 0)
-				break;
-			fill += (size_t)got;
-		}
-		int rc = spool_write(fd, buf, fill, *done, err);
+		got = read_from(vfs, buf, part, *done);
+		if (got < 0)
+			return err_set(err, (int)got, "cannot read the database: %s", strerror((int)-got));
+		rc = spool_write(fd, buf, (size_t)got, *done, err);
 		if (rc)
 			return rc;
-		*done = fill ? *done + fill : end;
+		*done = got ? *done + (uint64_t)got : end;
 	}
 	return 0;
 }
