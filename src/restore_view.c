@@ -66,23 +66,15 @@ static int view_of_wal(struct restore *r, struct conn *conn)
 {
 	struct view *v = &r->view;
 	struct wal_header start = conn->start;
-	struct header header;
-	uint64_t file_size;
-	uint32_t page_size = start.page_size;
-	int rc;
+	uint32_t page_size;
+	int rc = source_image_shape(r->live, &start, &v->size, &page_size);
 
-	v->size = (uint64_t)start.page_count * start.page_size;
-	if (start.page_count == 0) {
-		rc = source_read_header(r->live, &header, &file_size);
-		if (rc) {
-			live_unpin(conn);
-			r->unreadable = rc == -EUCLEAN;
-			return err_set(r->err, -EIO,
-				       r->unreadable ? "the live database's header is damaged"
-						     : "cannot read the live database");
-		}
-		v->size = spool_image_size(&header, file_size);
-		page_size = header.page_size;
+	if (rc) {
+		live_unpin(conn);
+		r->unreadable = rc == -EUCLEAN;
+		return err_set(r->err, -EIO,
+			       r->unreadable ? "the live database's header is damaged"
+					     : "cannot read the live database");
 	}
 	v->max_frame = start.max_frame;
 	v->version.incarnation = r->live->incarnation;

@@ -167,6 +167,9 @@ int source_sample_live(struct source *s, struct live *live, struct sample *sampl
 /* The database's own header and file size through the hub's handle: 0; -EUCLEAN: it is none; -EIO: it cannot
  * be read. */
 int source_read_header(struct live *live, struct header *out, uint64_t *file_size);
+/* Bytes and page size of the image of a pin on LIVE, as of the header AT: an empty WAL says neither, and the
+ * database's own header does. 0; else as source_read_header(). */
+int source_image_shape(struct live *live, const struct wal_header *at, uint64_t *size, uint32_t *page_size);
 /* 0; what this process ran out of, while it looked at the -wal. */
 int source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, uint64_t ino, uint64_t size,
 		       struct timespec mtime, struct timespec ctime, int64_t seen_ns);

@@ -85,22 +85,14 @@ int source_bind_flat(struct source_binding *b, struct spool_flat *flat, struct s
 /* What CONN's pin holds becomes the binding's image. */
 static int bind_pinned(struct live *live, struct conn *conn, struct source_binding *b, struct snap_err *err)
 {
-	uint32_t page_size = conn->start.page_size;
-	struct header header;
-	uint64_t file_size;
+	uint32_t page_size;
 	int rc;
 
 	source_sample_wal(&b->sample, live, &conn->start);
 	b->max_frame = conn->start.max_frame;
-	if (conn->start.page_count == 0) {
-		/* Nothing is in the WAL, and the pin keeps checkpoints away: the file's own header holds
-		 * still. */
-		if (source_read_header(live, &header, &file_size)) {
-			live_unpin(conn);
-			return err_set(err, -EIO, "not a database, or damaged");
-		}
-		b->sample.size = spool_image_size(&header, file_size);
-		page_size = header.page_size;
+	if (source_image_shape(live, &conn->start, &b->sample.size, &page_size)) {
+		live_unpin(conn);
+		return err_set(err, -EIO, "not a database, or damaged");
 	}
 	rc = image_create_pinned(&b->image, conn, page_size);
 	return rc ? err_set(err, rc, "out of memory") : 0;

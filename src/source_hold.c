@@ -157,21 +157,13 @@ static int bind_wal(struct hold *h, const struct wal_header *at, struct source_b
 {
 	/* An image takes a header without frames for the WAL's next life, unless it began with it. */
 	bool as_begun = memcmp(at->raw, h->conn->start.raw, sizeof(at->raw)) == 0;
-	uint32_t page_size = at->page_size;
-	struct header header;
-	uint64_t file_size;
+	uint32_t page_size;
 
 	b->sample = h->sample;
 	b->max_frame = at->max_frame;
 	source_sample_wal(&b->sample, h->live, at);
-	if (at->page_count == 0) {
-		/* Nothing is in the WAL, and the pin keeps checkpoints away: the file's own header holds
-		 * still. */
-		if (source_read_header(h->live, &header, &file_size))
-			return err_set(err, -EIO, "not a database, or damaged");
-		b->sample.size = spool_image_size(&header, file_size);
-		page_size = header.page_size;
-	}
+	if (source_image_shape(h->live, at, &b->sample.size, &page_size))
+		return err_set(err, -EIO, "not a database, or damaged");
 	if (image_create_pinned(&b->image, steal_ptr(&h->conn), page_size))
 		return err_set(err, -ENOMEM, "out of memory");
 	if (as_begun || image_accepts(b->image, at, UINT64_MAX))

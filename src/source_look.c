@@ -48,6 +48,25 @@ int source_read_header(struct live *live, struct header *out, uint64_t *file_siz
 	return header_decode(out, bytes, (size_t)got) ? -EUCLEAN : 0;
 }
 
+int source_image_shape(struct live *live, const struct wal_header *at, uint64_t *size, uint32_t *page_size)
+{
+	struct header header;
+	uint64_t file_size;
+	int rc;
+
+	*size = (uint64_t)at->page_count * at->page_size;
+	*page_size = at->page_size;
+	if (at->page_count > 0)
+		return 0;
+	/* Nothing is in the WAL, and the pin keeps checkpoints away: the file's own header holds still. */
+	rc = source_read_header(live, &header, &file_size);
+	if (rc)
+		return rc;
+	*size = spool_image_size(&header, file_size);
+	*page_size = header.page_size;
+	return 0;
+}
+
 int source_sample_live(struct source *s, struct live *live, struct sample *sample)
 {
 	struct wal_header wal;
