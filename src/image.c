@@ -272,9 +272,8 @@ int image_extend_map(struct image *im, struct backing *b, uint32_t max_frame)
 	return rc ? rc : pagemap_extend(&im->map, pgnos, n);
 }
 
-/* FRAMES[i] = the frame that holds page FIRST + i as of MAX_FRAME, 0: the database file. */
-static int find_frames(struct image *im, struct backing *b, uint32_t max_frame, uint32_t first, size_t n,
-		       uint32_t *frames)
+int image_find_frames(struct image *im, struct backing *b, uint32_t max_frame, uint32_t first, size_t n,
+		      uint32_t *frames)
 {
 	int rc = 0;
 
@@ -366,7 +365,7 @@ static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, u
 	size_t skip = (size_t)(offset % im->page_size);
 	size_t n = (skip + size + im->page_size - 1) / im->page_size;
 	size_t done = 0;
-	int rc = find_frames(im, b, max_frame, first, n, frames);
+	int rc = image_find_frames(im, b, max_frame, first, n, frames);
 
 	for (size_t i = 0; i < n && !rc;) {
 		size_t begin = i, bytes = im->page_size - skip;

@@ -73,16 +73,8 @@ static int copy_range(struct image *im, const struct image_copy *copy, uint8_t *
 static int find(struct image *im, uint32_t max_frame, uint32_t first, size_t n, uint32_t *frames)
 {
 	struct backing *b = backing_get(im);
-	int rc = 0;
+	int rc = b ? image_find_frames(im, b, max_frame, first, n, frames) : -EIO;
 
-	if (!b)
-		return -EIO;
-	pthread_mutex_lock(&im->lock);
-	if (im->map.upto < max_frame)
-		rc = b->conn ? image_extend_map(im, b, max_frame) : -EIO;
-	if (!rc)
-		pagemap_find(&im->map, first, n, max_frame, frames);
-	pthread_mutex_unlock(&im->lock);
 	backing_put(im, b);
 	return rc;
 }

@@ -58,4 +58,9 @@ void backing_swap(struct image *im, struct backing *next);
  * memory, it does no I/O. */
 int image_extend_map(struct image *im, struct backing *b, uint32_t max_frame);
 
+/* FRAMES[i], of N: the frame of B, IM's backing, that holds page FIRST + i as of MAX_FRAME; 0: the database
+ * file. 0 or -errno. */
+int image_find_frames(struct image *im, struct backing *b, uint32_t max_frame, uint32_t first, size_t n,
+		      uint32_t *frames);
+
 #endif
