@@ -56,6 +56,16 @@ int place_open_dir(const struct place *place)
 	return opath_open(place->root, dir, O_PATH | O_DIRECTORY, resolve_flags(place));
 }
 
+char *place_path(const struct place *place)
+{
+	char dir[PATH_MAX], *path = NULL;
+	autoclose int fd = place_open_dir(place);
+
+	if (fd < 0 || opath_path(fd, dir, sizeof(dir)))
+		return NULL;
+	return asprintf(&path, "%s/%s", dir, place->name) < 0 ? NULL : path;
+}
+
 int place_stat(const struct place *place, const char *suffix, struct stat *st)
 {
 	size_t size = strlen(place->dir) + 1 + strlen(place->name) + strlen(suffix) + 1;

@@ -27,6 +27,9 @@ bool place_same(const struct place *a, const struct place *b);
 /* An O_PATH descriptor of the folder, owned by the caller; never crosses symlinks, nor mounts below ROOT.
  * -errno */
 int place_open_dir(const struct place *place);
+/* The absolute path of what stands there, as the kernel knows its folder now: by it the store knows a
+ * database. Owned by the caller; NULL: it cannot be told. */
+char *place_path(const struct place *place);
 /* stat(2) of NAME + SUFFIX ("", "-wal", ...) without following a link or crossing a mount below ROOT. -ENOENT
  * also when that name is longer than any file's; else -errno */
 int place_stat(const struct place *place, const char *suffix, struct stat *st);

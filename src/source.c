@@ -4,29 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
 #include "clock.h"
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
-
-/* The database's absolute path, by which the store knows it. NULL when it cannot be told. */
-static char *absolute_path(const struct place *place)
-{
-	char link[64], dir[4096], *path = NULL;
-	autoclose int fd = place_open_dir(place);
-	ssize_t n;
-
-	if (fd < 0)
-		return NULL;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, dir, sizeof(dir));
-	if (n <= 0 || n == (ssize_t)sizeof(dir))
-		return NULL;
-	return asprintf(&path, "%.*s/%s", (int)n, dir, place->name) < 0 ? NULL : path;
-}
 
 int source_create(struct source **out, struct core *core, const struct place *place)
 {
@@ -49,7 +32,7 @@ int source_create(struct source **out, struct core *core, const struct place *pl
 	pthread_condattr_destroy(&attr);
 	list_init(&s->link);
 	list_init(&s->gens);
-	s->path = absolute_path(place);
+	s->path = place_path(place);
 	/* The tree's own file system was checked when it was added; a link may lead elsewhere. */
 	if (s->path && place->root == AT_FDCWD && !core->config.shared_locks)
 		s->refused = place_locks_shared(s->path, &s->refusal);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "tree_private.h"
@@ -56,22 +55,9 @@ static int place_below(struct tree *tree, const char *parent, const char *name, 
 /* Whether the store knows a database at PLACE. */
 static bool stood_there(struct store *store, const struct place *place)
 {
-	char link[64], dir[PATH_MAX];
-	autofree char *path = NULL;
-	autoclose int fd = place_open_dir(place);
-	ssize_t n;
+	autofree char *path = place_path(place);
 
-	if (fd < 0)
-		return false;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, dir, sizeof(dir));
-	if (n <= 0 || n == (ssize_t)sizeof(dir))
-		return false;
-	if (asprintf(&path, "%.*s/%s", (int)n, dir, place->name) < 0) {
-		path = NULL;
-		return false;
-	}
-	return store_knows(store, path);
+	return path && store_knows(store, path);
 }
 
 enum { NO_DATABASE = 1, SOMETHING_ELSE };
