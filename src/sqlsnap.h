@@ -300,12 +300,13 @@ enum snap_name {
  * says what can be written instead. */
 int snap_name_kind(struct snap *snap, const char *path, struct snap_err *err);
 
+/* As far as that can be told without looking at the bytes; in the order of what is asked first. */
 enum snap_upload_state {
-	SNAP_UPLOAD_UNTOUCHED,	/* neither written nor cut */
-	SNAP_UPLOAD_EMPTY,	/* 0 bytes */
-	SNAP_UPLOAD_INCOMPLETE, /* parts were never written */
+	SNAP_UPLOAD_UNTOUCHED,	/* neither written nor made another size */
+	SNAP_UPLOAD_EMPTY,	/* 0 bytes: it was cut, and nothing came */
+	SNAP_UPLOAD_INCOMPLETE, /* parts of what it began with are left, or a write failed */
 	SNAP_UPLOAD_PENDING,	/* its length was announced before its first byte, and there are gaps */
-	SNAP_UPLOAD_COMPLETE,	/* all of it, as far as that can be told without looking at it */
+	SNAP_UPLOAD_COMPLETE,	/* all was written, or it was empty once: gaps are zeros then */
 };
 
 /* Empty; *out is owned by the caller. */

@@ -258,21 +258,21 @@ uint64_t staging_changes(struct staging *st)
 	return st->changes;
 }
 
-enum staging_state staging_state(struct staging *st)
+enum snap_upload_state staging_state(struct staging *st)
 {
 	bool failed;
 
 	lock_scope(&st->lock);
 	failed = st->failed.count > 0 || st->lost;
 	if (!st->touched)
-		return STAGING_UNTOUCHED;
+		return SNAP_UPLOAD_UNTOUCHED;
 	if (st->size == 0 && !failed)
-		return STAGING_EMPTY;
+		return SNAP_UPLOAD_EMPTY;
 	if (!failed && ranges_cover(&st->written, 0, st->size))
-		return STAGING_COMPLETE;
+		return SNAP_UPLOAD_COMPLETE;
 	if (st->announced)
-		return STAGING_PENDING;
-	return st->was_empty && !failed ? STAGING_COMPLETE : STAGING_INCOMPLETE;
+		return SNAP_UPLOAD_PENDING;
+	return st->was_empty && !failed ? SNAP_UPLOAD_COMPLETE : SNAP_UPLOAD_INCOMPLETE;
 }
 
 int staging_fd(const struct staging *st)

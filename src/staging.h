@@ -22,15 +22,6 @@
 
 struct staging;
 
-/* In the order of what is asked first. */
-enum staging_state {
-	STAGING_UNTOUCHED,  /* nobody has written, or changed its size */
-	STAGING_EMPTY,	    /* 0 bytes: it was cut, and nothing came */
-	STAGING_INCOMPLETE, /* not all was written, over a base; or a write failed and was not made good */
-	STAGING_PENDING,    /* its length was announced before its first byte, and bytes are missing */
-	STAGING_COMPLETE,   /* all was written, or it was empty once: what was not written is zeros then */
-};
-
 /* What stood there before. */
 struct staging_base {
 	uint64_t size; /* bytes */
@@ -88,7 +79,7 @@ int staging_sync(struct staging *st, struct snap_err *err);
 uint64_t staging_size(struct staging *st); /* bytes */
 /* Grows with each write and each change of size, after it: what a verdict was about. */
 uint64_t staging_changes(struct staging *st);
-enum staging_state staging_state(struct staging *st);
+enum snap_upload_state staging_state(struct staging *st); /* see snap_upload_state() */
 
 /* The file, O_RDWR, as long as ST is there; borrowed. -1: nothing has been stored yet. When it is complete
  * the file holds exactly its bytes; else it has holes where the base's are. */

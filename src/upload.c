@@ -291,24 +291,12 @@ uint64_t snap_upload_changes(struct snap_upload *u)
 
 enum snap_upload_state snap_upload_state(struct snap_upload *u)
 {
-	enum staging_state state;
+	enum snap_upload_state state;
 
 	pthread_rwlock_rdlock(&u->lock);
 	state = staging_state(u->staging);
 	pthread_rwlock_unlock(&u->lock);
-	switch (state) {
-	case STAGING_UNTOUCHED:
-		return SNAP_UPLOAD_UNTOUCHED;
-	case STAGING_EMPTY:
-		return SNAP_UPLOAD_EMPTY;
-	case STAGING_PENDING:
-		return SNAP_UPLOAD_PENDING;
-	case STAGING_COMPLETE:
-		return SNAP_UPLOAD_COMPLETE;
-	case STAGING_INCOMPLETE:
-		break;
-	}
-	return SNAP_UPLOAD_INCOMPLETE;
+	return state;
 }
 
 /* What our own folder hides is nobody's to write. */

@@ -65,15 +65,15 @@ static void model_resize(struct model *m, uint64_t size)
 
 static void model_check(const struct model *m, struct staging *st)
 {
-	enum staging_state state = staging_state(st);
+	enum snap_upload_state state = staging_state(st);
 	uint8_t *read = malloc(FILE_MAX + 1);
 
 	must(read != NULL && staging_size(st) == m->size);
 	must(staging_read(st, read, FILE_MAX + 1, 0, NULL) == (ssize_t)m->size);
 	must(memcmp(read, m->bytes, m->size) == 0);
-	must((state == STAGING_UNTOUCHED) == !m->touched);
-	must((state == STAGING_EMPTY) == (m->touched && m->size == 0));
-	if (state == STAGING_COMPLETE)
+	must((state == SNAP_UPLOAD_UNTOUCHED) == !m->touched);
+	must((state == SNAP_UPLOAD_EMPTY) == (m->touched && m->size == 0));
+	if (state == SNAP_UPLOAD_COMPLETE)
 		for (uint64_t at = 0; at < m->size; at++)
 			must(m->known[at]); /* not a byte of what stood there before */
 	free(read);
@@ -273,10 +273,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		m.was_empty = true;
 		model_resize(&m, 0);
 		write_piece(&m, st, data, content, 0);
-		must(staging_state(st) == (content ? STAGING_COMPLETE : STAGING_EMPTY));
+		must(staging_state(st) == (content ? SNAP_UPLOAD_COMPLETE : SNAP_UPLOAD_EMPTY));
 	}
 	model_check(&m, st);
-	if (staging_state(st) == STAGING_COMPLETE)
+	if (staging_state(st) == SNAP_UPLOAD_COMPLETE)
 		judge(st, &m, check);
 	staging_destroy(st);
 	store_destroy(store);

@@ -239,20 +239,20 @@ static inline void model_allocate(uint64_t offset, uint64_t size, bool keep_size
 		model_resize(offset + size);
 }
 
-static inline enum staging_state model_state(void)
+static inline enum snap_upload_state model_state(void)
 {
 	bool failed = memchr(model.failed, true, MODEL_MAX) != NULL;
 	bool all = memchr(model.written, false, (size_t)model.size) == NULL && !failed;
 
 	if (!model.touched)
-		return STAGING_UNTOUCHED;
+		return SNAP_UPLOAD_UNTOUCHED;
 	if (model.size == 0 && !failed)
-		return STAGING_EMPTY;
+		return SNAP_UPLOAD_EMPTY;
 	if (all)
-		return STAGING_COMPLETE;
+		return SNAP_UPLOAD_COMPLETE;
 	if (model.announced)
-		return STAGING_PENDING;
-	return model.was_empty && !failed ? STAGING_COMPLETE : STAGING_INCOMPLETE;
+		return SNAP_UPLOAD_PENDING;
+	return model.was_empty && !failed ? SNAP_UPLOAD_COMPLETE : SNAP_UPLOAD_INCOMPLETE;
 }
 
 /* What can be read is what the model has; of one that is complete the file has it too, and no more. */
@@ -265,7 +265,7 @@ static inline void assert_model(void)
 	assert_int_equal(staging_read(st, bytes, sizeof(bytes), 0, &err), model.size);
 	assert_memory_equal(bytes, model.bytes, model.size);
 	assert_int_equal(staging_state(st), model_state());
-	if (staging_state(st) != STAGING_COMPLETE)
+	if (staging_state(st) != SNAP_UPLOAD_COMPLETE)
 		return;
 	assert_int_equal(fstat(staging_fd(st), &file), 0);
 	assert_int_equal(file.st_size, model.size);

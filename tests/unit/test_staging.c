@@ -43,87 +43,87 @@ static const char *take_step(const char *step)
 static const struct {
 	int base; /* bytes */
 	const char *steps;
-	enum staging_state expected;
+	enum snap_upload_state expected;
 } rules[] = {
 	/* Nothing was said about its content. */
-	{NO_BASE, "", STAGING_UNTOUCHED},
-	{NO_BASE, "w0+0", STAGING_UNTOUCHED},
-	{NO_BASE, "k0+100", STAGING_UNTOUCHED},
-	{100, "", STAGING_UNTOUCHED},
-	{100, "t100", STAGING_UNTOUCHED},
-	{100, "a0+100", STAGING_UNTOUCHED},
-	{0, "", STAGING_UNTOUCHED},
+	{NO_BASE, "", SNAP_UPLOAD_UNTOUCHED},
+	{NO_BASE, "w0+0", SNAP_UPLOAD_UNTOUCHED},
+	{NO_BASE, "k0+100", SNAP_UPLOAD_UNTOUCHED},
+	{100, "", SNAP_UPLOAD_UNTOUCHED},
+	{100, "t100", SNAP_UPLOAD_UNTOUCHED},
+	{100, "a0+100", SNAP_UPLOAD_UNTOUCHED},
+	{0, "", SNAP_UPLOAD_UNTOUCHED},
 	/* : > file */
-	{NO_BASE, "t0", STAGING_EMPTY},
-	{100, "t0", STAGING_EMPTY},
-	{100, "w0+200 t0", STAGING_EMPTY},
-	{NO_BASE, "t100 t0", STAGING_EMPTY},
-	{NO_BASE, "f0+10 t0", STAGING_EMPTY},
+	{NO_BASE, "t0", SNAP_UPLOAD_EMPTY},
+	{100, "t0", SNAP_UPLOAD_EMPTY},
+	{100, "w0+200 t0", SNAP_UPLOAD_EMPTY},
+	{NO_BASE, "t100 t0", SNAP_UPLOAD_EMPTY},
+	{NO_BASE, "f0+10 t0", SNAP_UPLOAD_EMPTY},
 	/* cat, cp: cut or new, then from front to back */
-	{NO_BASE, "w0+10", STAGING_COMPLETE},
-	{NO_BASE, "w0+10 w10+10 w20+1", STAGING_COMPLETE},
-	{100, "t0 w0+10", STAGING_COMPLETE},
-	{NO_BASE, "k0+100 w0+50", STAGING_COMPLETE},
+	{NO_BASE, "w0+10", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "w0+10 w10+10 w20+1", SNAP_UPLOAD_COMPLETE},
+	{100, "t0 w0+10", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "k0+100 w0+50", SNAP_UPLOAD_COMPLETE},
 	/* cp --sparse, tar -S: holes are zeros, and the last one is made by a truncation */
-	{NO_BASE, "w0+10 w50+10", STAGING_COMPLETE},
-	{NO_BASE, "w5+5", STAGING_COMPLETE},
-	{NO_BASE, "w0+10 t100", STAGING_COMPLETE},
-	{100, "t0 w0+10 w50+10 t80", STAGING_COMPLETE},
-	{100, "t0 w0+10 t5", STAGING_COMPLETE},
-	{0, "w0+10 w50+10 t80", STAGING_COMPLETE},
+	{NO_BASE, "w0+10 w50+10", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "w5+5", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "w0+10 t100", SNAP_UPLOAD_COMPLETE},
+	{100, "t0 w0+10 w50+10 t80", SNAP_UPLOAD_COMPLETE},
+	{100, "t0 w0+10 t5", SNAP_UPLOAD_COMPLETE},
+	{0, "w0+10 w50+10 t80", SNAP_UPLOAD_COMPLETE},
 	/* Over what stood there: every byte, or it is a mix. */
-	{100, "w0+99", STAGING_INCOMPLETE},
-	{100, "w1+99", STAGING_INCOMPLETE},
-	{100, "w0+50 w51+49", STAGING_INCOMPLETE},
-	{100, "w0+100", STAGING_COMPLETE},
-	{100, "w50+50 w0+50", STAGING_COMPLETE},
-	{100, "w0+60 w40+60", STAGING_COMPLETE},
-	{100, "w0+150", STAGING_COMPLETE},
-	{100, "w100+50", STAGING_INCOMPLETE},
-	{100, "w100+50 w0+100", STAGING_COMPLETE},
+	{100, "w0+99", SNAP_UPLOAD_INCOMPLETE},
+	{100, "w1+99", SNAP_UPLOAD_INCOMPLETE},
+	{100, "w0+50 w51+49", SNAP_UPLOAD_INCOMPLETE},
+	{100, "w0+100", SNAP_UPLOAD_COMPLETE},
+	{100, "w50+50 w0+50", SNAP_UPLOAD_COMPLETE},
+	{100, "w0+60 w40+60", SNAP_UPLOAD_COMPLETE},
+	{100, "w0+150", SNAP_UPLOAD_COMPLETE},
+	{100, "w100+50", SNAP_UPLOAD_INCOMPLETE},
+	{100, "w100+50 w0+100", SNAP_UPLOAD_COMPLETE},
 	/* rsync --inplace: a truncation at the end cuts off and completes nothing. */
-	{100, "w0+50 t50", STAGING_COMPLETE},
-	{100, "w0+49 t50", STAGING_INCOMPLETE},
-	{100, "w0+50 t60", STAGING_INCOMPLETE},
-	{100, "w0+100 t200", STAGING_INCOMPLETE},
-	{100, "w0+100 t200 w100+100", STAGING_COMPLETE},
-	{100, "t50", STAGING_INCOMPLETE},
-	{100, "t200", STAGING_INCOMPLETE},
-	{100, "a0+200", STAGING_INCOMPLETE},
-	{100, "t50 t100 w0+50", STAGING_INCOMPLETE},
-	{100, "w0+100 t50 t100", STAGING_INCOMPLETE},
-	{100, "t50 w0+50", STAGING_COMPLETE},
+	{100, "w0+50 t50", SNAP_UPLOAD_COMPLETE},
+	{100, "w0+49 t50", SNAP_UPLOAD_INCOMPLETE},
+	{100, "w0+50 t60", SNAP_UPLOAD_INCOMPLETE},
+	{100, "w0+100 t200", SNAP_UPLOAD_INCOMPLETE},
+	{100, "w0+100 t200 w100+100", SNAP_UPLOAD_COMPLETE},
+	{100, "t50", SNAP_UPLOAD_INCOMPLETE},
+	{100, "t200", SNAP_UPLOAD_INCOMPLETE},
+	{100, "a0+200", SNAP_UPLOAD_INCOMPLETE},
+	{100, "t50 t100 w0+50", SNAP_UPLOAD_INCOMPLETE},
+	{100, "w0+100 t50 t100", SNAP_UPLOAD_INCOMPLETE},
+	{100, "t50 w0+50", SNAP_UPLOAD_COMPLETE},
 	/* restic, rclone: the length first, then the blocks in any order */
-	{NO_BASE, "t100", STAGING_PENDING},
-	{NO_BASE, "a0+100", STAGING_PENDING},
-	{NO_BASE, "a50+50", STAGING_PENDING},
-	{0, "t100", STAGING_PENDING},
-	{100, "t0 a0+100", STAGING_PENDING},
-	{100, "w0+100 t0 t100", STAGING_PENDING},
-	{NO_BASE, "t100 w0+99", STAGING_PENDING},
-	{NO_BASE, "t100 w0+100", STAGING_COMPLETE},
-	{NO_BASE, "a0+100 w60+40 w0+30 w30+30", STAGING_COMPLETE},
-	{NO_BASE, "t100 w0+50 t50", STAGING_COMPLETE},
-	{NO_BASE, "t100 w0+100 t120", STAGING_PENDING},
-	{NO_BASE, "t100 w0+100 w100+10", STAGING_COMPLETE},
-	{NO_BASE, "t100 w0+100 w110+10", STAGING_PENDING},
-	{NO_BASE, "t100 t0 w5+5", STAGING_COMPLETE}, /* taken back */
+	{NO_BASE, "t100", SNAP_UPLOAD_PENDING},
+	{NO_BASE, "a0+100", SNAP_UPLOAD_PENDING},
+	{NO_BASE, "a50+50", SNAP_UPLOAD_PENDING},
+	{0, "t100", SNAP_UPLOAD_PENDING},
+	{100, "t0 a0+100", SNAP_UPLOAD_PENDING},
+	{100, "w0+100 t0 t100", SNAP_UPLOAD_PENDING},
+	{NO_BASE, "t100 w0+99", SNAP_UPLOAD_PENDING},
+	{NO_BASE, "t100 w0+100", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "a0+100 w60+40 w0+30 w30+30", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "t100 w0+50 t50", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "t100 w0+100 t120", SNAP_UPLOAD_PENDING},
+	{NO_BASE, "t100 w0+100 w100+10", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "t100 w0+100 w110+10", SNAP_UPLOAD_PENDING},
+	{NO_BASE, "t100 t0 w5+5", SNAP_UPLOAD_COMPLETE}, /* taken back */
 	/* Bytes that failed are missing until they are written or cut off. */
-	{NO_BASE, "f0+10", STAGING_INCOMPLETE},
-	{NO_BASE, "t0 f0+10", STAGING_INCOMPLETE},
-	{NO_BASE, "w0+10 f10+10", STAGING_INCOMPLETE},
-	{NO_BASE, "w0+10 f10+10 w30+10", STAGING_INCOMPLETE},
-	{NO_BASE, "w0+10 f10+10 t10", STAGING_COMPLETE},
-	{NO_BASE, "w0+10 f10+10 w10+9", STAGING_INCOMPLETE},
-	{NO_BASE, "w0+10 f10+10 w10+10", STAGING_COMPLETE},
-	{NO_BASE, "w0+40 f5+2", STAGING_INCOMPLETE},
-	{NO_BASE, "w0+40 f5+2 f20+2 w5+2", STAGING_INCOMPLETE},
-	{NO_BASE, "w0+40 f5+2 f20+2 w5+2 w20+2", STAGING_COMPLETE},
-	{NO_BASE, "w0+40 f5+2 t0 w0+40", STAGING_COMPLETE},
-	{NO_BASE, "t40 w0+40 f5+2", STAGING_PENDING},
-	{NO_BASE, "f30+10 t20", STAGING_PENDING},
-	{100, "w0+100 f5+2", STAGING_INCOMPLETE},
-	{100, "f0+10", STAGING_INCOMPLETE},
+	{NO_BASE, "f0+10", SNAP_UPLOAD_INCOMPLETE},
+	{NO_BASE, "t0 f0+10", SNAP_UPLOAD_INCOMPLETE},
+	{NO_BASE, "w0+10 f10+10", SNAP_UPLOAD_INCOMPLETE},
+	{NO_BASE, "w0+10 f10+10 w30+10", SNAP_UPLOAD_INCOMPLETE},
+	{NO_BASE, "w0+10 f10+10 t10", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "w0+10 f10+10 w10+9", SNAP_UPLOAD_INCOMPLETE},
+	{NO_BASE, "w0+10 f10+10 w10+10", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "w0+40 f5+2", SNAP_UPLOAD_INCOMPLETE},
+	{NO_BASE, "w0+40 f5+2 f20+2 w5+2", SNAP_UPLOAD_INCOMPLETE},
+	{NO_BASE, "w0+40 f5+2 f20+2 w5+2 w20+2", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "w0+40 f5+2 t0 w0+40", SNAP_UPLOAD_COMPLETE},
+	{NO_BASE, "t40 w0+40 f5+2", SNAP_UPLOAD_PENDING},
+	{NO_BASE, "f30+10 t20", SNAP_UPLOAD_PENDING},
+	{100, "w0+100 f5+2", SNAP_UPLOAD_INCOMPLETE},
+	{100, "f0+10", SNAP_UPLOAD_INCOMPLETE},
 };
 
 static void test_rules(void **state)
@@ -192,11 +192,11 @@ static void receive_blocks(bool allocate)
 				  : staging_truncate(st, BLOCKS * MIB, &err),
 			 0);
 	for (unsigned i = 0; i < BLOCKS; i++) {
-		assert_int_equal(staging_state(st), STAGING_PENDING);
+		assert_int_equal(staging_state(st), SNAP_UPLOAD_PENDING);
 		memset(block, (int)order[i] + 1, MIB);
 		assert_int_equal(staging_write(st, block, MIB, order[i] * MIB, &err), MIB);
 	}
-	assert_int_equal(staging_state(st), STAGING_COMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_COMPLETE);
 	assert_int_equal(fstat(staging_fd(st), &file), 0);
 	assert_int_equal(file.st_size, BLOCKS * MIB);
 	for (unsigned i = 0; i < BLOCKS; i++) {
@@ -404,7 +404,7 @@ static void test_base_is_read_under_no_lock(void **state)
 	assert_int_equal(staging_read(st, bytes, 100, 0, &err), 20);
 	assert_int_equal(bytes[19], base_byte(19));
 	assert_drops(1);
-	assert_int_equal(staging_state(st), STAGING_EMPTY);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_EMPTY);
 }
 
 /* ---- the file ------------------------------------------------------------------------------------------ */

@@ -88,7 +88,7 @@ static ssize_t put_bytes(uint64_t offset, uint64_t size)
 
 static void assert_complete(uint64_t size)
 {
-	assert_int_equal(staging_state(st), STAGING_COMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_COMPLETE);
 	assert_int_equal(staging_size(st), size);
 	assert_int_equal(staging_read(st, back, sizeof(back), 0, &err), size);
 	assert_memory_equal(back, bytes, size);
@@ -122,11 +122,11 @@ static void test_growth_needs_room(void **state)
 	assert_no_room(put_bytes(PAGE, most + 1), "needs 20 MiB more", "19 MiB free");
 	assert_int_equal(staging_write(st, bytes, most + 1, PAGE, NULL), -ENOSPC);
 	assert_int_equal(staging_size(st), PAGE);
-	assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 	assert_int_equal(put_bytes(PAGE, most), most);
 	assert_int_equal(room(), STORE_RESERVE);
 	assert_no_room(put_bytes(PAGE + most, 1), "needs 17 MiB more", "16 MiB free");
-	assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 	assert_int_equal(staging_truncate(st, PAGE + most, &err), 0);
 	assert_complete(PAGE + most);
 	fill(0);
@@ -169,7 +169,7 @@ static void test_disk_is_full(void **state)
 		0);
 	fill(2 * PAGE);
 	assert_int_equal(put_bytes(0, 64 * PAGE), 2 * PAGE);
-	assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 	assert_no_room(put_bytes(2 * PAGE, 62 * PAGE), "needs 17 MiB more", " 0 MiB free");
 	assert_int_equal(staging_write(st, bytes, PAGE, 2 * PAGE, NULL), -ENOSPC);
 	assert_int_equal(staging_size(st), MIB);
@@ -190,7 +190,7 @@ static void test_allocated_room_is_kept(void **state)
 		assert_int_equal(staging_allocate(st, 0, 2 * MIB, keep_size, &err), 0);
 		assert_int_equal(staging_allocate(st, 2 * MIB, 2 * MIB, keep_size, &err), 0);
 		assert_int_equal(staging_size(st), keep_size ? 0 : 4 * MIB);
-		assert_int_equal(staging_state(st), keep_size ? STAGING_UNTOUCHED : STAGING_PENDING);
+		assert_int_equal(staging_state(st), keep_size ? SNAP_UPLOAD_UNTOUCHED : SNAP_UPLOAD_PENDING);
 		fill(MIB);
 		assert_int_equal(put_bytes(0, 4 * MIB), 4 * MIB);
 		assert_int_equal(room(), MIB);
@@ -224,7 +224,7 @@ static void test_allocated_and_cut(void **state)
 static void assert_untouched(void)
 {
 	assert_int_equal(staging_size(st), 100);
-	assert_int_equal(staging_state(st), STAGING_UNTOUCHED);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_UNTOUCHED);
 	assert_int_equal(staging_changes(st), 0);
 }
 
@@ -265,10 +265,10 @@ static void test_allocate_is_not_known(void **state)
 		fallocate_error = errors[i];
 		fallocate_interrupts = 3;
 		assert_int_equal(staging_allocate(st, 0, MIB, true, &err), 0);
-		assert_int_equal(staging_state(st), STAGING_UNTOUCHED);
+		assert_int_equal(staging_state(st), SNAP_UPLOAD_UNTOUCHED);
 		assert_int_equal(staging_allocate(st, 0, MIB, false, &err), 0);
 		assert_int_equal(staging_size(st), MIB);
-		assert_int_equal(staging_state(st), STAGING_PENDING);
+		assert_int_equal(staging_state(st), SNAP_UPLOAD_PENDING);
 		fill(MIB);
 		if (errors[i])
 			assert_no_room(put_bytes(0, MIB), "needs 17 MiB more", " 1 MiB free");
@@ -298,7 +298,7 @@ static void test_write_in_parts(void **state)
 	pwrite_plan.after = fail_from_now_on;
 	assert_int_equal(put_bytes(10 * PAGE, PAGE), 1000);
 	assert_int_equal(staging_size(st), 10 * PAGE + 1000);
-	assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 	assert_int_equal(put_bytes(10 * PAGE + 1000, PAGE - 1000), -EIO);
 	assert_words(store_dir(store));
 	assert_words(strerror(EIO));
@@ -332,7 +332,7 @@ static void test_first_write_fails(void **state)
 		if (rc < 0) {
 			assert_int_equal(rc, -EIO);
 			assert_int_equal(staging_size(st), 0);
-			assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+			assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 			assert_int_equal(put_bytes(0, PAGE), PAGE);
 		}
 		assert_complete(PAGE);
@@ -361,11 +361,11 @@ static void test_no_store(void **state)
 	assert_words(at("file"));
 	assert_int_equal(staging_write(st, bytes, 10, 0, NULL), -ENOTDIR);
 	assert_int_equal(staging_fd(st), -1);
-	assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 	assert_int_equal(staging_read(st, back, 200, 0, &err), 100);
 	assert_int_equal(back[99], base_byte(99));
 	assert_int_equal(staging_truncate(st, 0, &err), 0);
-	assert_int_equal(staging_state(st), STAGING_EMPTY);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_EMPTY);
 }
 
 /* ---- too much ------------------------------------------------------------------------------------------ */
@@ -381,7 +381,7 @@ static void test_too_long(void **state)
 	for (size_t i = 0; i < COUNT(offsets); i++) {
 		assert_int_equal(staging_write(st, bytes, 10, offsets[i], &err), -EFBIG);
 		assert_words("that long");
-		assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+		assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 		assert_int_equal(staging_truncate(st, 100, &err), 0);
 		assert_complete(100);
 	}
@@ -403,11 +403,11 @@ static void test_too_many_pieces(void **state)
 	begin();
 	for (uint64_t i = 0; i < RANGES_MAX; i++)
 		assert_int_equal(put_bytes(2 * i, 1), 1);
-	assert_int_equal(staging_state(st), STAGING_COMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_COMPLETE);
 	assert_int_equal(put_bytes(2 * RANGES_MAX, 1), -EFBIG);
 	assert_words("too many pieces");
 	assert_int_equal(staging_size(st), 2 * RANGES_MAX - 1);
-	assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 	assert_int_equal(put_bytes(0, 2 * RANGES_MAX), 2 * RANGES_MAX);
 	assert_int_equal(put_bytes(2 * RANGES_MAX, 1), 1);
 	assert_complete(2 * RANGES_MAX + 1);
@@ -424,11 +424,11 @@ static void test_no_memory(void **state)
 	assert_words("Cannot allocate memory");
 	no_memory = false;
 	assert_int_equal(put_bytes(0, 100), 100);
-	assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 	assert_int_equal(staging_truncate(st, 50, &err), 0);
-	assert_int_equal(staging_state(st), STAGING_INCOMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_INCOMPLETE);
 	assert_int_equal(staging_truncate(st, 0, &err), 0);
-	assert_int_equal(staging_state(st), STAGING_EMPTY);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_EMPTY);
 	assert_int_equal(put_bytes(0, 100), 100);
 	assert_complete(100);
 }

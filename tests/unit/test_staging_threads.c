@@ -54,7 +54,7 @@ static void ask_and_write_elsewhere(void)
 	pthread_t thread;
 
 	assert_int_equal(staging_size(st), 2 * BLOCK);
-	assert_int_equal(staging_state(st), STAGING_PENDING);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_PENDING);
 	assert_int_equal(staging_changes(st), 1);
 	assert_true(staging_fd(st) >= 0);
 	assert_int_equal(staging_sync(st, &err), 0);
@@ -72,7 +72,7 @@ static void test_during_a_write(void **state)
 	assert_int_equal(staging_truncate(st, 2 * BLOCK, &err), 0);
 	pwrite_plan.after = ask_and_write_elsewhere;
 	assert_int_equal(staging_write(st, block_bytes[0], BLOCK, 0, &err), BLOCK);
-	assert_int_equal(staging_state(st), STAGING_COMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_COMPLETE);
 	assert_int_equal(staging_changes(st), 3);
 }
 
@@ -130,7 +130,7 @@ static void test_cut_during_a_write(void **state)
 	assert_int_equal(staging_write(st, block_bytes[0], BLOCK, 0, &err), BLOCK);
 	join(cutter.thread);
 	assert_int_equal(staging_size(st), 0);
-	assert_int_equal(staging_state(st), STAGING_EMPTY);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_EMPTY);
 	assert_int_equal(fstat(staging_fd(st), &file), 0);
 	assert_int_equal(file.st_size, 0);
 }
@@ -181,13 +181,13 @@ static void *ask(void *arg)
 
 	(void)arg;
 	do {
-		enum staging_state state = staging_state(st);
+		enum snap_upload_state state = staging_state(st);
 		uint64_t now = staging_changes(st);
 		const char *name;
 
 		expect(now >= before && now <= BLOCKS);
-		expect(state != STAGING_COMPLETE || now == BLOCKS);
-		expect(state != STAGING_UNTOUCHED || before == 0);
+		expect(state != SNAP_UPLOAD_COMPLETE || now == BLOCKS);
+		expect(state != SNAP_UPLOAD_UNTOUCHED || before == 0);
 		expect(staging_size(st) == BLOCKS * BLOCK);
 		expect((staging_fd(st) < 0) == (staging_folder(st, &name) < 0) || staging_fd(st) >= 0);
 		expect(staging_sync(st, NULL) == 0);
@@ -216,7 +216,7 @@ static void test_write_and_read(void **state)
 	atomic_store(&enough, true);
 	for (unsigned i = 0; i < COUNT(others); i++)
 		join(others[i]);
-	assert_int_equal(staging_state(st), STAGING_COMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_COMPLETE);
 	assert_int_equal(atomic_load(&lender.drops), 1);
 	for (unsigned i = 0; i < BLOCKS; i++) {
 		uint8_t bytes[BLOCK];
@@ -283,7 +283,7 @@ static void test_write_and_cut(void **state)
 	assert_int_equal(staging_truncate(st, 0, &err), 0);
 	for (unsigned i = 0; i < WRITERS; i += 2)
 		assert_null(write_blocks(&numbers[i]));
-	assert_int_equal(staging_state(st), STAGING_COMPLETE);
+	assert_int_equal(staging_state(st), SNAP_UPLOAD_COMPLETE);
 	assert_int_equal(pread(staging_fd(st), file, sizeof(file), 0), staging_size(st));
 	assert_int_equal(staging_read(st, whole, sizeof(whole), 0, &err), staging_size(st));
 	assert_memory_equal(whole, file, staging_size(st));
