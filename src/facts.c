@@ -113,7 +113,7 @@ static int show_path(void *arg, const char *path)
 static int show_other(void *arg, struct source *source)
 {
 	struct walk *walk = arg;
-	const char *path = source->path ? kept_tree_path(walk->snap->kept, source->path) : NULL;
+	const char *path = source->path ? kept_shown_path(walk->snap->kept, source->path) : NULL;
 	struct snap_source_facts facts;
 	struct stat st;
 

@@ -144,11 +144,6 @@ int keep_add_file(struct keep *k, const char *suffix)
 	return k->files[part] >= 0 ? k->files[part] : make_file(k, (enum keep_part)part);
 }
 
-void keep_insist(struct keep *k)
-{
-	k->insists = true;
-}
-
 int keep_reserve(struct keep *k, struct snap_err *err)
 {
 	int fd = -EAGAIN;

@@ -62,10 +62,8 @@ int keep_fd(const struct keep *keep); /* of db: O_RDWR; borrowed */
 /* Adds the empty file of SUFFIX, "-wal" or "-journal", which makes it a raw state: its descriptor, O_RDWR,
  * borrowed; the same again for the same suffix. -EINVAL: another suffix. -errno */
 int keep_add_file(struct keep *keep, const char *suffix);
-/* From now on keep_commit() answers -EEXIST when the name is taken, instead of adding a number to it. */
-void keep_insist(struct keep *keep);
-/* The same, and asks now: the name is nobody else's from here on. What a killed daemon has left under it
- * goes. -EEXIST */
+/* Its name, without a number, is nobody else's from here on. What a killed daemon has left under it goes.
+ * -EEXIST */
 int keep_reserve(struct keep *keep, struct snap_err *err);
 /*
  * Makes it a kept snapshot under its name, with "-2", "-3" and so on behind it when that is taken. When it
@@ -121,11 +119,6 @@ int keep_find(struct store *store, const char *source, const char *name, struct 
  * ENTRY as keep_find() fills it. -ENOENT as above. */
 int keep_reach(struct store *store, const char *source, const char *name, const char *suffix,
 	       struct keep_entry *entry);
-
-/* Opens the file of SUFFIX ("", "-wal", "-journal") for reading: a descriptor owned by the caller, whose
- * bytes stay what they are even when the snapshot is dropped. META may be NULL. -ENOENT as above. */
-int keep_open(struct store *store, const char *source, const char *name, const char *suffix,
-	      struct keep_meta *meta);
 
 /* ---- letting go ---------------------------------------------------------------------------------------- */
 

@@ -105,23 +105,6 @@ int keep_reach(struct store *store, const char *source, const char *name, const 
 	return part < 0 ? -ENOENT : load(store, source, name, part, entry);
 }
 
-int keep_open(struct store *store, const char *source, const char *name, const char *suffix,
-	      struct keep_meta *meta)
-{
-	struct keep_entry entry;
-	autoclose int path = keep_reach(store, source, name, suffix, &entry);
-	int fd;
-
-	if (path < 0)
-		return path;
-	fd = open(opath_name(path).text, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (meta)
-		*meta = entry.meta;
-	return fd;
-}
-
 /* ---- all ----------------------------------------------------------------------------------------------- */
 
 struct listing {

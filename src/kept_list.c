@@ -171,11 +171,6 @@ int kept_tree_each(struct kept_tree *k,
 	return kept_walk(&each.walk);
 }
 
-const char *kept_tree_path(const struct kept_tree *k, const char *file)
-{
-	return kept_shown_path(k, file);
-}
-
 /* ---- dropping ------------------------------------------------------------------------------------------ */
 
 struct drop {

@@ -25,7 +25,6 @@
 #define SQLSNAP_KEPT_TREE_H
 
 #include "keep.h"
-#include "keep.h"
 #include "list.h"
 #include "rawfd.h"
 #include "store.h"
@@ -57,9 +56,6 @@ int kept_tree_open(struct kept_tree *kept, const char *path, uint64_t dev, uint6
  * answers something other than 0, which is returned. -errno */
 int kept_tree_each(struct kept_tree *kept,
 		   int (*fn)(void *arg, const char *path, const struct keep_entry *entry), void *arg);
-/* The path in the mount of the source that stands at the absolute path FILE; NULL: none. Borrowed from FILE
- * or KEPT. */
-const char *kept_tree_path(const struct kept_tree *kept, const char *file);
 /* Whose kept state the file at PATH is: *FILE is that source's absolute path, owned by the caller. SNAPSHOT
  * (KEEP_NAME_MAX + 1 bytes) and *MADE_NS say which. -ENOENT */
 int kept_tree_origin(struct kept_tree *kept, const char *path, char **file, char *snapshot, int64_t *made_ns);
@@ -68,7 +64,8 @@ int kept_tree_origin(struct kept_tree *kept, const char *path, char **file, char
  * errno: ENOENT, ENOMEM */
 char *kept_tree_source(const struct kept_tree *kept, const char *path);
 
-/* The path in the mount of SOURCE, borrowed from either; NULL when it is none of this mount's. */
+/* The path in the mount of the source that stands at the absolute path SOURCE, borrowed from either; NULL
+ * when it is none of this mount's. */
 const char *kept_shown_path(const struct kept_tree *kept, const char *source);
 
 /* A database of a snapshot that is being written. The caller's, as what it points to, while it is shown. */

@@ -131,18 +131,3 @@ mode_t place_mask_at(int dirfd, const struct stat *stop, uint64_t own_dev, uid_t
 	}
 	return 0;
 }
-
-mode_t place_mask(const char *path, uid_t uid, gid_t gid)
-{
-	const char *slash = strrchr(path, '/');
-	autofree char *dir = NULL;
-	autoclose int fd = -1;
-
-	if (path[0] != '/')
-		return 0;
-	dir = strndup(path, slash == path ? 1 : (size_t)(slash - path));
-	if (!dir)
-		return 0;
-	fd = opath_open(AT_FDCWD, dir, O_PATH | O_DIRECTORY, OPATH_RESOLVED);
-	return fd < 0 ? 0 : place_mask_at(fd, NULL, 0, uid, gid);
-}

@@ -42,17 +42,12 @@ int place_stat(const struct place *place, const char *suffix, struct stat *st);
 int place_locks_shared(const char *path, struct snap_err *err);
 
 /*
- * The bits among 0777 that the folders above PATH (absolute, resolved) leave to the owner UID, the group GID
- * and others: read and write pass where all of those may search every folder on the way, for a file in a 0700
- * folder does not become readable through a mount. With an ACL the group counts as group_obj & mask.
- * Conservative: what cannot be told is denied.
- */
-mode_t place_mask(const char *path, uid_t uid, gid_t gid);
-
-/*
- * The same for what stands in the folder DIRFD (O_PATH), from there up to the root; a folder STOP (NULL:
- * none) on the way and those above it do not count. Climbs by "..", so that no request goes to a mount that
- * covers one of the folders; OWN_DEV (0: none) is the device of our own mount, whose ACL is not asked for.
+ * The bits among 0777 that the folders above a file leave to the owner UID, the group GID and others, from
+ * its own folder DIRFD (O_PATH) up to the root: read and write pass where all of those may search every
+ * folder on the way, for a file in a 0700 folder does not become readable through a mount. A folder STOP
+ * (NULL: none) on the way and those above it do not count. With an ACL the group counts as group_obj & mask.
+ * Conservative: what cannot be told is denied. Climbs by "..", so that no request goes to a mount that covers
+ * one of the folders; OWN_DEV (0: none) is the device of our own mount, whose ACL is not asked for.
  */
 mode_t place_mask_at(int dirfd, const struct stat *stop, uint64_t own_dev, uid_t uid, gid_t gid);
 

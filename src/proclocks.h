@@ -79,12 +79,6 @@ bool proclocks_self_holds(const struct proclocks_seen *seen, uint64_t first, uin
 /* Who holds the lock of BYTE for writing, as in struct proclocks_held. */
 pid_t proclocks_writer(const struct proclocks_seen *seen, uint64_t byte);
 
-/* Of a database: whether another process reads or writes it now or, in WAL mode, has it open. */
-static inline bool proclocks_others_in_db(const struct proclocks_seen *db)
-{
-	return proclocks_others_hold(db, PROCLOCKS_PENDING, PROCLOCKS_SHARED_LAST);
-}
-
 /* Of a -shm: whether another process has it open. */
 static inline bool proclocks_others_in_shm(const struct proclocks_seen *shm)
 {

@@ -335,8 +335,6 @@ void shots_each(struct shots *s, void (*fn)(void *arg, const struct shot_state *
 		if (shot->over)
 			continue;
 		struct shot_state state = {.name = shot->name,
-					   .databases = shot->instant.count,
-					   .at_ns = shot->instant.at_ns,
 					   .apart_ns = shot->instant.apart_ns,
 					   .done = atomic_load(&shot->done),
 					   .total = shot->total};

@@ -41,9 +41,7 @@ int shots_drop(struct shots *shots, const char *name);
 /* One that is being written, as it is now. */
 struct shot_state {
 	const char *name;
-	size_t databases;
-	int64_t at_ns;	  /* CLOCK_REALTIME: the instant */
-	int64_t apart_ns; /* how far from it some of the databases can be; 0: all are exact */
+	int64_t apart_ns; /* how far from its instant some of the databases can be; 0: all are exact */
 	uint64_t done;	  /* bytes */
 	uint64_t total;
 };

@@ -20,7 +20,7 @@ static bool is_ending(struct core *core)
 static int is_gone(void *arg, const char *source)
 {
 	struct snap *snap = arg;
-	const char *path = kept_tree_path(snap->kept, source);
+	const char *path = kept_shown_path(snap->kept, source);
 	struct store_seen seen;
 
 	if (is_ending(&snap->core))

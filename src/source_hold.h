@@ -31,8 +31,6 @@ struct hold {
 	struct snap_gen *gen;  /* opened, a reference; HOLD_OPENED, and at the end of all */
 };
 
-#define HOLD_INIT ((struct hold){.kind = HOLD_NONE})
-
 /* Begins one: as long as snap_gen_open() may take. Its errors. */
 int hold_begin(struct hold *hold, struct source *source, struct snap_err *err);
 

@@ -12,7 +12,7 @@
  *  - NAME-wal, NAME-shm and NAME-journal beside a database NAME are its sidecars: not listed; -wal and -shm
  *    are found as empty files with the database's owner and mode less every write bit, -journal is not
  *    (-ENOENT). Beside anything else such names are ordinary files, and a folder is always a folder.
- *  - A symlink that resolves to a database is that database, at its real place, masked by place_mask() of
+ *  - A symlink that resolves to a database is that database, at its real place, masked by place_mask_at() of
  *    the folders that a reader of the tree does not pass; checked at each look. It never leads into our own
  *    mount (mounts are compared on the way).
  *  - The folder that our own mount covers is SNAP_MOUNTPOINT and empty; the root of any other mount is
@@ -65,7 +65,7 @@ int tree_set_mountpoint(struct tree *tree, const char *path, struct snap_err *er
 int tree_note_mounted(struct tree *tree);
 
 /* What stands at PATH ("" is the root; several databases' root is a folder of mode 0555 masked by
- * place_mask() of each, owned by the first database's folder's owner). */
+ * place_mask_at() of each, owned by the first database's folder's owner). */
 int tree_look(struct tree *tree, const char *path, struct tree_found *out, struct snap_err *err);
 /* The same in FOLDER, see struct snap_inode; named databases have none. */
 int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_found *out,

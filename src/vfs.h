@@ -152,9 +152,8 @@ int vfs_wal_pgnos(struct vfs *vfs, uint32_t first, uint32_t last, uint32_t *pgno
 ssize_t vfs_read_db(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
 ssize_t vfs_read_wal(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
 
-/* Sizes in bytes; 0 for a -wal that is not open. -EIO; -ENXIO: no database is open. */
+/* Bytes. -EIO; -ENXIO: no database is open. */
 int vfs_db_size(struct vfs *vfs, uint64_t *size);
-int vfs_wal_size(struct vfs *vfs, uint64_t *size);
 
 /* Brings what others have written of both to the disk. -EIO; -ENXIO: no database is open. */
 int vfs_sync(struct vfs *vfs);

@@ -388,29 +388,17 @@ ssize_t vfs_read_wal(struct vfs *vfs, void *buf, size_t size, uint64_t offset)
 	return read_file(vfs, atomic_load(&vfs->wal), buf, size, offset);
 }
 
-static int size_of(sqlite3_file *file, uint64_t *size)
+int vfs_db_size(struct vfs *vfs, uint64_t *size)
 {
+	sqlite3_file *file = atomic_load(&vfs->db);
 	sqlite3_int64 bytes;
 
+	if (!file)
+		return -ENXIO;
 	if (file->pMethods->xFileSize(file, &bytes) != SQLITE_OK || bytes < 0)
 		return -EIO;
 	*size = (uint64_t)bytes;
 	return 0;
-}
-
-int vfs_db_size(struct vfs *vfs, uint64_t *size)
-{
-	sqlite3_file *file = atomic_load(&vfs->db);
-
-	return file ? size_of(file, size) : -ENXIO;
-}
-
-int vfs_wal_size(struct vfs *vfs, uint64_t *size)
-{
-	sqlite3_file *file = atomic_load(&vfs->wal);
-
-	*size = 0;
-	return file ? size_of(file, size) : 0;
 }
 
 int vfs_sync(struct vfs *vfs)

@@ -11,20 +11,19 @@
 
 #include "../../src/cleanup.h"
 #include "../../src/keep.h"
+#include "../../src/opath.h"
 
 static int show(struct store *store, const char *source, int number, const char *name)
 {
-	autoclose int fd = keep_open(store, source, name, "", NULL);
-	char link[32], path[PATH_MAX];
-	ssize_t n;
+	struct keep_entry entry;
+	autoclose int fd = keep_reach(store, source, name, "", &entry);
+	char path[PATH_MAX];
 
-	if (fd < 0) {
-		fprintf(stderr, "%s of %s is listed and cannot be opened\n", name, source);
+	if (fd < 0 || opath_path(fd, path, sizeof(path))) {
+		fprintf(stderr, "%s of %s is listed and cannot be found\n", name, source);
 		return 1;
 	}
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path));
-	printf("%d\t%s\t%.*s\n", number, name, (int)(n < 0 ? 0 : n), path);
+	printf("%d\t%s\t%s\n", number, name, path);
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 
 #include "../../src/kept_tree.h"
 #include "../../src/store_private.h"
+#include "../unit/kept_file.h"
 #include "record.h"
 
 #define STEPS 24
@@ -108,9 +109,9 @@ static void keep_one(struct ground *g, const char *source)
 	must(write(keep_fd(keep), "0123456789", 10) == 10);
 	if (how & 1)
 		must(keep_add_file(keep, "-wal") >= 0);
-	if (how & 2)
-		keep_insist(keep);
-	if (how & 4) {
+	if ((how & 2) && keep_reserve(keep, &err)) {
+		must(fuzz_is_line(err.text, sizeof(err.text)));
+	} else if (how & 4) {
 		must(keep_group_name(group) == 0);
 		if (keep_seal(keep, &meta, group, &err) == 0)
 			keep_publish(&keep, 1, group, &err);
@@ -185,7 +186,7 @@ static void ask_entry(struct ground *g, const char *source, const struct keep_en
 	for (int part = 0; part < KEEP_PARTS; part++) {
 		struct keep_meta meta;
 		struct stat st;
-		int fd = keep_open(g->store, source, entry->name, suffixes[part], &meta);
+		int fd = kept_file_open(g->store, source, entry->name, suffixes[part], &meta);
 
 		must(has[part] ? fd >= 0 : fd == -ENOENT);
 		if (fd < 0)

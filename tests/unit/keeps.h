@@ -5,6 +5,7 @@
 #define SQLSNAP_TEST_KEEPS_H
 
 #include "../../src/keep.h"
+#include "kept_file.h"
 #include "scratch.h"
 
 #define DB "/srv/app/db.sqlite3"
@@ -200,7 +201,7 @@ static inline void assert_content(const char *source, const char *name, const ch
 				  const char *expected)
 {
 	char bytes[256] = "";
-	int fd = keep_open(store, source, name, suffix, NULL);
+	int fd = kept_file_open(store, source, name, suffix, NULL);
 
 	assert_true(fd >= 0);
 	assert_true(read(fd, bytes, sizeof(bytes) - 1) >= 0);

@@ -9,6 +9,7 @@
 #include "copy.h"
 #define ask ask_gen /* copy.h has one of connections */
 #include "gens.h"
+#include "kept_file.h"
 #include "locks_now.h"
 #undef ask
 
@@ -330,12 +331,12 @@ static inline size_t count_kept(struct fixture *f)
 static inline int64_t ask_kept(struct fixture *f, const char *name, const char *sql)
 {
 	struct app_reply reply = {0};
-	struct keep_meta meta;
+	struct keep_meta meta = {.size = 0};
 	struct header header;
 	struct copy copy;
 	char path[PATH_MAX];
 	sqlite3 *db;
-	int fd = keep_open(f->snap->core.store, folder_file(&f->folder, "db", path), name, "", &meta);
+	int fd = kept_file_open(f->snap->core.store, folder_file(&f->folder, "db", path), name, "", &meta);
 
 	assert_true(fd >= 0);
 	copy.size = meta.size;

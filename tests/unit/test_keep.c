@@ -38,7 +38,7 @@ static void test_round_trip(void **state)
 
 	(void)state;
 	assert_string_equal(kept(DB), "");
-	assert_int_equal(keep_open(store, DB, "one", "", NULL), -ENOENT);
+	assert_int_equal(kept_file_open(store, DB, "one", "", NULL), -ENOENT);
 	assert_int_equal(keep_drop(store, DB, "one", &err), -ENOENT);
 	assert_int_equal(keep_clean(store, &err), 0);
 	assert_false(exists(at("store"))); /* looking makes nothing */
@@ -48,7 +48,7 @@ static void test_round_trip(void **state)
 	assert_string_equal(entries[0].name, "one");
 	assert_meta(&entries[0].meta, &expected, 5);
 	assert_false(entries[0].has_wal || entries[0].has_journal);
-	fd = keep_open(store, DB, "one", "", &meta);
+	fd = kept_file_open(store, DB, "one", "", &meta);
 	assert_true(fd >= 0);
 	assert_meta(&meta, &expected, 5);
 	assert_int_equal(fstat(fd, &st), 0);
@@ -126,9 +126,9 @@ static void test_raw(void **state)
 	assert_content(DB, "raw", "", "");
 	assert_content(DB, "raw", "-wal", "log");
 	assert_content(DB, "raw", "-journal", "");
-	assert_int_equal(keep_open(store, DB, "raw", "-shm", NULL), -ENOENT);
+	assert_int_equal(kept_file_open(store, DB, "raw", "-shm", NULL), -ENOENT);
 	keep(DB, "usual", "x", 2);
-	assert_int_equal(keep_open(store, DB, "usual", "-wal", NULL), -ENOENT);
+	assert_int_equal(kept_file_open(store, DB, "usual", "-wal", NULL), -ENOENT);
 }
 
 static void test_drop(void **state)
@@ -138,7 +138,7 @@ static void test_drop(void **state)
 
 	(void)state;
 	keep(DB, "one", "bytes", 1);
-	fd = keep_open(store, DB, "one", "", NULL);
+	fd = kept_file_open(store, DB, "one", "", NULL);
 	assert_int_equal(keep_drop(store, DB, "one", &err), 0);
 	assert_string_equal(kept(DB), "");
 	assert_string_equal(names_in(in_source(DB, "kept")), "");
@@ -162,7 +162,7 @@ static void test_not_committed(void **state)
 	assert_true(keep_add_file(k, "-wal") >= 0);
 	assert_string_equal(keep_name(k), "one");
 	assert_string_equal(kept(DB), "");
-	assert_int_equal(keep_open(store, DB, "one", "", NULL), -ENOENT);
+	assert_int_equal(kept_file_open(store, DB, "one", "", NULL), -ENOENT);
 	assert_int_equal(keep_clean(store, &err), 0); /* it is in use */
 	assert_string_not_equal(names_in(in_source(DB, "kept")), "");
 	keep_destroy(k);
@@ -183,7 +183,7 @@ static void test_names(void **state)
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		assert_int_equal(keep_begin(&k, store, DB, bad[i], &err), -EINVAL);
 		assert_words("cannot be the name");
-		assert_int_equal(keep_open(store, DB, bad[i], "", NULL), -ENOENT);
+		assert_int_equal(kept_file_open(store, DB, bad[i], "", NULL), -ENOENT);
 		assert_int_equal(keep_drop(store, DB, bad[i], &err), -EINVAL);
 	}
 	assert_null(k);
@@ -256,13 +256,12 @@ static void test_numbers(void **state)
 	assert_string_equal(became, "file-2");
 	/* Whoever insists learns that it is taken, and nothing is left. */
 	assert_int_equal(keep_begin(&k, store, DB, "one", &err), 0);
-	keep_insist(k);
-	assert_int_equal(keep_commit(k, &meta, &err), -EEXIST);
+	assert_int_equal(keep_reserve(k, &err), -EEXIST);
 	assert_words("\"one\"");
 	keep_destroy(k);
 	assert_string_equal(names_in(in_source(DB, "kept")), "file file-2 one one-2 one-3 ");
 	assert_int_equal(keep_begin(&k, store, DB, "new", &err), 0);
-	keep_insist(k);
+	assert_int_equal(keep_reserve(k, &err), 0);
 	assert_int_equal(keep_commit(k, &meta, &err), 0);
 	keep_destroy(k);
 	assert_content(DB, "new", "", "");

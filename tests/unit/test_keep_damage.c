@@ -124,8 +124,8 @@ static void test_damaged(void **state)
 		fds = count_fds();
 		assert_string_equal(kept(DB), "good ");
 		assert_int_equal(keep_find(store, DB, "bad", &found), -ENOENT);
-		assert_int_equal(keep_open(store, DB, "bad", "", NULL), -ENOENT);
-		assert_int_equal(keep_open(store, DB, "bad", "-wal", NULL), -ENOENT);
+		assert_int_equal(kept_file_open(store, DB, "bad", "", NULL), -ENOENT);
+		assert_int_equal(kept_file_open(store, DB, "bad", "-wal", NULL), -ENOENT);
 		assert_int_equal(keep_clean(store, &err), 0); /* it may be of use to somebody */
 		assert_true(exists(in_source(DB, "kept/bad")));
 		assert_int_equal(try_keep(DB, "bad", "new", 2, became), 0);

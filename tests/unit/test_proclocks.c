@@ -46,6 +46,12 @@ static void show(const struct proclocks_seen *seen, char out[PROCLOCKS_COUNT + 1
 	out[PROCLOCKS_COUNT] = '\0';
 }
 
+/* Of a database: whether another process reads or writes it now or, in WAL mode, has it open. */
+static bool others_in_db(const struct proclocks_seen *db)
+{
+	return proclocks_others_hold(db, PROCLOCKS_PENDING, PROCLOCKS_SHARED_LAST);
+}
+
 static void parse(struct proclocks_seen *seen, const char *text)
 {
 	size_t size = strlen(text);
@@ -201,7 +207,7 @@ static void test_questions(void **state)
 	(void)state;
 	parse(&seen, "1: POSIX  ADVISORY  READ 7 fe:00:1234 1073741826 1073742335\n"
 		     "2: POSIX  ADVISORY  WRITE 100 fe:00:1234 124 125\n");
-	assert_true(proclocks_others_in_db(&seen));
+	assert_true(others_in_db(&seen));
 	assert_false(proclocks_others_in_shm(&seen));
 	assert_true(proclocks_others_hold(&seen, 0, UINT64_MAX));
 	assert_false(proclocks_others_hold(&seen, 0, 1073741825));
@@ -217,10 +223,10 @@ static void test_questions(void **state)
 	assert_int_equal(proclocks_writer(&seen, 5), 0);
 	parse(&seen, "1: POSIX  ADVISORY  READ 100 fe:00:1234 1073741826 1073742335\n"
 		     "2: POSIX  ADVISORY  READ 7 fe:00:1234 128 128\n");
-	assert_false(proclocks_others_in_db(&seen));
+	assert_false(others_in_db(&seen));
 	assert_true(proclocks_others_in_shm(&seen));
 	parse(&seen, "1: POSIX  ADVISORY  WRITE 7 fe:00:1234 1073741824 1073741824\n");
-	assert_true(proclocks_others_in_db(&seen));
+	assert_true(others_in_db(&seen));
 }
 
 static void test_awaited(void **state)
@@ -398,12 +404,12 @@ static void test_other_process(void **state)
 	assert_int_equal(proclocks_writer(&seen, 120), holder.pid);
 	assert_int_equal(proclocks_writer(&seen, 124), getpid());
 	assert_true(proclocks_readers_awaited(&seen, getpid()));
-	assert_true(proclocks_others_in_db(&seen));
+	assert_true(others_in_db(&seen));
 	assert_true(proclocks_others_in_shm(&seen));
 	/* From where the other process stands. */
 	assert_int_equal(locks_now(file.st.st_dev, file.st.st_ino, holder.pid, &seen), 0);
 	assert_false(proclocks_readers_awaited(&seen, holder.pid));
-	assert_false(proclocks_others_in_db(&seen));
+	assert_false(others_in_db(&seen));
 	/* A device that nobody names: our own lock tells the real one. */
 	assert_int_equal(locks_now(makedev(0xffe, 0xfffe), file.st.st_ino, getpid(), &seen), 0);
 	assert_true(proclocks_readers_awaited(&seen, getpid()));

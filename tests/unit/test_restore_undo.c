@@ -103,7 +103,7 @@ static void test_stale_wal(void **state)
 		assert_int_equal(keep_find(f.snap->core.store, path, how.result.undo, &entry), 0);
 		assert_true(entry.has_wal);
 		assert_int_equal(entry.meta.size, 0);
-		int fd = keep_open(f.snap->core.store, path, how.result.undo, "-wal", NULL);
+		int fd = kept_file_open(f.snap->core.store, path, how.result.undo, "-wal", NULL);
 		assert_int_equal(lseek(fd, 0, SEEK_END), wal.size);
 		close(fd);
 		upload_finish(&u);
@@ -149,7 +149,8 @@ static void test_garbage_is_kept_as_it_is(void **state)
 	put_bytes(&f, "db", &garbage);
 	upload_make(&u, f.snap, 4096, NEW);
 	assert_restored(&f, &u, &how);
-	fd = keep_open(f.snap->core.store, folder_file(&f.folder, "db", path), how.result.undo, "", NULL);
+	fd = kept_file_open(f.snap->core.store, folder_file(&f.folder, "db", path), how.result.undo, "",
+			    NULL);
 	assert_int_equal(pread(fd, kept, garbage.size + 1, 0), garbage.size);
 	assert_memory_equal(kept, garbage.bytes, garbage.size);
 	close(fd);

@@ -141,7 +141,7 @@ static void test_same_hash(void **state)
 	assert_false(store_knows(store, DB));
 	assert_int_equal(saved(DB), 0);
 	assert_string_equal(kept(DB), "");
-	assert_int_equal(keep_open(store, DB, "one", "", NULL), -ENOENT);
+	assert_int_equal(kept_file_open(store, DB, "one", "", NULL), -ENOENT);
 	assert_int_equal(keep_drop(store, DB, "one", &err), -ENOENT);
 	assert_string_equal(sources(), OTHER ";");
 	/* And DB gets a folder of its own. */
