@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * spool.c - see spool.h: the copying under a lock. What must be copied without one stands in spool_private.c.
+ * spool.c - see spool.h: the copying under a lock. What must be copied without one stands in spool_copies.c.
  */
 #include "spool.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * spool_private.c - the half of spool.h that works on copies which SQLite itself then reads or writes, and on
+ * spool_copies.c - the half of spool.h that works on copies which SQLite itself then reads or writes, and on
  * files that no lock protects: what was copied counts only if nobody changed the originals meanwhile.
  */
 #include "spool_private.h"
