@@ -222,7 +222,7 @@ int upload_check_access(struct upload *u, const struct upload_flush *flush, stru
 
 /* Whether a FLUSH has nothing to decide: its answer is in *RC. Never waits. */
 bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc);
-/* Decides, and restores: see DESIGN part 7. Takes as long as that takes. Logs its verdict. */
+/* Decides, and restores. Takes as long as that takes. Logs its verdict. */
 int upload_flush(struct upload *u, const struct upload_flush *flush);
 /* WHO has given it its times, which tools do last, and by its name: -EIO when parts of it were announced and
  * have not come, and it is closed; that is its verdict then. Logs it. */

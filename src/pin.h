@@ -4,8 +4,8 @@
  *
  * What a pin gives in WAL mode: read slot k >= 1 is locked with mark R, and as long as it is, every header
  * sampled after pin_begin() describes a whole image: page p is the latest of the frames 1..max_frame that
- * holds p, else the database file's (research: sqlite.md part 1). No further SQL runs on the connection: an
- * I/O error in a statement would roll the transaction back silently and drop the lock.
+ * holds p, else the database file's (sqlite3WalFindFrame() in wal.c). No further SQL runs on the connection:
+ * an I/O error in a statement would roll the transaction back silently and drop the lock.
  */
 #ifndef SQLSNAP_PIN_H
 #define SQLSNAP_PIN_H

@@ -395,8 +395,8 @@ struct snap_restored {
 
 /*
  * The gate: whether UPLOAD is a database that could be restored. 0; -EMEDIUMTYPE, -EIO, -EUCLEAN, -ETIMEDOUT
- * as DESIGN's table of refusals; ERR says why. The verdict is remembered until the upload changes. May take
- * minutes.
+ * as sqlsnapfs(8) has them, "Refusals"; ERR says why. The verdict is remembered until the upload changes. May
+ * take minutes.
  */
 int snap_upload_check(struct snap_upload *upload, const struct snap_restore *order, struct snap_err *err);
 

@@ -17,8 +17,8 @@
  * again.
  *  - A -wal, -shm or journal with several names is not opened (EMLINK), and no file of several names is given
  * to another owner: it may be somebody else's.
- *  - Nothing here opens a descriptor of its own: closing one would drop SQLite's POSIX locks (research: the
- * lock trap).
+ *  - Nothing here opens a descriptor of its own: closing one would drop SQLite's POSIX locks (fcntl(2);
+ * rawfd.h).
  *
  * The unix VFS maps one -shm once per process; its mapping is guarded against SIGBUS (somebody truncated the
  * -shm) by shmguard.h, and vfs_lost() tells, also a connection that comes later.

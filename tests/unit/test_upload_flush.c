@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_upload_flush.c - when a close() restores and what it answers: every row of the rules of DESIGN part 7.
- */
+/* test_upload_flush.c - when a close() restores and what it answers. */
 #include "upload_gate.h"
 
 #include <sys/resource.h>
