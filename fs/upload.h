@@ -8,10 +8,11 @@
  * looks the name up again from the same thread and is led to the upload's own nodeid. Nobody else sees it.
  * A scratch file has a name of its own that everybody who knows it can look up; it is not listed.
  *
- * upload.c        the table of uploads, content and attributes
- * upload_names.c  who is led where
- * upload_tend.c   what goes without anybody asking
- * upload_flush.c  when a close() restores; whether the file is good is decided in src/
+ * upload.c         the table of uploads, content and attributes
+ * upload_names.c   who is led where
+ * upload_tend.c    what goes without anybody asking
+ * upload_flush.c   when a close() restores; whether the file is good is decided in src/
+ * upload_access.c  who asks for that, whether he lives, and whether he may
  */
 #ifndef SQLSNAPFS_UPLOAD_H
 #define SQLSNAPFS_UPLOAD_H

@@ -4,10 +4,12 @@
  *
  * restore.c         the order of steps, and what a crash leaves after each
  * restore_live.c    what stands at the place: WAL or rollback-journal mode, empty, missing, garbage
+ * restore_view.c    the live database held still for reading
  * restore_sense.c   uploads that cannot be meant; uploads that change nothing
  * restore_undo.c    keeping what is replaced
  * restore_copy.c    copying its content
  * restore_write.c   the transaction, and the truth about it
+ * restore_anew.c    the same where SQLite finds no database
  * restore_settle.c  the sync and the checkpoint after it
  * restore_tidy.c    that checkpoint, tried again when readers have gone
  * source_restore.c  the generation that shows the uploaded bytes for as long as the restored version stands

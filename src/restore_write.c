@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * restore_write.c - the transaction that replaces the content, the truth about it, and what follows.
+ * restore_write.c - the transaction that replaces the content, and the truth about it.
  *
  * sqlite3_backup writes every page through SQLite itself: readers keep what they read, open connections see
  * the new content in their next transaction. Its destination must not be in a transaction, so the write lock

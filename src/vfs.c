@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vfs.c - the VFS shim as SQLite knows it: its life, what may be opened and deleted. The files are in
- * vfs_file.c, the wal-index is in vfs_shm.c, the system calls below it all in vfs_calls.c.
+ * vfs.c - the VFS shim as SQLite knows it: its life, what may be opened and deleted.
+ *
+ * vfs_file.c      the files, and reading them past SQLite
+ * vfs_shm.c       the wal-index
+ * vfs_wal.c       which -wal and -shm a connection may have
+ * vfs_calls.c     the system calls below it all
+ * vfs_restorer.c  what the connection that writes needs
+ * vfs_stream.c    what it moves, in larger pieces
  *
  * What must stay true:
  *  - Every way in which SQLite can change the database, the -wal or a journal, or delete a file, asks

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * vfs_private.h - what vfs.c (the VFS), vfs_file.c (its files), vfs_shm.c (the wal-index) and vfs_calls.c
- * (the system calls) share; nobody else includes it.
- */
+/* vfs_private.h - what the files vfs*.c share; nobody else includes it. */
 #ifndef SQLSNAP_VFS_PRIVATE_H
 #define SQLSNAP_VFS_PRIVATE_H
 
@@ -85,20 +82,39 @@ static inline int vfs_ask_fault(struct vfs *vfs, enum vfs_call call)
 	return vfs->fault ? vfs->fault(vfs->fault_arg, call) : SQLITE_OK;
 }
 
+/* ---- vfs.c ---- */
+bool vfs_leads_to(const char *path, uint64_t dev, uint64_t ino);
+
+/* ---- vfs_file.c ---- */
 /* What a file that was opened has for methods. */
 extern const sqlite3_io_methods vfs_file_methods;
-
 /* Whether the policy lets a file of KIND be changed or deleted now. */
 bool vfs_may_change(const struct vfs *vfs, int kind);
 
+/* ---- vfs_shm.c ---- */
 /* xShmMap, xShmLock, xShmBarrier and xShmUnmap of sqlite3_io_methods. */
 int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volatile **out);
 int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags);
 void vfs_shm_barrier(sqlite3_file *base);
 int vfs_shm_unmap(sqlite3_file *base, int delete_flag);
+/* Forgets every region. Before SQLite unmaps them. */
+void vfs_shm_forget(struct vfs *vfs);
+/* Copies N words from word FIRST of the wal-index's region 0. -ENXIO: it is not mapped, or lost. */
+int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);
+
+/* Lock offsets of the wal-index (wal.c). */
+#define VFS_LOCK_WRITE 0
+#define VFS_LOCK_CKPT 1
+#define VFS_LOCK_READ0 3
+
+/* ---- vfs_wal.c ---- */
+bool vfs_wal_is_expected(struct vfs *vfs);
+/* It was opened just now, on this thread. */
+void vfs_note_wal(struct vfs *vfs);
+/* Which -shm the unix VFS has mapped: that of the first connection of this process which is still open. */
+void vfs_note_shm(struct vfs *vfs);
 
 /* ---- vfs_calls.c: of the calling thread ---- */
-
 /* Puts what is ours in the place of REAL's system calls, once for the process. -ENOSYS: it does not let us.
  */
 int vfs_set_calls(sqlite3_vfs *real);
@@ -109,22 +125,15 @@ void vfs_looked_at(uint64_t *dev, uint64_t *ino);
  * it was not, for this process had it open already. */
 void vfs_forget_switch(void);
 int vfs_switch_asked(void);
-
-/* ---- vfs_wal.c ---- */
-bool vfs_wal_is_expected(struct vfs *vfs);
-/* It was opened just now, on this thread. */
-void vfs_note_wal(struct vfs *vfs);
-/* Which -shm the unix VFS has mapped: that of the first connection of this process which is still open. */
-void vfs_note_shm(struct vfs *vfs);
-
-/* ---- vfs.c ---- */
-bool vfs_leads_to(const char *path, uint64_t dev, uint64_t ino);
-
 /* Until it is called with NULL the unix VFS may open a -shm for VFS on this thread, and nothing else. */
 void vfs_maps_shm(const struct vfs *vfs);
 
-/* Copies N words from word FIRST of the wal-index's region 0. -ENXIO: it is not mapped, or lost. */
-int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);
+/* ---- vfs_restorer.c: VFS_RESTORER ---- */
+/* The write lock was granted, or is about to be given up. */
+void vfs_note_write(struct vfs *vfs, bool held);
+/* EXCLUSIVE was granted on N locks of the wal-index from OFFSET on. False: a checkpoint must not go on; the
+ * lock is to be given back and SQLITE_BUSY answered. */
+bool vfs_note_shm_exclusive(struct vfs *vfs, int offset, int n);
 
 /* ---- vfs_stream.c ---- */
 void vfs_stream_finish(struct vfs_stream *s);
@@ -134,19 +143,5 @@ int vfs_stream_flush(struct vfs_stream *s, sqlite3_file *real);
 int vfs_stream_write(struct vfs_stream *s, sqlite3_file *real, const void *bytes, int n,
 		     sqlite3_int64 offset);
 int vfs_stream_read(struct vfs_stream *s, sqlite3_file *real, void *bytes, int n, sqlite3_int64 offset);
-
-/* VFS_RESTORER: the write lock was granted, or is about to be given up. */
-void vfs_note_write(struct vfs *vfs, bool held);
-/* VFS_RESTORER: EXCLUSIVE was granted on N locks of the wal-index from OFFSET on. False: a checkpoint must
- * not go on; the lock is to be given back and SQLITE_BUSY answered. */
-bool vfs_note_shm_exclusive(struct vfs *vfs, int offset, int n);
-
-/* Lock offsets of the wal-index (wal.c). */
-#define VFS_LOCK_WRITE 0
-#define VFS_LOCK_CKPT 1
-#define VFS_LOCK_READ0 3
-
-/* Forgets every region. Before SQLite unmaps them. */
-void vfs_shm_forget(struct vfs *vfs);
 
 #endif

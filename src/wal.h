@@ -36,8 +36,7 @@ int wal_header_decode(struct wal_header *out, const uint8_t bytes[2 * WAL_INDEX_
 /* The page size that the -wal's own header names; 0: none that can be. */
 uint32_t wal_file_page_size(const uint8_t header[WAL_FILE_HEADER]);
 
-/* Frame F (from 1) has its page number at entry *ENTRY of region *REGION, *REGION starting with its page
- * numbers at byte *OFFSET; *COUNT is the number of entries of that region. */
+/* Where the wal-index has the page number of frame FRAME, which counts from 1. */
 struct wal_slot {
 	uint32_t region;
 	uint32_t entry;	 /* index into the region's array of page numbers */
