@@ -42,7 +42,7 @@ struct source {
 	struct list link;   /* the table's; guarded by its lock */
 
 	pthread_mutex_t lock;	/* guards all below */
-	pthread_cond_t changed; /* connecting or draining ended */
+	pthread_cond_t changed; /* connecting, draining, a restore or its commit ended */
 	struct live *live;	/* the incarnation that new pins are taken on; NULL: not connected */
 	int refused; /* constant; -EREMOTE: its file system does not share locks, for REFUSAL's reason */
 	struct snap_err refusal;
@@ -148,6 +148,9 @@ struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
  * -errno. */
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
 		   struct snap_err *err);
+
+/* Waits for what s->changed tells of. False: DEADLINE (CLOCK_MONOTONIC) has passed. Lock held. */
+bool source_wait(struct source *s, int64_t deadline);
 
 /* Has LIVE notice, on a thread, that the database was turned to WAL mode since it connected, where there is a
  * WAL to know of. */

@@ -17,8 +17,7 @@
 
 /* ---- connecting ---------------------------------------------------------------------------------------- */
 
-/* Waits for connecting or draining to end. Lock held. False: DEADLINE has passed. */
-static bool wait_change(struct source *s, int64_t deadline)
+bool source_wait(struct source *s, int64_t deadline)
 {
 	struct timespec until = ns_timespec(deadline);
 
@@ -91,7 +90,7 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 
 	*out = NULL;
 	pthread_mutex_lock(&s->lock);
-	while (s->connecting && wait_change(s, deadline))
+	while (s->connecting && source_wait(s, deadline))
 		;
 	if (s->live && !is_of(s->live, st))
 		gone = steal_ptr(&s->live);
@@ -107,7 +106,7 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&s->lock);
-	while (s->connecting && wait_change(s, deadline))
+	while (s->connecting && source_wait(s, deadline))
 		;
 	/* Who came in between may have found another file, and connected to that. */
 	if (s->live && !is_of(s->live, st))
@@ -188,7 +187,7 @@ void source_wait_gap(struct source *s)
 			observed = now;
 			pthread_mutex_lock(&s->lock);
 		}
-		wait_change(s, now + GAP_POLL_NS);
+		source_wait(s, now + GAP_POLL_NS);
 		now = monotonic_ns();
 	}
 	if (full && s->live)

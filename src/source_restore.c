@@ -23,20 +23,13 @@
 
 /* ---- one at a time ------------------------------------------------------------------------------------- */
 
-static bool wait_until(struct source *s, int64_t deadline)
-{
-	struct timespec until = ns_timespec(deadline);
-
-	return pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT;
-}
-
 int source_restore_begin(struct source *s, bool (*cancelled)(void *arg), void *arg)
 {
 	pthread_mutex_lock(&s->lock);
 	while (s->restoring && !s->ending) {
 		bool stop;
 
-		wait_until(s, monotonic_ns() + TURN_POLL_NS);
+		source_wait(s, monotonic_ns() + TURN_POLL_NS);
 		pthread_mutex_unlock(&s->lock);
 		stop = cancelled && cancelled(arg);
 		pthread_mutex_lock(&s->lock);
@@ -96,7 +89,7 @@ void source_await_commit(struct source *s, const struct version *seen, int64_t w
 
 	lock_scope(&s->lock);
 	while (s->committing && !version_equal(&s->base, seen)) {
-		if (!wait_until(s, deadline))
+		if (!source_wait(s, deadline))
 			return;
 	}
 }
