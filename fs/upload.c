@@ -21,14 +21,9 @@
 
 void uploads_init(struct uploads *all, struct snap *snap)
 {
-	pthread_condattr_t attr;
-
 	memset(all, 0, sizeof(*all));
 	pthread_mutex_init(&all->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&all->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&all->changed);
 	all->snap = snap;
 	tasks_init(&all->tasks);
 }

@@ -3,6 +3,7 @@
 #ifndef SQLSNAP_CLOCK_H
 #define SQLSNAP_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -47,6 +48,17 @@ static inline int64_t monotonic_ns(void)
 static inline int64_t realtime_ns(void)
 {
 	return clock_ns(CLOCK_REALTIME);
+}
+
+/* One whose timed waits end by CLOCK_MONOTONIC, which nobody sets. */
+static inline void cond_init_monotonic(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
 }
 
 #endif

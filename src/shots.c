@@ -19,7 +19,6 @@
 int shots_create(struct shots **out, struct core *core, struct tree *tree, struct kept_tree *kept)
 {
 	struct shots *s = calloc(1, sizeof(*s));
-	pthread_condattr_t attr;
 
 	if (!s)
 		return -ENOMEM;
@@ -27,10 +26,7 @@ int shots_create(struct shots **out, struct core *core, struct tree *tree, struc
 	s->tree = tree;
 	s->kept = kept;
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&s->changed);
 	list_init(&s->queue);
 	*out = s;
 	return 0;

@@ -33,17 +33,6 @@ void core_event(const struct core *core, enum snap_level level, const char *form
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
-static void init_locks(struct core *core)
-{
-	pthread_condattr_t attr;
-
-	pthread_mutex_init(&core->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&core->changed, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 int snap_create(struct snap **out, const struct snap_config *config, struct snap_err *err)
 {
 	struct snap *snap = calloc(1, sizeof(*snap));
@@ -52,7 +41,8 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 	if (!snap)
 		return err_set(err, -ENOMEM, "out of memory");
 	memory_init();
-	init_locks(&snap->core);
+	pthread_mutex_init(&snap->core.lock, NULL);
+	cond_init_monotonic(&snap->core.changed);
 	snap->core.config = *config;
 	snap->core.config.store = NULL;
 	rc = rawfd_table_create(&snap->core.raw);

@@ -14,7 +14,6 @@
 int source_create(struct source **out, struct core *core, const struct place *place)
 {
 	struct source *s = calloc(1, sizeof(*s));
-	pthread_condattr_t attr;
 
 	if (!s)
 		return -ENOMEM;
@@ -26,10 +25,7 @@ int source_create(struct source **out, struct core *core, const struct place *pl
 	s->core = core;
 	atomic_init(&s->refs, 1);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&s->changed);
 	list_init(&s->link);
 	list_init(&s->gens);
 	s->path = place_path(place);

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "list.h"
 
 #define IDLE_SECONDS 10
@@ -36,15 +37,11 @@ struct work {
 int work_create(struct work **out)
 {
 	struct work *w = calloc(1, sizeof(*w));
-	pthread_condattr_t attr;
 
 	if (!w)
 		return -ENOMEM;
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&w->changed);
 	list_init(&w->queue);
 	*out = w;
 	return 0;
