@@ -36,7 +36,6 @@ static uint32_t make_generation(int64_t started_ns)
 int fs_create(struct fs **out, const struct fs_config *config)
 {
 	struct fs *fs = calloc(1, sizeof(*fs));
-	struct timespec now;
 	int rc;
 
 	if (!fs)
@@ -57,8 +56,7 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	refusals_init(&fs->refusals);
 	jobs_init(&fs->jobs, config->snap);
 	pthread_mutex_init(&fs->session_lock, NULL);
-	clock_gettime(CLOCK_REALTIME, &now);
-	fs->started_ns = (int64_t)now.tv_sec * 1000000000ll + now.tv_nsec;
+	fs->started_ns = realtime_ns();
 	fs->generation = make_generation(fs->started_ns);
 	*out = fs;
 	return 0;

@@ -7,19 +7,11 @@
 #include <time.h>
 
 #include "../src/cleanup.h"
+#include "../src/clock.h"
 
-#define LEAD_NS         \
-	(SNAP_HOLD_MS * \
-	 1000000ll)	      /* a retried open takes microseconds; a stopped process is not waited for */
-#define SHARED_NS 100000000ll /* for callers that cannot be told apart */
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000ll + ts.tv_nsec;
-}
+/* A retried open takes microseconds; a stopped process is not waited for. */
+#define LEAD_NS (SNAP_HOLD_MS * NS_PER_MS)
+#define SHARED_NS (100 * NS_PER_MS) /* for callers that cannot be told apart */
 
 void redirects_init(struct redirects *r)
 {
@@ -84,7 +76,7 @@ void redirect_add(struct redirects *r, pid_t tid, uint64_t parent, const char *n
 		return;
 	pthread_mutex_lock(&r->lock);
 	e = find(r, tid, parent, name);
-	is_lost = e && tid != 0 && !e->followed && e->until >= now_ns();
+	is_lost = e && tid != 0 && !e->followed && e->until >= monotonic_ns();
 	waiting = e && tid == 0 ? e->waiting + 1 : 1;
 	if (!e)
 		e = choose(r);
@@ -95,7 +87,7 @@ void redirect_add(struct redirects *r, pid_t tid, uint64_t parent, const char *n
 					     .parent = parent,
 					     .name = steal_ptr(&copy),
 					     .waiting = waiting,
-					     .until = now_ns() + (tid ? LEAD_NS : SHARED_NS)};
+					     .until = monotonic_ns() + (tid ? LEAD_NS : SHARED_NS)};
 	pthread_mutex_unlock(&r->lock);
 	free(copy);
 	snap_gen_unref(old);
@@ -108,7 +100,7 @@ struct snap_gen *redirect_find(struct redirects *r, pid_t tid, uint64_t parent, 
 
 	pthread_mutex_lock(&r->lock);
 	e = find(r, tid, parent, name);
-	if (e && e->until < now_ns())
+	if (e && e->until < monotonic_ns())
 		old = empty(e);
 	else if (e)
 		gen = snap_gen_ref(e->gen);

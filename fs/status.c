@@ -8,18 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "status_private.h"
-
-static int64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (int64_t)ts.tv_sec * 1000000000ll + ts.tv_nsec;
-}
 
 void status_warn(struct making *m, const char *format, ...)
 {
@@ -291,8 +282,8 @@ char *status_make(const struct status_order *order)
 	if (!m)
 		return NULL;
 	m->json = JSON_INIT;
-	m->now_ns = clock_ns(CLOCK_REALTIME);
-	m->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
+	m->now_ns = realtime_ns();
+	m->monotonic_ns = monotonic_ns();
 	json_object(&m->json, NULL);
 	put_mount(m, order);
 	json_array(&m->json, "sources");

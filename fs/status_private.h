@@ -3,12 +3,12 @@
 #ifndef SQLSNAPFS_STATUS_PRIVATE_H
 #define SQLSNAPFS_STATUS_PRIVATE_H
 
+#include "../src/clock.h"
 #include "json.h"
 #include "status.h"
 
-#define NS_PER_MS 1000000ll
 #define WARNINGS_MAX 20
-#define REFUSAL_NS (24ll * 3600 * 1000 * NS_PER_MS) /* for which a refused restore is a warning */
+#define REFUSAL_NS (NS_PER_S * 3600 * 24) /* for which a refused restore is a warning */
 
 /* What was found on the way and stands elsewhere in the text. */
 struct warnings {

@@ -4,9 +4,9 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define LOG_MODULE "restore"
+#include "../src/clock.h"
 #include "caller.h"
 #include "log.h"
 
@@ -15,14 +15,6 @@
 #define PLAIN_BYTES "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-+=:,@%"
 #define COMMAND_SIZE 600 /* what is longer would be cut: a line is no longer than a thousand bytes */
 #define UNDO_SIZE 1280	 /* of what a line says of an undo: two paths, a name and words */
-
-static int64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (int64_t)ts.tv_sec * 1000000000ll + ts.tv_nsec;
-}
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
@@ -42,7 +34,7 @@ void tasks_finish(struct tasks *all)
 
 void task_begin(struct task *task, struct tasks *all, const char *path, const struct snap_actor *who)
 {
-	*task = (struct task){.all = all, .path = path, .who = *who, .began_ns = clock_ns(CLOCK_MONOTONIC)};
+	*task = (struct task){.all = all, .path = path, .who = *who, .began_ns = monotonic_ns()};
 	pthread_mutex_lock(&all->lock);
 	task->next = all->first;
 	if (task->next)
@@ -96,7 +88,7 @@ static void end(struct task *task, enum task_verdict verdict, int error, const c
 	to = &all->ended[all->next];
 	all->next = (all->next + 1) % TASKS_ENDED;
 	all->count += all->count < TASKS_ENDED;
-	to->time_ns = clock_ns(CLOCK_REALTIME);
+	to->time_ns = realtime_ns();
 	to->who = task->who;
 	to->verdict = verdict;
 	to->error = error;
@@ -237,7 +229,7 @@ void task_refused(struct task *task, int rc, const struct snap_err *err, const s
 
 	if (task->ended)
 		return;
-	known.took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns;
+	known.took_ns = monotonic_ns() - task->began_ns;
 	log_error("restore of \"%s\" %s: %s; written by %s%s", task->path, task_failure(done), reason,
 		  actor_name(&task->who, who, sizeof(who)), name_left(undo, done));
 	end(task, TASK_REFUSED, rc, reason, &known);
@@ -250,7 +242,7 @@ void task_cancelled(struct task *task, const struct snap_restored *done)
 
 	if (task->ended)
 		return;
-	known.took_ns = clock_ns(CLOCK_MONOTONIC) - task->began_ns;
+	known.took_ns = monotonic_ns() - task->began_ns;
 	log_warn("restore of \"%s\" ended: %s, who wrote it, was killed; %s%s", task->path,
 		 actor_name(&task->who, who, sizeof(who)),
 		 done->undo[0] ? "nothing of it was written" : "live database unchanged",

@@ -6,19 +6,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "../src/clock.h"
 #include "caller.h"
 
-#define SHOWN_NS (INT64_C(366) * 86400 * 1000000000) /* for good */
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000ll + ts.tv_nsec;
-}
+#define SHOWN_NS (NS_PER_S * 86400 * 366) /* for good */
 
 void tombs_init(struct tombs *t, bool all)
 {
@@ -50,7 +42,7 @@ static bool is_at(const struct tomb *e, uint64_t parent, const char *name, int64
 
 static struct tomb *find(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 {
-	int64_t now = now_ns();
+	int64_t now = monotonic_ns();
 
 	for (size_t i = 0; i < t->count; i++) {
 		if (t->entries[i].tgid == tgid && is_at(&t->entries[i], parent, name, now))
@@ -61,7 +53,7 @@ static struct tomb *find(struct tombs *t, pid_t tgid, uint64_t parent, const cha
 
 static struct tomb *find_free(struct tombs *t)
 {
-	int64_t now = now_ns();
+	int64_t now = monotonic_ns();
 
 	for (size_t i = 0; i < t->count; i++) {
 		if (t->entries[i].tgid == 0 || t->entries[i].until < now)
@@ -151,7 +143,7 @@ int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 	if (t->all)
 		drop(t, tgid, parent, name);
 	else
-		rc = enter(t, tgid, parent, copy, now_ns() + TOMB_NS);
+		rc = enter(t, tgid, parent, copy, monotonic_ns() + TOMB_NS);
 	pthread_mutex_unlock(&t->lock);
 	return rc;
 }
@@ -165,7 +157,7 @@ bool tomb_remove(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 	pthread_mutex_lock(&t->lock);
 	was_hidden = t->all ? !find(t, tgid, parent, name) : drop(t, tgid, parent, name);
 	if (copy)
-		enter(t, tgid, parent, copy, now_ns() + SHOWN_NS);
+		enter(t, tgid, parent, copy, monotonic_ns() + SHOWN_NS);
 	pthread_mutex_unlock(&t->lock);
 	return was_hidden;
 }
@@ -174,7 +166,7 @@ bool tomb_hides(struct tombs *t, pid_t tid, uint64_t parent, const char *name)
 {
 	struct caller caller;
 	bool any = false, has;
-	int64_t now = now_ns();
+	int64_t now = monotonic_ns();
 
 	pthread_mutex_lock(&t->lock);
 	for (size_t i = 0; i < t->count && !any; i++)
