@@ -13,11 +13,6 @@
 
 static const char magic[16] = "SQLite format 3";
 
-static uint32_t load_be32(const uint8_t *at)
-{
-	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
 /* 65536 does not fit into its two bytes and is written as 1. */
 static uint32_t load_page_size(const uint8_t *at)
 {

@@ -35,6 +35,12 @@ enum header_answer {
 /* 0 and *OUT filled, or an answer. SIZE is the number of bytes at BYTES. */
 int header_decode(struct header *out, const void *bytes, size_t size);
 
+/* Integers in the files of SQLite are big-endian, but for those of the wal-index. */
+static inline uint32_t load_be32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
 static inline bool header_is_wal(const struct header *h)
 {
 	return h->write_version == 2 && h->read_version == 2;

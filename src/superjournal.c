@@ -10,16 +10,12 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "header.h"
 #include "opath.h"
 
 #define TAIL_SIZE 16 /* bytes behind the name: its length, its checksum, the magic */
 
 static const unsigned char magic[8] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
-
-static uint32_t be32(const unsigned char *at)
-{
-	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
 
 int superjournal_read(int fd, char name[PATH_MAX])
 {
@@ -35,7 +31,7 @@ int superjournal_read(int fd, char name[PATH_MAX])
 	n = pread(fd, tail, sizeof(tail), st.st_size - TAIL_SIZE);
 	if (n != TAIL_SIZE)
 		return n < 0 ? -errno : 0;
-	length = be32(tail);
+	length = load_be32(tail);
 	if (memcmp(tail + 8, magic, sizeof(magic)) != 0 || length == 0 || length >= PATH_MAX ||
 	    length > st.st_size - TAIL_SIZE)
 		return 0;
@@ -50,7 +46,7 @@ int superjournal_read(int fd, char name[PATH_MAX])
 			sum -= 256; /* SQLite adds chars, which are signed or not */
 	}
 	name[length] = '\0';
-	return sum == be32(tail + 4) && name[0] ? (int)length : 0;
+	return sum == load_be32(tail + 4) && name[0] ? (int)length : 0;
 }
 
 int superjournal_hide(int fd)

@@ -50,7 +50,7 @@ static int refuse_damaged(struct validate_answer *answer, const char *text)
 	uint32_t version = 0;
 
 	if (pread(VALIDATE_FD_FILE, at, sizeof(at), 96) == sizeof(at)) /* who wrote it last */
-		version = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+		version = load_be32(at);
 	if (strstr(text, "malformed database schema") && version > (uint32_t)ours)
 		return validate_answer_refuse(answer, -EUCLEAN,
 					      "%s (written by SQLite %" PRIu32 ".%" PRIu32 ".%" PRIu32

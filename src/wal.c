@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#include "header.h"
+
 #define WAL_INDEX_VERSION 3007000u
 #define ENTRIES_FIRST 4062u /* the first region begins with 136 bytes of header and locks */
 #define ENTRIES 4096u
@@ -36,11 +38,6 @@ static uint32_t load32(const uint8_t *at)
 
 	memcpy(&value, at, sizeof(value));
 	return value;
-}
-
-static uint32_t load_be32(const uint8_t *at)
-{
-	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
 /* walformat.html 2.2 and walChecksumBytes(), over words of the host's order. */
@@ -97,8 +94,7 @@ int wal_header_decode(struct wal_header *out, const uint8_t bytes[2 * WAL_INDEX_
 
 uint32_t wal_file_page_size(const uint8_t header[WAL_FILE_HEADER])
 {
-	const uint8_t *at = header + 8; /* big-endian */
-	uint32_t size = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+	uint32_t size = load_be32(header + 8);
 
 	return is_page_size(size) ? size : 0;
 }
