@@ -67,17 +67,6 @@ void backing_put(struct image *im, struct backing *b)
 		backing_destroy(b);
 }
 
-void backing_swap(struct image *im, struct backing *next)
-{
-	struct backing *old;
-
-	pthread_mutex_lock(&im->lock);
-	old = im->backing;
-	im->backing = next;
-	pthread_mutex_unlock(&im->lock);
-	backing_put(im, old);
-}
-
 /* Takes BACKING over, also on failure; NULL is one. */
 static int create(struct image **out, struct backing *backing, uint32_t page_size)
 {
@@ -222,10 +211,13 @@ bool image_is_dead(struct image *im)
 
 void image_kill(struct image *im)
 {
+	struct backing *old;
+
 	pthread_mutex_lock(&im->lock);
 	im->dead = true;
+	old = steal_ptr(&im->backing);
 	pthread_mutex_unlock(&im->lock);
-	backing_swap(im, NULL);
+	backing_put(im, old);
 }
 
 bool image_accepts(struct image *im, const struct wal_header *now, uint64_t limit)

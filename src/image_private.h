@@ -51,8 +51,6 @@ void backing_destroy(struct backing *b); /* of one that no image has; ends its p
 /* A reference to what IM's bytes are read from; NULL: it is dead. */
 struct backing *backing_get(struct image *im);
 void backing_put(struct image *im, struct backing *b); /* may end a pin: under no lock. Accepts NULL. */
-/* Makes NEXT (NULL: nothing) the backing; the old one goes when its readers are done. */
-void backing_swap(struct image *im, struct backing *next);
 
 /* Takes the frames up to MAX_FRAME into the page map: 0 or -errno. B is pinned. Image lock held: this copies
  * memory, it does no I/O. */

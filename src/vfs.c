@@ -149,7 +149,7 @@ static bool may_delete(const struct vfs *vfs, const char *path)
 	return vfs->policy == VFS_RESTORER && is_own(vfs, path, "-journal");
 }
 
-bool vfs_leads_to(const char *path, uint64_t dev, uint64_t ino)
+static bool leads_to(const char *path, uint64_t dev, uint64_t ino)
 {
 	struct stat st;
 
@@ -158,7 +158,7 @@ bool vfs_leads_to(const char *path, uint64_t dev, uint64_t ino)
 
 bool vfs_is_still_there(const struct vfs *vfs)
 {
-	return vfs->path && vfs_leads_to(vfs->path, vfs->db_dev, vfs->db_ino);
+	return vfs->path && leads_to(vfs->path, vfs->db_dev, vfs->db_ino);
 }
 
 /* Whether PATH is the file that this connection has beside its database, and not that of another database

@@ -82,9 +82,6 @@ static inline int vfs_ask_fault(struct vfs *vfs, enum vfs_call call)
 	return vfs->fault ? vfs->fault(vfs->fault_arg, call) : SQLITE_OK;
 }
 
-/* ---- vfs.c ---- */
-bool vfs_leads_to(const char *path, uint64_t dev, uint64_t ino);
-
 /* ---- vfs_file.c ---- */
 /* What a file that was opened has for methods. */
 extern const sqlite3_io_methods vfs_file_methods;
