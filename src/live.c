@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * live.c - see live.h.
+ * live.c - see live.h: connecting, pins, closing.
  *
  * What must stay true: the inode is announced to rawfd before the first connection opens it and taken back
  * after the last has closed it (of its -shm the shim tells); no SQLite call runs under live->lock; the hub
@@ -242,25 +242,6 @@ int live_sample(struct live *live, struct wal_header *out)
 	return vfs_wal_header(live->hub->db.vfs, out);
 }
 
-/* Opens the account of a pin that began with header START. Lock held. */
-static void account_pin(struct live *live, const struct wal_header *start, int64_t now)
-{
-	bool gap = live->pins == 0 && now - live->gap_since >= LIVE_GAP_NS;
-
-	/* An account without a salt goes on while pins overlap: the WAL cannot start over below them. */
-	if (!live->has_base || gap ||
-	    (live->has_base_salt ? memcmp(live->base_salt, start->salt, sizeof(start->salt)) != 0
-				 : live->pins == 0)) {
-		live->has_base = true;
-		live->allowance = 0;
-		live->forgiven = live->writing; /* it is to come yet */
-		live->has_base_salt = start->max_frame > 0;
-		live->base_frame = start->max_frame;
-		memcpy(live->base_salt, start->salt, sizeof(live->base_salt));
-	}
-	live->pins++;
-}
-
 /* An unpinned connection: kept if it is the hub, or no other is idle. */
 static void give_back(struct live *live, struct conn *c)
 {
@@ -360,9 +341,8 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 	c->holds_wal = rc == 0;
 	list_append(&live->pinned, &c->link);
 	if (rc == 0)
-		account_pin(live, &c->start, c->since);
-	else
-		live->pins++;
+		live_account_pin(live, &c->start, c->since);
+	live->pins++;
 	pthread_mutex_unlock(&live->lock);
 	live_ref(live);
 	return rc;
@@ -429,61 +409,4 @@ bool conn_intact(struct conn *c, uint32_t max_frame, const uint8_t salt[8])
 		return rc == 0 &&
 		       (now.max_frame > 0 || memcmp(now.salt, c->start.salt, sizeof(now.salt)) == 0);
 	return rc == 0 && memcmp(now.salt, salt, sizeof(now.salt)) == 0 && now.max_frame >= max_frame;
-}
-
-uint64_t live_held_back(struct live *live)
-{
-	struct wal_header now;
-
-	if (live_sample(live, &now))
-		return 0;
-	lock_scope(&live->lock);
-	if (live->has_base && !live->has_base_salt && live->pins > 0 && now.max_frame > 0) {
-		live->has_base_salt = true;
-		memcpy(live->base_salt, now.salt, sizeof(live->base_salt));
-	}
-	if (!live->has_base || !live->has_base_salt ||
-	    memcmp(now.salt, live->base_salt, sizeof(now.salt)) != 0 || now.max_frame <= live->base_frame)
-		return 0;
-	return (uint64_t)(now.max_frame - live->base_frame) * (now.page_size + WAL_FRAME_HEADER);
-}
-
-bool live_is_full(struct live *live, uint64_t limit)
-{
-	uint64_t held = live_held_back(live);
-
-	lock_scope(&live->lock);
-	if (held < limit + live->allowance)
-		return false;
-	return live->pins > 0 || monotonic_ns() - live->gap_since < LIVE_GAP_NS;
-}
-
-void live_allow(struct live *live, uint64_t limit)
-{
-	uint64_t held = live_held_back(live);
-
-	lock_scope(&live->lock);
-	while (live->allowance + limit <= held)
-		live->allowance += limit;
-}
-
-void live_forgive(struct live *live, uint64_t bytes)
-{
-	lock_scope(&live->lock);
-	live->writing = bytes;
-	live->forgiven += bytes;
-}
-
-void live_forgive_end(struct live *live, bool written)
-{
-	lock_scope(&live->lock);
-	if (!written)
-		live->forgiven -= live->writing < live->forgiven ? live->writing : live->forgiven;
-	live->writing = 0;
-}
-
-uint64_t live_forgiven(struct live *live)
-{
-	lock_scope(&live->lock);
-	return live->forgiven;
 }

@@ -7,6 +7,10 @@
  * holds one reference, each pinned connection another, so an inode that was replaced under us stays readable
  * as long as somebody reads it. The last reference closes everything as the application's own last close
  * would have done.
+ *
+ * live.c          connecting, pins, closing
+ * live_account.c  the accounts
+ * live_shm.c      for whom the -shm is open, and who has locks on it
  */
 #ifndef SQLSNAP_LIVE_H
 #define SQLSNAP_LIVE_H
