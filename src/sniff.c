@@ -4,7 +4,7 @@
  *
  * What must stay true:
  *  - A remembered answer is used only while size, mtime and ctime are what they were, and only if those
- *    times were over VERSION_RACY_NS old when the file was read: a later change must be visible in them.
+ *    times were so old when the file was read that a later change must show in them (version_is_settled()).
  *  - What the disk refused to say is no answer: once it does not, raw bytes of a live database would be
  *    read.
  *  - No descriptor is opened on a file that a connection has (rawfd.h says why).
@@ -116,7 +116,7 @@ static void remember(struct sniff *sniff, const struct stat *st, int64_t read_ns
 	int64_t mtime = timespec_ns(st->st_mtim);
 	int64_t ctime = timespec_ns(st->st_ctim);
 
-	if ((mtime > ctime ? mtime : ctime) >= read_ns - VERSION_RACY_NS)
+	if (!version_is_settled(mtime, read_ns) || !version_is_settled(ctime, read_ns))
 		return;
 	lock_scope(&sniff->lock);
 	sniff->slots[index] = (struct slot){.dev = st->st_dev,

@@ -221,12 +221,6 @@ static int copy_one(struct core *core, const struct place *place, const char *su
 	return rc;
 }
 
-/* Whether a change since SEEN_NS must show in the times of ST. */
-static bool is_settled(const struct stat *st, int64_t seen_ns)
-{
-	return seen_ns - timespec_ns(st->st_ctim) > VERSION_RACY_NS;
-}
-
 /*
  * A -wal beside a hot journal: SQLite rolls the journal back and then takes the frames for what they are, for
  * a journal that no crash has left (a copy from elsewhere, one whose deletion was lost) says nothing of them.
@@ -246,7 +240,8 @@ static int copy_wal(struct core *core, const struct place *place, int folder, in
 	rc = copy_one(core, place, "-wal", wal, &st, err);
 	if (rc)
 		return rc;
-	if (!is_settled(&st, seen_ns) || place_stat(place, "-wal", &now) || !same_stat(&st, &now))
+	if (!version_is_settled(timespec_ns(st.st_ctim), seen_ns) || place_stat(place, "-wal", &now) ||
+	    !same_stat(&st, &now))
 		return err_set(err, -EAGAIN, "it was changed while it was copied");
 	return 0;
 }
@@ -270,7 +265,8 @@ static int copy_files(struct spool_flat *flat, struct core *core, const struct p
 		rc = copy_wal(core, place, folder, flat->seen_ns, err);
 	if (rc)
 		return rc;
-	if (!is_settled(&flat->st, flat->seen_ns) || !is_settled(&journal_st, flat->seen_ns) ||
+	if (!version_is_settled(timespec_ns(flat->st.st_ctim), flat->seen_ns) ||
+	    !version_is_settled(timespec_ns(journal_st.st_ctim), flat->seen_ns) ||
 	    place_stat(place, "", &now) || !same_stat(&flat->st, &now) ||
 	    place_stat(place, "-journal", &now) || !same_stat(&journal_st, &now))
 		return err_set(err, -EAGAIN, "it was changed while it was copied");

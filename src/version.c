@@ -51,17 +51,13 @@ static bool same_stat(const struct version_stat *a, const struct version_stat *b
 	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
-/*
- * Whether a change after SEEN_NS would carry another ctime. Anybody can set an mtime, only a change (or the
- * clock) the ctime, so an mtime in the future says nothing.
- */
-static bool is_settled(const struct version_stat *st, int64_t seen_ns)
+bool version_is_settled(int64_t ctime_ns, int64_t seen_ns)
 {
 	int64_t margin = VERSION_RACY_NS;
 
-	if (st->ctime_ns % NS_PER_S == 0)
+	if (ctime_ns % NS_PER_S == 0)
 		margin += COARSE_NS;
-	return seen_ns > margin && st->ctime_ns < seen_ns - margin;
+	return seen_ns > margin && ctime_ns < seen_ns - margin;
 }
 
 static bool decode(struct wal_header *out, const struct version *v)
@@ -120,7 +116,8 @@ bool version_equal(const struct version *older, const struct version *newer)
 		return memcmp(older->header, newer->header, sizeof(older->header)) == 0;
 	if (!same_stat(&older->db, &newer->db) || !same_stat(&older->wal, &newer->wal))
 		return false;
-	if (!is_settled(&older->db, older->seen_ns) || !is_settled(&older->wal, older->seen_ns))
+	if (!version_is_settled(older->db.ctime_ns, older->seen_ns) ||
+	    !version_is_settled(older->wal.ctime_ns, older->seen_ns))
 		return false;
 	if (was == is)
 		return same_kind(was, older, newer);

@@ -53,6 +53,13 @@ struct version {
 	int64_t seen_ns; /* CLOCK_REALTIME before the stat(2) calls */
 };
 
+/*
+ * Whether a change after SEEN_NS (CLOCK_REALTIME) would show another ctime than CTIME_NS, also where the file
+ * system counts in seconds. Anybody can set an mtime, only a change (or the clock) the ctime, so an mtime in
+ * the future says nothing.
+ */
+bool version_is_settled(int64_t ctime_ns, int64_t seen_ns);
+
 void version_stat_set(struct version_stat *out, const struct stat *st); /* ST NULL: absent */
 
 /* OLDER was sampled before NEWER. */

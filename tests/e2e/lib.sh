@@ -230,11 +230,11 @@ need() {
 	for tool; do command -v "$tool" >/dev/null || skip "$tool is not installed"; done
 }
 
-# loop_mount FSTYPE SIZE FOLDER: a file system of its own in an image.
+# loop_mount FSTYPE SIZE FOLDER [OPTION...]: a file system of its own in an image; the options are mkfs's.
 loop_mount() {
 	local image=$T/$1.img device
 	truncate -s "$2" "$image"
-	"mkfs.$1" -q "$image" >/dev/null 2>&1 || "mkfs.$1" "$image" >/dev/null || skip "mkfs.$1 fails"
+	"mkfs.$1" -q "${@:4}" "$image" >/dev/null 2>&1 || "mkfs.$1" "${@:4}" "$image" >/dev/null || skip "mkfs.$1 fails"
 	device=$(losetup -f --show "$image") || skip "no loop device"
 	LOOPS+=("$device")
 	mkdir -p "$3"
