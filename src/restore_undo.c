@@ -29,22 +29,35 @@
 
 static const char *const suffixes[RESTORE_FILES] = {"", "-wal", "-journal"};
 
-static uint64_t size_beside(const struct restore *r, const char *suffix)
+/* What stands there now; all zero is what does not. What cannot be looked at may be the only copy of what is
+ * to be kept: -errno with words. */
+static int look_raw(const struct restore *r, struct stat out[RESTORE_FILES], struct snap_err *err)
 {
-	struct stat st;
+	for (int i = 0; i < RESTORE_FILES; i++) {
+		int rc = place_stat(&r->source->place, suffixes[i], &out[i]);
 
-	return place_stat(&r->source->place, suffix, &st) == 0 ? (uint64_t)st.st_size : 0;
+		if (rc == -ENOENT)
+			memset(&out[i], 0, sizeof(out[i]));
+		else if (rc)
+			return err_set(err, rc, "cannot examine %s%s, to keep it: %s", r->source->place.name,
+				       suffixes[i], strerror(-rc));
+	}
+	return 0;
 }
 
-/* Whether there is anything to keep. Also what came from a restore itself: the file that it came from may be
- * nobody's any more, as after mv(1), and a restore that changed nothing has kept nothing. */
-static bool is_wanted(const struct restore *r)
+/* Whether there is anything to keep: 1, 0, -errno. Also what came from a restore itself: the file that it
+ * came from may be nobody's any more, as after mv(1), and a restore that changed nothing has kept nothing. */
+static int is_wanted(const struct restore *r)
 {
+	struct stat now[RESTORE_FILES];
+	int rc;
+
 	if (r->order->keep == 0)
-		return false;
-	if (r->kind == RESTORE_EMPTY || r->kind == RESTORE_MISSING)
-		return size_beside(r, "-wal") > 0 || size_beside(r, "-journal") > 0;
-	return true;
+		return 0;
+	if (r->kind != RESTORE_EMPTY && r->kind != RESTORE_MISSING)
+		return 1;
+	rc = look_raw(r, now, r->err);
+	return rc ? rc : now[1].st_size > 0 || now[2].st_size > 0;
 }
 
 /* ---- as it is ------------------------------------------------------------------------------------------ */
@@ -78,28 +91,24 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
 	return rc;
 }
 
-/* What stands there now. */
-static void look_raw(const struct restore *r, struct stat out[RESTORE_FILES])
-{
-	for (int i = 0; i < RESTORE_FILES; i++)
-		if (place_stat(&r->source->place, suffixes[i], &out[i]))
-			memset(&out[i], 0, sizeof(out[i]));
-}
-
 /* What SQLite does with a journal beside garbage changes the file, and it deletes a -wal beside what is next
  * to nothing: then it cannot be told who did. */
-static void note_raw(struct restore *r)
+static int note_raw(struct restore *r)
 {
-	look_raw(r, r->raw);
-	r->raw_kept = r->kind == RESTORE_BROKEN && r->raw[2].st_size == 0 && r->raw[0].st_size >= HEADER_SIZE;
+	int rc = look_raw(r, r->raw, r->err);
+
+	r->raw_kept = !rc && r->kind == RESTORE_BROKEN && r->raw[2].st_size == 0 &&
+		      r->raw[0].st_size >= HEADER_SIZE;
+	return rc;
 }
 
-/* Whether the first COUNT files are what was kept. */
+/* Whether the first COUNT files are what was kept; not when that cannot be told. */
 static bool are_as_they_were(const struct restore *r, int count)
 {
 	struct stat now[RESTORE_FILES];
 
-	look_raw(r, now);
+	if (look_raw(r, now, NULL))
+		return false;
 	for (int i = 0; i < count; i++) {
 		const struct stat *was = &r->raw[i], *is = &now[i];
 
@@ -119,13 +128,14 @@ bool restore_is_as_kept(struct restore *r)
 
 static int copy_raw(struct restore *r)
 {
-	note_raw(r);
-	int rc = r->kind == RESTORE_MISSING ? 0 : copy_raw_file(r, "", keep_fd(r->keep));
+	int rc = note_raw(r);
 
+	if (!rc && r->kind != RESTORE_MISSING)
+		rc = copy_raw_file(r, "", keep_fd(r->keep));
 	for (int i = 1; i < RESTORE_FILES && !rc; i++) {
 		int fd;
 
-		if (size_beside(r, suffixes[i]) == 0)
+		if (r->raw[i].st_size == 0)
 			continue;
 		fd = keep_add_file(r->keep, suffixes[i]);
 		rc = fd < 0 ? err_set(r->err, fd, "cannot write the store: %s", strerror(-fd))
@@ -217,10 +227,10 @@ static int begin(struct restore *r)
 
 int restore_undo_begin(struct restore *r)
 {
-	int rc;
+	int rc = is_wanted(r);
 
-	if (!is_wanted(r))
-		return 0;
+	if (rc <= 0)
+		return rc;
 	rc = begin(r);
 	r->vain = 0;
 	r->stays = false;

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* test_unseen.c - a file that cannot be looked at, for want of descriptors as a rule, is not taken for
+ * absent: each look in turn is the one that fails. */
+#include "restores.h"
+
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
+#define NEW TABLE APP_ROWS(500)
+#define COUNT_T "SELECT count(*) FROM t"
+
+/* Of this thread's looks at SUFFIX of "db", the one that fails. */
+static _Thread_local struct {
+	const char *suffix; /* NULL: none */
+	int left;
+} unseen;
+
+int __real_place_stat(const struct place *place, const char *suffix, struct stat *st);
+int __wrap_place_stat(const struct place *place, const char *suffix, struct stat *st);
+
+int __wrap_place_stat(const struct place *place, const char *suffix, struct stat *st)
+{
+	if (unseen.suffix && unseen.left > 0 && strcmp(place->name, "db") == 0 &&
+	    strcmp(suffix, unseen.suffix) == 0 && --unseen.left == 0)
+		return -EMFILE;
+	return __real_place_stat(place, suffix, st);
+}
+
+static void cannot_see(const char *suffix, int nth)
+{
+	unseen.suffix = suffix;
+	unseen.left = nth;
+}
+
+/* Whether there was such a look. From now on all is seen. */
+static bool was_unseen(void)
+{
+	bool met = unseen.left == 0;
+
+	unseen.suffix = NULL;
+	return met;
+}
+
+/* ---- what a restore keeps ------------------------------------------------------------------------------ */
+
+static void cut(struct fixture *f)
+{
+	char path[PATH_MAX];
+
+	assert_int_equal(truncate(folder_file(&f->folder, "db", path), 0), 0);
+}
+
+static void take_away(struct fixture *f)
+{
+	assert_int_equal(unlinkat(f->folder.fd, "db", 0), 0);
+}
+
+static void spoil(struct fixture *f)
+{
+	struct copy garbage = {sqlite3_malloc64(70000), 70000};
+
+	sqlite3_randomness((int)garbage.size, garbage.bytes);
+	put_bytes(f, "db", &garbage);
+	sqlite3_free(garbage.bytes);
+}
+
+/* As journal_mode=PERSIST leaves it: SQLite rolls nothing back, and deletes it in the end. */
+static void put_journal(struct fixture *f)
+{
+	unsigned char zeros[1024] = {0};
+	struct copy journal = {zeros, sizeof(zeros)};
+
+	put_bytes(f, "db-journal", &journal);
+}
+
+static void cut_beside_journal(struct fixture *f)
+{
+	cut(f);
+	put_journal(f);
+}
+
+static void spoil_beside_journal(struct fixture *f)
+{
+	spoil(f);
+	put_journal(f);
+}
+
+/* Its first page is in the database file alone. */
+#define COPIED_OLD WAL_OLD "; PRAGMA wal_checkpoint(TRUNCATE); UPDATE t SET b=randomblob(300) WHERE a=100"
+
+static const struct loss {
+	void (*make)(struct fixture *f);
+	const char *sql, *sidecar;
+} losses[] = {
+	{cut, WAL_OLD, "-wal"},
+	{take_away, WAL_OLD, "-wal"},
+	{spoil, COPIED_OLD, "-wal"},
+	{cut_beside_journal, TABLE, "-journal"},
+	{spoil_beside_journal, TABLE, "-journal"},
+};
+
+/* Bytes of what was kept of the sidecar; -1: nothing was. */
+static int64_t bytes_kept(struct fixture *f, const char *undo, const char *sidecar)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int fd;
+
+	if (!undo[0])
+		return -1;
+	fd = keep_open(f->snap->core.store, folder_file(&f->folder, "db", path), undo, sidecar, NULL);
+	if (fd < 0)
+		return -1;
+	assert_int_equal(fstat(fd, &st), 0);
+	close(fd);
+	return st.st_size;
+}
+
+/* The NTH look fails: what the sidecar holds is there, or was kept. False when there are fewer looks. */
+static bool check_kept(const struct loss *loss, int nth)
+{
+	struct restoring how = RESTORING;
+	struct file_look before;
+	char name[16];
+	struct upload u;
+	struct fixture f;
+	bool met;
+	int rc;
+
+	app_up(&f, loss->sql);
+	app_kill(&f.app);
+	loss->make(&f);
+	snap_up_still(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	snprintf(name, sizeof(name), "db%s", loss->sidecar);
+	before = file_look(&f.folder, name);
+	assert_true(before.size > 0);
+	cannot_see(loss->sidecar, nth);
+	rc = restore(&f, &u, &how);
+	met = was_unseen();
+	assert_true(how.result.committed ? rc == 0 : rc < 0 && how.err.text[0]);
+	assert_true(met || how.result.committed);
+	if (bytes_kept(&f, how.result.undo, loss->sidecar) != before.size)
+		assert_same_file(file_look(&f.folder, name), before);
+	if (how.result.committed)
+		assert_afresh(&f, COUNT_T, 500);
+	upload_finish(&u);
+	down(&f);
+	return met;
+}
+
+static void test_kept_by_a_restore(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
+		int nth = 1;
+
+		while (check_kept(&losses[i], nth))
+			nth++;
+		print_message("# %zu: %d looks\n", i, nth - 1);
+		assert_true(nth > 2);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kept_by_a_restore),
+	};
+
+	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
+		return look_main(argv);
+	return cmocka_run_group_tests(tests, own_tmp, NULL);
+}
