@@ -157,11 +157,13 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	live->dev = st->st_dev;
 	live->ino = st->st_ino;
 	live->clone = RAWFD_INIT;
-	if (live_shm_is_anothers(core, place, live->dev, live->ino)) {
-		free(live);
-		return err_set(err, -EDEADLK, "its -shm is still open for the file that it replaced");
-	}
-	rc = holders_check(core, place, deadline, err);
+	rc = live_shm_is_anothers(core, place, live->dev, live->ino);
+	if (rc > 0)
+		rc = err_set(err, -EDEADLK, "its -shm is still open for the file that it replaced");
+	else if (rc)
+		err_set(err, rc, "cannot examine its -shm: %s", strerror(-rc));
+	else
+		rc = holders_check(core, place, deadline, err);
 	if (rc) {
 		free(live);
 		return rc;

@@ -135,11 +135,11 @@ void live_forgive_end(struct live *live, bool written);
 uint64_t live_forgiven(struct live *live);
 
 /*
- * Whether what stands beside PLACE as a -shm is open, but not for the database DEV, INO: SQLite knows a -shm
- * by its database's inode. Opened for two databases at once, closing it for one would drop the locks that are
- * held for the other.
+ * Whether what stands beside PLACE as a -shm is open, but not for the database DEV, INO: 1, 0; -errno: it
+ * cannot be told. SQLite knows a -shm by its database's inode. Opened for two databases at once, closing it
+ * for one would drop the locks that are held for the other.
  */
-bool live_shm_is_anothers(struct core *core, const struct place *place, uint64_t dev, uint64_t ino);
+int live_shm_is_anothers(struct core *core, const struct place *place, uint64_t dev, uint64_t ino);
 
 /* Looks at who else is connected, for the close that is to come; true when another process waits for readers
  * to go. Costs a read of /proc/locks, which others who ask at the same time share (proclocks.h). */

@@ -4,6 +4,7 @@
  */
 #include "live_private.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -15,12 +16,13 @@
 #define LOCKS_AGE_NS \
 	(15 * NS_PER_MS) /* all sources of a janitor's round, and all who wait, look at one text */
 
-bool live_shm_is_anothers(struct core *core, const struct place *place, uint64_t dev, uint64_t ino)
+int live_shm_is_anothers(struct core *core, const struct place *place, uint64_t dev, uint64_t ino)
 {
 	struct stat shm;
+	int rc = place_stat(place, "-shm", &shm);
 
-	if (place_stat(place, "-shm", &shm))
-		return false;
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
 	return (rawfd_is_shm(shm.st_dev, shm.st_ino) || rawfd_connected(core->raw, shm.st_dev, shm.st_ino)) &&
 	       !rawfd_connected(core->raw, dev, ino);
 }

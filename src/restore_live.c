@@ -127,7 +127,10 @@ static int announce(struct restore *r)
 	int rc;
 
 	let_go(r->source);
-	if (live_shm_is_anothers(r->core, &r->source->place, r->st.st_dev, r->st.st_ino))
+	rc = live_shm_is_anothers(r->core, &r->source->place, r->st.st_dev, r->st.st_ino);
+	if (rc < 0)
+		return err_set(r->err, rc, "cannot examine its -shm: %s", strerror(-rc));
+	if (rc)
 		source_kill_pinned(r->source);
 	rc = rawfd_connect(r->core->raw, r->dirfd, r->source->place.name, r->st.st_dev, r->st.st_ino);
 	r->announced = rc == 0;

@@ -8,7 +8,7 @@
 #define NEW TABLE APP_ROWS(500)
 #define COUNT_T "SELECT count(*) FROM t"
 
-/* Of this thread's looks at SUFFIX of "db", the one that fails. */
+/* Of this thread's looks at SUFFIX of "db", whether by its name or by opening it, the one that fails. */
 static _Thread_local struct {
 	const char *suffix; /* NULL: none */
 	int left;
@@ -16,13 +16,29 @@ static _Thread_local struct {
 
 int __real_place_stat(const struct place *place, const char *suffix, struct stat *st);
 int __wrap_place_stat(const struct place *place, const char *suffix, struct stat *st);
+int __real_rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t resolve,
+		      struct rawfd *out, struct stat *st);
+int __wrap_rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t resolve,
+		      struct rawfd *out, struct stat *st);
+
+static bool is_unseen(const char *suffix)
+{
+	return unseen.suffix && unseen.left > 0 && strcmp(suffix, unseen.suffix) == 0 && --unseen.left == 0;
+}
 
 int __wrap_place_stat(const struct place *place, const char *suffix, struct stat *st)
 {
-	if (unseen.suffix && unseen.left > 0 && strcmp(place->name, "db") == 0 &&
-	    strcmp(suffix, unseen.suffix) == 0 && --unseen.left == 0)
+	if (strcmp(place->name, "db") == 0 && is_unseen(suffix))
 		return -EMFILE;
 	return __real_place_stat(place, suffix, st);
+}
+
+int __wrap_rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t resolve,
+		      struct rawfd *out, struct stat *st)
+{
+	if (strncmp(path, "db", 2) == 0 && is_unseen(path + 2))
+		return -EMFILE;
+	return __real_rawfd_open(table, dirfd, path, resolve, out, st);
 }
 
 static void cannot_see(const char *suffix, int nth)
@@ -161,10 +177,45 @@ static void test_kept_by_a_restore(void **state)
 	}
 }
 
+/* ---- connecting ---------------------------------------------------------------------------------------- */
+
+/* SQLite has the -shm open for the file that "new" has replaced. */
+static void test_shm_of_another_database(void **state)
+{
+	struct live *live = NULL;
+	struct snap_err err = {""};
+	struct fixture f;
+	struct app other;
+	struct stat st;
+
+	(void)state;
+	app_up(&f, WAL_OLD);
+	app_start(&other, &f.folder, "new");
+	app_do(&other, WAL_OLD);
+	app_stop(&other);
+	snap_up_still(&f);
+	struct snap_gen *gen = open_now(&f);
+	const struct place *place = &gen->source->place;
+
+	app_stop(&f.app);
+	replace(&f, false);
+	assert_int_equal(place_stat(place, "", &st), 0);
+	cannot_see("-shm", 1);
+	assert_int_equal(live_create(&live, &f.snap->core, place, &st, monotonic_ns() + 5 * NS_PER_S, &err),
+			 -EMFILE);
+	assert_true(was_unseen());
+	assert_null(live);
+	assert_true(strlen(err.text) > 0);
+	assert_int_equal(ask_gen(gen, COUNT_T), 200);
+	close_gen(gen);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kept_by_a_restore),
+		cmocka_unit_test(test_shm_of_another_database),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
