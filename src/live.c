@@ -186,7 +186,9 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	pthread_mutex_init(&live->clone_lock, NULL);
 	live->incarnation = atomic_fetch_add(&core->incarnations, 1) + 1;
 	atomic_fetch_add(&core->connected, 1);
-	live->sidecars_ours = place_stat(place, "-wal", &wal) != 0 || wal.st_size == 0;
+	/* One that cannot be looked at may be an application's. */
+	rc = place_stat(place, "-wal", &wal);
+	live->sidecars_ours = rc == -ENOENT || (rc == 0 && wal.st_size == 0);
 	foldertimes_begin(core->folders, live->dirfd);
 	rc = connect_hub(live, deadline, err);
 	foldertimes_end(core->folders, live->dirfd);

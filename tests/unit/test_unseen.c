@@ -211,11 +211,54 @@ static void test_shm_of_another_database(void **state)
 	down(&f);
 }
 
+/* The NTH look fails: what a crash has left is there when the incarnation has gone. */
+static bool check_left(int nth)
+{
+	struct live *live = NULL;
+	struct source *source;
+	struct file_look db, wal;
+	struct snap_err err = {""};
+	struct fixture f;
+	struct stat st;
+	bool met;
+
+	app_up(&f, WAL_OLD);
+	app_kill(&f.app);
+	db = file_look(&f.folder, "db");
+	wal = file_look(&f.folder, "db-wal");
+	snap_up_still(&f);
+	source = source_of(&f);
+	assert_int_equal(place_stat(&source->place, "", &st), 0);
+	cannot_see("-wal", nth);
+	live_create(&live, &f.snap->core, &source->place, &st, monotonic_ns() + 5 * NS_PER_S, &err);
+	met = was_unseen();
+	assert_true(met || live);
+	live_unref(live);
+	source_unref(source);
+	snap_destroy(f.snap);
+	assert_same_file(file_look(&f.folder, "db"), db);
+	assert_same_file(file_look(&f.folder, "db-wal"), wal);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+	return met;
+}
+
+static void test_wal_that_a_crash_left(void **state)
+{
+	int nth = 1;
+
+	(void)state;
+	while (check_left(nth))
+		nth++;
+	assert_true(nth > 1);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kept_by_a_restore),
 		cmocka_unit_test(test_shm_of_another_database),
+		cmocka_unit_test(test_wal_that_a_crash_left),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
