@@ -3,7 +3,7 @@
  * holders.c - see holders.h.
  *
  * What must stay true: descriptors are opened and closed by rawfd, for our own connections may have locks on
- * these files; what cannot be told is nobody. Of a process's descriptors only the names are looked at: they
+ * these files; who may not be seen is nobody. Of a process's descriptors only the names are looked at: they
  * may be of our own mount, and stat(2) of them would wait for ourselves.
  */
 #include "holders.h"
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "opath.h"
 #include "proclocks.h"
 #include "spool.h"
 #include "spool_private.h"
@@ -31,40 +32,53 @@ struct holder {
 	pid_t pid; /* 0, -1: not known */
 };
 
-/* Who has a lock on the SIZE bytes of PLACE's file with SUFFIX from FIRST on. */
-static struct holder holder_of(struct core *core, const struct place *place, const char *suffix, off_t first,
-			       off_t size)
+/* What is no answer about the file: -EIO, or what this process ran out of. */
+static bool is_no_answer(int rc)
+{
+	return rc == -EIO || opath_transient(rc);
+}
+
+/* Who has a lock on the SIZE bytes of PLACE's file with SUFFIX from FIRST on. -errno: no answer. */
+static int holder_of(struct core *core, const struct place *place, const char *suffix, off_t first,
+		     off_t size, struct holder *out)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = first, .l_len = size};
-	struct holder holder = {.any = false};
 	struct rawfd raw = RAWFD_INIT;
+	int rc = spool_open_raw(core, place, suffix, &raw, NULL, NULL);
 
-	if (spool_open_raw(core, place, suffix, &raw, NULL, NULL))
-		return holder;
+	*out = (struct holder){.any = false};
+	if (rc)
+		return is_no_answer(rc) ? rc : 0;
 	if (fcntl(raw.fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
-		holder = (struct holder){.any = true, .shared = lock.l_type == F_RDLCK, .pid = lock.l_pid};
+		*out = (struct holder){.any = true, .shared = lock.l_type == F_RDLCK, .pid = lock.l_pid};
 	rawfd_close(core->raw, &raw);
-	return holder;
+	return 0;
 }
 
-static struct holder holder_of_shm(struct core *core, const struct place *place)
+static int holder_of_shm(struct core *core, const struct place *place, struct holder *out)
 {
-	return holder_of(core, place, "-shm", PROCLOCKS_WAL_DMS, 1);
+	return holder_of(core, place, "-shm", PROCLOCKS_WAL_DMS, 1, out);
 }
 
-static struct holder holder_of_db(struct core *core, const struct place *place)
+static int holder_of_db(struct core *core, const struct place *place, struct holder *out)
 {
-	return holder_of(core, place, "", PROCLOCKS_SHARED_FIRST, SHARED_SIZE);
+	return holder_of(core, place, "", PROCLOCKS_SHARED_FIRST, SHARED_SIZE, out);
 }
 
-bool holders_have_shm(struct core *core, const struct place *place)
+int holders_have_shm(struct core *core, const struct place *place)
 {
-	return holder_of_shm(core, place).any;
+	struct holder holder;
+	int rc = holder_of_shm(core, place, &holder);
+
+	return rc ? rc : holder.any;
 }
 
-bool holders_have_db(struct core *core, const struct place *place)
+int holders_have_db(struct core *core, const struct place *place)
 {
-	return holder_of_db(core, place).any;
+	struct holder holder;
+	int rc = holder_of_db(core, place, &holder);
+
+	return rc ? rc : holder.any;
 }
 
 /* ---- whether they are of one database ------------------------------------------------------------------ */
@@ -102,43 +116,64 @@ static int lacks(pid_t pid, const char *name, const char *suffix)
 	return rc;
 }
 
-static bool is_missing(const struct place *place, const char *suffix)
+/* Whether who has the database open, with the lock DB, has not the -shm beside it: 1, 0, -errno. */
+static int lacks_shm(struct core *core, const struct place *place, const struct holder *db)
 {
 	struct stat st;
-
-	return place_stat(place, suffix, &st) == -ENOENT;
-}
-
-/* NULL: all is well. */
-static const char *judge(struct core *core, const struct place *place)
-{
-	struct holder db = holder_of_db(core, place), shm = holder_of_shm(core, place);
 	int rc;
 
-	if (db.any && shm.any && db.pid == shm.pid)
-		return NULL;
 	/* Who writes in rollback-journal mode, closes, or has it exclusively needs none. */
-	if (db.any && db.shared && db.pid >= 0 && spool_is_wal(core, place)) {
-		rc = db.pid > 0 ? lacks(db.pid, place->name, "-shm") : -ESRCH;
-		if (rc > 0 || (rc < 0 && is_missing(place, "-shm")))
-			return "its -wal and -shm were removed or replaced under an application that has it "
-			       "open: end that first";
-	}
-	if (shm.any && shm.pid > 0 && lacks(shm.pid, place->name, "") > 0)
-		return "an application still has the database open that this one has replaced, and both "
+	if (!db->any || !db->shared || db->pid < 0)
+		return 0;
+	rc = spool_is_wal(core, place);
+	if (rc <= 0)
+		return rc;
+	rc = db->pid > 0 ? lacks(db->pid, place->name, "-shm") : -ESRCH;
+	if (rc >= 0 || is_no_answer(rc))
+		return rc;
+	rc = place_stat(place, "-shm", &st);
+	if (is_no_answer(rc))
+		return rc;
+	return rc == -ENOENT;
+}
+
+/* *WHY stays NULL: all is well. -errno: that cannot be told. */
+static int judge(struct core *core, const struct place *place, const char **why)
+{
+	struct holder db, shm;
+	int rc = holder_of_db(core, place, &db);
+
+	if (!rc)
+		rc = holder_of_shm(core, place, &shm);
+	if (rc || (db.any && shm.any && db.pid == shm.pid))
+		return rc;
+	rc = lacks_shm(core, place, &db);
+	if (rc > 0)
+		*why = "its -wal and -shm were removed or replaced under an application that has it open: "
+		       "end that first";
+	if (rc || !shm.any || shm.pid <= 0)
+		return rc < 0 ? rc : 0;
+	rc = lacks(shm.pid, place->name, "");
+	if (rc > 0)
+		*why = "an application still has the database open that this one has replaced, and both "
 		       "share the -shm: end that first";
-	return NULL;
+	return is_no_answer(rc) ? rc : 0;
 }
 
 int holders_check(struct core *core, const struct place *place, int64_t deadline, struct snap_err *err)
 {
 	int64_t end = monotonic_ns() + CHECK_NS;
-	const char *why;
 
-	while ((why = judge(core, place))) {
+	for (;;) {
+		const char *why = NULL;
+		int rc = judge(core, place, &why);
+
+		if (rc)
+			return err_set(err, rc, "cannot tell who has it open: %s", strerror(-rc));
+		if (!why)
+			return 0;
 		if (monotonic_ns() >= (end < deadline ? end : deadline))
 			return err_set(err, -EBUSY, "%s", why);
 		nanosleep(&(struct timespec){.tv_nsec = CHECK_POLL_NS}, NULL);
 	}
-	return 0;
 }

@@ -17,18 +17,19 @@
 #include "core.h"
 #include "place.h"
 
-/* Whether another process has the -shm beside PLACE open in WAL mode. */
-bool holders_have_shm(struct core *core, const struct place *place);
+/* Whether another process has the -shm beside PLACE open in WAL mode: 1; 0, also when the file may not be
+ * opened; -errno: what this process ran out of, or -EIO. */
+int holders_have_shm(struct core *core, const struct place *place);
 
-/* Whether another process reads or writes the database at PLACE or, in WAL mode, has it open. */
-bool holders_have_db(struct core *core, const struct place *place);
+/* Whether another process reads or writes the database at PLACE or, in WAL mode, has it open. The same. */
+int holders_have_db(struct core *core, const struct place *place);
 
 /*
  * Whether who has the database at PLACE open in WAL mode has the -shm beside it, and who has that has this
- * database: 0; -EBUSY with words. Who is about to connect or to close has one of them only, for a moment: it
- * is waited for, a second at most and until DEADLINE (CLOCK_MONOTONIC). Costs microseconds where one process
- * is connected, else a look at the descriptors of one that is. Others of the same database are not seen, nor
- * those whose descriptors we may not see, as long as a -shm is there.
+ * database: 0; -EBUSY with words; -errno as above. Who is about to connect or to close has one of them only,
+ * for a moment: it is waited for, a second at most and until DEADLINE (CLOCK_MONOTONIC). Costs microseconds
+ * where one process is connected, else a look at the descriptors of one that is. Others of the same database
+ * are not seen, nor those whose descriptors we may not see, as long as a -shm is there.
  */
 int holders_check(struct core *core, const struct place *place, int64_t deadline, struct snap_err *err);
 

@@ -60,19 +60,25 @@ static int look(struct restore *r)
 
 /*
  * Whether an application goes on with what stood where SQLite would find nothing, or a single byte, which is
- * none to it. A database that is made beside its -shm would share that with it, and show its commits; one
- * that was emptied under it is all in the -wal, which SQLite deletes as soon as it looks at an empty one.
+ * none to it: 1, 0, -errno. A database that is made beside its -shm would share that with it, and show its
+ * commits; one that was emptied under it is all in the -wal, which SQLite deletes as soon as it looks at an
+ * empty one.
  */
-static bool is_in_use(const struct restore *r, int kind)
+static int is_in_use(const struct restore *r, int kind)
 {
 	const struct place *place = &r->source->place;
 	struct stat wal;
+	int rc;
 
 	if (kind < 0 || (kind == RESTORE_WAL && r->st.st_size > 1))
-		return false;
-	return holders_have_shm(r->core, place) ||
-	       (kind != RESTORE_MISSING && place_stat(place, "-wal", &wal) == 0 && wal.st_size > 0 &&
-		holders_have_db(r->core, place));
+		return 0;
+	rc = holders_have_shm(r->core, place);
+	if (rc || kind == RESTORE_MISSING)
+		return rc;
+	rc = place_stat(place, "-wal", &wal);
+	if (rc == -ENOENT || (rc == 0 && wal.st_size == 0))
+		return 0;
+	return rc ? rc : holders_have_db(r->core, place);
 }
 
 /* 0, or -EAGAIN when it was waited for an end of that, -EBUSY when that was in vain. */
@@ -80,10 +86,11 @@ static int check_in_use(struct restore *r, int kind)
 {
 	int64_t wait = r->order->busy_timeout_ms * NS_PER_MS;
 	int64_t end = monotonic_ns() + (wait < DEPART_NS ? wait : DEPART_NS);
-	int rc = 0;
+	bool waited = false;
+	int rc;
 
-	while (is_in_use(r, kind)) {
-		rc = -EAGAIN;
+	while ((rc = is_in_use(r, kind)) > 0) {
+		waited = true;
 		if (restore_is_cancelled(r))
 			return err_set(r->err, -ECANCELED, "cancelled");
 		if (monotonic_ns() >= end)
@@ -92,7 +99,10 @@ static int check_in_use(struct restore *r, int kind)
 				       kind == RESTORE_MISSING ? "removed" : "emptied or replaced");
 		nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL);
 	}
-	return rc;
+	if (rc)
+		return err_set(r->err, rc, "cannot tell whether an application has it open: %s",
+			       strerror(-rc));
+	return waited ? -EAGAIN : 0;
 }
 
 /* Sidecars made by neither root nor the owner lock the application out. */

@@ -175,9 +175,14 @@ static int bind_once(struct source *s, struct source_binding *b, int64_t deadlin
 		return rc;
 	if (st.st_size == 0)
 		return image_create_flat(&b->image, -1, 512);
-	if (source_must_not_connect(s, &st) && spool_is_wal(s->core, &s->place)) {
-		rc = spool_raw(&flat, s->core, &s->place, err);
-		return rc ? rc : source_bind_flat(b, &flat, err);
+	if (source_must_not_connect(s, &st)) {
+		rc = spool_is_wal(s->core, &s->place);
+		if (rc < 0)
+			return err_set(err, rc, "%s", strerror(-rc));
+		if (rc > 0) {
+			rc = spool_raw(&flat, s->core, &s->place, err);
+			return rc ? rc : source_bind_flat(b, &flat, err);
+		}
 	}
 	rc = source_connect(s, &st, deadline, true, &live, err);
 	if (rc == 0 && !live)

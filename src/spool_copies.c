@@ -16,6 +16,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "opath.h"
 #include "spool.h"
 #include "superjournal.h"
 
@@ -105,16 +106,17 @@ static int lock_shared(int fd)
 	return rc;
 }
 
-bool spool_is_wal(struct core *core, const struct place *place)
+int spool_is_wal(struct core *core, const struct place *place)
 {
 	struct rawfd raw = RAWFD_INIT;
 	struct header header;
 	uint8_t bytes[HEADER_SIZE];
 	struct stat st;
 	bool wal;
+	int rc = spool_open_raw(core, place, "", &raw, &st, NULL);
 
-	if (spool_open_raw(core, place, "", &raw, &st, NULL))
-		return false;
+	if (rc)
+		return opath_transient(rc) ? rc : 0;
 	wal = pread(raw.fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes) &&
 	      header_decode(&header, bytes, sizeof(bytes)) == 0 && header_is_wal(&header);
 	rawfd_close(core->raw, &raw);

@@ -3,6 +3,8 @@
  * absent: each look in turn is the one that fails. */
 #include "restores.h"
 
+#include <grp.h>
+
 #define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
 #define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
@@ -177,6 +179,103 @@ static void test_kept_by_a_restore(void **state)
 	}
 }
 
+/* ---- an application that goes on ----------------------------------------------------------------------- */
+
+static void cut_without_shm(struct fixture *f)
+{
+	cut(f);
+	assert_int_equal(unlinkat(f->folder.fd, "db-shm", 0), 0);
+}
+
+#define EMPTIED_OLD WAL_OLD "; PRAGMA wal_checkpoint(TRUNCATE)"
+
+static const struct in_use {
+	void (*make)(struct fixture *f);
+	const char *sql, *unseen;
+} in_uses[] = {
+	{cut_without_shm, WAL_OLD, "-wal"}, /* its lock on the database is left, and the -wal that has all */
+	{cut_without_shm, WAL_OLD, ""},
+	{cut, EMPTIED_OLD, "-shm"},
+	{take_away, WAL_OLD, "-shm"},
+};
+
+/* The NTH look fails: no restore goes past the application, which goes on writing. */
+static bool check_in_use(const struct in_use *use, int nth)
+{
+	struct restoring how = RESTORING;
+	struct file_look before;
+	struct upload u;
+	struct fixture f;
+	bool met;
+	int rc;
+
+	app_up(&f, use->sql);
+	use->make(&f);
+	snap_up_still(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	before = file_look(&f.folder, "db-wal");
+	how.busy_timeout_ms = 100;
+	cannot_see(use->unseen, nth);
+	rc = restore(&f, &u, &how);
+	met = was_unseen();
+	assert_true(rc == -EBUSY || (met && rc == -EMFILE));
+	assert_true(strlen(how.err.text) > 0);
+	assert_false(how.result.committed);
+	assert_same_file(file_look(&f.folder, "db-wal"), before);
+	upload_finish(&u);
+	app_kill(&f.app);
+	down(&f);
+	return met;
+}
+
+static void test_in_use(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(in_uses) / sizeof(in_uses[0]); i++) {
+		for (int nth = 1; nth < 4; nth++) /* it waits and looks again until its time is over */
+			assert_true(check_in_use(&in_uses[i], nth) || nth > 1);
+	}
+}
+
+/* The NTH look fails: nobody connects beside an application whose -wal and -shm were removed. */
+static bool check_removed(int nth)
+{
+	struct live *live = NULL;
+	struct snap_err err = {""};
+	struct source *source;
+	struct fixture f;
+	struct stat st;
+	bool met;
+	int rc;
+
+	app_up(&f, EMPTIED_OLD);
+	assert_int_equal(unlinkat(f.folder.fd, "db-wal", 0), 0);
+	assert_int_equal(unlinkat(f.folder.fd, "db-shm", 0), 0);
+	snap_up_still(&f);
+	source = source_of(&f);
+	assert_int_equal(place_stat(&source->place, "", &st), 0);
+	cannot_see("", nth);
+	rc = live_create(&live, &f.snap->core, &source->place, &st, monotonic_ns(), &err);
+	met = was_unseen();
+	assert_int_equal(rc, met ? -EMFILE : -EBUSY);
+	assert_true(strlen(err.text) > 0);
+	assert_false(file_exists(&f.folder, "db-wal") || file_exists(&f.folder, "db-shm"));
+	source_unref(source);
+	app_kill(&f.app);
+	down(&f);
+	return met;
+}
+
+static void test_removed_sidecars(void **state)
+{
+	int nth = 1;
+
+	(void)state;
+	while (check_removed(nth))
+		nth++;
+	assert_true(nth > 2);
+}
+
 /* ---- connecting ---------------------------------------------------------------------------------------- */
 
 /* SQLite has the -shm open for the file that "new" has replaced. */
@@ -253,12 +352,72 @@ static void test_wal_that_a_crash_left(void **state)
 	assert_true(nth > 1);
 }
 
+/* ---- as another user ----------------------------------------------------------------------------------- */
+
+enum { OWNER = 1001, ANOTHER = 1002 };
+
+struct another {
+	struct fixture *f;
+	int nth;
+};
+
+/* As the daemon of a user who may make files beside the database. The exit status: whether there was such a
+ * look, or what went wrong. */
+static int read_as_another(void *arg)
+{
+	const struct another *another = arg;
+	struct snap_config config = {
+		.wal_limit = 1 << 20, .wal_max = 64 << 20, .store = another->f->store.path, .event = quiet};
+	struct snap_gen *gen = NULL, *moved = NULL;
+	struct snap_attr attr;
+	struct snap *snap;
+	bool met;
+	int rc;
+
+	if (setgroups(0, NULL) || setgid(ANOTHER) || setuid(ANOTHER))
+		return 90;
+	if (snap_create(&snap, &config, NULL) || snap_add_folder(snap, another->f->folder.path, NULL) ||
+	    snap_lookup(snap, "db", &attr, &gen, NULL))
+		return 91;
+	cannot_see("", another->nth);
+	rc = snap_gen_open(gen, 0, &moved, NULL);
+	met = was_unseen();
+	return rc && !met ? 92 : met;
+}
+
+/* Each look in turn fails: no -wal or -shm is made that would lock the owner out. */
+static void test_sidecars_of_another(void **state)
+{
+	struct another another = {.nth = 0};
+	struct fixture f;
+	char command[256];
+	int status = 1;
+
+	(void)state;
+	app_up(&f, WAL_OLD);
+	app_stop(&f.app);
+	snprintf(command, sizeof(command),
+		 "cd %s && chmod 0777 . && chmod 0644 db && chown %d db && chown %d %s", f.folder.path, OWNER,
+		 ANOTHER, f.store.path);
+	assert_int_equal(system(command), 0);
+	another.f = &f;
+	while (status == 1) {
+		another.nth++;
+		status = in_child(read_as_another, &another);
+		assert_false(file_exists(&f.folder, "db-wal") || file_exists(&f.folder, "db-shm"));
+	}
+	assert_int_equal(status, 0);
+	assert_true(another.nth > 2);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kept_by_a_restore),
-		cmocka_unit_test(test_shm_of_another_database),
-		cmocka_unit_test(test_wal_that_a_crash_left),
+		cmocka_unit_test(test_kept_by_a_restore),     cmocka_unit_test(test_in_use),
+		cmocka_unit_test(test_removed_sidecars),      cmocka_unit_test(test_shm_of_another_database),
+		cmocka_unit_test(test_wal_that_a_crash_left), cmocka_unit_test(test_sidecars_of_another),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
