@@ -108,13 +108,12 @@ static int check_in_use(struct restore *r, int kind)
 /* Sidecars made by neither root nor the owner lock the application out. */
 static int check_owner(struct restore *r)
 {
-	struct stat other;
+	int rc = geteuid() == 0 || geteuid() == r->st.st_uid ? 0 : source_lacks_sidecars(r->source);
 
-	if (geteuid() == 0 || geteuid() == r->st.st_uid ||
-	    (place_stat(&r->source->place, "-wal", &other) == 0 &&
-	     place_stat(&r->source->place, "-shm", &other) == 0))
-		return 0;
-	return err_set(r->err, -EACCES, "only root or the owner of the live file can restore it now");
+	if (rc < 0)
+		return err_set(r->err, rc, "cannot examine its -wal and -shm: %s", strerror(-rc));
+	return rc ? err_set(r->err, -EACCES, "only root or the owner of the live file can restore it now")
+		  : 0;
 }
 
 /* An incarnation of ours goes: it has the inode locked as any reader has, and what its pins read is not there

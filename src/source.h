@@ -176,8 +176,10 @@ int source_image_shape(struct live *live, const struct wal_header *at, uint64_t 
 /* 0; what this process ran out of, while it looked at the -wal. */
 int source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, uint64_t ino, uint64_t size,
 		       struct timespec mtime, struct timespec ctime, int64_t seen_ns);
+/* Whether the -wal or the -shm is missing, which a connection would make: 1, 0; -errno: it cannot be told. */
+int source_lacks_sidecars(struct source *s);
 /* Whether connecting would leave sidecars that lock the application out: made by neither root nor the owner,
- * or without the group's rights. */
+ * or without the group's rights; also when it cannot be told. */
 bool source_must_not_connect(struct source *s, const struct stat *st);
 
 struct snap_gen *source_new_gen(struct source *s,

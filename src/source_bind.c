@@ -147,12 +147,20 @@ static bool group_would_lose(struct source *s, const struct stat *st)
 	       folder.st_gid != st->st_gid;
 }
 
+int source_lacks_sidecars(struct source *s)
+{
+	struct stat st;
+	int rc = place_stat(&s->place, "-wal", &st);
+
+	if (!rc)
+		rc = place_stat(&s->place, "-shm", &st);
+	return rc == -ENOENT ? 1 : rc;
+}
+
 bool source_must_not_connect(struct source *s, const struct stat *st)
 {
-	struct stat other;
-
 	return geteuid() != 0 && (geteuid() != st->st_uid || group_would_lose(s, st)) &&
-	       (place_stat(&s->place, "-wal", &other) != 0 || place_stat(&s->place, "-shm", &other) != 0);
+	       source_lacks_sidecars(s) != 0;
 }
 
 /* Whether RC can mean that SQLite was not able to make the sidecars it needs. */

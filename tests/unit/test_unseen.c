@@ -358,8 +358,14 @@ enum { OWNER = 1001, ANOTHER = 1002 };
 
 struct another {
 	struct fixture *f;
+	const char *unseen;
 	int nth;
 };
+
+static int become_another(void)
+{
+	return setgroups(0, NULL) || setgid(ANOTHER) || setuid(ANOTHER);
+}
 
 /* As the daemon of a user who may make files beside the database. The exit status: whether there was such a
  * look, or what went wrong. */
@@ -374,12 +380,12 @@ static int read_as_another(void *arg)
 	bool met;
 	int rc;
 
-	if (setgroups(0, NULL) || setgid(ANOTHER) || setuid(ANOTHER))
+	if (become_another())
 		return 90;
 	if (snap_create(&snap, &config, NULL) || snap_add_folder(snap, another->f->folder.path, NULL) ||
 	    snap_lookup(snap, "db", &attr, &gen, NULL))
 		return 91;
-	cannot_see("", another->nth);
+	cannot_see(another->unseen, another->nth);
 	rc = snap_gen_open(gen, 0, &moved, NULL);
 	met = was_unseen();
 	return rc && !met ? 92 : met;
@@ -388,7 +394,7 @@ static int read_as_another(void *arg)
 /* Each look in turn fails: no -wal or -shm is made that would lock the owner out. */
 static void test_sidecars_of_another(void **state)
 {
-	struct another another = {.nth = 0};
+	struct another another = {.unseen = ""};
 	struct fixture f;
 	char command[256];
 	int status = 1;
@@ -412,12 +418,67 @@ static void test_sidecars_of_another(void **state)
 	folder_remove(&f.store);
 }
 
+/* The same who restores. */
+static int restore_as_another(void *arg)
+{
+	const struct another *another = arg;
+	struct restoring how = RESTORING;
+	struct upload u;
+	bool met;
+	int rc;
+
+	if (become_another())
+		return 90;
+	snap_up_still(another->f);
+	upload_make(&u, another->f->snap, 4096, NEW);
+	cannot_see(another->unseen, another->nth);
+	rc = restore(another->f, &u, &how);
+	met = was_unseen();
+	if (rc == -EACCES || (rc && !met))
+		return 93;
+	return met;
+}
+
+/* While the application has it open anybody may who can write the files: he is not refused for a look that
+ * failed as one who never may. */
+static void test_restore_by_another(void **state)
+{
+	static const char *const sidecars[] = {"-wal", "-shm"};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct another another = {.unseen = sidecars[i]};
+		int status = 1;
+
+		while (status == 1) {
+			struct fixture f;
+			char command[256];
+
+			app_up(&f, WAL_OLD);
+			snprintf(command, sizeof(command),
+				 "cd %s && chmod 0777 . && chmod 0666 * && chown %d %s", f.folder.path,
+				 ANOTHER, f.store.path);
+			assert_int_equal(system(command), 0);
+			another.f = &f;
+			another.nth++;
+			status = in_child(restore_as_another, &another);
+			app_kill(&f.app);
+			folder_remove(&f.folder);
+			folder_remove(&f.store);
+		}
+		assert_int_equal(status, 0);
+		assert_true(another.nth > 2);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kept_by_a_restore),     cmocka_unit_test(test_in_use),
 		cmocka_unit_test(test_removed_sidecars),      cmocka_unit_test(test_shm_of_another_database),
 		cmocka_unit_test(test_wal_that_a_crash_left), cmocka_unit_test(test_sidecars_of_another),
+		cmocka_unit_test(test_restore_by_another),
+
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
