@@ -33,16 +33,25 @@ void source_note_error(struct source *s, const char *text)
 	s->failing = true;
 }
 
-int source_forgive_gone(void *arg, struct source *s)
+/* Whether no reader is led to PLACE any more: also where a folder on the way is none now, or is covered. What
+ * cannot be told is not so. */
+static bool is_gone(const struct place *place)
 {
 	struct stat st;
+	int rc = place_stat(place, "", &st);
+
+	return rc == -ENOENT || rc == -ENOTDIR || rc == -ELOOP || rc == -EXDEV;
+}
+
+int source_forgive_gone(void *arg, struct source *s)
+{
 	bool failing;
 
 	(void)arg;
 	pthread_mutex_lock(&s->lock);
 	failing = s->failing;
 	pthread_mutex_unlock(&s->lock);
-	if (!failing || place_stat(&s->place, "", &st) == 0)
+	if (!failing || !is_gone(&s->place))
 		return 0;
 	lock_scope(&s->lock);
 	s->failing = false;

@@ -5,6 +5,8 @@
 
 #include <grp.h>
 
+#include "../../src/cleanup.h"
+
 #define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
 #define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
@@ -471,13 +473,47 @@ static void test_restore_by_another(void **state)
 	}
 }
 
+/* ---- what is remembered -------------------------------------------------------------------------------- */
+
+static bool is_failing(struct source *s)
+{
+	lock_scope(&s->lock);
+	return s->failing;
+}
+
+static void test_failing_until_it_has_gone(void **state)
+{
+	struct source *source;
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, WAL_OLD);
+	app_stop(&f.app);
+	snap_up_still(&f);
+	source = source_of(&f);
+	source_note_error(source, "too many open files");
+	cannot_see("", 1);
+	source_forgive_gone(NULL, source);
+	assert_true(was_unseen());
+	assert_true(is_failing(source));
+	take_away(&f);
+	source_forgive_gone(NULL, source);
+	assert_false(is_failing(source));
+	source_unref(source);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kept_by_a_restore),     cmocka_unit_test(test_in_use),
-		cmocka_unit_test(test_removed_sidecars),      cmocka_unit_test(test_shm_of_another_database),
-		cmocka_unit_test(test_wal_that_a_crash_left), cmocka_unit_test(test_sidecars_of_another),
+		cmocka_unit_test(test_kept_by_a_restore),
+		cmocka_unit_test(test_in_use),
+		cmocka_unit_test(test_removed_sidecars),
+		cmocka_unit_test(test_shm_of_another_database),
+		cmocka_unit_test(test_wal_that_a_crash_left),
+		cmocka_unit_test(test_sidecars_of_another),
 		cmocka_unit_test(test_restore_by_another),
+		cmocka_unit_test(test_failing_until_it_has_gone),
 
 	};
 
