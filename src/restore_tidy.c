@@ -8,17 +8,21 @@
  */
 #include "restore_private.h"
 
+#include <errno.h>
+
 #include "cleanup.h"
 #include "clock.h"
 
 #define TIDY_EVERY_NS (NS_PER_S / 2)
 #define TIDY_NS (30 * NS_PER_S)
 
+/* Also when it cannot be told: then it is looked at again. */
 static bool has_wal(struct source *s)
 {
 	struct stat st;
+	int rc = place_stat(&s->place, "-wal", &st);
 
-	return place_stat(&s->place, "-wal", &st) == 0 && st.st_size > 0;
+	return rc ? rc != -ENOENT : st.st_size > 0;
 }
 
 void restore_tidy_later(struct restore *r)

@@ -6,6 +6,7 @@
 #include <grp.h>
 
 #include "../../src/cleanup.h"
+#include "../../src/restore_private.h"
 
 #define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
 #define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
@@ -503,6 +504,29 @@ static void test_failing_until_it_has_gone(void **state)
 	down(&f);
 }
 
+/* The WAL of a restore is there still, as far as anybody knows: it is tried again. */
+static void test_wal_is_cut_later(void **state)
+{
+	struct source *source;
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, WAL_OLD);
+	snap_up_still(&f);
+	source = source_of(&f);
+	struct restore r = {.source = source};
+
+	cannot_see("-wal", 1);
+	restore_tidy_later(&r);
+	assert_true(was_unseen());
+	assert_true(source->tidy_until > 0);
+	app_stop(&f.app);
+	restore_tidy_later(&r);
+	assert_int_equal(source->tidy_until, 0);
+	source_unref(source);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -514,7 +538,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_sidecars_of_another),
 		cmocka_unit_test(test_restore_by_another),
 		cmocka_unit_test(test_failing_until_it_has_gone),
-
+		cmocka_unit_test(test_wal_is_cut_later),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
