@@ -128,7 +128,7 @@ static int64_t bytes_kept(struct fixture *f, const char *undo, const char *sidec
 
 	if (!undo[0])
 		return -1;
-	fd = keep_open(f->snap->core.store, folder_file(&f->folder, "db", path), undo, sidecar, NULL);
+	fd = kept_file_open(f->snap->core.store, folder_file(&f->folder, "db", path), undo, sidecar, NULL);
 	if (fd < 0)
 		return -1;
 	assert_int_equal(fstat(fd, &st), 0);
