@@ -114,8 +114,18 @@ static void live_destroy(struct live *live)
 	free(live);
 }
 
+/* Whether a -wal with nothing in it, or none, is there. One that cannot be looked at may be an application's.
+ */
+static bool has_empty_wal(const struct place *place)
+{
+	struct stat wal;
+	int rc = place_stat(place, "-wal", &wal);
+
+	return rc == -ENOENT || (rc == 0 && wal.st_size == 0);
+}
+
 /* The first connection and its first look. 0, PIN_HOT_JOURNAL, -errno. */
-static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err)
+static int connect_hub(struct live *live, const struct place *place, int64_t deadline, struct snap_err *err)
 {
 	struct stat st;
 	int rc, others;
@@ -135,6 +145,8 @@ static int connect_hub(struct live *live, int64_t deadline, struct snap_err *err
 		return rc;
 	atomic_store(&live->was_wal, rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0);
 	pin_end(&live->hub->db);
+	/* An application's last close, which we have waited for, deleted the one that was there. */
+	live->sidecars_ours = live->sidecars_ours || has_empty_wal(place);
 	/* From the moment on at which the hub is connected, an application's last close leaves the files to
 	 * us: also one that comes before the janitor's first look. */
 	others = vfs_met_others(live->hub->db.vfs);
@@ -148,7 +160,6 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 		int64_t deadline, struct snap_err *err)
 {
 	struct live *live = calloc(1, sizeof(*live));
-	struct stat wal;
 	int rc;
 
 	if (!live)
@@ -186,11 +197,9 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	pthread_mutex_init(&live->clone_lock, NULL);
 	live->incarnation = atomic_fetch_add(&core->incarnations, 1) + 1;
 	atomic_fetch_add(&core->connected, 1);
-	/* One that cannot be looked at may be an application's. */
-	rc = place_stat(place, "-wal", &wal);
-	live->sidecars_ours = rc == -ENOENT || (rc == 0 && wal.st_size == 0);
+	live->sidecars_ours = has_empty_wal(place);
 	foldertimes_begin(core->folders, live->dirfd);
-	rc = connect_hub(live, deadline, err);
+	rc = connect_hub(live, place, deadline, err);
 	foldertimes_end(core->folders, live->dirfd);
 	if (rc) {
 		live_destroy(live);

@@ -16,6 +16,9 @@ static struct {
 	pthread_t thread;
 } closer;
 
+/* The application that makes its last close as we connect; NULL: none. */
+static struct app *leaving;
+
 int __real_db_open_inode(struct db *db, int dirfd, const char *name, uint64_t dev, uint64_t ino,
 			 enum db_kind kind, struct snap_err *err);
 int __wrap_db_open_inode(struct db *db, int dirfd, const char *name, uint64_t dev, uint64_t ino,
@@ -27,6 +30,9 @@ int __wrap_db_open_inode(struct db *db, int dirfd, const char *name, uint64_t de
 	if (kind == DB_CLOSER) {
 		closer.count++;
 		closer.thread = pthread_self();
+	} else if (leaving) {
+		app_stop(leaving);
+		leaving = NULL;
 	}
 	return __real_db_open_inode(db, dirfd, name, dev, ino, kind, err);
 }
@@ -148,11 +154,35 @@ static void test_its_folder_is_replaced(void **state)
 	down(&f);
 }
 
+/* What we open then is made by us, though a -wal full of its commits stood there when we came. */
+static void test_an_application_closes_as_we_come(void **state)
+{
+	struct fixture f;
+	struct snap_gen *gen;
+
+	(void)state;
+	app_up(&f, APP_WAL "; PRAGMA wal_autocheckpoint=0;" APP_ROWS(100));
+	snap_up_still(&f);
+	leaving = &f.app;
+	gen = open_now(&f);
+	assert_null(leaving);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 100);
+	assert_true(file_exists(&f.folder, "db-wal"));
+	struct source *s = source_ref(gen->source);
+	close_gen(gen);
+	source_disconnect(s);
+	source_unref(s);
+	assert_false(file_exists(&f.folder, "db-wal"));
+	assert_false(file_exists(&f.folder, "db-shm"));
+	down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_janitor_lets_go_meanwhile),
 		cmocka_unit_test(test_its_folder_is_replaced),
+		cmocka_unit_test(test_an_application_closes_as_we_come),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
