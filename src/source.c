@@ -74,7 +74,7 @@ void snap_gen_unref(struct snap_gen *gen)
 	pthread_mutex_lock(&s->lock);
 	list_remove(&gen->link);
 	im = steal_ptr(&gen->image);
-	if (im && list_empty(&s->gens))
+	if (im)
 		s->idle_since = monotonic_ns();
 	pthread_mutex_unlock(&s->lock);
 	image_unref(im);
@@ -127,6 +127,19 @@ int64_t source_mtime(struct source *s, const struct sample *sample)
 
 /* ---- closing ------------------------------------------------------------------------------------------- */
 
+bool source_needs_live(struct source *s)
+{
+	int64_t since;
+
+	list_each (e, &s->gens) {
+		struct snap_gen *gen = list_entry(e, struct snap_gen, link);
+
+		if (image_is_pinned(gen->image, &since) || (gen->uploaded && s->current == gen))
+			return true;
+	}
+	return false;
+}
+
 struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t now)
 {
 	int64_t since;
@@ -142,8 +155,7 @@ struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t 
 	gen->hold_until = 0;
 	gen->expected = 0;
 	list_remove(&gen->link);
-	if (list_empty(&s->gens))
-		s->idle_since = now;
+	s->idle_since = now;
 	return steal_ptr(&gen->image);
 }
 
@@ -158,17 +170,15 @@ void snap_gen_close(struct snap_gen *gen)
 {
 	struct source *s = gen->source;
 	struct image *im = NULL;
-	bool idle;
 
 	pthread_mutex_lock(&s->lock);
 	if (--gen->opens == 0)
 		im = source_take_image(s, gen, monotonic_ns());
-	idle = list_empty(&s->gens);
 	pthread_mutex_unlock(&s->lock);
 	image_unref(im);
 	/* Here, though it may copy a whole WAL: whoever opens many is slowed down, and descriptors stay few.
 	 */
-	if (idle && atomic_load(&s->core->connected) > SOURCE_CONNECTED_MAX)
+	if (atomic_load(&s->core->connected) > SOURCE_CONNECTED_MAX)
 		source_disconnect(s);
 }
 
@@ -206,7 +216,7 @@ void source_disconnect(struct source *s)
 
 	pthread_mutex_lock(&s->lock);
 	/* Only without pins, taken or under way: they would be bounded by nothing. */
-	live = s->ending || (list_empty(&s->gens) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
+	live = s->ending || (!source_needs_live(s) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
 	pthread_mutex_unlock(&s->lock);
 	live_unref(live);
 }

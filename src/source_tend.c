@@ -215,14 +215,8 @@ static void drop_expired(struct source *s, int64_t now)
 
 void source_shed(struct source *s)
 {
-	bool idle;
-
 	drop_expired(s, INT64_MAX);
-	pthread_mutex_lock(&s->lock);
-	idle = list_empty(&s->gens);
-	pthread_mutex_unlock(&s->lock);
-	if (idle)
-		source_disconnect(s);
+	source_disconnect(s);
 }
 
 static void kill_pinned(struct source *s, const struct live *on)
@@ -298,7 +292,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		kill_oldest(s, live, held);
 	else if (draining || !may_spool)
 		return;
-	else if (live_is_full(live, s->core->config.wal_limit) || awaited)
+	else if (live_is_full(live, s->core->config.wal_limit) || awaited || live_is_left(live, now))
 		start_drain(s, INT64_MAX, true, false);
 	else if (cheap && now - since > SOURCE_OLD_PIN_NS)
 		start_drain(s, now - SOURCE_OLD_PIN_NS, false, !small);
@@ -365,6 +359,21 @@ static void disconnect_later(struct source *s)
 		run_disconnect(s);
 }
 
+/* Whether the connection is to be closed, though spools may be read for hours yet: what an application has
+ * committed stands in the WAL as long as it is there, and whoever has stopped it may move the database. Lock
+ * held. */
+static bool is_idle(struct source *s, int64_t now)
+{
+	if (s->ending)
+		return true;
+	if (source_needs_live(s)) {
+		s->idle_since = now;
+		return false;
+	}
+	return !s->connecting &&
+	       (now - s->idle_since >= SOURCE_LINGER_NS || (s->live && live_is_left(s->live, now)));
+}
+
 bool source_tend(struct source *s, int64_t now)
 {
 	struct live *live;
@@ -373,8 +382,7 @@ bool source_tend(struct source *s, int64_t now)
 	drop_expired(s, now);
 	pthread_mutex_lock(&s->lock);
 	live = s->live ? live_ref(s->live) : NULL;
-	idle = s->ending ||
-	       (list_empty(&s->gens) && now - s->idle_since >= SOURCE_LINGER_NS && !s->connecting);
+	idle = is_idle(s, now);
 	pthread_mutex_unlock(&s->lock);
 	if (live && (live_is_lost(live) || !live_sidecars_are_there(live)))
 		source_lose(s, live);
