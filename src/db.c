@@ -133,23 +133,29 @@ static int system_errno(struct db *db)
 	return db->handle ? sqlite3_system_errno(db->handle) : 0;
 }
 
+static bool has_no_room(int sys)
+{
+	return sys == ENOSPC || sys == EDQUOT;
+}
+
 static int ioerr_errno(struct db *db, int rc)
 {
 	if (rc == SQLITE_IOERR_NOMEM)
 		return -ENOMEM;
-	switch (system_errno(db)) {
-	case ENOSPC:
-	case EDQUOT: /* a -shm cannot grow */
+	return has_no_room(system_errno(db)) ? -ENOSPC : -EIO; /* also of a -shm, which cannot grow */
+}
+
+static int cantopen_errno(struct db *db)
+{
+	int sys = system_errno(db);
+
+	if (has_no_room(sys))
 		return -ENOSPC;
-	default:
-		return -EIO;
-	}
+	return sys > 0 ? -sys : -EACCES;
 }
 
 int db_errno(struct db *db, int rc)
 {
-	int sys;
-
 	switch (rc & 0xff) {
 	case SQLITE_OK:
 	case SQLITE_ROW:
@@ -163,8 +169,7 @@ int db_errno(struct db *db, int rc)
 	case SQLITE_FULL:
 		return -ENOSPC;
 	case SQLITE_CANTOPEN:
-		sys = system_errno(db);
-		return sys > 0 ? -sys : -EACCES;
+		return cantopen_errno(db);
 	case SQLITE_PERM:
 	case SQLITE_AUTH:
 		return -EACCES;

@@ -76,9 +76,8 @@ static bool has_journal(struct restore *r)
 	return rc ? rc != -ENOENT : st.st_size > 0;
 }
 
-void restore_on_write(void *arg, bool held)
+static void note_write(struct restore *r, bool held)
 {
-	struct restore *r = arg;
 	struct watch *w = &r->watch;
 
 	if (held) {
@@ -95,6 +94,14 @@ void restore_on_write(void *arg, bool held)
 		version_age(r, &w->after);
 	if (w->armed)
 		w->held_ns += monotonic_ns() - w->since;
+}
+
+void restore_on_write(void *arg, bool held)
+{
+	int why = errno; /* of what has failed, which SQLite asks for when the lock has been given up */
+
+	note_write(arg, held);
+	errno = why;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
@@ -150,12 +157,16 @@ int restore_dest_open(struct restore *r)
 	return 0;
 }
 
+/* A step tells the destination nothing of its failure; this does, and errno still has to be what it was. */
 void restore_finish_backup(struct restore *r, bool failed)
 {
+	int why = errno;
+
 	if (!r->backup)
 		return;
 	if (failed && vfs_write_is_held(r->dest.vfs))
 		vfs_cut_wal(r->dest.vfs);
+	errno = why;
 	sqlite3_backup_finish(steal_ptr(&r->backup));
 }
 
@@ -273,9 +284,11 @@ int restore_lock(struct restore *r)
 			       r->order->busy_timeout_ms / 1e3);
 	if (rc == SQLITE_READONLY && is_misfit(r))
 		return RESTORE_MISFIT;
-	if (rc != SQLITE_OK)
+	if (rc != SQLITE_OK) {
+		restore_finish_backup(r, false);
 		return err_set(r->err, db_errno(&r->dest, rc), "cannot write the live database: %s",
 			       sqlite3_errstr(rc));
+	}
 	if (!vfs_write_is_held(r->dest.vfs))
 		return err_set(r->err, -EIO, "SQLite has not taken the write lock");
 	/* The application may have changed the journal mode since it was looked at. */
@@ -371,15 +384,18 @@ int restore_commit(struct restore *r)
 	if (rc == SQLITE_DONE) {
 		r->out->committed = true;
 	} else {
-		int error = db_errno(&r->dest, rc);
+		int error;
 
 		w->age = false;
 		restore_finish_backup(r, true);
+		error = db_errno(&r->dest, rc);
 		if (!w->base.has_header)
 			db_close(&r->dest); /* what is left of it can then be rolled back */
 		r->out->committed = is_committed(r);
 		rc = err_set(r->err, error, "%s: %s", what_is_true(r),
-			     error == -ENOSPC ? "no room for its WAL or journal" : sqlite3_errstr(rc));
+			     error == -ENOSPC		      ? "no room for its WAL or journal"
+			     : (rc & 0xff) == SQLITE_CANTOPEN ? strerror(-error)
+							      : sqlite3_errstr(rc));
 	}
 	w->armed = w->age = false;
 	if (r->live)

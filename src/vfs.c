@@ -115,10 +115,13 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 		path = "/dev/null"; /* it names no other journals, and has had its use */
 	memset(real, 0, (size_t)vfs->real->szOsFile);
 	vfs_forget_look();
+	vfs_forget_make();
 	rc = vfs->real->xOpen(vfs->real, path, real, flags, out_flags);
 	if (rc != SQLITE_OK) {
+		code = file->kind == SQLITE_OPEN_MAIN_JOURNAL && vfs_make_errno() ? vfs_make_errno() : errno;
 		if (real->pMethods)
 			real->pMethods->xClose(real);
+		errno = code;
 		return rc;
 	}
 	if (look_beside(vfs, path, file->kind) == ESTALE) { /* by now */

@@ -88,6 +88,18 @@ void vfs_maps_shm(const struct vfs *vfs)
 	maps_shm = vfs;
 }
 
+static _Thread_local int make_errno; /* of the last file that could not be made; 0: none */
+
+void vfs_forget_make(void)
+{
+	make_errno = 0;
+}
+
+int vfs_make_errno(void)
+{
+	return make_errno;
+}
+
 /* Stands in for open(2) in the unix VFS: what somebody has put there in place of a -wal or a journal, or has
  * a lease on, is an error, and nothing to wait for. The reads of a regular file do not know O_NONBLOCK. A
  * -shm that rawfd cannot be told of is not opened: its locks would be anybody's to drop. */
@@ -96,6 +108,8 @@ static int open_at_once(const char *path, int flags, int mode)
 	int fd = open(path, flags | O_NONBLOCK, (mode_t)mode);
 	int rc = fd >= 0 && maps_shm ? rawfd_shm_opened(fd) : 0;
 
+	if (fd < 0 && (flags & O_CREAT))
+		make_errno = errno;
 	if (rc == 0) {
 		if (fd >= 0 && maps_shm)
 			rawfd_shm_belongs(fd, maps_shm->db_dev, maps_shm->db_ino);

@@ -118,6 +118,9 @@ int vfs_set_calls(sqlite3_vfs *real);
 /* What was looked at last by fstat(2) since then, which is what was opened; 0: nothing was. */
 void vfs_forget_look(void);
 void vfs_looked_at(uint64_t *dev, uint64_t *ino);
+/* Why a file could not be made since then; 0: it could. SQLite tries to open it then, and it is not there. */
+void vfs_forget_make(void);
+int vfs_make_errno(void);
 /* Whether another process had the -shm open when this thread opened it: asked since vfs_forget_switch(); -1:
  * it was not, for this process had it open already. */
 void vfs_forget_switch(void);
