@@ -88,6 +88,8 @@ static int write_it(struct restore *r)
 		rc = err_set(r->err, -EBUSY, "its page size is being changed");
 	if (!rc)
 		rc = restore_undo_commit(r);
+	if (!rc && r->cloned)
+		rc = restore_check_room(r);
 	if (!rc && restore_is_cancelled(r))
 		rc = err_set(r->err, -ECANCELED, "cancelled");
 	view_close(&r->view);
@@ -108,6 +110,8 @@ static int replace(struct restore *r)
 		rc = restore_check_room(r);
 	if (!rc)
 		rc = restore_undo_begin(r);
+	if (!rc && r->cloned)
+		rc = restore_check_room(r);
 	if (r->kind != RESTORE_ROLLBACK)
 		progress_over(r->order->progress, 2);
 	if (!rc && r->kind != RESTORE_WAL)
@@ -122,6 +126,7 @@ static int replace(struct restore *r)
 	r->out->doubtful = r->doubtful;
 	keep_destroy(steal_ptr(&r->keep));
 	r->begun = r->counted = 0;
+	r->cloned = false;
 	restore_unfit(r);
 	return rc;
 }

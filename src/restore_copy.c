@@ -56,7 +56,8 @@ static int write_keep(struct restore *r, const uint8_t *buf, size_t size, uint64
 /* The live file's blocks, shared: false where that cannot be had. */
 static bool clone_file(struct restore *r)
 {
-	return spool_clone_into(r->live, keep_fd(r->keep));
+	r->cloned = spool_clone_into(r->live, keep_fd(r->keep));
+	return r->cloned;
 }
 
 /* SIZE bytes at AT are kept. Those of a view that was given up are compared under the write lock. */

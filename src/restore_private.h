@@ -78,6 +78,7 @@ struct restore {
 	uint32_t staged_page_size, staged_pages;
 
 	struct keep *keep; /* owned */
+	bool cloned;	   /* it shares the live file's blocks: what is written over takes room of its own */
 	uint64_t begun;	   /* bytes at its beginning that may be right already: see headstart.h */
 	uint64_t counted;  /* bytes at its beginning that the progress has: they are not counted again */
 	bool kept;	   /* it is committed */
@@ -144,7 +145,7 @@ int restore_compare(struct restore *r);
 /* Takes the upload as it is, or brings it to pages of WANT bytes: a WAL has pages of one size. */
 int restore_fit(struct restore *r, uint32_t want);
 void restore_unfit(struct restore *r);
-/* -ENOSPC with words. */
+/* -ENOSPC with words. Once more after what is replaced was CLONED, which takes no room then, but later. */
 int restore_check_room(struct restore *r);
 
 /* ---- restore_undo.c ---- */

@@ -257,12 +257,15 @@ static unsigned long long mib(uint64_t bytes)
 	return (bytes + (1u << 20) - 1) >> 20;
 }
 
-/* Bytes that the transaction takes beside the live file, and that the file grows by. */
+/* Bytes that the transaction takes beside the live file, and that the file grows by; and those that it is
+ * written over with, by the transaction or by the checkpoint, where they take the place of shared blocks. */
 static uint64_t needed(const struct restore *r)
 {
 	uint64_t old = (uint64_t)r->st.st_size;
 	uint64_t growth = r->staged_size > old ? r->staged_size - old : 0;
 
+	if (r->cloned)
+		growth = r->staged_size;
 	if (r->kind == RESTORE_WAL)
 		return (uint64_t)r->staged_pages * (r->staged_page_size + WAL_FRAME_HEADER) + growth + SLACK;
 	return old + old / r->staged_page_size * JOURNAL_PAGE + growth + SLACK;

@@ -3,6 +3,8 @@
  */
 #include "restores.h"
 
+#include <sys/statvfs.h>
+
 #define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
 #define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
 #define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(200)
@@ -109,11 +111,102 @@ static void test_journal_that_cannot_be_made(void **state)
 	folder_remove(&f.store);
 }
 
+/* ---- clones, which this file system does not have ------------------------------------------------------ */
+
+static bool clones;
+
+bool __real_spool_clone_into(struct live *live, int fd);
+bool __wrap_spool_clone_into(struct live *live, int fd);
+
+/* Through SQLite's own handle: a close of another would drop its locks. */
+bool __wrap_spool_clone_into(struct live *live, int fd)
+{
+	unsigned char buf[4096];
+	ssize_t got;
+
+	if (!clones)
+		return __real_spool_clone_into(live, fd);
+	for (off_t at = 0; (got = vfs_read_db(live->hub->db.vfs, buf, sizeof(buf), (uint64_t)at)) > 0;
+	     at += got)
+		assert_int_equal(pwrite(fd, buf, (size_t)got, at), got);
+	return true;
+}
+
+#define FILLED TABLE APP_ROWS(8000)
+#define WAL_FILLED "PRAGMA journal_mode=WAL;" FILLED ";PRAGMA wal_checkpoint(TRUNCATE)"
+#define ROLLBACK_FILLED "PRAGMA journal_mode=DELETE;" FILLED
+#define OTHER FILLED ";UPDATE t SET b=randomblob(100)"
+
+/* Leaves TIMES of the database's bytes, and 2 MiB more, on its file system. */
+static void leave_free(struct fixture *f, unsigned times)
+{
+	uint64_t leave = times * (uint64_t)file_bytes(f, "db") + (2u << 20);
+	struct statvfs vfs;
+	int fd = openat(f->folder.fd, "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstatvfs(fd, &vfs), 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)(vfs.f_bavail * vfs.f_frsize - leave)), 0);
+	close(fd);
+}
+
+/* What is written over where it is shared takes room of its own: it has to be there, too. */
+static void check_shared(const char *sql, bool shared, unsigned times, bool refused)
+{
+	struct restoring how = RESTORING;
+	struct file_look db;
+	struct upload u;
+	struct fixture f;
+	int rc;
+
+	folder_make(&f.folder);
+	folder_make(&f.store);
+	assert_int_equal(mount("test", f.folder.path, "tmpfs", 0, "size=32m"), 0);
+	close(f.folder.fd);
+	f.folder.fd = open(f.folder.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	app_start(&f.app, &f.folder, "db");
+	app_do(&f.app, sql);
+	snap_up(&f);
+	upload_make(&u, f.snap, 4096, OTHER);
+	leave_free(&f, times);
+	db = file_look(&f.folder, "db");
+	clones = shared;
+	rc = restore(&f, &u, &how);
+	clones = false;
+	assert_int_equal(rc, refused ? -ENOSPC : 0);
+	assert_int_equal(how.result.committed, !refused);
+	if (refused) {
+		assert_non_null(strstr(how.err.text, "in one transaction"));
+		assert_same_file(file_look(&f.folder, "db"), db);
+		assert_int_equal(count_kept(&f), 0);
+	}
+	assert_afresh(&f, COUNT_T, 8000);
+	upload_finish(&u);
+	app_stop(&f.app);
+	snap_destroy(f.snap);
+	assert_int_equal(umount2(f.folder.path, MNT_DETACH), 0);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+}
+
+static void test_room_of_shared_blocks(void **state)
+{
+	static const char *const filled[] = {WAL_FILLED, ROLLBACK_FILLED};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		check_shared(filled[i], false, 1, false);
+		check_shared(filled[i], true, 1, true);
+		check_shared(filled[i], true, 2, false);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reasons),
 		cmocka_unit_test(test_journal_that_cannot_be_made),
+		cmocka_unit_test(test_room_of_shared_blocks),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
