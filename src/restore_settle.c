@@ -19,17 +19,19 @@
 
 /* One checkpoint. Whatever it does to the header, the content stays, and nobody else can have committed while
  * it held the write lock. */
-static void checkpoint(struct restore *r, int mode)
+static int checkpoint(struct restore *r, int mode)
 {
 	struct watch *w = &r->watch;
+	int rc;
 
 	w->has_base = w->has_after = false;
 	w->checkpointing = true;
-	sqlite3_wal_checkpoint_v2(r->dest.handle, "main", mode, NULL, NULL);
+	rc = sqlite3_wal_checkpoint_v2(r->dest.handle, "main", mode, NULL, NULL);
 	w->checkpointing = false;
 	if (w->has_base && w->has_after)
 		source_upload_moved(r->source, &w->base, &w->after);
 	source_commit_over(r->source);
+	return db_errno(&r->dest, rc);
 }
 
 static void shorten_wal(struct restore *r)
@@ -41,8 +43,11 @@ static void shorten_wal(struct restore *r)
 	    vfs_wal_backfill(r->dest.vfs, &copied))
 		return;
 	sqlite3_busy_timeout(r->dest.handle, 0);
-	if (copied < header.max_frame)
+	/* What is only shown gives way: where blocks are shared, an application would find no room either. */
+	if (copied < header.max_frame && checkpoint(r, SQLITE_CHECKPOINT_PASSIVE) == -ENOSPC) {
+		core_make_room(r->core);
 		checkpoint(r, SQLITE_CHECKPOINT_PASSIVE);
+	}
 	if (copied <= header.max_frame) /* else somebody's checkpoint met the WAL-reset bug */
 		checkpoint(r, SQLITE_CHECKPOINT_TRUNCATE);
 }

@@ -201,12 +201,57 @@ static void test_room_of_shared_blocks(void **state)
 	}
 }
 
+/* ---- the checkpoint after it --------------------------------------------------------------------------- */
+
+struct full_disk {
+	struct source *source; /* a reference */
+	bool committed;	       /* and brought to the disk */
+	int refused;
+};
+
+/* As long as the uploaded bytes are shown there is no room to copy the WAL. */
+static int fail_while_shown(void *arg, enum vfs_call call)
+{
+	struct full_disk *disk = arg;
+	const struct snap_gen *now = disk->source->current;
+
+	disk->committed |= call == VFS_SYNC;
+	if (call != VFS_WRITE || !disk->committed || !now || !now->uploaded)
+		return SQLITE_OK;
+	disk->refused++;
+	return SQLITE_FULL;
+}
+
+static void test_shown_bytes_give_way_to_the_checkpoint(void **state)
+{
+	struct restoring how = RESTORING;
+	struct full_disk disk = {.committed = false};
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, modes[0]);
+	upload_make(&u, f.snap, 4096, NEW);
+	disk.source = source_of(&f);
+	how.fault = fail_while_shown;
+	how.arg = &disk;
+	assert_restored(&f, &u, &how);
+	assert_int_equal(disk.refused, 1);
+	assert_int_equal(file_bytes(&f, "db-wal"), 0);
+	assert_afresh(&f, COUNT_T, 500);
+	source_unref(disk.source);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reasons),
 		cmocka_unit_test(test_journal_that_cannot_be_made),
 		cmocka_unit_test(test_room_of_shared_blocks),
+		cmocka_unit_test(test_shown_bytes_give_way_to_the_checkpoint),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
