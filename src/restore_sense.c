@@ -11,9 +11,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <sqlite3.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -258,13 +262,13 @@ static unsigned long long mib(uint64_t bytes)
 }
 
 /* Bytes that the transaction takes beside the live file, and that the file grows by; and those that it is
- * written over with, by the transaction or by the checkpoint, where they take the place of shared blocks. */
-static uint64_t needed(const struct restore *r)
+ * written over with, by the transaction or by the checkpoint, where that is not done IN_PLACE. */
+static uint64_t needed(const struct restore *r, bool in_place)
 {
 	uint64_t old = (uint64_t)r->st.st_size;
 	uint64_t growth = r->staged_size > old ? r->staged_size - old : 0;
 
-	if (r->cloned)
+	if (!in_place)
 		growth = r->staged_size;
 	if (r->kind == RESTORE_WAL)
 		return (uint64_t)r->staged_pages * (r->staged_page_size + WAL_FRAME_HEADER) + growth + SLACK;
@@ -298,17 +302,53 @@ static uint64_t reusable(const struct restore *r)
 	return (uint64_t)wal.st_size > used ? (uint64_t)wal.st_size - used : 0;
 }
 
+/*
+ * btrfs writes nothing in place, and statfs(2) knows nothing of its quotas: where one ends a transaction in
+ * the middle, what was written cannot even be rolled back. There the room is asked for, by a file without a
+ * name; -1: anywhere else.
+ */
+static int open_probe(const struct restore *r)
+{
+	struct statfs fs;
+
+	if (fstatfs(r->dirfd, &fs) || fs.f_type != BTRFS_SUPER_MAGIC)
+		return -1;
+	return openat(r->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+/* Whether a database of that folder is written in place: "chattr +C", which files have from their folder. */
+static bool is_in_place(int probe)
+{
+	int flags = 0;
+
+	return probe < 0 || (ioctl(probe, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOCOW_FL));
+}
+
+static bool is_granted(int probe, uint64_t need)
+{
+	return probe < 0 || need == 0 || fallocate(probe, FALLOC_FL_KEEP_SIZE, 0, (off_t)need) == 0 ||
+	       (errno != EDQUOT && errno != ENOSPC);
+}
+
 int restore_check_room(struct restore *r)
 {
-	uint64_t need = needed(r), again = reusable(r), room;
+	autoclose int probe = open_probe(r);
+	bool in_place = is_in_place(probe);
+	uint64_t need = needed(r, in_place && !r->cloned), again = in_place ? reusable(r) : 0, room;
 	struct statvfs vfs;
 
 	if (fstatvfs(r->dirfd, &vfs))
 		return err_errno(r->err, "cannot examine the live database's file system");
 	need = need > again ? need - again : 0;
 	room = (uint64_t)(geteuid() == 0 ? vfs.f_bfree : vfs.f_bavail) * vfs.f_frsize;
-	if (room >= need)
+	if (room >= need && is_granted(probe, need))
 		return 0;
+	if (room >= need)
+		return err_set(
+			r->err, -ENOSPC,
+			"replacing it in one transaction needs %llu MiB beside the live database, and its "
+			"file system or a quota has not got that",
+			mib(need));
 	return err_set(
 		r->err, -ENOSPC,
 		"replacing it in one transaction needs %llu MiB beside the live database, %llu MiB free",
