@@ -3,8 +3,8 @@
  * validate_fit.c - the same content with another page size, in the child. A WAL database's page size cannot
  * be changed by what is restored into it, so that the upload has to be brought to it before.
  *
- * VACUUM INTO keeps user_version, application_id, encoding, auto_vacuum and reserved bytes, and may change
- * the rowids of tables that have no INTEGER PRIMARY KEY.
+ * VACUUM INTO keeps user_version, application_id, encoding, auto_vacuum and reserved bytes; and rowids, as
+ * long as it copies a table as it is (xferOptimization() of insert.c).
  */
 #include "validate_private.h"
 

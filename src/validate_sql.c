@@ -5,8 +5,8 @@
  * What must stay true: nothing here runs a view, a trigger or a statement out of the file. Expressions out of
  * it do run in the check itself (generated columns, and with FULL those of indexes): they may be slow, which
  * is the parent's clock's business, or fail, which is no sign of damage. CHECK constraints do not run: a
- * read-only connection does not even keep them (sqlite3AddCheckConstraint()), and a row that breaks one is no
- * damage either.
+ * read-only connection does not even keep them (sqlite3AddCheckConstraint()), VACUUM ignores them, and a row
+ * that breaks one is no damage either.
  *
  * A database may use collations and functions of its application. SQLite then refuses the whole check with an
  * error, though nothing is damaged. The check is made again without what needs them, at last table by table,
@@ -296,31 +296,34 @@ static int harden(sqlite3 *db, bool fit)
 	return rc;
 }
 
-/* The file on a connection of its own. */
-static int ask(const struct validate_task *task, struct validate_answer *answer,
-	       int (*questions)(sqlite3 *db, const struct validate_task *task,
-				struct validate_answer *answer))
-{
-	const int flags =
-		SQLITE_OPEN_READONLY | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-	sqlite3 *db = NULL;
-	int rc = sqlite3_open_v2(VALIDATE_FILE, &db, flags, VALIDATE_VFS);
-
-	if (rc == SQLITE_OK)
-		rc = harden(db, task->fit_page_size != 0);
-	if (rc == SQLITE_OK)
-		rc = questions(db, task, answer);
-	else
-		rc = validate_sql_refuse(answer, db, rc, -EUCLEAN);
-	sqlite3_close(db);
-	return rc;
-}
-
 static int ask_verdict(sqlite3 *db, const struct validate_task *task, struct validate_answer *answer)
 {
 	int rc = read_names(db, answer);
 
 	return rc == 0 ? check(db, task->full, answer) : rc;
+}
+
+/*
+ * The file on a connection of its own. READONLY makes SQLite 3.40 forget the CHECKs of the file's tables
+ * (sqlite3AddCheckConstraint()): to VACUUM these are then other tables than those that it has made of the
+ * same words, and it copies them row by row, under new rowids (xferOptimization()). So it must not be said to
+ * the connection that VACUUMs; what that one writes to the file VALIDATE_VFS refuses.
+ */
+static int ask(const struct validate_task *task, struct validate_answer *answer, bool fit)
+{
+	const int flags = (fit ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_PRIVATECACHE |
+			  SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+	sqlite3 *db = NULL;
+	int rc = sqlite3_open_v2(VALIDATE_FILE, &db, flags, VALIDATE_VFS);
+
+	if (rc == SQLITE_OK)
+		rc = harden(db, fit);
+	if (rc == SQLITE_OK)
+		rc = fit ? validate_fit_make(db, task, answer) : ask_verdict(db, task, answer);
+	else
+		rc = validate_sql_refuse(answer, db, rc, -EUCLEAN);
+	sqlite3_close(db);
+	return rc;
 }
 
 int validate_sql_run(const struct validate_task *task, struct validate_answer *answer)
@@ -331,9 +334,9 @@ int validate_sql_run(const struct validate_task *task, struct validate_answer *a
 	if (rc != SQLITE_OK)
 		return validate_sql_refuse(answer, NULL, rc, -EIO);
 	if (!task->fit_only)
-		rc = ask(task, answer, ask_verdict);
+		rc = ask(task, answer, false);
 	/* On another connection: collations that stand in for unknown ones must not order its indexes. */
 	if (rc == 0 && task->fit_page_size)
-		rc = ask(task, answer, validate_fit_make);
+		rc = ask(task, answer, true);
 	return rc;
 }

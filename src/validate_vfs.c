@@ -4,8 +4,9 @@
  *
  * VALIDATE_FILE is read from one descriptor and never changes: no locks, no journal, no -wal, which its
  * header may ask for and never gets to. SQLITE_IOCAP_IMMUTABLE would say the same, but with it VACUUM INTO
- * takes the database for one in memory and keeps its page size. VALIDATE_FIT is another one. No other file
- * exists, none can be made, so that neither a name inside the database nor what stands beside it leads
+ * takes the database for one in memory and keeps its page size. Whoever asks may have it READWRITE, and is
+ * refused when he writes: what that is for stands in validate_sql.c. VALIDATE_FIT is another one. No other
+ * file exists, none can be made, so that neither a name inside the database nor what stands beside it leads
  * anywhere. The journal that SQLite wants for VALIDATE_FIT takes everything and keeps nothing: it would only
  * be read to roll back into a file that is then thrown away.
  *
@@ -216,7 +217,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *base, int 
 	}
 	file->base.pMethods = &methods;
 	if (out_flags)
-		*out_flags = file->readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+		*out_flags = flags & (SQLITE_OPEN_READONLY | SQLITE_OPEN_READWRITE);
 	return SQLITE_OK;
 }
 

@@ -311,6 +311,42 @@ static void test_fit(void **state)
 	validate_report_finish(&report);
 }
 
+/* The rowids of a table without INTEGER PRIMARY KEY are what FTS and foreign tables of the application know
+ * its rows by. */
+static void test_fit_rowids(void **state)
+{
+	static const char *const tables[] = {
+		"CREATE TABLE t(a)",
+		"CREATE TABLE t(a CHECK(length(a)>0))",
+		"CREATE TABLE t(a UNIQUE, CHECK(a<>'x'))",
+		"CREATE TABLE t(a, b AS (a||'x') STORED)",
+		"CREATE TABLE t(a, b AS (a||'x') STORED, d INT CHECK(d>0))",
+		"CREATE TABLE t(a, b AS (a||'x'), d INT CHECK(d>0)); CREATE INDEX i ON t(b) WHERE d",
+		"CREATE TABLE t(a DEFAULT \"it\" CHECK(a<>\"x\")); CREATE INDEX i ON t(a) WHERE a<>\"y\"",
+		"CREATE TABLE t(rowid, oid, a CHECK(a>0))",
+	};
+	struct validate_report report;
+	struct snap_err err;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(tables); i++) {
+		print_message("# %s\n", tables[i]);
+		unlink(at("db"));
+		make_db("db", tables[i]);
+		make_db("db", "INSERT INTO t(a) VALUES('one'),('two'),('three'),('four');"
+			      "DELETE FROM t WHERE _rowid_ IN (1,3)");
+		copy_file("db", "before");
+		if (fit("db", "fit", 1024, i % 2, &report, &err) != 0)
+			fail_msg("%s", err.text);
+		validate_report_finish(&report);
+		assert_same_file("db", "before");
+		assert_int_equal(query("fit", "SELECT count(*)=2 AND sum(_rowid_)=6 AND sum(a='four')=1"
+					      " FROM t"),
+				 1);
+		assert_int_equal(query("fit", "SELECT integrity_check='ok' FROM pragma_integrity_check"), 1);
+	}
+}
+
 static void test_fit_fails(void **state)
 {
 	struct validate_report report = {.tables = 12345};
@@ -348,6 +384,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_many_names, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_sidecars, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_fit, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_fit_rowids, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_fit_fails, scratch_setup, scratch_teardown),
 	};
 
