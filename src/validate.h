@@ -87,7 +87,7 @@ struct validate_order {
  *   -ECANCELED  CANCELLED said so
  *   -ENOSPC, -EFBIG  no room for FIT_FD; it grew out of all proportion
  *   -EOPNOTSUPP the content cannot be brought to FIT_PAGE_SIZE here: it needs functions or collations that
- *               this program does not have
+ *               this program does not have, or rows would get other rowids
  *   -ENOMEM     here or in the child
  * else what kept the child from being started.
  */

@@ -347,6 +347,45 @@ static void test_fit_rowids(void **state)
 	}
 }
 
+/* To a file of the first format an index has no order, in the copy of it it has: the two tables differ, and
+ * SQLite copies row by row. */
+static void test_fit_renumbers(void **state)
+{
+	static const char *const tables[] = {
+		"CREATE TABLE t(a); CREATE INDEX i ON t(a DESC)",
+		"CREATE TABLE t(a TEXT PRIMARY KEY, rowid, b); CREATE INDEX i ON t(a DESC)",
+		"CREATE TABLE t(a INTEGER PRIMARY KEY DESC, b); CREATE INDEX i ON t(b DESC)",
+	};
+	struct validate_report report;
+	struct snap_err err;
+	sqlite3 *db;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(tables); i++) {
+		print_message("# %s\n", tables[i]);
+		unlink(at("db"));
+		db = open_app("db");
+		sqlite3_db_config(db, SQLITE_DBCONFIG_LEGACY_FILE_FORMAT, 1, NULL);
+		run_sql(db, tables[i]);
+		run_sql(db, "INSERT INTO t(a) VALUES(1),(2),(3),(4)");
+		sqlite3_close(db);
+		assert_int_equal(fit("db", "fit", 1024, false, &report, &err), 0);
+		validate_report_finish(&report);
+		make_db("db", "DELETE FROM t WHERE a=2");
+		assert_int_equal(fit("db", "fit", 1024, false, &report, &err), -EOPNOTSUPP);
+		assert_string_equal(err.text, "rows of table \"t\" would get other rowids");
+	}
+	/* What keeps its rowids, or has none, is not in the way. */
+	make_db("db", "DROP TABLE t; CREATE TABLE k(a INTEGER PRIMARY KEY, b); CREATE INDEX i ON k(b DESC);"
+		      "CREATE TABLE w(a, b, PRIMARY KEY(a)) WITHOUT ROWID; CREATE INDEX j ON w(b DESC);"
+		      "CREATE TABLE n(rowid, oid, _rowid_);"
+		      "INSERT INTO k VALUES(5,1),(7,2); INSERT INTO w SELECT * FROM k;"
+		      "INSERT INTO n VALUES(1,1,1)");
+	assert_int_equal(fit("db", "fit", 1024, false, &report, &err), 0);
+	assert_int_equal(query("fit", "SELECT sum(a) FROM k"), 12);
+	validate_report_finish(&report);
+}
+
 static void test_fit_fails(void **state)
 {
 	struct validate_report report = {.tables = 12345};
@@ -385,6 +424,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_sidecars, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_fit, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_fit_rowids, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_fit_renumbers, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_fit_fails, scratch_setup, scratch_teardown),
 	};
 
