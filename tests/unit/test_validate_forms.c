@@ -311,6 +311,54 @@ static void test_fit(void **state)
 	validate_report_finish(&report);
 }
 
+/* Rows of every length up to three of the new pages, each that is the worst for its kind of tree among them.
+ */
+static void test_fit_grows(void **state)
+{
+	static const struct {
+		uint32_t from, to;
+		int reserved;
+		int length, rows; /* of the rows */
+	} cases[] = {
+		{4096, 1024, 0, 225, 20000}, {4096, 1024, 80, 206, 20000},   {65536, 512, 0, 96, 40000},
+		{65536, 512, 32, 88, 40000}, {65536, 1024, 255, 160, 30000}, {1024, 512, 0, 96, 30000},
+		{512, 65536, 0, 96, 30000},  {512, 65536, 32, 20, 30000},    {1024, 4096, 0, 1000, 5000},
+	};
+	struct validate_report report;
+	struct snap_err err;
+	double most = 0;
+	char sql[640];
+	sqlite3 *db;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		int reserved = cases[i].reserved;
+
+		unlink(at("db"));
+		db = open_app("db");
+		snprintf(sql, sizeof(sql), "PRAGMA page_size=%u", (unsigned)cases[i].from);
+		run_sql(db, sql);
+		if (reserved)
+			sqlite3_file_control(db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
+		snprintf(sql, sizeof(sql),
+			 "CREATE TABLE w(a PRIMARY KEY, b) WITHOUT ROWID; CREATE TABLE t(a);"
+			 "WITH RECURSIVE n(x) AS (SELECT 100000 UNION ALL SELECT x+1 FROM n LIMIT %d)"
+			 " INSERT INTO w SELECT x, randomblob(%d) FROM n; VACUUM",
+			 cases[i].rows, cases[i].length);
+		run_sql(db, sql);
+		sqlite3_close(db);
+		if (fit("db", "fit", cases[i].to, true, &report, &err) != 0)
+			fail_msg("%zu: %s", i, err.text);
+		print_message("# %u to %u, %d reserved: %jd bytes to %jd\n", (unsigned)cases[i].from,
+			      (unsigned)cases[i].to, reserved, (intmax_t)size_of("db"),
+			      (intmax_t)size_of("fit"));
+		validate_report_finish(&report);
+		if ((double)size_of("fit") / (double)size_of("db") > most)
+			most = (double)size_of("fit") / (double)size_of("db");
+	}
+	assert_true(most > 4 && most < 8);
+}
+
 /* The rowids of a table without INTEGER PRIMARY KEY are what FTS and foreign tables of the application know
  * its rows by. */
 static void test_fit_rowids(void **state)
@@ -423,6 +471,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_many_names, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_sidecars, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_fit, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_fit_grows, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_fit_rowids, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_fit_renumbers, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_fit_fails, scratch_setup, scratch_teardown),
