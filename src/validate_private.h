@@ -83,6 +83,11 @@ int validate_sql_run(const struct validate_task *task, struct validate_answer *a
  * memory, room or a readable file the code is OTHERWISE. */
 int validate_sql_refuse(struct validate_answer *answer, struct sqlite3 *db, int rc, int otherwise);
 
+/* Whether COMPLAINT, a row of a check, says of a virtual table only that it could not be checked, with an
+ * error that is no damage: a function, a tokenizer or a view that there is not here (fts3IntegrityMethod()
+ * and fts5IntegrityMethod() of SQLite 3.44 and later). */
+bool validate_sql_lacks(const char *complaint);
+
 /* ---- validate_fit.c ------------------------------------------------------------------------------------ */
 
 /* Fills the fit file; DB is a fresh connection. 0 or a refusal. */

@@ -3,6 +3,8 @@
  * be refused; what it accepts all the same; what it never runs. */
 #include "hostile.h"
 
+#include "../../src/validate_private.h"
+
 /* ---- damage -------------------------------------------------------------------------------------------- */
 
 static void test_damage(void **state)
@@ -213,6 +215,91 @@ static void test_unknown(void **state)
 	}
 }
 
+/* What SQLite 3.44 and later say of a virtual table. */
+static void test_lacks(void **state)
+{
+	static const struct {
+		const char *complaint;
+		bool lacks;
+	} cases[] = {
+		{"unable to validate the inverted index for FTS4 table main.f: SQL logic error", true},
+		{"unable to validate the inverted index for FTS3 table main.: SQL logic error: SQL logic "
+		 "error",
+		 true},
+		{"unable to validate the inverted index for FTS5 table main.a\nb: SQL logic error", true},
+		{"unable to validate the inverted index for FTS5 table main.f: attempt to write a readonly "
+		 "database",
+		 true},
+		{"unable to validate the inverted index for FTS4 table main.f: database disk image is "
+		 "malformed",
+		 false},
+		{"unable to validate the inverted index for FTS4 table main.: SQL logic error: database disk "
+		 "image is "
+		 "malformed",
+		 false},
+		{"unable to validate the inverted index for FTS5 table main.f: disk I/O error", false},
+		{"unable to validate the inverted index for FTS5 table main.f: out of memory", false},
+		{"unable to validate the inverted index for FTS5 table main.f", false},
+		{"unable to validate the inverted index", false},
+		{"malformed inverted index for FTS4 table main.f", false},
+		{"malformed inverted index for FTS5 table main.f: SQL logic error", false},
+		{"In RTree main.unable to validate the inverted index:\n: SQL logic error", false},
+		{"SQL logic error", false},
+		{"", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		print_message("# %s\n", cases[i].complaint);
+		assert_int_equal(validate_sql_lacks(cases[i].complaint), cases[i].lacks);
+	}
+}
+
+/* Indexes that this program cannot look into: over a view, by functions and by a tokenizer of the
+ * application. Damage behind them is found, whatever SQLite checks them. */
+static void test_virtual(void **state)
+{
+	static const char *const tables[] = {
+		"CREATE TABLE d(i INTEGER PRIMARY KEY, x); INSERT INTO d(x) VALUES('hello world'),('foo');"
+		"CREATE VIEW dv AS SELECT i AS rowid, i, x FROM d;"
+		"CREATE VIRTUAL TABLE f USING fts4(x, content='dv'); INSERT INTO f(docid, x) SELECT i, x "
+		"FROM d",
+		"CREATE VIRTUAL TABLE f USING fts4(x, compress=one, uncompress=one); INSERT INTO f "
+		"VALUES('foo')",
+		"CREATE VIRTUAL TABLE f USING fts4(x); INSERT INTO f VALUES('foo'); PRAGMA "
+		"writable_schema=ON;"
+		"UPDATE sqlite_schema SET sql='CREATE VIRTUAL TABLE f USING fts4(x, tokenize=nobody_has_it)'"
+		" WHERE name='f'",
+		"CREATE VIRTUAL TABLE f USING fts5(x); INSERT INTO f VALUES('foo'); PRAGMA "
+		"writable_schema=ON;"
+		"UPDATE sqlite_schema SET sql='CREATE VIRTUAL TABLE f USING fts5(x, tokenize=nobody_has_it)'"
+		" WHERE name='f'",
+	};
+	struct validate_report report;
+
+	(void)state;
+	if (!sqlite3_compileoption_used("ENABLE_FTS4") || !sqlite3_compileoption_used("ENABLE_FTS5"))
+		return;
+	for (size_t i = 0; i < COUNT(tables); i++) {
+		print_message("# %s\n", tables[i]);
+		unlink(at("db"));
+		make_db("db", SAMPLE);
+		make_db("db", tables[i]);
+		for (int full = 0; full < 2; full++) {
+			assert_accepted("db", full, &report);
+			/* Before 3.44 it is not looked at, and nothing is missing. */
+			if (sqlite3_libversion_number() >= 3044000)
+				assert_string_not_equal(report.note, "");
+			print_message("# note: %s\n", report.note);
+			validate_report_finish(&report);
+		}
+		patch("db", (query("db", "SELECT rootpage FROM sqlite_schema WHERE name='i'") - 1) * 4096 + 3,
+		      "\xff\xff", 2);
+		assert_refused("db", false, -EUCLEAN, "damaged: ");
+		assert_refused("db", true, -EUCLEAN, "damaged: ");
+	}
+}
+
 /* ---- hostile SQL --------------------------------------------------------------------------------------- */
 
 /* None of it may run: each would never end. */
@@ -299,6 +386,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_index, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_schema, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_unknown, scratch_setup, scratch_teardown),
+		cmocka_unit_test(test_lacks),
+		cmocka_unit_test_setup_teardown(test_virtual, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_dormant, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_memory, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_slow, scratch_setup, scratch_teardown),
