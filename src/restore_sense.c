@@ -210,10 +210,20 @@ void restore_unfit(struct restore *r)
 	r->fit_fd = r->fit_dir = -1;
 }
 
+/* Out of WAL mode the live database takes any page size, so that nothing has to be brought to it. */
+static int refuse_misfit(struct restore *r, uint32_t want, int rc, const char *why)
+{
+	return err_set(r->err, rc,
+		       "its page size (%u) is not the live database's (%u), and it cannot be brought to that "
+		       "(PRAGMA journal_mode=DELETE in the live database, until it is restored, helps): %s",
+		       (unsigned)r->order->report->header.page_size, (unsigned)want, why);
+}
+
 int restore_fit(struct restore *r, uint32_t want)
 {
 	struct validate_order order = VALIDATE_ORDER_INIT;
 	struct validate_report report = VALIDATE_REPORT_INIT;
+	struct snap_err why;
 	struct stat st;
 	int rc;
 
@@ -235,15 +245,18 @@ int restore_fit(struct restore *r, uint32_t want)
 	order.timeout_ms = VALIDATE_PATIENCE_MS;
 	order.cancelled = r->order->cancelled;
 	order.arg = r->order->arg;
-	rc = validate_file(&order, &report, r->err);
+	rc = validate_file(&order, &report, &why);
+	if (rc == -EOPNOTSUPP || rc == -EFBIG)
+		refuse_misfit(r, want, rc, why.text);
+	else if (rc)
+		err_set(r->err, rc, "%s", why.text);
 	if (!rc && fstat(r->fit_fd, &st))
 		rc = err_errno(r->err, "cannot examine a file of the store");
 	validate_report_finish(&report);
 	if (!rc)
 		rc = validate_header(r->fit_fd, (uint64_t)st.st_size, &report, r->err);
 	if (!rc && report.header.page_size != want)
-		rc = err_set(r->err, -EOPNOTSUPP, "it cannot be brought to pages of %u bytes",
-			     (unsigned)want);
+		rc = refuse_misfit(r, want, -EOPNOTSUPP, "too much of each page is reserved");
 	if (rc)
 		return rc;
 	r->staged_dir = r->fit_dir;

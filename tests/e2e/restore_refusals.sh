@@ -68,11 +68,28 @@ sqlite3 "$BAD/other_application" 'PRAGMA application_id = 78' >/dev/null
 refused other_application 'Invalid argument' 'application_id' 'Bad message'
 sqlite3 "$BAD/utf16" "PRAGMA encoding = 'UTF-16le'; CREATE TABLE marker(value); CREATE TABLE rows(text)"
 refused utf16 'Invalid argument' 'encoding' 'Bad message'
+# What its application alone can sort cannot be brought to other pages.
+python3 - "$BAD/page_size_and_collation" <<'PY'
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.create_collation("zz", lambda a, b: (a > b) - (a < b))
+db.executescript("PRAGMA page_size=8192; CREATE TABLE marker(value COLLATE zz); INSERT INTO marker VALUES('zz'); CREATE INDEX i ON marker(value)")
+PY
+refused page_size_and_collation 'Operation not supported' \
+	"its page size \(8192\) is not the live database's \(4096\), and it cannot be brought to that \(.*journal_mode=DELETE.*\): no such collation sequence: zz"
 
 # The good one still is restored.
 cp "$BAD/good" "$SEEN"
 restored good good
 held_stop
+
+# And the other one, in the way that the log says. The mount keeps the database open for two seconds.
+leaves_wal() { [ "$(sqlite3 "$DB" 'PRAGMA journal_mode = DELETE' 2>/dev/null)" = delete ]; }
+wait_for 20 leaves_wal || die 'it does not leave WAL mode'
+cp "$BAD/page_size_and_collation" "$SEEN"
+equal 'page size, rows' "$(sqlite3 "$DB" 'PRAGMA page_size; SELECT value FROM marker NOT INDEXED' | tr '\n' ' ')" '8192 zz '
+cp "$BAD/good" "$SEEN"
+equal 'page size, rows' "$(sqlite3 "$DB" 'PRAGMA page_size; SELECT value FROM marker' | tr '\n' ' ')" '4096 good '
 unmount "$MNT"
 
 # -o force: what cannot be meant is taken; norestore and ro: nothing is.
