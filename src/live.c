@@ -14,6 +14,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "header.h"
 #include "holders.h"
 #include "live_private.h"
 
@@ -69,9 +70,19 @@ bool live_sidecars_are_there(const struct live *live)
 	       !same_inode(live, &st);
 }
 
+/* Whether pages that we write may be of no use to the application; also when that cannot be told. */
+static bool may_have_checksums(struct live *live)
+{
+	uint8_t bytes[HEADER_SIZE];
+	struct header header;
+
+	return vfs_read_db(live->hub->db.vfs, bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes) ||
+	       header_decode(&header, bytes, sizeof(bytes)) || header_may_have_checksums(&header);
+}
+
 /* Whether the close that follows should be the one that the application would have made: only for a WAL that
- * we made or that an application wrote to (and perhaps left) while we were connected, and only as somebody
- * whose files that are. */
+ * we made or that an application wrote to (and perhaps left) while we were connected, only as somebody whose
+ * files that are, and only if it could read what we write. */
 static bool should_close_for_app(struct live *live)
 {
 	struct wal_header now;
@@ -80,6 +91,8 @@ static bool should_close_for_app(struct live *live)
 	if (!atomic_load(&live->was_wal) || live_is_lost(live) || !same_inode(live, &st) || st.st_size == 0)
 		return false;
 	if (geteuid() != 0 && st.st_uid != geteuid())
+		return false;
+	if (may_have_checksums(live))
 		return false;
 	if (live->sidecars_ours || atomic_load(&live->had_others))
 		return true;

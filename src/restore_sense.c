@@ -106,6 +106,11 @@ int restore_make_sense(struct restore *r)
 			       "its application_id is %u, the live database's %u; if that is meant, mount "
 			       "with -o force",
 			       (unsigned)new->application_id, (unsigned)old->application_id);
+	if (header_may_have_checksums(old))
+		return err_set(r->err, -EINVAL,
+			       "the live database has 8 reserved bytes a page, as of SQLite's checksum VFS, "
+			       "which could not read what is restored; if its applications do not use that, "
+			       "mount with -o force");
 	return check_tables(r);
 }
 

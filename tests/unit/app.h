@@ -267,6 +267,26 @@ static inline void app_stop(struct app *app)
 	close(app->sock);
 }
 
+/* Makes an empty database with 8 reserved bytes a page, for which there is no SQL. Before this process opens
+ * it. */
+static inline void make_reserved(const struct folder *folder, const char *name)
+{
+	static const unsigned char reserved = 8, content_at[2] = {(4096 - 8) >> 8, (4096 - 8) & 255};
+	char path[PATH_MAX];
+	struct app app;
+	int fd;
+
+	app_start(&app, folder, name);
+	assert_int_equal(app_get(&app, "PRAGMA user_version=1; PRAGMA page_size"), 4096);
+	app_stop(&app);
+	folder_file(folder, name, path);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, &reserved, 1, 20), 1);
+	assert_int_equal(pwrite(fd, content_at, 2, 105), 2);
+	close(fd);
+}
+
 static inline void app_kill(struct app *app)
 {
 	int status;

@@ -51,6 +51,29 @@ static const struct {
 	{TABLE, "PRAGMA encoding='UTF-16le';" TABLE, -EINVAL, true},
 };
 
+static void test_live_checksums(void **state)
+{
+	struct restoring how = RESTORING, forced = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	folder_make(&f.folder);
+	folder_make(&f.store);
+	make_reserved(&f.folder, "db");
+	app_start(&f.app, &f.folder, "db");
+	app_do(&f.app, "PRAGMA journal_mode=WAL;" TABLE);
+	snap_up(&f);
+	upload_make(&u, f.snap, 4096, TABLE);
+	assert_refused(&f, &u, &how, -EINVAL);
+	assert_non_null(strstr(how.err.text, "checksum"));
+	forced.force = true;
+	assert_restored(&f, &u, &forced);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
+
 static void test_meaning(void **state)
 {
 	(void)state;
@@ -477,6 +500,7 @@ static void test_made_and_not_owned(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_live_checksums),
 		cmocka_unit_test(test_meaning),
 		cmocka_unit_test(test_several_names),
 		cmocka_unit_test(test_locked),

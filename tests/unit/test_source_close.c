@@ -177,12 +177,43 @@ static void test_an_application_closes_as_we_come(void **state)
 	down(&f);
 }
 
+/* Its application could not read what we would write: what it left stays. */
+static void test_no_close_without_its_checksums(void **state)
+{
+	struct fixture f;
+	struct snap_gen *gen;
+
+	(void)state;
+	folder_make(&f.folder);
+	folder_make(&f.store);
+	make_reserved(&f.folder, "db");
+	app_start(&f.app, &f.folder, "db");
+	app_do(&f.app, APP_WAL "; PRAGMA wal_autocheckpoint=0;" APP_ROWS(100));
+	snap_up_still(&f);
+	gen = open_now(&f);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 100);
+	struct file_look db = file_look(&f.folder, "db");
+	app_do(&f.app, APP_ROWS(100));
+	app_stop(&f.app);
+	struct source *s = source_ref(gen->source);
+	close_gen(gen);
+	source_disconnect(s);
+	source_unref(s);
+	assert_same_file(file_look(&f.folder, "db"), db);
+	assert_true(file_look(&f.folder, "db-wal").size > 0);
+	app_start(&f.app, &f.folder, "db");
+	assert_int_equal(app_get(&f.app, "SELECT count(*) FROM t"), 200);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_janitor_lets_go_meanwhile),
 		cmocka_unit_test(test_its_folder_is_replaced),
 		cmocka_unit_test(test_an_application_closes_as_we_come),
+		cmocka_unit_test(test_no_close_without_its_checksums),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
