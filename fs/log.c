@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log.c - see log.h. The level and the sink are the program's only mutable globals. It allocates nothing, so
+ * log.c - see log.h. The levels and the sink are the program's only mutable globals. It allocates nothing, so
  * that a line gets out when memory does not; a line that cannot be written is lost.
  */
 #include "log.h"
@@ -19,11 +19,17 @@
 #define LINE_MAX_BYTES 2048
 
 static _Atomic int log_level = SNAP_INFO;
+static _Atomic int quiet_level = SNAP_DEBUG; /* what is less than this is for the ring alone */
 static _Atomic int log_sink = LOG_TO_STDERR;
 
 void log_set_level(enum snap_level level)
 {
 	log_level = (int)level;
+}
+
+void log_set_quiet(enum snap_level level)
+{
+	quiet_level = (int)level;
 }
 
 void log_set_sink(enum log_sink sink)
@@ -130,7 +136,9 @@ void log_line(enum snap_level level, const char *module, const char *format, ...
 	va_end(ap);
 	log_escape(text, sizeof(text), raw);
 	log_ring_add(level_word(level), module, text);
-	if (log_sink == LOG_TO_SYSLOG)
+	if ((int)level < quiet_level)
+		; /* nobody else is to be told */
+	else if (log_sink == LOG_TO_SYSLOG)
 		syslog(level_priority(level), "%s%s: %s", level_word(level), module, text);
 	else
 		write_line(level_word(level), module, text);

@@ -20,6 +20,8 @@ enum log_sink {
 };
 
 void log_set_level(enum snap_level level); /* less than this is not logged; SNAP_INFO until told otherwise */
+/* Less than this goes to .sqlsnapfs/log alone (log_ring.h). */
+void log_set_quiet(enum snap_level level);
 void log_set_sink(enum log_sink sink);
 
 bool log_wants(enum snap_level level);

@@ -216,11 +216,10 @@ static int launch(struct life *life)
 
 static void set_log_level(const struct options *options)
 {
-	/* A COMMAND's stderr is somebody's mail from cron. */
+	log_set_level((enum snap_level)options->log);
+	/* A COMMAND's stderr is somebody's mail from cron; .sqlsnapfs/log has a line for every restore. */
 	if (options->command && !options->log_given)
-		log_set_level(SNAP_WARNING);
-	else
-		log_set_level((enum snap_level)options->log);
+		log_set_quiet(SNAP_WARNING);
 }
 
 static int run(struct life *life, int argc, char **argv)

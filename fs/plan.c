@@ -179,6 +179,7 @@ static int resolve_sources(struct plan *plan, const struct options *options, str
 
 	plan->implied = !options->source_count;
 	plan->refusing = options_refusing(options);
+	plan->hiding = options->hide_databases;
 	plan->sources = calloc(count, sizeof(*plan->sources));
 	if (!plan->sources)
 		return fault_memory(err);
@@ -338,6 +339,8 @@ void plan_describe(const struct plan *plan, size_t databases, char *out, size_t 
 
 	if (plan->refusing)
 		snprintf(mode, sizeof(mode), "reading only (%s)", plan->refusing);
+	else if (plan->hiding)
+		snprintf(mode, sizeof(mode), "for restores only (hide_databases)");
 	if (databases != PLAN_UNCOUNTED)
 		snprintf(number, sizeof(number), "%zu database%s, ", databases, databases == 1 ? "" : "s");
 	if (plan->count == 1)

@@ -24,6 +24,7 @@ struct plan {
 	bool folder;
 	bool implied;	      /* the current directory, named by nobody */
 	const char *refusing; /* constant: the option that refuses uploads; NULL: they are taken */
+	bool hiding;	      /* databases: for restores alone */
 	char *store;	      /* owned; absolute; NULL: the default */
 	struct mountpoint mountpoint;
 };

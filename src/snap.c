@@ -124,6 +124,7 @@ int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *er
 
 int snap_start(struct snap *snap, struct snap_err *err)
 {
+	struct snap_err unwritable = {""};
 	int rc = shmguard_install();
 
 	if (rc)
@@ -134,6 +135,10 @@ int snap_start(struct snap *snap, struct snap_err *err)
 	rc = sources_start(snap->core.sources);
 	if (!rc)
 		rc = core_tidy_store(&snap->core, monotonic_ns());
+	if (!rc && store_check(snap->core.store, &unwritable))
+		core_event(&snap->core, SNAP_WARNING,
+			   "%s; slow readers, snapshots and restores need it: mount with -o store=DIR",
+			   unwritable.text);
 	if (!rc && snap->core.config.frozen)
 		return frozen_create(&snap->frozen, &snap->core, snap->tree, err);
 	return rc ? err_set(err, rc, "cannot start a thread: %s", strerror(-rc)) : 0;

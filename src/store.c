@@ -134,6 +134,23 @@ static int make_path(const char *dir)
 	}
 }
 
+int store_check(const struct store *s, struct snap_err *err)
+{
+	autofree char *path = strdup(s->dir);
+	int rc = path ? 0 : -ENOMEM;
+
+	/* As far as the way is there already. */
+	while (!rc && faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS)) {
+		char *slash = strrchr(path, '/');
+
+		if (errno != ENOENT || !slash || slash[1] == '\0')
+			rc = -errno;
+		else
+			slash[slash == path ? 1 : 0] = '\0';
+	}
+	return rc ? err_set(err, rc, "the store %s cannot be written: %s", s->dir, strerror(-rc)) : 0;
+}
+
 int store_open(struct store *s, bool make, struct snap_err *err)
 {
 	int fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

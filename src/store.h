@@ -33,6 +33,9 @@ struct store;
 int store_create(struct store **out, const char *dir, struct snap_err *err);
 void store_destroy(struct store *store);
 
+/* Whether it can be written, or made where it is not there yet: 0, or why not, with words. */
+int store_check(const struct store *store, struct snap_err *err);
+
 const char *store_dir(const struct store *store); /* absolute; borrowed */
 
 /* An unlinked file, O_RDWR, for BYTES to come; owned by the caller. -ENOSPC with words when the file system

@@ -123,6 +123,22 @@ static int check_name(struct tree *tree, const char *name, struct snap_err *err)
 	return 0;
 }
 
+/* Whether PATH, which is there, is what SQLite keeps beside another file. */
+static int check_sidecar(int dir, const char *base, const char *path, struct snap_err *err)
+{
+	bool journal;
+	size_t len = tree_sidecar_base(base, &journal);
+	autofree char *database = strndup(base, len);
+	struct stat st;
+
+	if (!database)
+		return -ENOMEM;
+	if (len == 0 || opath_stat(dir, database, &st, NULL))
+		return 0;
+	return err_set(err, -EINVAL, "\"%s\" is a log of the database \"%s\" beside it: name that", path,
+		       database);
+}
+
 static int missing(struct snap_err *err, const char *path)
 {
 	return err_set(err, -ENOENT, "%s: no such file (to restore onto nothing: cp BACKUP %s)", path, path);
@@ -179,6 +195,13 @@ int tree_add_file(struct tree *tree, const char *name, const char *path, struct 
 		file_finish(&file);
 		return err_set(err, -EXDEV,
 			       "\"%s\" is a mount of its own: name the file where it really stands", path);
+	}
+	rc = check_sidecar(file.dir, base, path, err);
+	if (!rc && faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) && errno == EACCES)
+		rc = err_set(err, -EACCES, "\"%s\" may not be read: mount as its owner, or as root", path);
+	if (rc) {
+		file_finish(&file);
+		return rc;
 	}
 	file.name = strdup(name);
 	file.base = strdup(base);

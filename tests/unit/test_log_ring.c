@@ -7,12 +7,14 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LOG_MODULE "test"
 #include "../../fs/log.h"
@@ -141,6 +143,35 @@ static void test_log(void **state)
 	assert_true(line_of(text, LOG_RING_LINES - 1, line, sizeof(line)));
 	assert_string_equal(line + 21, "error: restore: \"a\\x0ab\" went wrong");
 	free(text);
+	log_set_level(SNAP_INFO);
+}
+
+/* What nobody is to be told in so many words stands there all the same. */
+static void test_quiet(void **state)
+{
+	int copy = dup(STDERR_FILENO), pipes[2];
+	char line[LOG_RING_WIDTH + 1], told[64];
+	char *text;
+
+	(void)state;
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	assert_true(copy >= 0 && dup2(pipes[1], STDERR_FILENO) == STDERR_FILENO);
+	log_set_quiet(SNAP_WARNING);
+	log_line(SNAP_INFO, "restore", "quiet");
+	log_line(SNAP_WARNING, "restore", "loud");
+	log_set_quiet(SNAP_DEBUG);
+	assert_int_equal(dup2(copy, STDERR_FILENO), STDERR_FILENO);
+	close(pipes[1]);
+	close(copy);
+	ssize_t n = read(pipes[0], told, sizeof(told) - 1);
+	assert_true(n > 0);
+	told[n] = '\0';
+	close(pipes[0]);
+	assert_string_equal(told, "sqlsnapfs: warning: restore: loud\n");
+	text = log_recent();
+	assert_true(line_of(text, LOG_RING_LINES - 2, line, sizeof(line)));
+	assert_string_equal(line + 21, "restore: quiet");
+	free(text);
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------- */
@@ -192,8 +223,8 @@ static void test_threads(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_empty), cmocka_unit_test(test_lines),   cmocka_unit_test(test_long),
-		cmocka_unit_test(test_log),   cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_empty), cmocka_unit_test(test_lines), cmocka_unit_test(test_long),
+		cmocka_unit_test(test_log),   cmocka_unit_test(test_quiet), cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

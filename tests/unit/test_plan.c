@@ -226,6 +226,11 @@ static void test_plan(void **state)
 	plan_describe(&plan, PLAN_UNCOUNTED, text, sizeof(text));
 	expand(path, sizeof(path), "@/app on @/empty: reading only (norestore)");
 	assert_string_equal(text, path);
+	plan.refusing = NULL;
+	plan.hiding = true;
+	plan_describe(&plan, 1, text, sizeof(text));
+	expand(path, sizeof(path), "@/app on @/empty: 1 database, for restores only (hide_databases)");
+	assert_string_equal(text, path);
 	plan_finish(&plan);
 }
 

@@ -134,10 +134,13 @@ static void test_cannot_be_made(void **state)
 	open_store("ro/store");
 	assert_all_fail(-EROFS);
 	assert_words("store=DIR");
+	assert_int_equal(store_check(store, &err), -EROFS);
 	make_folder("closed", 0700);
 	open_store("closed/store");
+	assert_int_equal(store_check(store, &err), 0);
 	become(NOBODY);
 	assert_all_fail(-EACCES);
+	assert_int_equal(store_check(store, &err), -EACCES);
 }
 
 /* ---- spools ----------------------------------------------------------------------------------------- */

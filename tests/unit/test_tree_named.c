@@ -109,12 +109,15 @@ static void test_refused_sources(void **state)
 		{".", "db", -EINVAL, NULL},
 		{"..", "db", -EINVAL, NULL},
 		{"db", "db/", -ENOTDIR, NULL},
+		{"log", "db-wal", -EINVAL, "name that"},
 	};
 	struct snap_err err;
 	int before;
 
 	(void)state;
 	put_database("db");
+	put_text("db-wal", "");
+	put_database("lone-wal");
 	put_text("bound", "");
 	mount_bind("db", "bound");
 	make_link("nowhere", "dangling");
@@ -132,12 +135,26 @@ static void test_refused_sources(void **state)
 	}
 	assert_int_equal(tree_set_folder(tree, at("src"), &err), -EINVAL);
 	assert_int_equal(count_fds(), before);
+	assert_int_equal(tree_add_file(tree, "lone-wal", at("lone-wal"), &err), 0); /* of no database */
 	mirror(false);
 	assert_int_equal(tree_add_file(tree, "db", at("db"), &err), -EINVAL);
 	tree_destroy(tree);
 	assert_int_equal(tree_create(&tree, table, false), 0);
 	assert_int_equal(tree_set_folder(tree, at("none"), &err), -ENOENT);
 	assert_int_equal(tree_set_folder(tree, at("db"), &err), -ENOTDIR);
+}
+
+/* As empty or no database it would be shown to be restored. */
+static void test_named_unreadable(void **state)
+{
+	struct snap_err err = {""};
+
+	(void)state;
+	put_database("secret");
+	assert_int_equal(chmod(at("secret"), 0600), 0);
+	become(NOBODY);
+	assert_int_equal(tree_add_file(tree, "secret", at("secret"), &err), -EACCES);
+	assert_non_null(strstr(err.text, "may not be read"));
 }
 
 /* A path without a folder, and a folder that is moved away after the start. */
@@ -160,6 +177,7 @@ int main(void)
 		test(test_named_missing),
 		test(test_refused_sources),
 		test(test_named_stays_in_its_folder),
+		test(test_named_unreadable),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
