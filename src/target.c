@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cleanup.h"
 #include "tree_private.h"
@@ -36,6 +37,33 @@ bool target_is_temporary(const char *name)
 	if (strncmp(name, "sed", 3) == 0 && strlen(name) == 9)
 		return true; /* sed -i's sedXXXXXX */
 	return strncmp(name, "tmp", 3) == 0 || ends_with(name, ".tmp") || ends_with(name, ".partial");
+}
+
+/* Whether END, which stands behind a database's name, is of a copy that somebody wants to keep: ~, .bak, .1,
+ * .gz, -2026-11-29. What is moved there would be thrown away. Programs that rename later end otherwise. */
+static bool is_for_keeps(const char *end)
+{
+	static const char *const words[] = {"bak",  "backup", "copy", "old", "orig", "save",
+					    "dump", "sql",    "gz",   "tgz", "bz2",  "xz",
+					    "zst",  "zip",    "7z",   "age", "gpg"};
+	size_t last = strlen(end), first, digits = 0;
+
+	if (last > 0 && end[last - 1] == '~')
+		return true;
+	while (last > 0 && !isalnum((unsigned char)end[last - 1]))
+		last--;
+	for (first = last; first > 0 && isalnum((unsigned char)end[first - 1]);)
+		first--;
+	while (first + digits < last && isdigit((unsigned char)end[first + digits]))
+		digits++;
+	if ((digits > 0 && digits <= 2 && first + digits == last) ||
+	    (digits >= 8 && strncmp(end + first, "20", 2) == 0))
+		return true;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strlen(words[i]) == last - first && strncasecmp(words[i], end + first, last - first) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* ---- what stands there --------------------------------------------------------------------------------- */
@@ -108,7 +136,7 @@ static bool is_database(struct tree *tree, struct store *store, const char *path
 	return is;
 }
 
-/* Whether the last part of PATH is a database's name with something behind it. */
+/* Whether the last part of PATH is a database's name with something behind it that may go again. */
 static bool extends_database(struct tree *tree, struct store *store, const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -116,7 +144,7 @@ static bool extends_database(struct tree *tree, struct store *store, const char 
 
 	for (size_t n = strlen(path) - 1; n > first; n--) {
 		if (!isalnum((unsigned char)path[n]) && is_database(tree, store, path, n))
-			return true;
+			return !is_for_keeps(path + n);
 	}
 	return false;
 }
@@ -168,8 +196,10 @@ static void refuse_other(struct tree *tree, const char *path, struct snap_err *e
 	name_databases(tree, path, names, sizeof(names));
 	if (names[0])
 		err_set(err, 0,
-			"\"%s\" is no database here; a restore is written to a database's own name: %s", path,
-			names);
+			"\"%s\" is no database here, and nothing is kept beside one; a restore is written to "
+			"a "
+			"database's own name: %s",
+			path, names);
 	else
 		err_set(err, 0, "\"%s\" is no database here, and none stands beside it", path);
 }

@@ -89,7 +89,11 @@ harmless rsync_append fails rsync --append --inplace "$T/big" "$SEEN"
 harmless rsync_inplace_delta fails sh -c 'sqlite3 "$1" "VACUUM INTO \"$3\"" && sqlite3 "$3" "UPDATE rows SET text = \"delta\" WHERE id = 7" && touch -d "next year" "$3" && rsync --inplace --no-whole-file "$3" "$2"' - "$DB" "$SEEN" "$T/delta"
 
 # What a tool leaves beside a database is kept for a rename that may come, and no longer.
-harmless copy_beside ok sh -c 'cp "$1" "$1.bak" && cmp "$1" "$1.bak"' - "$SEEN"
+harmless copy_beside ok sh -c 'cp "$1" "$1.new" && cmp "$1" "$1.new"' - "$SEEN"
+# What somebody wants to keep would be lost there.
+cp "$T/up" "$T/kept"
+harmless backup_beside fails mv "$T/kept" "$SEEN.bak"
+cmp "$T/up" "$T/kept" || die "mv to a name that is refused lost what it moved"
 
 # A writer that is killed: SIGKILL and SIGTERM, before and while it closes.
 killed_writer() {
@@ -119,4 +123,4 @@ done
 held_stop
 size=$(awk -v bytes="$(stat -c %s "$SEEN")" 'BEGIN {printf "%.1f", bytes / 1048576}')
 unmount
-grep -qF "\"db.sqlite3.bak\", $size MiB, was never renamed to a database's name: thrown away" "$LOG" || die "the end does not say what went: $(tail -n 3 "$LOG")"
+grep -qF "\"db.sqlite3.new\", $size MiB, was never renamed to a database's name: thrown away" "$LOG" || die "the end does not say what went: $(tail -n 3 "$LOG")"
