@@ -17,11 +17,13 @@ static void count_binding(struct source *s, int n)
 	s->binding += n;
 }
 
-/* The generation that a reader who opens now may expect: a reference. */
+/* The generation that a reader who opens now may expect: a reference. One that shows what was there before
+ * SAMPLE would be opened as it is when it still has its bytes. */
 static int expected_gen(struct source *s, const struct sample *sample, struct snap_gen **out)
 {
 	lock_scope(&s->lock);
-	*out = s->current ? snap_gen_ref(s->current) : source_new_gen(s, sample);
+	*out = s->current && source_shows(s->current, sample) ? snap_gen_ref(s->current)
+							      : source_new_gen(s, sample);
 	return *out ? 0 : -ENOMEM;
 }
 
