@@ -10,7 +10,10 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "keep.h"
+#include "opath.h"
 #include "source_hold.h"
+#include "tree_private.h"
 
 #define TRIES 4
 #define ROUNDS_NS (2 * NS_PER_S) /* the longest that two equal rounds are waited for */
@@ -18,6 +21,8 @@
 #define SMALL (32u << 20)	 /* bytes that are copied in less */
 #define DATABASES_MAX 100000u
 #define WALK_MAX 10000000u /* entries of the tree */
+#define LOST_TRIES 10	   /* until what was a database is given up, */
+#define LOST_MS 100	   /* one every so often */
 
 /* ---- which ones ---------------------------------------------------------------------------------------- */
 
@@ -26,6 +31,8 @@ struct find {
 	struct core *core; /* borrowed, as all */
 	struct tree *tree;
 	const char *without;
+	char root[PATH_MAX]; /* of the tree; "": it is /, or there is none */
+	bool lost;	     /* RC is for something that an application may be about to make anew */
 	int rc;
 	struct snap_err *err;
 };
@@ -72,19 +79,71 @@ static int add(struct find *find, const char *path, const struct tree_found *fou
 	return rc ? rc : -ENOMEM;
 }
 
+/* What is known as a database at PATH is none, or has nothing in it. */
+static int refuse_lost(struct find *find, const char *path)
+{
+	find->lost = true;
+	return err_set(find->err, -EIO,
+		       "\"%.150s\" was a database, and is empty or none any more: restore it, or remove it",
+		       path);
+}
+
+/* Whether something was in the database at PLACE when it was opened last. */
+static bool had_content(const struct find *find, const struct place *place)
+{
+	autofree char *path = place_path(place);
+	struct store_seen seen;
+
+	return path && store_load_seen(find->core->store, path, &seen) == 0 && seen.version.db.size > 0;
+}
+
 static int find_one(void *arg, const char *path)
 {
 	struct find *find = arg;
 	struct tree_found found = TREE_FOUND_INIT;
 	int rc = tree_look(find->tree, path, &found, find->err);
 
-	if (rc == 0 && found.attr.kind == SNAP_DATABASE && !found.missing)
-		rc = add(find, path, &found);
-	else if (rc == -ENOENT)
+	if (rc == -ENOENT)
 		rc = 0;
+	else if (rc == 0 && found.missing)
+		rc = err_set(find->err, -ENOENT, "\"%.150s\" is missing: restore it, or mount without it",
+			     path);
+	else if (rc == 0 && found.attr.kind == SNAP_DATABASE)
+		rc = found.attr.size == 0 && had_content(find, &found.place) ? refuse_lost(find, path)
+									     : add(find, path, &found);
 	tree_found_finish(&found);
 	find->rc = rc;
 	return rc != 0;
+}
+
+/* A snapshot without it would look whole. */
+static int refuse_unseen(void *arg, const char *path, int why)
+{
+	struct find *find = arg;
+	const char *slash = strrchr(path, '/');
+	autofree char *full = NULL;
+
+	if (asprintf(&full, "%s/%s", find->root, path) < 0) {
+		full = NULL;
+		return find->rc = -ENOMEM;
+	}
+	if (find->without && (strcmp(full, find->without) == 0 || is_below(full, find->without)))
+		return 0;
+	/* Every ext4 has one for what fsck(8) finds, which is nobody's database. */
+	if (why == -EACCES && strcmp(slash ? slash + 1 : path, "lost+found") == 0)
+		return 0;
+	find->rc = why;
+	if (why == -EXDEV)
+		err_set(find->err, why,
+			"\"%.100s\" is another mount, whose databases would be missing: name the databases "
+			"that you want instead of the folder",
+			path);
+	else
+		err_set(find->err, why,
+			"\"%.100s\" cannot be read, and may be or hold a database: %s; mount as who may read "
+			"it, or name the databases that you want instead of the folder",
+			path, strerror(-why));
+	return 1;
 }
 
 static int by_path(const void *a, const void *b)
@@ -92,24 +151,90 @@ static int by_path(const void *a, const void *b)
 	return strcmp(((const struct instant_db *)a)->path, ((const struct instant_db *)b)->path);
 }
 
+/* Whether a file or a symlink that is no database stands at PATH: 1; whatever the mount shows of it. */
+static int is_other_file(struct find *find, const char *path)
+{
+	char parent[PATH_MAX];
+	struct tree_spot spot = {.base = find->tree->root, .path = parent};
+	struct tree_found found = TREE_FOUND_INIT;
+	autoclose int dir = -1;
+	int rc = tree_path_valid(path) ? tree_split(path, parent, &spot.name) : -EINVAL;
+
+	if (rc)
+		return 0;
+	dir = tree_open_folder(find->tree, parent);
+	if (dir < 0)
+		return opath_transient(dir) ? dir : 0;
+	spot.dir = dir;
+	rc = tree_look_entry(find->tree, &spot, &found, NULL, NULL);
+	if (rc)
+		return opath_transient(rc) ? rc : 0;
+	rc = found.attr.kind == SNAP_PLAIN || found.attr.kind == SNAP_SYMLINK;
+	tree_found_finish(&found);
+	return rc;
+}
+
+/* A database that was damaged does not look like one: whether SOURCE, which the store remembers, is such. */
+static int find_lost(void *arg, const char *source)
+{
+	struct find *find = arg;
+	const struct instant *in = find->out;
+	struct instant_db key;
+	const char *path;
+	int rc;
+
+	if (!is_below(source, find->root) || (find->without && is_below(source, find->without)))
+		return 0;
+	path = source + strlen(find->root) + 1;
+	key.path = (char *)(uintptr_t)path;
+	if (in->count && bsearch(&key, in->dbs, in->count, sizeof(key), by_path))
+		return 0;
+	rc = is_other_file(find, path);
+	find->rc = rc == 1 ? refuse_lost(find, path) : rc;
+	return find->rc != 0;
+}
+
+static int find_all(struct find *find)
+{
+	struct instant *out = find->out;
+	int rc;
+
+	find->rc = 0;
+	find->lost = false;
+	rc = tree_walk_all(find->tree, WALK_MAX, find_one, refuse_unseen, find);
+	if (rc == TREE_WALK_CUT)
+		rc = -EOVERFLOW;
+	rc = find->rc ? find->rc : rc;
+	if (rc)
+		return rc;
+	if (out->count > 0)
+		qsort(out->dbs, out->count, sizeof(out->dbs[0]), by_path);
+	if (find->tree->root >= 0)
+		rc = keep_sources(find->core->store, find_lost, find);
+	return find->rc ? find->rc : rc;
+}
+
 int instant_find(struct instant *out, struct core *core, struct tree *tree, const char *without,
 		 struct snap_err *err)
 {
 	struct snap_err words = {{0}};
 	struct find find = {.out = out, .core = core, .tree = tree, .without = without, .err = &words};
-	int rc;
+	int rc = tree->root >= 0 ? opath_path(tree->root, find.root, sizeof(find.root)) : 0;
 
 	*out = INSTANT_INIT;
-	rc = tree_walk(tree, WALK_MAX, find_one, &find);
-	if (rc == TREE_WALK_CUT)
-		rc = -EOVERFLOW;
-	rc = find.rc ? find.rc : rc < 0 ? rc : 0;
-	if (rc)
-		return err_set(err, rc, "the databases cannot be found: %s",
-			       words.text[0] ? words.text : strerror(-rc));
-	if (out->count > 0)
-		qsort(out->dbs, out->count, sizeof(out->dbs[0]), by_path);
-	return 0;
+	if (strcmp(find.root, "/") == 0)
+		find.root[0] = '\0';
+	if (!rc)
+		rc = find_all(&find);
+	for (int i = 1; i < LOST_TRIES && find.lost; i++) {
+		instant_finish(out);
+		nanosleep(&(struct timespec){.tv_nsec = LOST_MS * NS_PER_MS}, NULL);
+		words.text[0] = '\0';
+		rc = find_all(&find);
+	}
+	if (rc && words.text[0])
+		return err_set(err, rc, "%s", words.text);
+	return rc ? err_set(err, rc, "the databases cannot be found: %s", strerror(-rc)) : 0;
 }
 
 void instant_finish(struct instant *in)

@@ -35,6 +35,10 @@ struct instant {
 /*
  * Finds the databases of TREE: those that are there, each once. What lies below the folder WITHOUT (absolute;
  * NULL: none) is left out. Opens none. *OUT is finished by instant_finish(), also after a failure.
+ * What would be missing without a word is a failure, and ERR names it: -EXDEV for another mount, -EACCES and
+ * the like for what cannot be read and may be a database, -ENOENT for a named one that is not there, -EIO for
+ * one that the store remembers as a database where a file stands that is none, or is empty (for a second: an
+ * application may be about to make it anew).
  */
 int instant_find(struct instant *out, struct core *core, struct tree *tree, const char *without,
 		 struct snap_err *err);

@@ -185,8 +185,12 @@ int sniff_look(struct sniff *sniff, int fd, struct stat *st, struct sniffed *out
 	if (rc == 0)
 		rc = read_verdict(raw.fd, st, &verdict, &header, &stable);
 	rawfd_close(sniff->table, &raw);
-	if (rc)
-		return opath_transient(rc) || rc == -EIO ? rc : 0;
+	if (opath_transient(rc) || rc == -EIO)
+		return rc;
+	if (rc) {
+		out->refused = rc;
+		return 0;
+	}
 	answer(out, verdict, stable ? &header : NULL);
 	if (stable)
 		remember(sniff, st, read_ns, verdict, &header);

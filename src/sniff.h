@@ -18,6 +18,7 @@ struct sniffed {
 	bool database;
 	bool has_header; /* HEADER is what the file began with when its stat(2) was as in ST */
 	struct header header;
+	int refused; /* -errno: it could not be read, and may be a database */
 };
 
 /* TABLE is borrowed. -ENOMEM */

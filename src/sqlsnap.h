@@ -211,8 +211,10 @@ int snap_statvfs(struct snap *snap, struct statvfs *out);
 /*
  * Keeps all databases of the tree as of one instant under NAME. 0: they can be read; they are written to the
  * store behind. -EINVAL: not a name (a slash, a leading dot, too long); -EEXIST; -ENODATA: there is no
- * database; -ENOSPC; -EBUSY and others: one of them cannot be opened. On failure nothing is kept. Waits for
- * live databases as snap_gen_open() does; those in WAL mode that nobody holds exclusively take milliseconds.
+ * database; -ENOSPC; -EBUSY and others: one of them cannot be opened; -EXDEV, -EACCES, -ENOENT, -EIO:
+ * something would be missing that is or may be a database (sqlsnapfs(8), "Limits"). On failure nothing is
+ * kept. Waits for live databases as snap_gen_open() does; those in WAL mode that nobody holds exclusively
+ * take milliseconds.
  */
 int snap_kept_make(struct snap *snap, const char *name, struct snap_err *err);
 

@@ -39,6 +39,7 @@ struct tree_found {
 	bool missing;	       /* a named database that is not there: ATTR has only kind, ino and mode */
 	bool has_header;       /* HEADER is what the file began with when its stat(2) was as in ATTR */
 	struct header header;
+	int refused; /* SNAP_PLAIN, -errno: it could not be read, and may be a database */
 };
 
 #define TREE_FOUND_INIT ((struct tree_found){.place = PLACE_INIT})
@@ -112,6 +113,13 @@ int tree_statvfs(struct tree *tree, struct statvfs *out);
  */
 int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path), void *arg);
 #define TREE_WALK_CUT 2
+/*
+ * The same, and calls UNSEEN, whose answers count as FN's, with the path of each file and folder of which it
+ * cannot be told whether it is a database or holds one, and with the reason: -EXDEV is another mount than our
+ * own, -EACCES what we may not read.
+ */
+int tree_walk_all(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path),
+		  int (*unseen)(void *arg, const char *path, int why), void *arg);
 
 /* Counts what tree_walk() finds, up to LIMIT; also when the disk did not tell all. */
 int tree_count(struct tree *tree, size_t limit, size_t *databases);

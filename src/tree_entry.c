@@ -74,6 +74,7 @@ static int look_regular(struct tree *tree, const struct tree_spot *spot, int fd,
 		return rc;
 	if (!sniffed.database && !spot->named) {
 		tree_fill_attr(tree, &out->attr, SNAP_PLAIN, st, tree_shown_bits(fd, st));
+		out->refused = sniffed.refused;
 		return 0;
 	}
 	place.dir = strdup(spot->path);

@@ -29,6 +29,7 @@ enum what {
 struct entry {
 	struct tree_name name;
 	enum what what;
+	int why;     /* -errno: it may be a database, and nobody can tell; 0: it can be told */
 	bool counts; /* a database that is not also found elsewhere in the tree */
 	bool hidden;
 };
@@ -128,6 +129,7 @@ static int look_at(struct tree *tree, const struct tree_spot *folder, struct sca
 	if (rc == -ENOENT)
 		e->hidden = true;
 	e->what = rc == -EIO ? UNREADABLE : NO_DATABASE;
+	e->why = rc == -ENOENT ? 0 : rc;
 	scan->unknown |= rc == -EIO;
 	if (rc)
 		return opath_transient(rc) ? rc : 0;
@@ -135,6 +137,7 @@ static int look_at(struct tree *tree, const struct tree_spot *folder, struct sca
 		e->what = DATABASE;
 		e->counts = aside.outside || !aside.link;
 	}
+	e->why = found.attr.kind == SNAP_MOUNTPOINT && S_ISREG(found.attr.mode) ? -EXDEV : found.refused;
 	e->name.type = found.attr.mode & S_IFMT;
 	e->name.ino = found.attr.ino;
 	tree_found_finish(&found);
@@ -367,20 +370,22 @@ static struct todo *pop(struct todo **list)
 
 struct walk {
 	int (*fn)(void *arg, const char *path);
+	int (*unseen)(void *arg, const char *path, int why); /* NULL: nobody asks */
 	void *arg;
 	size_t left; /* entries that may still be read */
 	struct todo *todo;
 	bool unknown; /* the disk has not told of all whether they are databases */
-	int answer;   /* FN's last: other than 0, it ends the walk */
+	int answer;   /* FN's or UNSEEN's last: other than 0, it ends the walk */
 };
 
-static int visit(struct walk *walk, const char *folder, const char *name)
+/* WHY other than 0: it is not known whether it is a database. */
+static int visit(struct walk *walk, const char *folder, const char *name, int why)
 {
 	char path[PATH_MAX];
 	int n = snprintf(path, sizeof(path), "%s%s%s", folder, folder[0] ? "/" : "", name);
 
 	if (n > 0 && (size_t)n < sizeof(path))
-		walk->answer = walk->fn(walk->arg, path);
+		walk->answer = why ? walk->unseen(walk->arg, path, why) : walk->fn(walk->arg, path);
 	return walk->answer;
 }
 
@@ -397,7 +402,9 @@ static int walk_folder(struct tree *tree, const char *path, struct walk *walk)
 		if (S_ISDIR(e->name.type))
 			rc = push(&walk->todo, path, e->name.name);
 		else if (e->what == DATABASE && e->counts)
-			rc = visit(walk, path, e->name.name);
+			rc = visit(walk, path, e->name.name, 0);
+		else if (e->why && walk->unseen)
+			rc = visit(walk, path, e->name.name, e->why);
 	}
 	walk->unknown |= scan.unknown;
 	walk->left -= scan.count < walk->left ? scan.count : walk->left;
@@ -405,9 +412,26 @@ static int walk_folder(struct tree *tree, const char *path, struct walk *walk)
 	return rc;
 }
 
+/* The folder PATH cannot be read, for the reason RC. */
+static int walk_unread(struct tree *tree, const char *path, int rc, struct walk *walk)
+{
+	walk->unknown |= rc == -EIO;
+	if (!walk->unseen || rc == -ENOENT || rc == -ENOTDIR || rc == -ELOOP)
+		return 0; /* it has nothing to show, or something else has got its name */
+	if (rc == -EXDEV && is_own_mount(tree, path))
+		return 0;
+	return walk->answer = walk->unseen(walk->arg, path, rc);
+}
+
 int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path), void *arg)
 {
-	struct walk walk = {.fn = fn, .arg = arg, .left = limit};
+	return tree_walk_all(tree, limit, fn, NULL, arg);
+}
+
+int tree_walk_all(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path),
+		  int (*unseen)(void *arg, const char *path, int why), void *arg)
+{
+	struct walk walk = {.fn = fn, .unseen = unseen, .arg = arg, .left = limit};
 	int rc = 0;
 
 	for (size_t i = 0; tree->root < 0 && rc == 0 && i < tree->file_count; i++)
@@ -419,10 +443,8 @@ int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *
 		autofree struct todo *next = pop(&walk.todo);
 
 		rc = walk_folder(tree, next->path, &walk);
-		if (walk.answer || rc == 0 || opath_transient(rc))
-			continue;
-		walk.unknown |= rc == -EIO;
-		rc = 0; /* a folder that cannot be read has nothing to show */
+		if (!walk.answer && rc != 0 && !opath_transient(rc))
+			rc = walk_unread(tree, next->path, rc, &walk);
 	}
 	if (rc == 0 && walk.todo)
 		rc = TREE_WALK_CUT;
