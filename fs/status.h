@@ -19,7 +19,8 @@
  * warnings        array of texts: what somebody should look at; empty when all is well. The mark of the
  *                 WAL-reset bug; a database whose last open or read failed, until an open succeeds; a store
  *                 that cannot be looked through; a folder without any database; a restore that was refused
- *                 since the start, for a day, or until a later one of that database succeeds
+ *                 since the start, for a day, or until a later one of that database succeeds; a
+ *                 snapshot that was made and is lost, for a day, or until one of that name is written
  * complete        false: the tree has too many files to be looked through each time, and SOURCES may
  *                 lack databases that nobody has looked up
  * sources         array, one object for each database:

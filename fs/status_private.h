@@ -9,6 +9,7 @@
 
 #define WARNINGS_MAX 20
 #define REFUSAL_NS (NS_PER_S * 3600 * 24) /* for which a refused restore is a warning */
+#define LOST_NS REFUSAL_NS		  /* and a snapshot that was lost */
 
 /* What was found on the way and stands elsewhere in the text. */
 struct warnings {

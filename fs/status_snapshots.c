@@ -179,6 +179,19 @@ static void put_groups(struct json *j, struct kept_list *list)
 	free(groups);
 }
 
+static void warn_lost(void *arg, const struct snap_lost_facts *f)
+{
+	struct making *m = arg;
+	char time[JSON_TIME_SIZE];
+	const char *at = json_time_text(f->time_ns, time);
+
+	if (f->time_ns > m->now_ns - LOST_NS)
+		status_warn(m,
+			    "the snapshot \"%s\" was lost at %s: %s; make it again: one of that name that is "
+			    "written ends this warning, or a day",
+			    f->name, at ? at : "?", f->why);
+}
+
 void status_put_snapshots(struct making *m, struct snap *snap)
 {
 	struct kept_list *list = calloc(1, sizeof(*list));
@@ -193,6 +206,7 @@ void status_put_snapshots(struct making *m, struct snap *snap)
 		json_fail(&m->json);
 	else if (rc)
 		status_warn(m, "the store cannot be looked through: %s", strerror(-rc));
+	snap_each_lost(snap, warn_lost, m);
 	if (rc != -ENOMEM && list->count > 0)
 		put_groups(&m->json, list);
 	json_end(&m->json);

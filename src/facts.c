@@ -206,6 +206,11 @@ void snap_each_pending(struct snap *snap, void (*fn)(void *arg, const struct sna
 	shots_each(snap->shots, show_pending, &walk);
 }
 
+void snap_each_lost(struct snap *snap, void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg)
+{
+	shots_each_lost(snap->shots, fn, arg);
+}
+
 struct kept_opened {
 	const char *file;
 	struct snap_opened opened;

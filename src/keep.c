@@ -151,7 +151,7 @@ int keep_reserve(struct keep *k, struct snap_err *err)
 	k->insists = true;
 	for (int i = 0; i < ATTEMPTS && (fd == -EAGAIN || fd == -EEXIST); i++) {
 		fd = store_make_locked(k->kept, k->name);
-		if (fd == -EEXIST && !keep_free_name(k->kept, k->name))
+		if (fd == -EEXIST && !keep_free_name(k->kept, k->name, NULL))
 			break;
 	}
 	if (fd < 0)

@@ -138,6 +138,10 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
  * names, and the store's own (store_clean()). What somebody is at work on stays. May take as long as
  * removing large files takes. */
 int keep_clean(struct store *store, struct snap_err *err);
+/* The same, and calls LOST with each name that was reserved for a snapshot of SOURCE's (NULL: unknown) and
+ * not become one. What dropping has left is not told. */
+int keep_clean_telling(struct store *store, void (*lost)(void *arg, const char *source, const char *name),
+		       void *arg, struct snap_err *err);
 
 /* ---- sources ------------------------------------------------------------------------------------------- */
 

@@ -253,11 +253,14 @@ static bool counts(int kept, const struct keep_record *record)
 	return !record->group[0] || keep_group_is(kept, record->group) != 0;
 }
 
-bool keep_free_name(int kept, const char *name)
+bool keep_free_name(int kept, const char *name, bool *was_reserved)
 {
 	autoclose int folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct keep_record record;
+	bool removed;
 
+	if (was_reserved)
+		*was_reserved = false;
 	if (folder < 0)
 		return errno == ENOENT;
 	/* What counts is not locked, not even for a moment: whoever drops it then would find it busy. */
@@ -265,7 +268,10 @@ bool keep_free_name(int kept, const char *name)
 		return false;
 	if (store_lock(folder) || !store_is(kept, name, folder))
 		return false;
-	if (unlinkat(kept, name, AT_REMOVEDIR) == 0)
+	removed = unlinkat(kept, name, AT_REMOVEDIR) == 0;
+	if (was_reserved)
+		*was_reserved = removed;
+	if (removed)
 		return true;
 	if (keep_read_record(folder, &record) || counts(kept, &record))
 		return false;

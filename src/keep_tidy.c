@@ -111,21 +111,32 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
 
 /* ---- leavings ------------------------------------------------------------------------------------------ */
 
+struct clean {
+	void (*lost)(void *arg, const char *source, const char *name); /* NULL: nobody asks */
+	void *arg;
+	const char *source; /* borrowed: whose folder it is; NULL: unknown */
+};
+
 static int clean_partial(void *arg, int kept, const char *name)
 {
-	(void)arg;
+	const struct clean *clean = arg;
+	bool was_reserved = false;
+
 	if (keep_is_partial(name))
 		store_remove_stale(kept, name);
 	else if (keep_name_valid(name))
-		keep_free_name(kept, name);
+		keep_free_name(kept, name, &was_reserved);
+	if (was_reserved && clean->lost)
+		clean->lost(clean->arg, clean->source, name);
 	return 0;
 }
 
 static int clean_source(void *arg, int folder, const char *source)
 {
 	autoclose int kept = keep_open_kept(folder, false);
+	struct clean *clean = arg;
 
-	(void)source;
+	clean->source = source;
 	if (kept >= 0)
 		store_each_name(kept, clean_partial, arg);
 	return 0;
@@ -133,11 +144,18 @@ static int clean_source(void *arg, int folder, const char *source)
 
 int keep_clean(struct store *store, struct snap_err *err)
 {
+	return keep_clean_telling(store, NULL, NULL, err);
+}
+
+int keep_clean_telling(struct store *store, void (*lost)(void *arg, const char *source, const char *name),
+		       void *arg, struct snap_err *err)
+{
+	struct clean clean = {.lost = lost, .arg = arg};
 	int rc = store_clean(store, err);
 
 	if (rc)
 		return rc;
-	rc = store_each(store, clean_source, NULL);
+	rc = store_each(store, clean_source, &clean);
 	if (!rc)
 		rc = keep_clean_groups(store);
 	return rc ? err_set(err, rc, "cannot look through the store %s: %s", store_dir(store), strerror(-rc))

@@ -13,7 +13,7 @@
  *  5. The bytes are written, sealed, and published as a group: whole, or not there. The generations go on
  *     with what was written, which lets go of their pins.
  *  6. The store shows it. It is no longer known here.
- * A daemon that dies before 5 is done leaves what the next start removes.
+ * A daemon that dies before 5 is done leaves what the next start removes, and tells: shots_tell_killed().
  */
 #ifndef SQLSNAP_SHOTS_H
 #define SQLSNAP_SHOTS_H
@@ -47,5 +47,12 @@ struct shot_state {
 };
 /* Calls FN for each, under a lock. */
 void shots_each(struct shots *shots, void (*fn)(void *arg, const struct shot_state *state), void *arg);
+
+/* The snapshot NAME, of SOURCE's among others (NULL: unknown), was found unfinished by a killed daemon: one
+ * event for each name. */
+void shots_tell_killed(struct shots *shots, const char *name, const char *source);
+/* See snap_each_lost(). */
+void shots_each_lost(struct shots *shots, void (*fn)(void *arg, const struct snap_lost_facts *facts),
+		     void *arg);
 
 #endif

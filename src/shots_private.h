@@ -30,6 +30,14 @@ struct shot {
 	uint64_t total;
 };
 
+#define SHOTS_LOST_MAX 20 /* names that are remembered */
+
+struct shot_lost {
+	int64_t time_ns; /* CLOCK_REALTIME; 0: none */
+	char name[KEEP_NAME_MAX + 1];
+	char why[sizeof(struct snap_err)];
+};
+
 struct shots {
 	struct core *core; /* borrowed, as the next two */
 	struct tree *tree;
@@ -41,10 +49,16 @@ struct shots {
 	struct shot *current; /* that is written now; NULL: none */
 	bool writing;	      /* a thread is at it */
 	bool ending;
+	struct shot_lost lost[SHOTS_LOST_MAX]; /* in no order, each name once */
 };
 
 /* Writes all that are in the queue. For work.h: ARG is the struct shots. */
 void shots_write(void *arg);
+
+/* ---- shots_lost.c ---- */
+/* That the snapshot NAME was shown and is lost, and that one of that name was written since. */
+void shots_note_lost(struct shots *s, const char *name, const char *why);
+void shots_note_written(struct shots *s, const char *name);
 
 /* Gives it up unless it was published. It is not shown. */
 void shot_finish(struct shot *shot);

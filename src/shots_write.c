@@ -98,6 +98,7 @@ static int write_shot(struct shot *shot, struct snap_err *err)
 
 static void report(const struct shot *shot, int rc, int64_t took_ns, const struct snap_err *err)
 {
+	const char *why = err->text[0] ? err->text : strerror(-rc);
 	size_t n = shot->instant.count;
 
 	if (rc == -ECANCELED && atomic_load(&shot->late))
@@ -108,12 +109,15 @@ static void report(const struct shot *shot, int rc, int64_t took_ns, const struc
 			   shot->name);
 	else if (rc)
 		core_event(shot->shots->core, SNAP_ERROR,
-			   "snapshot \"%s\" was lost: it cannot be written: %s", shot->name,
-			   err->text[0] ? err->text : strerror(-rc));
+			   "snapshot \"%s\" was lost: it cannot be written: %s", shot->name, why);
 	else
 		core_event(shot->shots->core, SNAP_INFO,
 			   "snapshot \"%s\" of %zu database%s was written: %llu MiB in %.3f s", shot->name, n,
 			   n == 1 ? "" : "s", (unsigned long long)(shot->total >> 20), (double)took_ns / 1e9);
+	if (!rc)
+		shots_note_written(shot->shots, shot->name);
+	else if (rc != -ECANCELED)
+		shots_note_lost(shot->shots, shot->name, why);
 }
 
 /* Takes the first of the queue; NULL: there is none, and the thread is over. Lock held. */

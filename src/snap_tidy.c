@@ -30,11 +30,18 @@ static int is_gone(void *arg, const char *source)
 	return tree_is_gone(snap->tree, path, seen.version.dev);
 }
 
+static void tell_lost(void *arg, const char *source, const char *name)
+{
+	struct snap *snap = arg;
+
+	shots_tell_killed(snap->shots, name, source);
+}
+
 static void tidy(void *arg)
 {
 	struct snap *snap = arg;
 	struct snap_err err;
-	int rc = keep_clean(snap->core.store, &err);
+	int rc = keep_clean_telling(snap->core.store, tell_lost, snap, &err);
 
 	if (!rc && (rc = store_forget(snap->core.store, is_gone, snap, realtime_ns())) != 0)
 		err_set(&err, rc, "cannot look through the store %s: %s", store_dir(snap->core.store),

@@ -510,6 +510,17 @@ struct snap_pending_facts {
 void snap_each_pending(struct snap *snap, void (*fn)(void *arg, const struct snap_pending_facts *facts),
 		       void *arg);
 
+/* A snapshot that snap_kept_make() has shown and that is not there: it could not be written, or an earlier
+ * process was killed before it had written it. */
+struct snap_lost_facts {
+	const char *name; /* borrowed, as the next */
+	const char *why;  /* in words */
+	int64_t time_ns;  /* CLOCK_REALTIME: when that was known */
+};
+/* Calls FN, which must not wait, with the last ones since the start, but for those of whose name one was
+ * written since. */
+void snap_each_lost(struct snap *snap, void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg);
+
 /* Whether the SQLite library of this program can lose commits when two processes checkpoint at once
  * (sqlite.org/wal.html, part 11): 3.7.0 to 3.51.2, but for 3.44.6 and 3.50.7. Applications have their own. */
 bool snap_sqlite_has_wal_reset_bug(void);

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shots_lost.c - see shots.h: snapshots that mkdir(2) has promised and that are not there. The log has a line
+ * of each; who looks at warnings alone must hear of them too.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "shots_private.h"
+
+/* Lock held. */
+static struct shot_lost *find(struct shots *s, const char *name)
+{
+	for (size_t i = 0; i < SHOTS_LOST_MAX; i++)
+		if (s->lost[i].time_ns && strcmp(s->lost[i].name, name) == 0)
+			return &s->lost[i];
+	return NULL;
+}
+
+void shots_note_lost(struct shots *s, const char *name, const char *why)
+{
+	lock_scope(&s->lock);
+	struct shot_lost *to = find(s, name);
+
+	for (size_t i = 0; i < SHOTS_LOST_MAX && (!to || strcmp(to->name, name) != 0); i++)
+		if (!to || s->lost[i].time_ns < to->time_ns)
+			to = &s->lost[i]; /* the oldest makes room */
+	to->time_ns = realtime_ns();
+	snprintf(to->name, sizeof(to->name), "%s", name);
+	snprintf(to->why, sizeof(to->why), "%s", why);
+}
+
+void shots_note_written(struct shots *s, const char *name)
+{
+	lock_scope(&s->lock);
+	struct shot_lost *lost = find(s, name);
+
+	if (lost)
+		lost->time_ns = 0;
+}
+
+void shots_tell_killed(struct shots *s, const char *name, const char *source)
+{
+	struct snap_err why;
+	bool known;
+
+	err_set(&why, 0, "whoever wrote it was killed (of %.200s)", source ? source : "an unknown database");
+	pthread_mutex_lock(&s->lock);
+	known = find(s, name) != NULL;
+	pthread_mutex_unlock(&s->lock);
+	if (known)
+		return; /* by another of its databases */
+	shots_note_lost(s, name, why.text);
+	core_event(s->core, SNAP_ERROR, "snapshot \"%s\" was lost: %s", name, why.text);
+}
+
+void shots_each_lost(struct shots *s, void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg)
+{
+	lock_scope(&s->lock);
+	for (size_t i = 0; i < SHOTS_LOST_MAX; i++) {
+		const struct shot_lost *lost = &s->lost[i];
+		const struct snap_lost_facts facts = {
+			.name = lost->name, .why = lost->why, .time_ns = lost->time_ns};
+
+		if (lost->time_ns)
+			fn(arg, &facts);
+	}
+}

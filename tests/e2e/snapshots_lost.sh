@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# snapshots_lost.sh - a snapshot that mkdir has made and that is lost before it is written, because the store runs full or the daemon
+# is killed, is a warning in status.json until one of its name is written.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+need jq
+
+SNAPS=$MNT/.sqlsnapfs/snapshots
+STATUS=$MNT/.sqlsnapfs/status.json
+allow_sidecars
+allow_log 'snapshot "[^"]*" was lost: |snapshot "full" cannot be made: a database of'
+
+warnings() { jq -c '.warnings' "$STATUS"; }
+well() { jq -e '.warnings == []' "$STATUS" >/dev/null; } # as the manual has it
+lost() { jq -e --arg name "$1" --arg why "$2" '.warnings | length == 1 and (.[0] | startswith("the snapshot \"" + $name + "\" was lost at ") and contains($why))' "$STATUS" >/dev/null; }
+ended() { grep -qE "snapshot \"$1\" (was lost|of )" "$LOG"; }
+written() { grep -qF "snapshot \"$1\" of " "$LOG"; }
+
+sqlite3 "$SRC/one.db" 'PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(80000000))' >/dev/null
+sqlite3 "$SRC/two.db" 'CREATE TABLE t(a)'
+
+note "the store runs full while it is written"
+plain_mount -t tmpfs -o size=140m none "$STORE"
+mount_fs "$SRC"
+well || die "$(warnings)"
+# Which of them fails is chance; that none of twenty does, is a fault.
+for ((i = 0; i < 20; i++)); do
+	python3 - "$SNAPS/full" "$STORE/filling" <<'EOF2'
+import os, sys
+fd = os.open(sys.argv[2], os.O_CREAT | os.O_WRONLY)
+os.mkdir(sys.argv[1])
+try:
+    for at in range(1000):
+        os.posix_fallocate(fd, at << 20, 1 << 20)
+except OSError:
+    pass
+EOF2
+	wait_for 20 ended full || die "it is never written"
+	rm "$STORE/filling"
+	[ -d "$SNAPS/full" ] || break
+	rmdir "$SNAPS/full"
+	well || die "of one that was written: $(warnings)"
+	unmount
+	mount_fs "$SRC"
+done
+[ "$i" -lt 20 ] || die "none was lost"
+lost full 'No space left' || die "$(warnings)"
+mkdir "$SNAPS/other"
+wait_for 20 written other || die "other is not written"
+lost full 'No space left' || die "after another one: $(warnings)"
+rmdir "$SNAPS/other"
+wait_for 20 mkdir "$SNAPS/full" || die "there is no room" # what was just removed may still be open
+wait_for 20 written full || die "full is not written"
+well || die "$(warnings)"
+unmount
+umount "$STORE"
+
+note "the daemon is killed while it is written"
+for ((i = 0; i < 20; i++)); do
+	mount_fs "$SRC"
+	mkdir "$SNAPS/killed-$i"
+	kill -9 "$(fs_pid "$MNT")"
+	expect_daemon_end "$MNT"
+	umount -l "$MNT"
+	mount_fs "$SRC"
+	! [ -d "$SNAPS/killed-$i" ] || { well && rmdir "$SNAPS/killed-$i" && unmount && continue; }
+	wait_for 20 lost "killed-$i" "whoever wrote it was killed (of $SRC/" || die "$(warnings)"
+	equal "lines of it in the log" "$(grep -c "error: .*snapshot \"killed-$i\" was lost: whoever wrote it was killed" "$LOG")" 1
+	break
+done
+[ "$i" -lt 20 ] || die "none was killed while it was written"
+mkdir "$SNAPS/killed-$i"
+wait_for 20 written "killed-$i" || die "it is not written"
+well || die "$(warnings)"
