@@ -41,10 +41,11 @@ int frozen_create(struct frozen **out, struct core *core, struct tree *tree, str
 	for (size_t i = 0; i < f->instant.count; i++)
 		source_gen_freeze(f->instant.dbs[i].gen);
 	if (f->instant.apart_ns)
-		core_event(core, SNAP_WARNING,
-			   "the databases are not of one instant but at most %lld ms apart: some in "
-			   "rollback-journal mode were written to meanwhile",
-			   (long long)(f->instant.apart_ns / NS_PER_MS + 1));
+		core_event(
+			core, SNAP_WARNING,
+			"the databases may not be of one instant but at most %lld ms apart: some that could "
+			"not be held were written to meanwhile, or that cannot be told",
+			(long long)(f->instant.apart_ns / NS_PER_MS + 1));
 	*out = f;
 	return 0;
 }

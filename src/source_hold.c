@@ -10,6 +10,7 @@
 #include "source_private.h"
 
 #define LOOKS 8
+#define SETTLE_MS 10 /* and three times that is longer than VERSION_RACY_NS */
 
 static void count_binding(struct source *s, int n)
 {
@@ -48,12 +49,31 @@ static int follow(struct hold *h, int rc, struct snap_gen *gen, struct snap_gen 
 	return rc;
 }
 
+static bool is_settled(const struct version *v)
+{
+	return version_is_settled(v->db.ctime_ns, v->seen_ns) &&
+	       version_is_settled(v->wal.ctime_ns, v->seen_ns);
+}
+
+/* Looks at what is to be opened plainly. Of what was written a moment ago nobody could tell later whether it
+ * was written again: that moment is waited for. */
+static int sample_settled(struct hold *h, struct stat *st, struct snap_err *err)
+{
+	int rc = source_sample_place(h->source, &h->sample, st, err);
+
+	for (int i = 0; i < 3 && !rc && !is_settled(&h->sample.version); i++) {
+		nanosleep(&(struct timespec){.tv_nsec = SETTLE_MS * NS_PER_MS}, NULL);
+		rc = source_sample_place(h->source, &h->sample, st, err);
+	}
+	return rc;
+}
+
 /* Opens it as any reader does. */
 static int open_plainly(struct hold *h, struct snap_err *err)
 {
 	struct snap_gen *gen, *moved = NULL;
 	struct stat st;
-	int rc = source_sample_place(h->source, &h->sample, &st, err);
+	int rc = sample_settled(h, &st, err);
 
 	if (!rc)
 		rc = expected_gen(h->source, &h->sample, &gen);
