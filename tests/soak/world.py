@@ -25,6 +25,7 @@ SUSPICIOUS = re.compile(
     "error|warning|sanitizer|runtime error|leak|assert|panic|abort|segfault|corrupt|uninitiali|use-after", re.IGNORECASE)
 # What the daemon has to say of what is done to it on purpose.
 EXPECTED = [
+    r'snapshot "soak-\d+" was lost: whoever wrote it was killed',
     r'restore of "[^"]*" refused, live database unchanged: (not an SQLite database|shorter than its header says|none of its tables'
     r'|.*(malformed|damage|page|encoding|index|btree|UTF))',
     r"who wrote it, was killed; live database unchanged",
