@@ -46,10 +46,9 @@ struct live {
 			       mapped */
 	bool sidecars_ours; /* -wal absent or empty when we came, or as soon as we were connected: closing may
 			       remove them */
-	atomic_bool had_others;	  /* another process was connected at some time while we were */
-	atomic_llong alone_since; /* CLOCK_MONOTONIC of the first look since then that saw none; 0: saw one */
-	atomic_bool spoilt; /* a connection has another file's -wal, lost a part of the wal-index, or has
-			       sidecars that were removed: none may be used any more */
+	atomic_bool had_others; /* another process was connected at some time while we were */
+	atomic_bool spoilt;	/* a connection has another file's -wal, lost a part of the wal-index, or has
+				   sidecars that were removed: none may be used any more */
 	atomic_bool was_wal;
 	struct wal_header first; /* was_wal: as we came */
 
@@ -146,10 +145,6 @@ int live_shm_is_anothers(struct core *core, const struct place *place, uint64_t 
 /* Looks at who else is connected, for the close that is to come; true when another process waits for readers
  * to go. Costs a read of /proc/locks, which others who ask at the same time share (proclocks.h). */
 bool live_observe(struct live *live);
-/* Whether those who were connected have gone, as live_observe() has seen it for LIVE_LEFT_NS: what they
- * committed stands in the WAL as long as we are connected. */
-bool live_is_left(struct live *live, int64_t now);
-#define LIVE_LEFT_NS NS_PER_S /* an application may open and close a connection for each request */
 /* For the holder of one pin: whether anybody else reads from the WAL, which then cannot start over; also when
  * that cannot be told. A hint, as all that /proc/locks says. Costs the same. */
 bool live_others_read(struct live *live);

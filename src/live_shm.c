@@ -80,18 +80,7 @@ bool live_observe(struct live *live)
 
 	if (!atomic_load(&live->was_wal) || !scan(live, LOCKS_AGE_NS, &seen))
 		return false;
-	if (proclocks_others_in_shm(&seen)) {
+	if (proclocks_others_in_shm(&seen))
 		atomic_store(&live->had_others, true);
-		atomic_store(&live->alone_since, 0);
-	} else if (atomic_load(&live->alone_since) == 0) {
-		atomic_store(&live->alone_since, monotonic_ns());
-	}
 	return proclocks_readers_awaited(&seen, getpid());
-}
-
-bool live_is_left(struct live *live, int64_t now)
-{
-	int64_t since = atomic_load(&live->alone_since);
-
-	return atomic_load(&live->had_others) && since != 0 && now - since >= LIVE_LEFT_NS;
 }

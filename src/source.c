@@ -127,14 +127,12 @@ int64_t source_mtime(struct source *s, const struct sample *sample)
 
 /* ---- closing ------------------------------------------------------------------------------------------- */
 
-bool source_needs_live(struct source *s)
+bool source_has_pins(struct source *s)
 {
 	int64_t since;
 
 	list_each (e, &s->gens) {
-		struct snap_gen *gen = list_entry(e, struct snap_gen, link);
-
-		if (image_is_pinned(gen->image, &since) || (gen->uploaded && s->current == gen))
+		if (image_is_pinned(list_entry(e, struct snap_gen, link)->image, &since))
 			return true;
 	}
 	return false;
@@ -216,7 +214,7 @@ void source_disconnect(struct source *s)
 
 	pthread_mutex_lock(&s->lock);
 	/* Only without pins, taken or under way: they would be bounded by nothing. */
-	live = s->ending || (!source_needs_live(s) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
+	live = s->ending || (!source_has_pins(s) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
 	pthread_mutex_unlock(&s->lock);
 	live_unref(live);
 }

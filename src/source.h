@@ -64,7 +64,7 @@ struct source {
 	uint64_t told_stale;   /* the generation that stale() was last called for */
 	struct snap_gen *current; /* a reference; what LOOKUP answered last */
 	struct list gens;	  /* generations with an image, in the order of their binding */
-	int64_t idle_since;	  /* CLOCK_MONOTONIC; when something needed the connection last */
+	int64_t idle_since;	  /* CLOCK_MONOTONIC; when something was pinned last */
 	struct snap_attr attr;	  /* of the live file at the last look */
 	bool has_seen, seen_dirty;
 	int64_t save_after;	/* CLOCK_MONOTONIC: it could not be saved, and is not tried before */
@@ -140,9 +140,8 @@ void source_shutdown(struct source *source);
 
 /* ---- between these files, and for restore*.c; the lock is held where it says so ---- */
 
-/* Whether a generation needs the connection: it is read under a pin; or it shows what was uploaded as long as
- * nobody has committed since. Lock held. */
-bool source_needs_live(struct source *s);
+/* Whether a generation is read under a pin, which needs the connection. Lock held. */
+bool source_has_pins(struct source *s);
 
 /* A reference to the incarnation if it is on inode DEV, INO; another one is let go. Waits for nothing, nor
  * should whoever lets go of what he gets: live_unref_later(). */

@@ -292,7 +292,7 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		kill_oldest(s, live, held);
 	else if (draining || !may_spool)
 		return;
-	else if (live_is_full(live, s->core->config.wal_limit) || awaited || live_is_left(live, now))
+	else if (live_is_full(live, s->core->config.wal_limit) || awaited)
 		start_drain(s, INT64_MAX, true, false);
 	else if (cheap && now - since > SOURCE_OLD_PIN_NS)
 		start_drain(s, now - SOURCE_OLD_PIN_NS, false, !small);
@@ -359,19 +359,17 @@ static void disconnect_later(struct source *s)
 		run_disconnect(s);
 }
 
-/* Whether the connection is to be closed, though spools may be read for hours yet: what an application has
- * committed stands in the WAL as long as it is there, and whoever has stopped it may move the database. Lock
- * held. */
+/* Whether the connection is to be closed, though spools may be read for hours yet: what an application that
+ * has ended committed stands in the WAL as long as it is there. Lock held. */
 static bool is_idle(struct source *s, int64_t now)
 {
 	if (s->ending)
 		return true;
-	if (source_needs_live(s)) {
+	if (source_has_pins(s)) {
 		s->idle_since = now;
 		return false;
 	}
-	return !s->connecting &&
-	       (now - s->idle_since >= SOURCE_LINGER_NS || (s->live && live_is_left(s->live, now)));
+	return !s->connecting && now - s->idle_since >= SOURCE_LINGER_NS;
 }
 
 bool source_tend(struct source *s, int64_t now)

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# app_gone.sh - an application ends while its database is read through the mount, for however long: a few seconds later all that it
-# has committed stands in the database itself and no -wal beside it, as without us, so that it may be moved, or replaced by a
-# backup. Who reads goes on, and gets what he opened.
+# app_gone.sh - an application ends while its database is read through the mount, for however long: where what readers need is copied
+# aside soon, all that it has committed stands in the database itself a few seconds later and no -wal beside it, as without us, so
+# that it may be moved, or replaced by a backup. Who reads goes on, and gets what he opened.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# SMALL is spooled anyway, LARGE only because its application has gone.
 python3 - "$SRC" <<'EOF'
 import sqlite3, sys
-for name, rows in ("small", 10), ("large", 700):
+for name, rows in ("tiny", 0), ("small", 100):
     db = sqlite3.connect(f"{sys.argv[1]}/{name}.sqlite3", isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("CREATE TABLE t(a)")
@@ -21,7 +20,7 @@ EOF
 mount_fs "$SRC"
 no_sidecars() { [ ! -e "$1-wal" ] && [ ! -e "$1-shm" ]; }
 
-for name in small large; do
+for name in tiny small; do
 	note "$name"
 	db=$SRC/$name.sqlite3
 	cp "$db" "$T/backup"
