@@ -250,7 +250,7 @@ static void test_lacks(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
-		print_message("# %s\n", cases[i].complaint);
+		print_message("# text %zu\n", i); /* some have newlines */
 		assert_int_equal(validate_sql_lacks(cases[i].complaint), cases[i].lacks);
 	}
 }
