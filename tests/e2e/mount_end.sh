@@ -88,10 +88,11 @@ equal 'mounts there' "$(grep -cF " $made fuse" /proc/self/mounts)" 1
 # It dies while the next one asks it: the answer is another then, ECONNABORTED.
 old=${DAEMON_PID[$made]}
 next_one_asks() {
-	local pid
-	for pid in $(pgrep -f " $made\$"); do
-		grep -qs request_wait_answer "/proc/$pid/wchan" && return
-	done
+	local wchan
+	# Whoever waits for an answer is looked at alone: the question is given up after two seconds.
+	while read -r wchan; do
+		tr '\0' ' ' 2>/dev/null <"${wchan%/wchan}/cmdline" | grep -qF " $made " && return
+	done < <(grep -ls request_wait_answer /proc/[0-9]*/wchan)
 	return 1
 }
 kill -STOP "$old"
