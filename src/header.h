@@ -46,11 +46,8 @@ static inline bool header_is_wal(const struct header *h)
 	return h->write_version == 2 && h->read_version == 2;
 }
 
-/* Whether the application may use SQLite's checksum VFS (cksumvfs.html), which keeps 8 bytes at the end of
- * each page: a page that is written without it, as by us, cannot be read by it. */
-static inline bool header_may_have_checksums(const struct header *h)
-{
-	return h->reserved == 8;
-}
+/* Bytes that SQLite's checksum VFS (cksumvfs.html) keeps at the end of each page. With as many reserved the
+ * application may use it: a page that is written without it, as by us, cannot be read by it. */
+#define HEADER_CHECKSUM_BYTES 8
 
 #endif

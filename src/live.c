@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -70,14 +71,15 @@ bool live_sidecars_are_there(const struct live *live)
 	       !same_inode(live, &st);
 }
 
-/* Whether pages that we write may be of no use to the application; also when that cannot be told. */
+/* Whether pages that we write may be of no use to the application; also when that cannot be told. By what the
+ * hub's last transaction has found: nothing is read. */
 static bool may_have_checksums(struct live *live)
 {
-	uint8_t bytes[HEADER_SIZE];
-	struct header header;
+	int reserved = -1;
 
-	return vfs_read_db(live->hub->db.vfs, bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes) ||
-	       header_decode(&header, bytes, sizeof(bytes)) || header_may_have_checksums(&header);
+	return sqlite3_file_control(live->hub->db.handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved) !=
+		       SQLITE_OK ||
+	       reserved == HEADER_CHECKSUM_BYTES;
 }
 
 /* Whether the close that follows should be the one that the application would have made: only for a WAL that

@@ -106,7 +106,7 @@ int restore_make_sense(struct restore *r)
 			       "its application_id is %u, the live database's %u; if that is meant, mount "
 			       "with -o force",
 			       (unsigned)new->application_id, (unsigned)old->application_id);
-	if (header_may_have_checksums(old))
+	if (old->reserved == HEADER_CHECKSUM_BYTES)
 		return err_set(r->err, -EINVAL,
 			       "the live database has 8 reserved bytes a page, as of SQLite's checksum VFS, "
 			       "which could not read what is restored; if its applications do not use that, "
