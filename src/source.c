@@ -127,12 +127,10 @@ int64_t source_mtime(struct source *s, const struct sample *sample)
 
 /* ---- closing ------------------------------------------------------------------------------------------- */
 
-bool source_has_pins(struct source *s)
+bool source_has_pins(struct source *s, int64_t *since)
 {
-	int64_t since;
-
 	list_each (e, &s->gens) {
-		if (image_is_pinned(list_entry(e, struct snap_gen, link)->image, &since))
+		if (image_is_pinned(list_entry(e, struct snap_gen, link)->image, since))
 			return true;
 	}
 	return false;
@@ -211,10 +209,11 @@ ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t off
 void source_disconnect(struct source *s)
 {
 	struct live *live;
+	int64_t since;
 
 	pthread_mutex_lock(&s->lock);
 	/* Only without pins, taken or under way: they would be bounded by nothing. */
-	live = s->ending || (!source_has_pins(s) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
+	live = s->ending || (!source_has_pins(s, &since) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
 	pthread_mutex_unlock(&s->lock);
 	live_unref(live);
 }

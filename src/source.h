@@ -140,8 +140,9 @@ void source_shutdown(struct source *source);
 
 /* ---- between these files, and for restore*.c; the lock is held where it says so ---- */
 
-/* Whether a generation is read under a pin, which needs the connection. Lock held. */
-bool source_has_pins(struct source *s);
+/* Whether a generation is read under a pin, which needs the connection; *SINCE (CLOCK_MONOTONIC): since when
+ * the first is. Lock held. */
+bool source_has_pins(struct source *s, int64_t *since);
 
 /* A reference to the incarnation if it is on inode DEV, INO; another one is let go. Waits for nothing, nor
  * should whoever lets go of what he gets: live_unref_later(). */

@@ -268,8 +268,8 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 {
 	uint64_t held = live_held_back(live);
 	bool awaiting = wants_look(live) && live_observe(live), awaited;
-	bool draining, may_spool, small, cheap;
-	int64_t since = now;
+	bool draining, may_spool, small, cheap, pinned;
+	int64_t since;
 
 	pthread_mutex_lock(&s->lock);
 	/* For a moment every checkpoint looks like one that waits. */
@@ -279,12 +279,9 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 	may_spool = now >= s->no_spool_until;
 	small = s->current && s->current->size + held < SOURCE_SMALL;
 	cheap = small || !s->no_clone;
-	list_each (e, &s->gens) {
-		if (image_is_pinned(list_entry(e, struct snap_gen, link)->image, &since))
-			break;
-	}
+	pinned = source_has_pins(s, &since);
 	pthread_mutex_unlock(&s->lock);
-	if (since == now)
+	if (!pinned)
 		return;
 	if (held >= s->core->config.wal_limit / 2)
 		atomic_store(&s->core->hurry, true);
@@ -363,9 +360,11 @@ static void disconnect_later(struct source *s)
  * has ended committed stands in the WAL as long as it is there. Lock held. */
 static bool is_idle(struct source *s, int64_t now)
 {
+	int64_t since;
+
 	if (s->ending)
 		return true;
-	if (source_has_pins(s)) {
+	if (source_has_pins(s, &since)) {
 		s->idle_since = now;
 		return false;
 	}
