@@ -125,6 +125,14 @@ static void write_line(const char *prefix, const char *module, const char *text)
 		return; /* there is nobody left to tell */
 }
 
+static void tell(enum snap_level level, const char *module, const char *text)
+{
+	if (log_sink == LOG_TO_SYSLOG)
+		syslog(level_priority(level), "%s%s: %s", level_word(level), module, text);
+	else
+		write_line(level_word(level), module, text);
+}
+
 void log_line(enum snap_level level, const char *module, const char *format, ...)
 {
 	int saved = errno;
@@ -136,12 +144,8 @@ void log_line(enum snap_level level, const char *module, const char *format, ...
 	va_end(ap);
 	log_escape(text, sizeof(text), raw);
 	log_ring_add(level_word(level), module, text);
-	if ((int)level < quiet_level)
-		; /* nobody else is to be told */
-	else if (log_sink == LOG_TO_SYSLOG)
-		syslog(level_priority(level), "%s%s: %s", level_word(level), module, text);
-	else
-		write_line(level_word(level), module, text);
+	if ((int)level >= quiet_level)
+		tell(level, module, text);
 	errno = saved;
 }
 
