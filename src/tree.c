@@ -132,7 +132,7 @@ static int check_sidecar(int dir, const char *base, const char *path, struct sna
 	struct stat st;
 
 	if (!database)
-		return -ENOMEM;
+		return err_set(err, -ENOMEM, "out of memory");
 	if (len == 0 || opath_stat(dir, database, &st, NULL))
 		return 0;
 	return err_set(err, -EINVAL, "\"%s\" is a log of the database \"%s\" beside it: name that", path,
