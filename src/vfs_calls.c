@@ -46,6 +46,23 @@ void vfs_looked_at(uint64_t *dev, uint64_t *ino)
  * open that. */
 static _Thread_local int switch_asked = -1;
 
+/* Whose request for WRITE the unix VFS makes a lock of on this thread. */
+static _Thread_local struct vfs *asks_write;
+
+void vfs_asks_write(struct vfs *vfs)
+{
+	asks_write = vfs;
+}
+
+/* Whether LOCK on FD, which is WRITE, may be had. A writer that was held up in the middle of the header may
+ * end right now, and begin again: nobody has the lock first, and then the header still is torn. */
+static bool may_have_write(int fd, const struct flock *lock)
+{
+	struct flock met = *lock;
+
+	return fcntl(fd, F_GETLK, &met) == 0 && met.l_type == F_UNLCK && vfs_may_recover(asks_write);
+}
+
 /* Stands in for fcntl(2) in the unix VFS, which tells nobody whom it has met. */
 static int fcntl_and_note(int fd, int cmd, ...)
 {
@@ -61,6 +78,10 @@ static int fcntl_and_note(int fd, int cmd, ...)
 	}
 	lock = va_arg(ap, struct flock *);
 	va_end(ap);
+	if (asks_write && cmd == F_SETLK && lock->l_type != F_UNLCK && !may_have_write(fd, lock)) {
+		errno = EAGAIN;
+		return -1;
+	}
 	rc = fcntl(fd, cmd, lock);
 	if (rc == 0 && cmd == F_GETLK)
 		switch_asked = lock->l_type != F_UNLCK;

@@ -96,6 +96,8 @@ void vfs_shm_barrier(sqlite3_file *base);
 int vfs_shm_unmap(sqlite3_file *base, int delete_flag);
 /* Forgets every region. Before SQLite unmaps them. */
 void vfs_shm_forget(struct vfs *vfs);
+/* Whether the header looks like what a dead writer left, so that WRITE may be taken to recover it. */
+bool vfs_may_recover(struct vfs *vfs);
 /* Copies N words from word FIRST of the wal-index's region 0. -ENXIO: it is not mapped, or lost. */
 int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);
 
@@ -125,6 +127,9 @@ int vfs_make_errno(void);
  * it was not, for this process had it open already. */
 void vfs_forget_switch(void);
 int vfs_switch_asked(void);
+/* Until it is called with NULL, a lock that the unix VFS takes on this thread is WRITE, which VFS asks for to
+ * recover: it is had only if nobody has it, and the header still is torn when that is known. */
+void vfs_asks_write(struct vfs *vfs);
 /* Until it is called with NULL the unix VFS may open a -shm for VFS on this thread, and nothing else. */
 void vfs_maps_shm(const struct vfs *vfs);
 

@@ -186,16 +186,17 @@ static void note_slot(struct vfs *vfs, int slot, bool locked)
 }
 
 /*
- * A reader that meets the header in the middle of a commit asks for WRITE, to recover what a dead writer
+ * A connection that meets the header in the middle of a commit asks for WRITE, to recover what a dead writer
  * left; the writer is done by then, nothing needs recovering, and for a moment the next BEGIN IMMEDIATE of an
  * application without a busy timeout is "database is locked". So the header is looked at first, and SQLite
- * told to try again when it is whole.
+ * told to try again when it is whole. The close that an application would have made writes without WRITE,
+ * where nobody else is connected.
  */
-static bool refuses_write(struct vfs *vfs)
+bool vfs_may_recover(struct vfs *vfs)
 {
 	struct wal_header header;
 
-	return vfs->policy == VFS_READER && vfs_wal_header(vfs, &header) == 0;
+	return vfs_wal_header(vfs, &header) != 0;
 }
 
 int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
@@ -204,6 +205,8 @@ int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
 	struct vfs *vfs = file->vfs;
 	sqlite3_file *real = vfs_real_file(file);
 	bool lock = flags & SQLITE_SHM_LOCK, shared = flags & SQLITE_SHM_SHARED;
+	/* Of a read-only -shm SQLite asks for it SHARED, to see whether there is a writer. */
+	bool recovers = lock && offset == VFS_LOCK_WRITE && vfs->policy != VFS_RESTORER;
 	int rc;
 
 	if (lock) {
@@ -214,8 +217,7 @@ int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
 			return SQLITE_IOERR_SHMLOCK;
 		if (shared && offset == VFS_LOCK_READ0 && refuses_slot0(vfs))
 			return SQLITE_BUSY;
-		/* Of a read-only -shm SQLite asks for it SHARED, to see whether there is a writer. */
-		if (offset == VFS_LOCK_WRITE && refuses_write(vfs))
+		if (recovers && !vfs_may_recover(vfs))
 			return SQLITE_BUSY;
 	}
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmLock)
@@ -225,7 +227,9 @@ int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
 		note_slot(vfs, offset - VFS_LOCK_READ0, false);
 	if (!lock && !shared && offset == VFS_LOCK_WRITE && vfs->policy == VFS_RESTORER)
 		vfs_note_write(vfs, false);
+	vfs_asks_write(recovers ? vfs : NULL);
 	rc = real->pMethods->xShmLock(real, offset, n, flags);
+	vfs_asks_write(NULL);
 	if (rc == SQLITE_OK && lock && !shared && vfs->policy == VFS_RESTORER &&
 	    !vfs_note_shm_exclusive(vfs, offset, n)) {
 		real->pMethods->xShmLock(real, offset, n, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_vfs_write.c - a reader and the WRITE lock of the wal-index: it is a writer's, and an application
- * without a busy timeout is "database is locked" for as long as anybody else has it.
+ * test_vfs_write.c - who does not write and the WRITE lock of the wal-index: it is a writer's, and an
+ * application without a busy timeout is "database is locked" for as long as anybody else has it.
  *
  * What a reader meets by chance is made here: the header is torn as a commit leaves it for nanoseconds, and
  * whole again when SQLite asks for the lock. Every lock that this process takes on the byte is seen on its
@@ -23,7 +23,9 @@
 static struct {
 	struct app *app; /* asked while the lock is held */
 	int taken;
-	int refused; /* the application's own requests */
+	int refused;		  /* the application's own requests */
+	struct commit *ends;	  /* as the kernel is about to be asked */
+	sqlite3_syscall_ptr real; /* what the library has put in the place of fcntl(2) */
 } write_lock;
 
 static int begin_immediate(struct app *app)
@@ -35,53 +37,7 @@ static int begin_immediate(struct app *app)
 	return rc;
 }
 
-/* Stands in for fcntl(2) in the unix VFS. */
-static int watch_fcntl(int fd, int op, ...)
-{
-	const struct flock *lock;
-	va_list args;
-	int rc;
-
-	va_start(args, op);
-	lock = op == F_SETLK || op == F_GETLK ? va_arg(args, struct flock *) : NULL;
-	rc = lock ? fcntl(fd, op, lock) : fcntl(fd, op, va_arg(args, int));
-	va_end(args);
-	if (op == F_SETLK && rc == 0 && lock->l_type != F_UNLCK && lock->l_start <= WRITE_BYTE &&
-	    lock->l_start + lock->l_len > WRITE_BYTE) {
-		write_lock.taken++;
-		write_lock.refused += begin_immediate(write_lock.app) != SQLITE_OK;
-	}
-	return rc;
-}
-
-static void watch(struct app *app)
-{
-	sqlite3_vfs *real = sqlite3_vfs_find("unix");
-
-	memset(&write_lock, 0, sizeof(write_lock));
-	write_lock.app = app;
-	assert_int_equal(real->xSetSystemCall(real, "fcntl", (sqlite3_syscall_ptr)watch_fcntl), SQLITE_OK);
-}
-
-static int unwatch(void **state)
-{
-	sqlite3_vfs *real = sqlite3_vfs_find("unix");
-
-	real->xSetSystemCall(real, "fcntl", NULL);
-	if (geteuid() != 0 && seteuid(0) < 0)
-		return -1;
-	return teardown(state);
-}
-
-static void become_nobody(void)
-{
-	assert_int_equal(seteuid(65534), 0);
-	assert_int_equal(prctl(PR_SET_DUMPABLE, 1), 0); /* /proc/self/fd stays ours */
-}
-
-/* ---- the header ---------------------------------------------------------------------------------------- */
-
-/* A commit that is between the two copies. */
+/* A commit that is between the two copies of the header. */
 struct commit {
 	volatile uint32_t *header;
 	bool ends; /* when SQLite asks for a lock */
@@ -98,6 +54,65 @@ static bool is_torn(const struct commit *c)
 	return c->header[WORD_CHANGE] != c->header[COPY_WORDS + WORD_CHANGE];
 }
 
+static void end(struct commit *c)
+{
+	c->header[WORD_CHANGE] = c->header[COPY_WORDS + WORD_CHANGE];
+}
+
+/* Stands before what the library has in the place of fcntl(2) in the unix VFS. */
+static int watch_fcntl(int fd, int op, ...)
+{
+	int (*real)(int, int, ...) = (int (*)(int, int, ...))write_lock.real;
+	const struct flock *lock;
+	va_list args;
+	bool takes;
+	int rc;
+
+	va_start(args, op);
+	lock = op == F_SETLK || op == F_GETLK ? va_arg(args, struct flock *) : NULL;
+	takes = op == F_SETLK && lock->l_type != F_UNLCK && lock->l_start <= WRITE_BYTE &&
+		lock->l_start + lock->l_len > WRITE_BYTE;
+	if (takes && write_lock.ends)
+		end(write_lock.ends);
+	rc = lock ? real(fd, op, lock) : real(fd, op, va_arg(args, int));
+	va_end(args);
+	if (takes && rc == 0) {
+		write_lock.taken++;
+		write_lock.refused += begin_immediate(write_lock.app) != SQLITE_OK;
+	}
+	return rc;
+}
+
+static void watch(struct app *app)
+{
+	sqlite3_vfs *real = sqlite3_vfs_find("unix");
+
+	memset(&write_lock, 0, sizeof(write_lock));
+	write_lock.app = app;
+	write_lock.real = real->xGetSystemCall(real, "fcntl");
+	assert_int_equal(real->xSetSystemCall(real, "fcntl", (sqlite3_syscall_ptr)watch_fcntl), SQLITE_OK);
+}
+
+static int unwatch(void **state)
+{
+	sqlite3_vfs *real = sqlite3_vfs_find("unix");
+
+	if (write_lock.real)
+		real->xSetSystemCall(real, "fcntl", write_lock.real);
+	write_lock.real = NULL;
+	if (geteuid() != 0 && seteuid(0) < 0)
+		return -1;
+	return teardown(state);
+}
+
+static void become_nobody(void)
+{
+	assert_int_equal(seteuid(65534), 0);
+	assert_int_equal(prctl(PR_SET_DUMPABLE, 1), 0); /* /proc/self/fd stays ours */
+}
+
+/* ---- the header ---------------------------------------------------------------------------------------- */
+
 static int end_commit(void *arg, enum vfs_call call)
 {
 	struct commit *c = arg;
@@ -106,7 +121,7 @@ static int end_commit(void *arg, enum vfs_call call)
 		return SQLITE_OK;
 	c->asked++;
 	if (c->ends && is_torn(c))
-		c->header[WORD_CHANGE] = c->header[COPY_WORDS + WORD_CHANGE];
+		end(c);
 	return SQLITE_OK;
 }
 
@@ -132,6 +147,20 @@ static void test_a_commit_that_ends(void **state)
 	assert_true(c.asked > 0);
 	assert_false(is_torn(&c));
 	assert_in_range(vfs_read_slot(f->db.vfs), 1, 4);
+	assert_int_equal(write_lock.refused, 0);
+	assert_int_equal(write_lock.taken, 0);
+}
+
+/* A writer that was held up there for so long that it looks dead, and goes on as the kernel is asked. */
+static void test_a_commit_that_was_held_up(void **state)
+{
+	struct fixture *f = *state;
+	struct commit c;
+
+	open_before(f, &c, false);
+	write_lock.ends = &c;
+	assert_int_equal(begin(&f->db), SQLITE_OK);
+	assert_false(is_torn(&c));
 	assert_int_equal(write_lock.refused, 0);
 	assert_int_equal(write_lock.taken, 0);
 }
@@ -232,19 +261,29 @@ static int lock_write(struct db *db)
 
 static void test_who_may_ask(void **state)
 {
+	static const enum db_kind kinds[] = {DB_READER, DB_CLOSER};
 	struct fixture *f = *state;
 	struct commit c;
 
-	begin_reader(f, APP_ROWS(10));
-	c.header = f->db.vfs->regions[0];
-	assert_int_equal(lock_write(&f->db), SQLITE_BUSY);
-	tear(&c);
-	assert_int_equal(lock_write(&f->db), SQLITE_OK);
-	c.header[WORD_CHANGE]--;
-	assert_int_equal(lock_write(&f->db), SQLITE_BUSY);
-	db_close(&f->db);
-	/* The close that the application would have made is a writer's. */
-	assert_int_equal(db_open(&f->db, f->folder.fd, NAME, DB_CLOSER, NULL), 0);
+	app_do(&f->app, APP_WAL ";" APP_ROWS(10));
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(db_open(&f->db, f->folder.fd, NAME, kinds[i], NULL), 0);
+		assert_int_equal(begin(&f->db), SQLITE_OK);
+		c.header = f->db.vfs->regions[0];
+		assert_int_equal(lock_write(&f->db), SQLITE_BUSY);
+		tear(&c);
+		assert_int_equal(lock_write(&f->db), SQLITE_OK);
+		/* Torn by a writer that has the lock. */
+		end(&c);
+		app_do(&f->app, "BEGIN IMMEDIATE");
+		tear(&c);
+		assert_int_equal(lock_write(&f->db), SQLITE_BUSY);
+		end(&c);
+		app_do(&f->app, "COMMIT");
+		assert_int_equal(lock_write(&f->db), SQLITE_BUSY);
+		db_close(&f->db);
+	}
+	assert_int_equal(db_open(&f->db, f->folder.fd, NAME, DB_RESTORER, NULL), 0);
 	assert_int_equal(begin(&f->db), SQLITE_OK);
 	assert_int_equal(lock_write(&f->db), SQLITE_OK);
 	assert_int_equal(begin_immediate(&f->app), SQLITE_OK);
@@ -255,11 +294,9 @@ static void test_who_may_ask(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		watched(test_a_commit_that_ends),
-		watched(test_a_pin_beside_a_commit),
-		watched(test_a_commit_in_a_read_only_shm),
-		watched(test_a_writer_that_died),
-		test(test_who_may_ask),
+		watched(test_a_commit_that_ends),    watched(test_a_commit_that_was_held_up),
+		watched(test_a_pin_beside_a_commit), watched(test_a_commit_in_a_read_only_shm),
+		watched(test_a_writer_that_died),    test(test_who_may_ask),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
