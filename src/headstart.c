@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "memory.h"
 #include "spool_private.h"
 #include "target.h"
 
-#define CHUNK (256u << 10)
 
 struct headstart {
 	struct snap *snap;     /* borrowed */
@@ -58,10 +58,10 @@ static void give_up(struct headstart *h)
 
 static void copy(struct headstart *h, int from, uint64_t size)
 {
-	autofree uint8_t *buf = malloc(CHUNK);
+	autofree uint8_t *buf = malloc(COPY_CHUNK);
 
 	while (buf && h->bytes < size && !is_stopped(h)) {
-		ssize_t got = pread(from, buf, CHUNK, (off_t)h->bytes);
+		ssize_t got = pread(from, buf, COPY_CHUNK, (off_t)h->bytes);
 
 		if (!has_room(h, size - h->bytes + size)) { /* the rest, and the transaction */
 			give_up(h);

@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "memory.h"
 #include "spool_private.h"
 
-#define CHUNK (1u << 20)
 #define PAGES_AT_ONCE 4096u
 
 bool image_clone(struct image *im, int fd)
@@ -56,7 +56,7 @@ static int copy_range(struct image *im, const struct image_copy *copy, uint8_t *
 		      uint64_t to, struct snap_err *err)
 {
 	while (from < to) {
-		size_t part = to - from < CHUNK ? (size_t)(to - from) : CHUNK;
+		size_t part = to - from < COPY_CHUNK ? (size_t)(to - from) : COPY_CHUNK;
 		int rc = is_wanted(copy) ? image_read(im, copy->max_frame, buf, part, from, err) : -ECANCELED;
 
 		rc = rc ? rc : spool_write(copy->fd, buf, part, from, err);
@@ -119,7 +119,7 @@ static int copy_frames(struct image *im, const struct image_copy *copy, uint8_t 
 
 int image_copy(struct image *im, const struct image_copy *copy, struct snap_err *err)
 {
-	autofree uint8_t *buf = malloc(CHUNK);
+	autofree uint8_t *buf = malloc(COPY_CHUNK);
 	int rc;
 
 	if (!buf)

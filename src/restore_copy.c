@@ -18,10 +18,10 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "memory.h"
 #include "progress.h"
 #include "spool_private.h"
 
-#define CHUNK (1u << 20)
 #define SYNC_EVERY (64u << 20) /* bytes: what is held back meanwhile is looked at in between */
 #define BLOCK 8192u	       /* bytes that are compared at a time: few are written for a changed page */
 
@@ -72,7 +72,7 @@ static void count(struct restore *r, uint64_t at, size_t size)
 static int copy_range(struct restore *r, uint8_t *buf, uint64_t from, uint64_t to)
 {
 	for (uint64_t at = from; at < to;) {
-		size_t part = to - at < CHUNK ? (size_t)(to - at) : CHUNK;
+		size_t part = to - at < COPY_CHUNK ? (size_t)(to - at) : COPY_CHUNK;
 		int rc = view_read(r, buf, part, at);
 
 		rc = rc ? rc : write_keep(r, buf, part, at);
@@ -161,7 +161,7 @@ static int copy_around(struct restore *r, uint8_t *buf)
 		uint64_t left = r->view.size - seen, to = r->view.size - at < left ? r->view.size : at + left;
 		int rc;
 
-		to = to - at < CHUNK ? to : at + CHUNK;
+		to = to - at < COPY_CHUNK ? to : at + COPY_CHUNK;
 		rc = copy_range(r, buf, at, to);
 		if (!rc && to / SYNC_EVERY > at / SYNC_EVERY)
 			rc = sync_keep(r);
@@ -202,7 +202,7 @@ static int complete_clone(struct restore *r, uint8_t *buf)
 
 int restore_copy_view(struct restore *r)
 {
-	autofree uint8_t *buf = malloc(CHUNK);
+	autofree uint8_t *buf = malloc(COPY_CHUNK);
 	int rc;
 
 	if (!buf)
@@ -236,7 +236,7 @@ int restore_copy_since(struct restore *r)
 	rc = copy_frames(r, r->live->hub->db.vfs, from, r->view.max_frame);
 	if (!rc && r->view.size > copied) {
 		/* Pages that came without a frame: that of the lock bytes. */
-		buf = malloc(CHUNK);
+		buf = malloc(COPY_CHUNK);
 		rc = buf ? copy_range(r, buf, copied, r->view.size)
 			 : err_set(r->err, -ENOMEM, "out of memory");
 	}
@@ -257,7 +257,7 @@ static bool is_cut(struct restore *r, uint64_t file_size)
 
 int restore_copy_rollback(struct restore *r)
 {
-	autofree uint8_t *buf = malloc(CHUNK);
+	autofree uint8_t *buf = malloc(COPY_CHUNK);
 	struct header *header = &r->view.header;
 	uint64_t file_size, size;
 
@@ -274,7 +274,7 @@ int restore_copy_rollback(struct restore *r)
 		if (room)
 			return room;
 		for (uint64_t at = 0; at < size;) {
-			size_t part = size - at < CHUNK ? (size_t)(size - at) : CHUNK;
+			size_t part = size - at < COPY_CHUNK ? (size_t)(size - at) : COPY_CHUNK;
 			ssize_t got = vfs_read_db(r->dest.vfs, buf, part, at);
 			int rc = got < 0 ? err_set(r->err, (int)got, "cannot read the live database")
 					 : write_keep(r, buf, (size_t)got, at);

@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "memory.h"
 
-#define CHUNK (1u << 20)
 #define TRIES 3
 #define FIT_NAME "fit.sqlite3"
 #define SLACK (1ull << 20) /* what a commit needs beside its pages */
@@ -151,7 +151,7 @@ static int compare_once(struct restore *r, uint8_t *live, uint8_t *staged)
 		int rc;
 
 		if (at > 0)
-			part = report->size - at < CHUNK ? report->size - at : CHUNK;
+			part = report->size - at < COPY_CHUNK ? report->size - at : COPY_CHUNK;
 		if (restore_is_cancelled(r))
 			return err_set(r->err, -ECANCELED, "cancelled");
 		rc = view_read(r, live, (size_t)part, at);
@@ -178,8 +178,8 @@ int restore_compare(struct restore *r)
 
 	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
 		return 0;
-	live = malloc(CHUNK);
-	staged = malloc(CHUNK);
+	live = malloc(COPY_CHUNK);
+	staged = malloc(COPY_CHUNK);
 	if (!live || !staged)
 		return err_set(r->err, -ENOMEM, "out of memory");
 	for (int i = 0; i < TRIES && rc == VIEW_MOVED; i++)

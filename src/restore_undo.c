@@ -22,10 +22,10 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "headstart.h"
+#include "memory.h"
 #include "progress.h"
 #include "spool_private.h"
 
-#define CHUNK (1u << 20)
 
 static const char *const suffixes[RESTORE_FILES] = {"", "-wal", "-journal"};
 
@@ -66,7 +66,7 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
 {
 	char name[NAME_MAX + 16];
 	struct rawfd raw = RAWFD_INIT;
-	autofree uint8_t *buf = malloc(CHUNK);
+	autofree uint8_t *buf = malloc(COPY_CHUNK);
 	uint64_t at = 0;
 	int rc;
 
@@ -77,7 +77,7 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
 	if (rc)
 		return err_set(r->err, rc, "cannot open %s: %s", name, strerror(-rc));
 	while (!rc) {
-		ssize_t got = pread(raw.fd, buf, CHUNK, (off_t)at);
+		ssize_t got = pread(raw.fd, buf, COPY_CHUNK, (off_t)at);
 
 		if (got < 0)
 			rc = err_errno(r->err, "cannot read %s", name);

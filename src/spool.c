@@ -14,9 +14,9 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "memory.h"
 #include "spool_private.h"
 
-#define CHUNK (1u << 20) /* bytes copied between two looks at the clock */
 #define STEP_NS (NS_PER_S / 4)
 #define LAST_STEP_NS (2 * NS_PER_S)
 #define TRIES 3
@@ -102,12 +102,12 @@ static bool is_wanted(const struct pace *pace)
 static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint64_t end,
 		const struct pace *pace, struct snap_err *err)
 {
-	autofree uint8_t *buf = malloc(CHUNK);
+	autofree uint8_t *buf = malloc(COPY_CHUNK);
 
 	if (!buf)
 		return err_set(err, -ENOMEM, "out of memory");
 	while (*done < end && goes_on(pace)) {
-		size_t part = end - *done < CHUNK ? (size_t)(end - *done) : CHUNK;
+		size_t part = end - *done < COPY_CHUNK ? (size_t)(end - *done) : COPY_CHUNK;
 		ssize_t got;
 		int rc;
 

@@ -16,11 +16,11 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "memory.h"
 #include "opath.h"
 #include "spool.h"
 #include "superjournal.h"
 
-#define CHUNK (1u << 20)
 /* PENDING_BYTE and what follows it in os.h. */
 #define LOCK_PENDING 0x40000000
 #define LOCK_SHARED (LOCK_PENDING + 2)
@@ -64,13 +64,13 @@ int spool_open_raw(struct core *core, const struct place *place, const char *suf
 /* Copies the first SIZE bytes of RAW to FD: what is appended meanwhile shows in stat(2). */
 static int copy_raw(const struct rawfd *raw, int fd, uint64_t size, struct snap_err *err)
 {
-	autofree uint8_t *buf = malloc(CHUNK);
+	autofree uint8_t *buf = malloc(COPY_CHUNK);
 	uint64_t done = 0;
 
 	if (!buf)
 		return err_set(err, -ENOMEM, "out of memory");
 	while (done < size) {
-		size_t part = size - done < CHUNK ? (size_t)(size - done) : CHUNK;
+		size_t part = size - done < COPY_CHUNK ? (size_t)(size - done) : COPY_CHUNK;
 		ssize_t got = pread(raw->fd, buf, part, (off_t)done);
 		int rc;
 
