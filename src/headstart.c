@@ -15,7 +15,6 @@
 #include "spool_private.h"
 #include "target.h"
 
-
 struct headstart {
 	struct snap *snap;     /* borrowed */
 	char *path;	       /* owned; in the tree */

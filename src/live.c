@@ -391,6 +391,27 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 	return rc;
 }
 
+int live_pin_now(struct live *live, struct conn **out)
+{
+	struct conn *c = take_idle(live, NULL);
+	struct wal_header now;
+	int rc;
+
+	if (!c)
+		return -EAGAIN;
+	/* Opening a -wal may make one, and a header that is torn may take a recovery. */
+	if (!vfs_wal_is_open(c->db.vfs) || vfs_wal_header(c->db.vfs, &now) != 0) {
+		give_back(live, c);
+		return -EAGAIN;
+	}
+	rc = pin_conn(c, false, monotonic_ns(), NULL);
+	if (rc > 0 && rc != PIN_HOT_JOURNAL)
+		live_unpin(c);
+	if (rc == 0)
+		*out = c;
+	return rc == 0 ? 0 : -EAGAIN;
+}
+
 bool live_has_wal(struct live *live)
 {
 	return vfs_wal_is_open(live->hub->db.vfs);

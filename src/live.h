@@ -113,6 +113,9 @@ void live_learn_wal(struct live *live);
  * is to be given back by live_unpin(). Its bytes are one image as long as conn_intact().
  */
 int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err);
+/* The same with a connection that is there and idle, waiting for nobody and reading nothing but the first
+ * page: 0, or -EAGAIN: not to be had so. */
+int live_pin_now(struct live *live, struct conn **out);
 void live_unpin(struct conn *conn);
 
 /* Whether everything read so far for an image of MAX_FRAME frames under SALT was right: the lock was never

@@ -26,7 +26,6 @@
 #include "progress.h"
 #include "spool_private.h"
 
-
 static const char *const suffixes[RESTORE_FILES] = {"", "-wal", "-journal"};
 
 /* What stands there now; all zero is what does not. What cannot be looked at may be the only copy of what is

@@ -167,6 +167,8 @@ void source_learn_wal(struct source *s, struct live *live, int64_t now);
  * without bound.
  */
 void source_wait_gap(struct source *s);
+/* Whether it would wait. */
+bool source_awaits_gap(struct source *s);
 
 /* Fills SAMPLE from the live header that LIVE has mapped (or, in rollback mode, from the file's); stat fields
  * are set already. 0, WAL_TORN, -errno. */

@@ -2,8 +2,9 @@
 /*
  * source_bind.c - see source.h: opening a generation, which binds it to bytes.
  *
- * The quick way needs no SQLite: the newest pin serves every later commit too, so a new generation is a look
- * at the mapped header. Everything else may wait and goes the slow way, one thread per source at a time.
+ * The quick way: the newest pin serves every later commit too, so a new generation is a look at the mapped
+ * header, without SQLite; or a connection that is idle begins a pin, which nobody has to be waited for.
+ * Everything else may wait and goes the slow way.
  */
 #include "source_private.h"
 
@@ -38,7 +39,7 @@ void source_sample_wal(struct sample *sample, const struct live *live, const str
 	sample->size = (uint64_t)wal->page_count * wal->page_size;
 }
 
-/* The quick way: true when the newest pin takes one more generation. */
+/* True when the newest pin takes one more generation. */
 static bool bind_quick(struct source *s, struct live *live, struct source_binding *b)
 {
 	struct wal_header now;
@@ -131,6 +132,17 @@ static int bind_pin(struct live *live, struct source_binding *b, int64_t deadlin
 		flat.seen_ns =
 			0; /* stat(2) of a -wal does not tell what of it is committed: equal to nothing */
 	return source_bind_flat(b, &flat, err);
+}
+
+/* True when an idle connection has begun a pin. */
+static bool bind_idle(struct source *s, struct live *live, struct source_binding *b)
+{
+	struct conn *conn;
+
+	if (source_awaits_gap(s))
+		return false;
+	b->since = monotonic_ns();
+	return live_pin_now(live, &conn) == 0 && bind_pinned(live, conn, b, NULL) == 0;
 }
 
 /* Whether sidecars that we make get a group other than the database's, whose members may do more than others
@@ -360,7 +372,7 @@ static bool open_held(struct source *s, struct snap_gen *gen)
 	return true;
 }
 
-/* The quick way alone. */
+/* The quick ways alone. */
 static int open_quick(struct source *s, struct snap_gen *gen, struct snap_gen **moved, struct snap_err *err)
 {
 	struct source_binding b = {.image = NULL};
@@ -372,7 +384,7 @@ static int open_quick(struct source *s, struct snap_gen *gen, struct snap_gen **
 	if (rc)
 		return rc;
 	live = source_live(s, st.st_dev, st.st_ino);
-	quick = live && bind_quick(s, live, &b);
+	quick = live && (bind_quick(s, live, &b) || bind_idle(s, live, &b));
 	live_unref_later(live);
 	rc = quick ? source_adopt(s, gen, &b, moved) : -EAGAIN;
 	return rc == -EAGAIN ? SNAP_WOULD_WAIT : rc;

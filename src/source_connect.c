@@ -171,6 +171,12 @@ static bool is_full(struct source *s, int64_t now)
 	return s->live && now >= s->no_spool_until && live_is_full(s->live, s->core->config.wal_limit);
 }
 
+bool source_awaits_gap(struct source *s)
+{
+	lock_scope(&s->lock);
+	return is_full(s, monotonic_ns());
+}
+
 void source_wait_gap(struct source *s)
 {
 	int64_t now = monotonic_ns(), began = now, observed = now;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "error.h"
 #include "opath.h"
 
@@ -62,6 +63,17 @@ static bool any_is_removed(const struct tree *tree)
 	return any;
 }
 
+/* Whether its path leads to it as far as the kernel knows without a look at any file system, be it our own:
+ * what is so nearly always. False says nothing. */
+static bool is_still_known(const struct tree_known *known)
+{
+	autoclose int fd = opath_open(AT_FDCWD, known->path, O_PATH, RESOLVE_CACHED);
+	struct stat st;
+
+	return fd >= 0 && opath_stat(fd, "", &st, NULL) == 0 && st.st_dev == known->dev &&
+	       st.st_ino == known->ino;
+}
+
 int tree_check_known(struct tree *tree, struct snap_err *err)
 {
 	if (!tree->links_uncounted && any_is_removed(tree))
@@ -69,8 +81,11 @@ int tree_check_known(struct tree *tree, struct snap_err *err)
 	for (size_t i = 0; i < tree->known_count; i++) {
 		const struct tree_known *known = &tree->known[i];
 		struct stat st;
-		int rc = tree_link_folder(tree, known->path, &st);
+		int rc;
 
+		if (is_still_known(known))
+			continue;
+		rc = tree_link_folder(tree, known->path, &st);
 		if (opath_transient(rc))
 			return rc;
 		if (rc == 0 && (st.st_dev != known->dev || st.st_ino != known->ino))

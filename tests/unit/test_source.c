@@ -187,8 +187,8 @@ static void test_quick_open_never_waits(void **state)
 	(void)state;
 	up(&f, APP_WAL);
 	struct snap_gen *gen = look(&f, NULL), *moved = NULL;
-	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
-	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), 0);
+	/* The connection that has looked is idle. */
+	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), 0);
 	app_do(&f.app, "INSERT INTO t VALUES(1, 1)");
 	struct snap_gen *next = look(&f, NULL);
 	assert_int_equal(snap_gen_open(next, SNAP_NOWAIT, &moved, NULL), 0);

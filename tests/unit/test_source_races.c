@@ -15,6 +15,7 @@
 #include "../../src/clock.h"
 #include "../../src/snap_private.h"
 #include "../../src/source.h"
+#include "../../src/vfs_private.h"
 
 static void up_still(struct fixture *f, const char *sql)
 {
@@ -163,8 +164,10 @@ static void test_let_go_after_a_failed_open(void **state)
 	close_gen(gen);
 	app_do(&f.app, APP_ROWS(10));
 	gen = look(&f, NULL);
-	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
 	vfs_set_fault(l.source->live->hub->db.vfs, let_go, &l);
+	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
+	assert_true(l.seen > 0);
+	l.seen = 0;
 	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), -EIO);
 	assert_true(l.seen > 0);
 	assert_non_null(l.source->live);
@@ -172,6 +175,25 @@ static void test_let_go_after_a_failed_open(void **state)
 	source_disconnect(l.source);
 	assert_null(l.source->live);
 	snap_gen_unref(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* What a dead writer left takes a recovery, which reads all of the WAL: nothing for a thread that may not
+ * wait. */
+static void test_recovery_is_waited_for(void **state)
+{
+	struct fixture f;
+	struct snap_gen *gen, *moved = NULL;
+
+	(void)state;
+	up_still(&f, APP_WAL ";" APP_ROWS(10));
+	gen = look(&f, NULL);
+	gen->source->live->hub->db.vfs->regions[0][2]++; /* iChange of the header's first copy */
+	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
+	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), 0);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 10);
+	close_gen(gen);
 	app_stop(&f.app);
 	down(&f);
 }
@@ -547,6 +569,7 @@ int main(void)
 		cmocka_unit_test(test_shm_of_the_file_before),
 		cmocka_unit_test(test_not_let_go_while_it_is_opened),
 		cmocka_unit_test(test_let_go_after_a_failed_open),
+		cmocka_unit_test(test_recovery_is_waited_for),
 		cmocka_unit_test(test_image_spooled_since_it_was_chosen),
 		cmocka_unit_test(test_image_lost_since_it_was_chosen),
 		cmocka_unit_test(test_look_while_it_is_opened),
