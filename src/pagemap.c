@@ -13,7 +13,7 @@
 
 #include "cleanup.h"
 
-/* Page numbers are sorted in three rounds of 11 bits. */
+/* Page numbers are sorted in rounds of 11 bits, no more than the largest of them needs. */
 #define DIGIT_BITS 11u
 #define DIGITS (1u << DIGIT_BITS)
 
@@ -67,15 +67,19 @@ static void merge(struct pagemap_entry *entries, size_t count, const struct page
 int pagemap_extend(struct pagemap *map, const uint32_t *pgnos, size_t n)
 {
 	autofree struct pagemap_entry *sorted = NULL;
-	struct pagemap_entry *grown, *tail;
+	struct pagemap_entry *grown, *from, *to;
+	unsigned rounds = 0;
+	uint32_t last = 0;
 
 	if (n == 0)
 		return 0;
 	if (n > UINT32_MAX - map->upto)
 		return -EIO;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		if (pgnos[i] == 0)
 			return -EIO;
+		last = pgnos[i] > last ? pgnos[i] : last;
+	}
 	sorted = reallocarray(NULL, n, sizeof(*sorted));
 	if (!sorted)
 		return -ENOMEM;
@@ -83,14 +87,21 @@ int pagemap_extend(struct pagemap *map, const uint32_t *pgnos, size_t n)
 	if (!grown)
 		return -ENOMEM;
 	map->entries = grown;
-	/* The new part of the array is the second buffer of the sort; an odd number of rounds ends in the
-	 * other one. */
-	tail = grown + map->count;
+	while (rounds * DIGIT_BITS < 32 && last >> rounds * DIGIT_BITS != 0)
+		rounds++;
+	/* The new part of the array is the second buffer of the sort, which begins where it has to in order
+	 * to end in SORTED. */
+	from = rounds % 2 ? grown + map->count : sorted;
+	to = rounds % 2 ? sorted : grown + map->count;
 	for (size_t i = 0; i < n; i++)
-		tail[i] = (struct pagemap_entry){.pgno = pgnos[i], .frame = map->upto + 1 + (uint32_t)i};
-	sort_digit(sorted, tail, n, 0);
-	sort_digit(tail, sorted, n, DIGIT_BITS);
-	sort_digit(sorted, tail, n, 2 * DIGIT_BITS);
+		from[i] = (struct pagemap_entry){.pgno = pgnos[i], .frame = map->upto + 1 + (uint32_t)i};
+	for (unsigned round = 0; round < rounds; round++) {
+		struct pagemap_entry *done = to;
+
+		sort_digit(to, from, n, round * DIGIT_BITS);
+		to = from;
+		from = done;
+	}
 	merge(grown, map->count, sorted, n);
 	map->count += n;
 	map->upto += (uint32_t)n;
