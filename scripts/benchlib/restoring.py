@@ -3,6 +3,7 @@
 it and to restore it by sqlite3; and the longest time for which another writer finds the live database locked meanwhile. The
 checkpoint that follows the mount's answer counts as a part of that."""
 
+import shutil
 import subprocess
 import time
 
@@ -16,7 +17,8 @@ def restore(w, kind, *command):
     probe = w.start_child("probe", w.live)
     probe.stdout.readline()
     started = time.perf_counter()
-    subprocess.run(command, check=True)
+    if subprocess.run(command).returncode:
+        raise SystemExit(f"bench: a restore failed, {shutil.disk_usage(w.store).free >> 20} MiB are free: {w.log.read_text()}")
     w.note(f"restore_{kind}_ms", (time.perf_counter() - started) * 1e3)
     w.empty_wal(by_us=kind == "sqlite")
     longest, _ = probe.communicate("stop\n")
