@@ -381,6 +381,7 @@ int restore_commit(struct restore *r)
 	rc = sqlite3_backup_step(r->backup, -1);
 	vfs_watch_reads(r->staged.vfs, NULL);
 	vfs_set_emptied(r->dest.vfs, 0, 0);
+	vfs_set_counters(r->dest.vfs, 0, 0); /* what is rolled back is written as it was */
 	if (rc == SQLITE_DONE) {
 		r->out->committed = true;
 	} else {

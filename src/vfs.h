@@ -178,7 +178,8 @@ int vfs_sync_wal(struct vfs *vfs);
 /*
  * The header that is written to the database file, but not one in a frame of the -wal, has these numbers from
  * now on: bytes 24..27 and 92..95, which count changes, and 40..43, which count those of the schema. What is
- * begun anew counts from the beginning, and whoever has it open would take it for what he remembers.
+ * begun anew counts from the beginning, and whoever has it open would take it for what he remembers. CHANGES
+ * 0: as it is; before a transaction that has failed is rolled back, for that writes the old header.
  */
 void vfs_set_counters(struct vfs *vfs, uint32_t changes, uint32_t schema);
 /*

@@ -40,7 +40,7 @@ void vfs_set_counters(struct vfs *vfs, uint32_t changes, uint32_t schema)
 {
 	vfs->changes = changes;
 	vfs->schema = schema;
-	vfs->recount = true;
+	vfs->recount = changes != 0;
 }
 
 void vfs_set_emptied(struct vfs *vfs, uint32_t page_size, uint32_t schema)

@@ -27,6 +27,20 @@ static void damage(struct fixture *f)
 	close(fd);
 }
 
+/* All of "db"; sqlite3_malloc'ed. */
+static struct copy read_db(struct fixture *f)
+{
+	size_t size = (size_t)file_bytes(f, "db");
+	struct copy copy = {sqlite3_malloc64(size + 1), size};
+	int fd = openat(f->folder.fd, "db", O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_non_null(copy.bytes);
+	assert_int_equal(pread(fd, copy.bytes, size, 0), size);
+	close(fd);
+	return copy;
+}
+
 static void test_locked(void **state)
 {
 	static const char *const beside[] = {"db-wal", "db-journal"};
@@ -113,11 +127,89 @@ static void test_gone(void **state)
 	down(&f);
 }
 
+/* One write that fails. */
+static int fail_write(void *arg, enum vfs_call call)
+{
+	int *left = arg;
+
+	if (call != VFS_WRITE || *left <= 0 || --*left > 0)
+		return SQLITE_OK;
+	errno = ENOSPC;
+	return SQLITE_FULL;
+}
+
+static void cut(struct fixture *f)
+{
+	char path[PATH_MAX];
+
+	assert_int_equal(truncate(folder_file(&f->folder, "db", path), 3 * 4096 + 100), 0);
+}
+
+static void overwrite(struct fixture *f)
+{
+	struct copy garbage = {sqlite3_malloc64(70000), 70000};
+
+	sqlite3_randomness((int)garbage.size, garbage.bytes);
+	put_bytes(f, "db", &garbage);
+	sqlite3_free(garbage.bytes);
+}
+
+/* A restore whose N-th write fails, over what SQLite cannot read in rollback-journal mode: what stands there
+ * is what it was, to the last byte, and nobody is told otherwise. False: no write failed. */
+static bool roll_back(void (*make)(struct fixture *f), int n)
+{
+	struct restoring how = RESTORING;
+	struct copy was, is;
+	struct upload u;
+	struct fixture f;
+	int left = n, rc;
+
+	up(&f, ROLLBACK_OLD);
+	app_stop(&f.app);
+	make(&f);
+	was = read_db(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	how.fault = fail_write;
+	how.arg = &left;
+	rc = restore(&f, &u, &how);
+	assert_int_equal(rc, left ? 0 : -ENOSPC);
+	assert_int_equal(how.result.committed, left > 0);
+	assert_false(how.result.doubtful);
+	assert_int_equal(count_kept(&f), left > 0);
+	is = read_db(&f);
+	if (left == 0) {
+		/* SQLite rolls back by whole pages. */
+		assert_true(is.size == was.size || is.size == (was.size + 4095) / 4096 * 4096);
+		assert_memory_equal(is.bytes, was.bytes, was.size);
+	}
+	sqlite3_free(was.bytes);
+	sqlite3_free(is.bytes);
+	upload_finish(&u);
+	down(&f);
+	return left == 0;
+}
+
+static void test_rolled_back(void **state)
+{
+	static void (*const makes[])(struct fixture * f) = {damage, overwrite, cut};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
+		int n = 1;
+
+		while (roll_back(makes[i], n))
+			n++;
+		print_message("# %zu: %d writes\n", i, n - 1);
+		assert_true(n > 40); /* into the journal and the database */
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_locked),
 		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_rolled_back),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
