@@ -337,6 +337,7 @@ static bool is_committed(struct restore *r)
 {
 	const struct watch *w = &r->watch;
 	struct wal_header now;
+	struct header header;
 
 	if (w->base.has_header) {
 		if (w->after.has_header)
@@ -345,8 +346,10 @@ static bool is_committed(struct restore *r)
 			      memcmp(now.raw, w->base.header, sizeof(now.raw)) != 0;
 		return false;
 	}
+	/* A single byte, which SQLite takes for nothing, is rolled back to nothing. */
 	if (w->after_is_database && !w->has_journal)
-		return memcmp(w->base_bytes, w->after_bytes, HEADER_SIZE) != 0;
+		return memcmp(w->base_bytes, w->after_bytes, HEADER_SIZE) != 0 &&
+		       header_decode(&header, w->after_bytes, HEADER_SIZE) == 0;
 	r->doubtful = !is_rolled_back(r);
 	return false;
 }

@@ -145,6 +145,13 @@ static void cut(struct fixture *f)
 	assert_int_equal(truncate(folder_file(&f->folder, "db", path), 3 * 4096 + 100), 0);
 }
 
+static void cut_to_one_byte(struct fixture *f)
+{
+	char path[PATH_MAX];
+
+	assert_int_equal(truncate(folder_file(&f->folder, "db", path), 1), 0);
+}
+
 static void overwrite(struct fixture *f)
 {
 	struct copy garbage = {sqlite3_malloc64(70000), 70000};
@@ -177,8 +184,8 @@ static bool roll_back(void (*make)(struct fixture *f), int n)
 	assert_false(how.result.doubtful);
 	assert_int_equal(count_kept(&f), left > 0);
 	is = read_db(&f);
-	if (left == 0) {
-		/* SQLite rolls back by whole pages. */
+	if (left == 0 && !(was.size == 1 && is.size == 0)) { /* which are one to SQLite */
+		/* It rolls back by whole pages. */
 		assert_true(is.size == was.size || is.size == (was.size + 4095) / 4096 * 4096);
 		assert_memory_equal(is.bytes, was.bytes, was.size);
 	}
@@ -191,7 +198,7 @@ static bool roll_back(void (*make)(struct fixture *f), int n)
 
 static void test_rolled_back(void **state)
 {
-	static void (*const makes[])(struct fixture * f) = {damage, overwrite, cut};
+	static void (*const makes[])(struct fixture * f) = {damage, overwrite, cut, cut_to_one_byte};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
