@@ -180,6 +180,15 @@ static int look_at_super(const struct restore *r)
 	return rc > 0 ? superjournal_look(place, name) : rc;
 }
 
+/* Whether it is rolled back, whatever SQLite says then of what it was rolled back to: that may be damaged. */
+static bool is_rolled_back(const struct restore *r)
+{
+	struct stat st;
+	int rc = place_stat(&r->source->place, "-journal", &st);
+
+	return rc ? rc == -ENOENT : st.st_size == 0;
+}
+
 /*
  * Rolls a hot journal back, as the application's next open would; but where SQLite would have to be told what
  * stands in somebody else's folder, what is replaced is the state before the transaction, whole.
@@ -198,7 +207,7 @@ static int roll_back(struct restore *r)
 			vfs_set_super_gone(db.vfs);
 		sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
 		sql = db_exec(&db, "PRAGMA user_version");
-		if (sql)
+		if (sql && !is_rolled_back(r))
 			rc = err_set(r->err, db_errno(&db, sql), "its journal cannot be rolled back: %s",
 				     db_text(&db));
 	}

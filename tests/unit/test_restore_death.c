@@ -92,11 +92,65 @@ static void test_death_rollback(void **state)
 	check_death(ROLLBACK_OLD);
 }
 
+static void damage(struct fixture *f)
+{
+	char path[PATH_MAX];
+	int fd = open(folder_file(&f->folder, "db", path), O_WRONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "\1\2\3", 3, 21), 3);
+	close(fd);
+}
+
+static void cut(struct fixture *f)
+{
+	char path[PATH_MAX];
+
+	assert_int_equal(truncate(folder_file(&f->folder, "db", path), 3 * 4096 + 100), 0);
+}
+
+/* Over what cannot be read: a journal that is rolled back to that is no reason to refuse the next restore. */
+static void check_death_over(void (*make)(struct fixture *f))
+{
+	int status = 1, n = 0, hot = 0;
+
+	while (status != 0 && n < N_MAX) {
+		struct fixture f;
+		struct death death = {&f, ++n};
+		struct restoring how = RESTORING;
+		struct upload u;
+
+		app_up(&f, ROLLBACK_OLD);
+		app_stop(&f.app);
+		make(&f);
+		status = in_child(restore_and_die, &death);
+		assert_true(status == 0 || status == 256 + SIGKILL);
+		hot += file_bytes(&f, "db-journal") > 0;
+		snap_up(&f);
+		upload_make(&u, f.snap, 4096, "CREATE TABLE t(a); INSERT INTO t VALUES(1)");
+		assert_restored(&f, &u, &how);
+		assert_afresh(&f, COUNT_T, 1);
+		upload_finish(&u);
+		down(&f);
+	}
+	print_message("# died at each of %d calls: %d journals\n", n - 1, hot);
+	assert_int_equal(status, 0);
+	assert_true(hot > 5);
+}
+
+static void test_death_damaged(void **state)
+{
+	(void)state;
+	check_death_over(damage);
+	check_death_over(cut);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_death_wal),
 		cmocka_unit_test(test_death_rollback),
+		cmocka_unit_test(test_death_damaged),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
