@@ -10,6 +10,7 @@
  *     kept/.NAME-<random>.partial/   being written, or being removed
  *     kept/NAME/           empty: the name is reserved for one of those
  * STORE/groups/<16 hex digits>       keep_group.c has the format
+ *              .group-<16 hex digits>   the same, of one that is being published
  *
  * A snapshot of several databases is one of each under the same name, and they are a group: meta names it,
  * and they count only while the group's file is there. That file comes after the last of them has its name
@@ -139,7 +140,7 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
  * removing large files takes. */
 int keep_clean(struct store *store, struct snap_err *err);
 /* The same, and calls LOST with each name that was reserved for a snapshot of SOURCE's (NULL: unknown) and
- * not become one. What dropping has left is not told. */
+ * not become one, also where only others of its group were wanting. What dropping has left is not told. */
 int keep_clean_telling(struct store *store, void (*lost)(void *arg, const char *source, const char *name),
 		       void *arg, struct snap_err *err);
 

@@ -6,6 +6,8 @@
  * "end". In a path a newline is written \n and a backslash \\. Whether the file is there decides, not what it
  * says: that is for those who end it.
  *
+ * Until it has its name it is called .group-<16 hex digits>: what a killed daemon has left so was to be kept.
+ *
  * What must stay true: the file gets its name after every member has its own and is on the disk, under the
  * locks of all of them; it loses its name, on the disk as well, before any member is touched. What cannot be
  * read or understood at the moment is left alone: a snapshot is never taken for a leaving by a failure.
@@ -23,6 +25,9 @@
 #include "store_private.h"
 
 #define FOLDER "groups"
+#define PENDING ".group-" /* what its name begins with before it has its own */
+#define PENDING_SIZE (sizeof(PENDING) - 1 + KEEP_GROUP_SIZE)
+#define ATTEMPTS 8
 #define FILE_MAX (64u << 20) /* bytes */
 
 int keep_group_name(char group[KEEP_GROUP_SIZE])
@@ -35,14 +40,20 @@ int keep_group_name(char group[KEEP_GROUP_SIZE])
 	return 0;
 }
 
-int keep_group_is(int kept, const char *group)
+/* Whether the file of GROUP is there under the name that begins with PREFIX. */
+static int has_file(int kept, const char *prefix, const char *group)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "../../" FOLDER "/%s", group);
+	snprintf(path, sizeof(path), "../../" FOLDER "/%s%s", prefix, group);
 	if (faccessat(kept, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 1;
 	return errno == ENOENT ? 0 : -errno;
+}
+
+int keep_group_is(int kept, const char *group)
+{
+	return has_file(kept, "", group);
 }
 
 /* ---- beginning ----------------------------------------------------------------------------------------- */
@@ -85,50 +96,88 @@ static int write_members(int fd, struct keep *const *keeps, size_t count)
 	return rc ? rc : fsync(fd) ? -errno : 0;
 }
 
-static int write_group(int dir, struct keep *const *keeps, size_t count, const char *group)
+static int open_folder(int dir)
 {
-	char tmp[STORE_NAME_SIZE];
-	autoclose int folder = -1;
+	int fd = openat(dir, FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Writes the group's file, which has not got its name yet: a descriptor, whose lock says that somebody is at
+ * work on it. */
+static int write_group(int folder, struct keep *const *keeps, size_t count, const char *pending)
+{
+	autoclose int fd = -EAGAIN;
 	int rc;
 
-	if (mkdirat(dir, FOLDER, 0700) && errno != EEXIST)
-		return -errno;
-	folder = openat(dir, FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (folder < 0)
-		return -errno;
-	rc = store_sync_folder(dir);
-	if (rc)
-		return rc;
-	autoclose int fd = store_make_file(folder, ".group-", tmp);
+	for (int i = 0; i < ATTEMPTS && fd == -EAGAIN; i++)
+		fd = store_make_named(folder, pending);
 	if (fd < 0)
 		return fd;
 	rc = write_members(fd, keeps, count);
-	if (!rc && renameat(folder, tmp, folder, group))
-		rc = -errno;
-	if (rc) {
-		unlinkat(folder, tmp, 0);
-		return rc;
-	}
-	rc = store_sync_folder(folder);
+	rc = rc ? rc : store_sync_folder(folder);
+	if (rc)
+		unlinkat(folder, pending, 0);
+	return rc ? rc : steal_fd(&fd);
+}
+
+static int name_group(int folder, const char *pending, const char *group)
+{
+	int rc = renameat(folder, pending, folder, group) ? -errno : store_sync_folder(folder);
+
 	if (rc)
 		unlinkat(folder, group, 0);
 	return rc;
 }
 
-int keep_publish(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err)
+static int give_names(struct keep *const *keeps, size_t count, struct snap_err *err)
 {
 	int rc = 0;
 
 	for (size_t i = 0; i < count && !rc; i++)
 		rc = keep_give_name(keeps[i], err);
-	if (!rc && group) {
-		autoclose int dir = store_open(keeps[0]->store, false, err);
+	return rc;
+}
 
-		rc = dir < 0 ? dir : write_group(dir, keeps, count, group);
-		if (rc)
-			err_set(err, rc, "cannot keep \"%s\" in the store %s: %s", keeps[0]->name,
-				store_dir(keeps[0]->store), strerror(-rc));
+static int fail(struct keep *const *keeps, int rc, struct snap_err *err)
+{
+	return err_set(err, rc, "cannot keep \"%s\" in the store %s: %s", keeps[0]->name,
+		       store_dir(keeps[0]->store), strerror(-rc));
+}
+
+static int publish_group(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err)
+{
+	autoclose int dir = store_open(keeps[0]->store, false, err);
+	autoclose int folder = -1, fd = -1;
+	char pending[PENDING_SIZE];
+	int rc = dir < 0 ? dir : 0;
+
+	if (rc)
+		return fail(keeps, rc, err);
+	snprintf(pending, sizeof(pending), PENDING "%s", group);
+	if (mkdirat(dir, FOLDER, 0700) && errno != EEXIST)
+		return fail(keeps, -errno, err);
+	folder = open_folder(dir);
+	rc = folder < 0 ? folder : store_sync_folder(dir);
+	if (!rc)
+		fd = write_group(folder, keeps, count, pending);
+	if (rc || fd < 0)
+		return fail(keeps, rc ? rc : fd, err);
+	rc = give_names(keeps, count, err);
+	if (rc) {
+		unlinkat(folder, pending, 0);
+		return rc;
 	}
+	rc = name_group(folder, pending, group);
+	if (rc)
+		unlinkat(folder, pending, 0);
+	return rc ? fail(keeps, rc, err) : 0;
+}
+
+int keep_publish(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err)
+{
+	int rc = group ? publish_group(keeps, count, group, err) : give_names(keeps, count, err);
+
 	for (size_t i = 0; i < count && !rc; i++)
 		keep_settle(keeps[i]);
 	return rc;
@@ -189,12 +238,8 @@ static int each_member(int groups, const char *group, int (*fn)(void *arg, const
 static int open_groups(struct store *store)
 {
 	autoclose int dir = store_open(store, false, NULL);
-	int fd;
 
-	if (dir < 0)
-		return dir;
-	fd = openat(dir, FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	return dir < 0 ? dir : open_folder(dir);
 }
 
 struct owner {
@@ -257,7 +302,7 @@ bool keep_free_name(int kept, const char *name, bool *was_reserved)
 {
 	autoclose int folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct keep_record record;
-	bool removed;
+	bool removed, pends;
 
 	if (was_reserved)
 		*was_reserved = false;
@@ -275,7 +320,12 @@ bool keep_free_name(int kept, const char *name, bool *was_reserved)
 		return true;
 	if (keep_read_record(folder, &record) || counts(kept, &record))
 		return false;
-	return keep_drop_locked(kept, name, folder) == 0;
+	/* A group that was to be kept has a file that never got its name; one that was ended has none. */
+	pends = has_file(kept, PENDING, record.group) > 0;
+	removed = keep_drop_locked(kept, name, folder) == 0;
+	if (was_reserved)
+		*was_reserved = removed && pends;
+	return removed;
 }
 
 struct search {
@@ -314,7 +364,7 @@ static int clean_group(void *arg, int groups, const char *name)
 {
 	struct search search = {.store = arg, .group = name};
 
-	if (strncmp(name, ".group-", 7) == 0)
+	if (strncmp(name, PENDING, strlen(PENDING)) == 0)
 		store_remove_stale(groups, name);
 	else if (name[0] != '.' && each_member(groups, name, has_member, &search) == 0)
 		unlinkat(groups, name, 0);

@@ -49,7 +49,7 @@ int keep_read_record(int folder, struct keep_record *out);
 /* Whether GROUP is whole, 1 or 0; -errno: that cannot be told. KEPT is the folder of any source. */
 int keep_group_is(int kept, const char *group);
 /* Makes the name NAME in KEPT free if nobody is at work on it and it is a reserved one, or one of a group
- * that is not whole. True: it is. *WAS_RESERVED (may be NULL): by this call, from one that was. */
+ * that is not whole. True: it is. *WAS_RESERVED (may be NULL): by this call, from one that was to be kept. */
 bool keep_free_name(int kept, const char *name, bool *was_reserved);
 /* Takes the name away from FOLDER, which is locked, and then the files. */
 int keep_drop_locked(int kept, const char *name, int folder);

@@ -80,20 +80,24 @@ static int check_ours(int dir, const char *name, int fd, int how)
 	return rc;
 }
 
+int store_make_named(int dir, const char *name)
+{
+	autoclose int fd = openat(dir, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	int rc = fd < 0 ? -errno : check_ours(dir, name, fd, 0);
+
+	return rc ? rc : steal_fd(&fd);
+}
+
 int store_make_file(int dir, const char *prefix, char name[STORE_NAME_SIZE])
 {
 	for (int i = 0; i < ATTEMPTS; i++) {
-		autoclose int fd = -1;
+		int fd;
 
 		if (store_random_name(name, prefix))
 			return -EIO;
-		fd = openat(dir, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-		if (fd < 0 && errno != EEXIST)
-			return -errno;
-		int rc = fd < 0 ? -EAGAIN : check_ours(dir, name, fd, 0);
-
-		if (rc != -EAGAIN)
-			return rc ? rc : steal_fd(&fd);
+		fd = store_make_named(dir, name);
+		if (fd != -EEXIST && fd != -EAGAIN)
+			return fd;
 	}
 	return -EAGAIN;
 }

@@ -20,6 +20,9 @@ int store_random_name(char name[STORE_NAME_SIZE], const char *prefix);
 /* A new file of such a name in the folder DIR, O_RDWR, owned by the caller and in use for other daemons as
  * long as it is open. -errno without words */
 int store_make_file(int dir, const char *prefix, char name[STORE_NAME_SIZE]);
+/* One that is called NAME. -EEXIST; -EAGAIN: it was taken for somebody's leavings in the moment before it was
+ * locked. */
+int store_make_named(int dir, const char *name);
 /* A new folder likewise, O_RDONLY; NAME is what it is to be called. -EEXIST; -EAGAIN: it was taken for
  * somebody's leavings in the moment before it was locked. */
 int store_make_locked(int dir, const char *name);

@@ -175,6 +175,57 @@ static void test_killed_cleaning(void **state)
 	assert_true(is_kept());
 }
 
+static void note_lost(void *arg, const char *source, const char *name)
+{
+	unsigned *told = arg;
+
+	assert_non_null(source);
+	assert_string_equal(name, "one");
+	++*told;
+}
+
+/* Whether a name of "one" is taken. */
+static bool is_taken(void)
+{
+	bool is = false;
+
+	for (int i = 0; i < MEMBERS; i++)
+		is |= store_knows(store, sources[i]) && exists(in_source(sources[i], "kept/one"));
+	return is;
+}
+
+/* Wherever a daemon dies: a name that it had taken, and that has not become a snapshot, is told by the next
+ * start; one that it was dropping is not. */
+static void test_killed_is_told(void **state)
+{
+	unsigned n, lost = 0, told;
+
+	(void)state;
+	for (n = 1; run_killed(n, do_keep, NULL); n++) {
+		bool is_lost = is_taken() && !is_kept();
+
+		told = 0;
+		assert_int_equal(keep_clean_telling(store, note_lost, &told, &err), 0);
+		if (is_lost != (told > 0))
+			fail_msg("killed at call %u: %s, and told %u times", n, is_lost ? "lost" : "not lost",
+				 told);
+		lost += is_lost;
+		if (exists(at("fast/a")))
+			wipe();
+	}
+	assert_true(lost > 30);
+	for (n = 1;; n++) {
+		if (!is_kept())
+			keep_one();
+		if (!run_killed(n, do_drop, NULL))
+			break;
+		told = 0;
+		assert_int_equal(keep_clean_telling(store, note_lost, &told, &err), 0);
+		assert_int_equal(told, 0);
+	}
+	assert_true(n > CALLS_MIN);
+}
+
 /* ---- failure ------------------------------------------------------------------------------------------- */
 
 static void test_failed_keeping(void **state)
@@ -379,6 +430,7 @@ int main(void)
 		test_fast(test_killed_keeping),
 		test_fast(test_killed_dropping),
 		test_fast(test_killed_cleaning),
+		test_fast(test_killed_is_told),
 		test_fast(test_failed_keeping),
 		test_fast(test_failed_dropping),
 		test_fast(test_failed_cleaning),
