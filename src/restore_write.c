@@ -285,6 +285,7 @@ int restore_lock(struct restore *r)
 	if (rc == SQLITE_READONLY && is_misfit(r))
 		return RESTORE_MISFIT;
 	if (rc != SQLITE_OK) {
+		r->unreadable |= (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
 		restore_finish_backup(r, false);
 		return err_set(r->err, db_errno(&r->dest, rc), "cannot write the live database: %s",
 			       sqlite3_errstr(rc));

@@ -330,6 +330,30 @@ static int look_at_the_shm(void *arg, enum vfs_call call)
 	return SQLITE_OK;
 }
 
+/* The connection that a reader has left does not look at the header again, and the wal-index tells the size:
+ * that SQLite would not write there is known as late as that. */
+static void test_header_of_more_pages(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, WAL_OLD);
+	app_do(&f.app, "PRAGMA wal_checkpoint(TRUNCATE)");
+	snap_up_still(&f);
+	close_gen(open_now(&f));
+	scribble(&f, "", "\xff", 28);
+	upload_make(&u, f.snap, 4096, NEW);
+	assert_restored(&f, &u, &how);
+	assert_true(how.result.undo_raw);
+	assert_shows_upload(&f, &u);
+	app_stop(&f.app);
+	assert_afresh(&f, COUNT_T, NEW_ROWS);
+	upload_finish(&u);
+	down(&f);
+}
+
 /* No incarnation has what is damaged: its restorer is the first that opens the -shm, beside an application's.
  */
 static void test_damaged_beside_its_shm(void **state)
@@ -429,6 +453,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_missing_beside_wal),
 		cmocka_unit_test(test_begun_meanwhile),
 		cmocka_unit_test(test_repaired_meanwhile),
+		cmocka_unit_test(test_header_of_more_pages),
 		cmocka_unit_test(test_damaged_beside_its_shm),
 		cmocka_unit_test(test_open_while_it_is_begun_anew),
 		cmocka_unit_test(test_open_while_its_wal_is_begun_anew),
