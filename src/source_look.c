@@ -64,7 +64,8 @@ int source_image_shape(struct live *live, const struct wal_header *at, uint64_t 
 		return rc;
 	*size = spool_image_size(&header, file_size);
 	*page_size = header.page_size;
-	return 0;
+	/* As SQLite has it: a last page may be cut, a whole one must not be missing. */
+	return *size < file_size + header.page_size ? 0 : -EUCLEAN;
 }
 
 int source_sample_live(struct source *s, struct live *live, struct sample *sample)

@@ -332,15 +332,16 @@ static int look_at_the_shm(void *arg, enum vfs_call call)
 
 /* The connection that a reader has left does not look at the header again, and the wal-index tells the size:
  * that SQLite would not write there is known as late as that. */
-static void test_header_of_more_pages(void **state)
+static void check_header_of_more_pages(bool is_open)
 {
 	struct restoring how = RESTORING;
 	struct upload u;
 	struct fixture f;
 
-	(void)state;
 	app_up(&f, WAL_OLD);
 	app_do(&f.app, "PRAGMA wal_checkpoint(TRUNCATE)");
+	if (!is_open)
+		app_stop(&f.app);
 	snap_up_still(&f);
 	close_gen(open_now(&f));
 	scribble(&f, "", "\xff", 28);
@@ -348,10 +349,18 @@ static void test_header_of_more_pages(void **state)
 	assert_restored(&f, &u, &how);
 	assert_true(how.result.undo_raw);
 	assert_shows_upload(&f, &u);
-	app_stop(&f.app);
+	if (is_open)
+		app_stop(&f.app);
 	assert_afresh(&f, COUNT_T, NEW_ROWS);
 	upload_finish(&u);
 	down(&f);
+}
+
+static void test_header_of_more_pages(void **state)
+{
+	(void)state;
+	check_header_of_more_pages(true);
+	check_header_of_more_pages(false); /* then the size is the header's, too: 16 TiB */
 }
 
 /* No incarnation has what is damaged: its restorer is the first that opens the -shm, beside an application's.
