@@ -5,7 +5,8 @@
  * A FLUSH is sent for each close() of a descriptor, by whoever has it: a shell that redirects, a child that
  * was forked, dup2(2). It is the writer's if its lock_owner is that of the last WRITE. Who closes does not
  * decide, though; whether the upload is whole does: an incomplete one answers an error and stays open for
- * more. A writer that was killed never restores.
+ * more. A writer that was killed never restores. What is decided is told to everybody who closes it: the
+ * writer may be a child that has ended without hearing it, and whoever gave it the descriptor closes it too.
  *
  * What must stay true: one verdict for each change of the content, whoever asks; every verdict about a
  * restore is one line in the log.
@@ -180,7 +181,7 @@ bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *
 	failed = u->failed != 0;
 	mine = !u->dropped && (!u->has_owner || u->last_owner == flush->owner);
 	decided = u->judged == changes;
-	if (mine && decided)
+	if (decided && !u->dropped)
 		*rc = u->verdict;
 	pthread_mutex_unlock(&u->state_lock);
 	if (!mine || decided || state == SNAP_UPLOAD_UNTOUCHED || (state == SNAP_UPLOAD_EMPTY && !failed))

@@ -71,6 +71,23 @@ static void test_release_restores(void **state)
 	assert_restored();
 }
 
+/* A child that was given the descriptor has written, and has ended as such do: who waited for it is told. */
+static void test_refused_to_child(void **state)
+{
+	struct upload *u = open_cut();
+
+	(void)state;
+	write_part(u, OWNER, &image, 0, 8192);
+	assert_int_equal(flush_as(u, (struct closing){.owner = OWNER + 1}), 0); /* undecided yet */
+	assert_int_equal(flush(u), -EIO);
+	assert_int_equal(flush_as(u, (struct closing){.owner = OWNER + 1}), -EIO);
+	assert_int_equal(logged(REFUSED), 1);
+	upload_drop(u);
+	assert_int_equal(flush_as(u, (struct closing){.owner = OWNER + 1}), 0);
+	upload_closed(u);
+	assert_untouched();
+}
+
 /* (head; tail) > file */
 static void test_two_writers(void **state)
 {
@@ -489,6 +506,7 @@ int main(int argc, char **argv)
 		gate_test(test_nothing_written),
 		gate_test(test_other_owner),
 		gate_test(test_release_restores),
+		gate_test(test_refused_to_child),
 		gate_test(test_two_writers),
 		gate_test(test_incomplete),
 		gate_test(test_incomplete_for_good),
