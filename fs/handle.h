@@ -69,7 +69,7 @@ int handle_open_text(struct handle **out, struct handles *handles, struct node *
 /* The same of a folder, whose entries are those of this moment. */
 int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err);
 ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err);
-/* Attributes of NODE's file as somebody has it open, if that is one of a kept snapshot: -ENOENT. */
+/* Attributes of NODE's plain file as somebody has it open: -ENOENT when nobody has; see snap_file_stat(). */
 int handle_stat(struct handles *handles, const struct node *node, struct snap_attr *attr);
 void handle_close(struct handle *h, struct handles *handles);
 

@@ -339,9 +339,9 @@ int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 	if (!rc && node->parent &&
 	    (attr->kind != node->kind || attr->key_dev != node->key[0] || attr->key_ino != node->key[1]))
 		rc = -ESTALE;
-	/* A snapshot was dropped: whoever has a file of it open goes on reading, which asks for its size. */
-	if ((rc == -ENOENT || rc == -ESTALE) && node->kind == SNAP_PLAIN && is_in_snapshot(path) &&
-	    handle_stat(&fs->handles, node, attr) == 0)
+	/* It was removed or replaced, or its snapshot dropped: whoever has it open goes on reading, as on any
+	 * file system, and at the end read(2) asks for its size. */
+	if (rc && node->kind == SNAP_PLAIN && handle_stat(&fs->handles, node, attr) == 0)
 		rc = 0;
 	return rc;
 }

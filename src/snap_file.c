@@ -75,8 +75,10 @@ int snap_file_lend(struct snap_file *f, int (*use)(void *arg, int fd), void *arg
 
 int snap_file_stat(struct snap_file *f, struct snap_attr *attr)
 {
+	if (!f->kept)
+		return tree_stat_plain(f->snap->tree, &f->raw, attr);
 	*attr = f->attr;
-	return f->kept ? 0 : -ENOENT;
+	return 0;
 }
 
 void snap_file_close(struct snap_file *f)

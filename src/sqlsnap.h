@@ -193,8 +193,8 @@ int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64
 ssize_t snap_file_read(struct snap_file *file, void *buf, size_t size, uint64_t offset);
 /* As snap_gen_lend(); -ENOENT too for a file of the tree, which may change. */
 int snap_file_lend(struct snap_file *file, int (*use)(void *arg, int fd), void *arg);
-/* Of a file of a kept snapshot, which never change: also when the snapshot has been dropped. -ENOENT: it is
- * another file. */
+/* Also when its snapshot has been dropped, or its name leads to another file or to none. -ESTALE: it has
+ * become a database, whose bytes are not to be had so. */
 int snap_file_stat(struct snap_file *file, struct snap_attr *attr);
 void snap_file_close(struct snap_file *file);
 

@@ -405,3 +405,16 @@ int tree_open_plain(struct tree *tree, const char *path, uint64_t dev, uint64_t 
 	rc = check_plain(tree, fd, dev, ino);
 	return rc ? rc : rawfd_reopen(tree->table, fd, out, NULL);
 }
+
+int tree_stat_plain(struct tree *tree, const struct rawfd *raw, struct snap_attr *attr)
+{
+	int rc = check_plain(tree, raw->fd, raw->dev, raw->ino);
+	struct stat st;
+
+	if (rc)
+		return rc;
+	if (fstat(raw->fd, &st) < 0)
+		return -errno;
+	tree_fill_attr(tree, attr, SNAP_PLAIN, &st, tree_shown_bits(raw->fd, &st));
+	return 0;
+}

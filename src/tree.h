@@ -101,6 +101,8 @@ int tree_is_gone(struct tree *tree, const char *path, uint64_t dev);
 int tree_readlink(struct tree *tree, const char *path, char *target, size_t size);
 /* -ESTALE when PATH is another inode than DEV, INO, or has become a database. */
 int tree_open_plain(struct tree *tree, const char *path, uint64_t dev, uint64_t ino, struct rawfd *out);
+/* Attributes of what was opened so, whatever has its name by now. -ESTALE: it has become a database. */
+int tree_stat_plain(struct tree *tree, const struct rawfd *raw, struct snap_attr *attr);
 int tree_statvfs(struct tree *tree, struct statvfs *out);
 
 /*

@@ -74,3 +74,20 @@ others 8 'garbage with the magic'
 rm "$SRC/replaced.sqlite3"
 make_db "$SRC/replaced.sqlite3" --commits 12
 equal 'commits after the garbage' "$(commits_of "$name")" 12
+
+# A plain file stays what it was for who has it open, as on any file system: read(2) asks for its size at the end.
+python3 - "$SRC/plain" "$MNT/plain" <<'EOF' || die "a plain file that was open"
+import os, sys
+live, seen = sys.argv[1:]
+for go in (lambda: os.rename(live + ".new", live), lambda: os.unlink(live)):
+    for name, byte in (live, b"a"), (live + ".new", b"b"):
+        with open(name, "wb") as f:
+            f.write(byte * 3000000)
+    with open(seen, "rb", buffering=0) as f:
+        got = f.read(65536)
+        go()
+        assert os.fstat(f.fileno()).st_size == 3000000
+        while part := f.read(65536):
+            got += part
+    assert got == b"a" * 3000000, len(got)
+EOF

@@ -130,6 +130,40 @@ static void test_plain(void **state)
 	assert_false(is_there(f, id));
 }
 
+/* What it is can be asked as long as it is open; of a database that has come to be in it nothing is told. */
+static void test_plain_stat(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t id = look(f, "plain");
+	struct node *node = node_get(&f->nodes, id);
+	struct snap_gen *moved = NULL;
+	struct snap_attr attr;
+	struct handle *h;
+	int fd = openat(f->folder.fd, "plain", O_WRONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(handle_stat(&f->handles, node, &attr), -ENOENT);
+	assert_int_equal(try_open(f, id, false, &h, &moved), 0);
+	assert_int_equal(handle_stat(&f->handles, node, &attr), 0);
+	assert_int_equal(attr.nlink, 1);
+	put(f, "new", "another file");
+	assert_int_equal(renameat(f->folder.fd, "new", f->folder.fd, "plain"), 0);
+	assert_int_equal(write(fd, TEXT TEXT, 2 * strlen(TEXT)), 2 * strlen(TEXT));
+	assert_int_equal(handle_stat(&f->handles, node, &attr), 0);
+	assert_int_equal(attr.kind, SNAP_PLAIN);
+	assert_int_equal(attr.key_dev, node->key[0]);
+	assert_int_equal(attr.key_ino, node->key[1]);
+	assert_int_equal(attr.mode, S_IFREG | 0644);
+	assert_int_equal(attr.nlink, 0);
+	assert_int_equal(attr.size, 2 * strlen(TEXT));
+	assert_int_equal(pwrite(fd, "SQLite format 3", 16, 0), 16);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(handle_stat(&f->handles, node, &attr), -ESTALE);
+	close(fd);
+	handle_close(h, &f->handles);
+	node_put(&f->nodes, node);
+}
+
 static void test_plain_replaced(void **state)
 {
 	struct fixture *f = *state;
@@ -332,6 +366,7 @@ int main(void)
 		test(test_moved),
 		test(test_broken_database),
 		test(test_plain),
+		test(test_plain_stat),
 		test(test_plain_replaced),
 		test(test_sidecars),
 		test(test_folders),
