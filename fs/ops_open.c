@@ -65,8 +65,10 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 		redirect_add(&fs->redirects, job->who.tid, node->parent->id, node->name, moved);
 		snap_gen_unref(moved);
 		rc = -ESTALE;
-	} else if (rc == -ENOENT) {
-		log_debug("\"%s\" was removed while it was being opened", node->name);
+	} else if (rc == -ENOENT || (rc == -ESTALE && node->kind == SNAP_PLAIN)) {
+		/* The kernel looks the name up again, and opens what it leads to by now. */
+		log_debug("\"%s\" was %s while it was being opened", node->name,
+			  rc == -ENOENT ? "removed" : "replaced");
 	} else if (rc) {
 		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc),
 			  err->text[0] ? ": " : "", err->text);

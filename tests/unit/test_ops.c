@@ -2,7 +2,18 @@
 /* test_ops.c - callers that are led elsewhere, the end, and mkdir of a snapshot. */
 #include "kernel.h"
 
+#include "../../fs/log_ring.h"
+
 /* ---- led elsewhere ------------------------------------------------------------------------------------- */
+
+static void make_plain(struct fixture *f, const char *name)
+{
+	int fd = openat(f->folder.fd, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, name, strlen(name)), strlen(name));
+	close(fd);
+}
 
 /*
  * Three are led to one generation and come one after the other, while somebody who was not led opens and
@@ -41,6 +52,34 @@ static void test_led_callers_find_what_they_were_led_to(void **state)
 	}
 	/* Nobody is expected any more, and nothing is held for him. */
 	assert_int_equal(app_get(&f.app, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+	fs_down(&f, fs);
+}
+
+/* A plain file was replaced since the kernel looked: it looks again, and nothing was wrong. */
+static void test_plain_file_that_is_replaced(void **state)
+{
+	struct fuse_file_info fi;
+	struct fixture f;
+	struct fs *fs;
+	uint64_t before, after;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(100));
+	snap_up_still(&f);
+	fs = fs_up(&f, true);
+	make_plain(&f, "plain");
+	before = look_up(fs, 1, "plain");
+	make_plain(&f, "new");
+	assert_int_equal(renameat(f.folder.fd, "new", f.folder.fd, "plain"), 0);
+	assert_int_equal(try_open_id(fs, 1, before, &fi), ESTALE);
+	after = look_up(fs, 1, "plain");
+	assert_true(after != before);
+	assert_int_equal(try_open_id(fs, 1, after, &fi), 0);
+	release(fs, 1, after, &fi);
+	char *log = log_recent();
+	assert_non_null(log);
+	assert_null(strstr(log, "\"plain\" cannot be opened"));
+	free(log);
 	fs_down(&f, fs);
 }
 
@@ -192,6 +231,7 @@ int __wrap_main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_led_callers_find_what_they_were_led_to),
+		cmocka_unit_test(test_plain_file_that_is_replaced),
 		cmocka_unit_test(test_stop_answers_what_waits),
 		cmocka_unit_test(test_mkdir_that_fails_leaves_no_snapshot),
 		cmocka_unit_test(test_rights_on_a_folder_that_is_replaced),
