@@ -6,7 +6,8 @@
  * was forked, dup2(2). It is the writer's if its lock_owner is that of the last WRITE. Who closes does not
  * decide, though; whether the upload is whole does: an incomplete one answers an error and stays open for
  * more. A writer that was killed never restores. What is decided is told to everybody who closes it: the
- * writer may be a child that has ended without hearing it, and whoever gave it the descriptor closes it too.
+ * writer may be a child that has ended without hearing it, or was killed, and whoever gave it the descriptor
+ * closes it too.
  *
  * What must stay true: one verdict for each change of the content, whoever asks; every verdict about a
  * restore is one line in the log.
@@ -183,6 +184,8 @@ bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *
 	decided = u->judged == changes;
 	if (decided && !u->dropped)
 		*rc = u->verdict;
+	else if (u->writer_killed && !mine && !u->dropped && u->kind == UPLOAD_DATABASE)
+		*rc = -EIO; /* unless somebody goes on with it nothing will be restored */
 	pthread_mutex_unlock(&u->state_lock);
 	if (!mine || decided || state == SNAP_UPLOAD_UNTOUCHED || (state == SNAP_UPLOAD_EMPTY && !failed))
 		return true;

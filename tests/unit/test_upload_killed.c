@@ -58,7 +58,8 @@ static void test_killed_twice(void **state)
 	assert_int_equal(flush_as(u, c), -EINTR);
 	assert_int_equal(flush_as(u, c), -EINTR);
 	assert_true(upload_closes_idle(u));
-	assert_int_equal(flush_as(u, (struct closing){.owner = 5}), 0);
+	assert_int_equal(flush_as(u, (struct closing){.owner = 5}), -EIO); /* who waited for it is told */
+	assert_int_equal(logged("whoever wrote it was killed, nothing was restored"), 2);
 	/* What fails changes nothing about that. */
 	assert_int_equal(upload_truncate(u, UINT64_MAX / 4, &err), -EFBIG);
 	assert_int_equal(snap_upload_state(u->data), SNAP_UPLOAD_COMPLETE);
