@@ -65,8 +65,9 @@ int tree_set_mountpoint(struct tree *tree, const char *path, struct snap_err *er
  * -errno */
 int tree_note_mounted(struct tree *tree);
 
-/* What stands at PATH ("" is the root; several databases' root is a folder of mode 0555 masked by
- * place_mask_at() of each, owned by the first database's folder's owner). */
+/* What stands at PATH ("" is the root; named databases' root is a folder of mode 0555, with the write bits
+ * that the folders of all have if these are one owner's and group's, masked by place_mask_at() of each, owned
+ * by the first database's folder's owner). */
 int tree_look(struct tree *tree, const char *path, struct tree_found *out, struct snap_err *err);
 /* The same in FOLDER, see struct snap_inode; named databases have none. */
 int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_found *out,

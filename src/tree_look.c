@@ -172,6 +172,25 @@ static int look_root_folder(struct tree *tree, struct tree_found *out)
 	return 0;
 }
 
+/*
+ * The bits by which names can be made and taken away in each of the folders that the root stands for, of
+ * which FIRST is one: none where they differ in owner or group, or where a name goes only by its own owner.
+ */
+static mode_t common_write_bits(const struct tree *tree, const struct stat *first)
+{
+	mode_t bits = 0222;
+
+	for (size_t i = 0; i < tree->file_count; i++) {
+		struct stat st;
+
+		if (fstat(tree->files[i].dir, &st) < 0 || st.st_uid != first->st_uid ||
+		    st.st_gid != first->st_gid || (st.st_mode & S_ISVTX))
+			return 0;
+		bits &= tree_shown_bits(tree->files[i].dir, &st);
+	}
+	return bits;
+}
+
 static int look_root_files(struct tree *tree, struct tree_found *out)
 {
 	mode_t bits = 0555;
@@ -181,6 +200,7 @@ static int look_root_files(struct tree *tree, struct tree_found *out)
 		return -ENOENT;
 	if (fstat(tree->files[0].dir, &st) < 0)
 		return -errno;
+	bits |= common_write_bits(tree, &st);
 	for (size_t i = 0; i < tree->file_count; i++)
 		bits &= place_mask_at(tree->files[i].dir, NULL, atomic_load(&tree->cover.dev), st.st_uid,
 				      st.st_gid);

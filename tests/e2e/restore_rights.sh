@@ -200,6 +200,22 @@ for content in '' 'this is text'; do
 	done
 done
 
+# A database that was named stands in a folder with the rights of its own: who may write both restores it by every way.
+unmount
+chmod 755 "$SRC"
+chown 5001:6000 "$SRC"
+mount_fs -o keep=0 "$DB"
+for way in by_open by_create by_rename; do
+	make_marked "$UP/named" "$way"
+	chmod 644 "$UP/named"
+	[ "$way" = by_open ] || must_fail any 'Permission denied' "$way" member "$UP/named"
+	"$way" owner "$UP/named" || die "$way of a named database: status $?"
+	equal "$way of a named database" "$(sqlite3 "$DB" 'SELECT value FROM marker')" "$way"
+	rm "$UP/named"
+done
+chown 0:0 "$SRC"
+chmod 777 "$SRC"
+
 # A daemon in a pid namespace of its own cannot tell its callers apart: no open, but new names and renames.
 unmount
 if unshare --pid --fork true 2>/dev/null; then
@@ -213,7 +229,7 @@ if unshare --pid --fork true 2>/dev/null; then
 	must_fail any 'Permission denied' as owner cp "$UP/apart" "$SEEN"
 	must_fail any 'Permission denied' rm "$SEEN"
 	grep -q 'another pid namespace.*rename it' "$MNT/.sqlsnapfs/log" || die "the log does not say what to do"
-	equal 'a caller that cannot be told apart' "$(sqlite3 "$DB" 'SELECT value FROM marker')" again
+	equal 'a caller that cannot be told apart' "$(sqlite3 "$DB" 'SELECT value FROM marker')" by_rename
 	must_fail any 'Permission denied' by_rename other "$UP/apart"
 	by_rename owner "$UP/apart" || die "rename: status $?"
 	equal 'a rename' "$(sqlite3 "$DB" 'SELECT value FROM marker')" apart

@@ -36,11 +36,20 @@ static void test_named(void **state)
 
 	assert_int_equal(stat(at("src/db"), &st), 0);
 	assert_int_equal(look("one").ino, st.st_ino);
-	a = look("");
-	assert_int_equal(a.mode, S_IFDIR | 0555);
+	/* Names are made and taken away there by who may do so in the folder of each. */
+	assert_int_equal(chmod(at("src"), 0775), 0);
+	assert_int_equal(look("").mode, S_IFDIR | 0755);
+	assert_int_equal(chmod(at("x"), 0777), 0);
+	assert_int_equal(look("").mode, S_IFDIR | 0775);
+	assert_int_equal(chmod(at("x"), 01777), 0);
+	assert_int_equal(look("").mode, S_IFDIR | 0555);
 	assert_int_equal(chmod(at("x"), 0700), 0);
-	assert_int_equal(look("").mode, S_IFDIR | 0500);
+	assert_int_equal(look("").mode, S_IFDIR | 0700);
 	assert_int_equal(look("two.db").mode, S_IFREG | 0600);
+	assert_int_equal(chmod(at("x"), 0755), 0);
+	assert_int_equal(chown(at("src"), 0, 20), 0);
+	assert_int_equal(look("").mode, S_IFDIR | 0555);
+	assert_int_equal(chmod(at("x"), 0700), 0);
 	assert_int_equal(chown(at("src"), 10, 20), 0);
 	a = look("");
 	assert_int_equal(a.uid, 10);
