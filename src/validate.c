@@ -74,7 +74,9 @@ static void plumbing_finish(struct plumbing *p)
 static int duplicate(int fd, int *out)
 {
 	*out = fcntl(fd, F_DUPFD_CLOEXEC, SPARE_FD);
-	return *out < 0 ? -errno : 0;
+	if (*out < 0)
+		return errno == EINVAL ? -EMFILE : -errno; /* a limit below SPARE_FD */
+	return 0;
 }
 
 static int plumb(const struct validate_order *order, struct plumbing *p, int *verdict)

@@ -35,6 +35,25 @@ unmount
 (cd "$SRC" && sha256sum ./*.sqlite3) | cmp - "$T/seen" || die "other bytes"
 rm "$SRC"/*
 
+note 'a restore at each number of descriptors says what it lacks, and nothing else'
+make_db "$SRC/db.sqlite3" --journal wal
+mount_fs "$SRC" -o keep=1
+cp "$SRC/db.sqlite3" "$T/backup"
+for ((few = 8, done = 0; done < 3; few++)); do
+	[ "$few" -lt 100 ] || die "no restore with $few descriptors"
+	prlimit --pid "$(fs_pid "$MNT")" --nofile="$few:1000"
+	if said=$(cp "$T/backup" "$MNT/db.sqlite3" 2>&1); then
+		done=$((done + 1))
+	else
+		done=0
+		grep -q 'Too many open files' <<<"$said" || die "with $few: $said: $(tail -n 1 "$LOG")"
+	fi
+done
+note "three restores below a limit of $few"
+! grep -E 'replaced|removed|Invalid' "$LOG" || die 'nothing of it is so'
+unmount
+rm "$SRC"/*
+
 note 'a store without room'
 mkdir "$T/tiny"
 plain_mount -t tmpfs -o size=24m none "$T/tiny"
