@@ -181,8 +181,9 @@ int restore_commit(struct restore *r);
 /* Ends the transaction. FAILED: it was being written, and what stands behind the WAL's end belongs to nobody
  * and may have filled the disk: it is cut off. */
 void restore_finish_backup(struct restore *r, bool failed);
-/* Whether the file that was looked at still stands there. */
-bool restore_is_still_there(struct restore *r);
+/* 0: the file that was looked at still stands there. Else -errno, -EBUSY when it was replaced, and the words.
+ */
+int restore_is_still_there(struct restore *r);
 /* The watch over the write lock; ARG is the struct restore. */
 void restore_on_write(void *arg, bool held);
 

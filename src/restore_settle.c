@@ -140,8 +140,9 @@ int restore_shorten(struct restore *r)
 	if (rc)
 		return rc;
 	vfs_set_write_watch(r->dest.vfs, restore_on_write, r);
-	rc = restore_is_still_there(r) ? db_errno(&r->dest, db_exec(&r->dest, "PRAGMA user_version"))
-				       : -ESTALE;
+	rc = restore_is_still_there(r);
+	if (!rc)
+		rc = db_errno(&r->dest, db_exec(&r->dest, "PRAGMA user_version"));
 	if (!rc && vfs_wal_is_open(r->dest.vfs))
 		shorten_wal(r);
 	db_close(&r->dest);

@@ -18,6 +18,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "opath.h"
 #include "progress.h"
 
 #define SLICE_MS 250   /* between two looks whether somebody still wants it, and who waits for us */
@@ -121,12 +122,16 @@ static int begin_backup(struct restore *r)
 	return r->backup ? SQLITE_OK : sqlite3_errcode(r->dest.handle);
 }
 
-bool restore_is_still_there(struct restore *r)
+int restore_is_still_there(struct restore *r)
 {
 	struct stat st;
+	int rc = place_stat(&r->source->place, "", &st);
 
-	return place_stat(&r->source->place, "", &st) == 0 && st.st_dev == r->st.st_dev &&
-	       st.st_ino == r->st.st_ino;
+	if (opath_transient(rc))
+		return err_set(r->err, rc, "cannot examine the live file: %s", strerror(-rc));
+	if (rc || st.st_dev != r->st.st_dev || st.st_ino != r->st.st_ino)
+		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
+	return 0;
 }
 
 int restore_dest_open(struct restore *r)
@@ -137,8 +142,8 @@ int restore_dest_open(struct restore *r)
 		rc = restore_live_make(r);
 	if (!rc)
 		rc = restore_db_open(r, &r->dest, DB_RESTORER, r->err);
-	if (!rc && !restore_is_still_there(r))
-		rc = err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
+	if (!rc)
+		rc = restore_is_still_there(r);
 	if (!rc)
 		rc = db_open(&r->staged, r->staged_dir, r->staged_name, DB_STAGED, r->err);
 	if (rc)
@@ -295,8 +300,9 @@ int restore_lock(struct restore *r)
 	/* The application may have changed the journal mode since it was looked at. */
 	if ((r->kind == RESTORE_WAL || r->broken_wal) != vfs_wal_is_open(r->dest.vfs))
 		return err_set(r->err, -EBUSY, "its journal mode is being changed");
-	if (!restore_is_still_there(r))
-		return err_set(r->err, -EBUSY, "the live file was replaced meanwhile");
+	rc = restore_is_still_there(r);
+	if (rc)
+		return rc;
 	if (!vfs_sidecars_have_their_names(r->dest.vfs))
 		return err_set(r->err, -EBUSY, "its -wal or -shm was removed meanwhile");
 	if (!r->watch.has_base)

@@ -36,23 +36,31 @@ unmount
 rm "$SRC"/*
 
 note 'a restore at each number of descriptors says what it lacks, and nothing else'
-make_db "$SRC/db.sqlite3" --journal wal
-mount_fs "$SRC" -o keep=1
-cp "$SRC/db.sqlite3" "$T/backup"
-for ((few = 8, done = 0; done < 3; few++)); do
-	[ "$few" -lt 100 ] || die "no restore with $few descriptors"
-	prlimit --pid "$(fs_pid "$MNT")" --nofile="$few:1000"
-	if said=$(cp "$T/backup" "$MNT/db.sqlite3" 2>&1); then
-		done=$((done + 1))
-	else
-		done=0
-		grep -q 'Too many open files' <<<"$said" || die "with $few: $said: $(tail -n 1 "$LOG")"
-	fi
-done
-note "three restores below a limit of $few"
-! grep -E 'replaced|removed|Invalid' "$LOG" || die 'nothing of it is so'
-unmount
-rm "$SRC"/*
+ladder() { # JOURNAL
+	local few done=0 said
+	writer_start held --db "$SRC/db.sqlite3" --journal "$1" --follow --paused
+	writer_do held 'commit 50'
+	mount_fs "$SRC" -o keep=1
+	cp "$MNT/db.sqlite3" "$T/backup"
+	for ((few = 8; done < 5; few++)); do
+		[ "$few" -lt 100 ] || die "no restore with $few descriptors"
+		writer_do held 'commit 1' # what the mount has open beside it is the same each time
+		prlimit --pid "$(fs_pid "$MNT")" --nofile="$few:1000"
+		if said=$(cp "$T/backup" "$MNT/db.sqlite3" 2>&1); then
+			done=$((done + 1))
+		else
+			done=0
+			grep -q 'Too many open files' <<<"$said" || die "$1, $few: $said: $(tail -n 1 "$LOG")"
+		fi
+	done
+	note "$1: restores below a limit of $few"
+	! grep -E 'replaced|removed|Invalid' "$LOG" || die "$1: nothing of it is so"
+	writer_stop held
+	unmount
+	rm "$SRC"/*
+}
+ladder wal
+ladder delete
 
 note 'a store without room'
 mkdir "$T/tiny"
