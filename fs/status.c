@@ -297,7 +297,7 @@ char *status_make(const struct status_order *order)
 	json_array(&m->json, "restores");
 	tasks_each_ended(order->tasks, put_ended, m);
 	json_end(&m->json);
-	if (snap_check_known(order->snap, &err) == -ESTALE)
+	if (snap_check_known(order->snap, &err) && err.text[0])
 		status_warn(m, "%s", err.text);
 	else if (order->folder && complete && !m->has_database)
 		status_warn(m, STATUS_NO_DATABASE, order->folder);

@@ -114,7 +114,8 @@ int snap_add_file(struct snap *snap, const char *name, const char *path, struct 
  * shown is used by nobody any more. After what it is about was added, before snap_start(). -errno
  */
 int snap_known_as(struct snap *snap, const char *path, struct snap_err *err);
-/* Whether that is so now: 0, -ESTALE with words, or what this process ran out of. */
+/* Whether that is so now: 0, -ESTALE with words, with words what its disk says, or what this process ran out
+ * of. */
 int snap_check_known(struct snap *snap, struct snap_err *err);
 
 /*

@@ -56,8 +56,8 @@ int tree_set_folder(struct tree *tree, const char *path, struct snap_err *err);
 int tree_add_file(struct tree *tree, const char *name, const char *path, struct snap_err *err);
 /* See snap_known_as(); before the tree is served. -errno, -ENOMEM */
 int tree_known_as(struct tree *tree, const char *path, struct snap_err *err);
-/* 0; -ESTALE with words; or what this process ran out of. Microseconds. Every look but that at the
- * root itself, below which status.json stays, and every list begin with it. */
+/* 0; -ESTALE, or what the folder's disk says, with words; or what this process ran out of. Microseconds.
+ * Every look but that at the root itself, below which status.json stays, and every list begin with it. */
 int tree_check_known(struct tree *tree, struct snap_err *err);
 int tree_set_mountpoint(struct tree *tree, const char *path, struct snap_err *err);
 

@@ -47,20 +47,29 @@ int tree_known_as(struct tree *tree, const char *path, struct snap_err *err)
 }
 
 /* A folder that was removed is an empty one for who still has it open: to be told from one that is empty. */
-static bool is_removed(int folder)
+static int check_links(const struct tree *tree, const struct stat *st, struct snap_err *err)
 {
-	struct stat st;
-
-	return folder >= 0 && fstat(folder, &st) == 0 && st.st_nlink == 0;
+	if (tree->links_uncounted || st->st_nlink > 0)
+		return 0;
+	return err_set(err, -ESTALE, "the folder was removed; mount it again");
 }
 
-static bool any_is_removed(const struct tree *tree)
+/* The disk of one named database is in nobody's way who wants another. */
+static int check_folders(const struct tree *tree, struct snap_err *err)
 {
-	bool any = is_removed(tree->root);
+	struct stat st;
+	int rc = 0;
 
-	for (size_t i = 0; !any && i < tree->file_count; i++)
-		any = is_removed(tree->files[i].dir);
-	return any;
+	if (tree->root >= 0 && fstat(tree->root, &st) < 0)
+		return err_set(err, -errno,
+			       "the folder cannot be examined: %s; mend its disk, and mount it again",
+			       strerror(errno));
+	if (tree->root >= 0)
+		rc = check_links(tree, &st, err);
+	for (size_t i = 0; !rc && i < tree->file_count; i++)
+		if (fstat(tree->files[i].dir, &st) == 0)
+			rc = check_links(tree, &st, err);
+	return rc;
 }
 
 /* Whether its path leads to it as far as the kernel knows without a look at any file system, be it our own:
@@ -76,12 +85,13 @@ static bool is_still_known(const struct tree_known *known)
 
 int tree_check_known(struct tree *tree, struct snap_err *err)
 {
-	if (!tree->links_uncounted && any_is_removed(tree))
-		return err_set(err, -ESTALE, "the folder was removed; mount it again");
+	int rc = check_folders(tree, err);
+
+	if (rc)
+		return rc;
 	for (size_t i = 0; i < tree->known_count; i++) {
 		const struct tree_known *known = &tree->known[i];
 		struct stat st;
-		int rc;
 
 		if (is_still_known(known))
 			continue;

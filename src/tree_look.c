@@ -210,6 +210,21 @@ static int look_root_files(struct tree *tree, struct tree_found *out)
 	return 0;
 }
 
+/* A disk that has failed takes nothing of ours with it: what is wrong stands in a folder below the root. */
+static int look_root(struct tree *tree, struct tree_found *out)
+{
+	int rc = tree->root >= 0 ? look_root_folder(tree, out) : look_root_files(tree, out);
+	lock_scope(&tree->lock);
+
+	if (rc && !tree->root_looked)
+		return rc;
+	if (rc)
+		out->attr = tree->root_attr;
+	tree->root_attr = out->attr;
+	tree->root_looked = true;
+	return 0;
+}
+
 /* ---- looking ------------------------------------------------------------------------------------------- */
 
 static int look_in_folder(struct tree *tree, const struct snap_inode *folder, const char *path,
@@ -283,7 +298,7 @@ int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char 
 
 	*out = TREE_FOUND_INIT;
 	if (path[0] == '\0')
-		return tree->root >= 0 ? look_root_folder(tree, out) : look_root_files(tree, out);
+		return look_root(tree, out);
 	if (!tree_path_valid(path))
 		return -EINVAL;
 	rc = tree_check_known(tree, err);

@@ -57,6 +57,8 @@ struct tree {
 	struct tree_cover cover;
 
 	pthread_mutex_t lock;
+	bool root_looked;	    /* guarded by lock, as the next */
+	struct snap_attr root_attr; /* of the mount's root, as it was when it could last be looked at */
 	struct snap_err pending[NOTICES_PENDING]; /* guarded by lock, as the next three; oldest first */
 	size_t pending_count;
 	struct tree_link_id told[NOTICES_MAX];
