@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log.c - see log.h. The levels and the sink are the program's only mutable globals. It allocates nothing, so
- * that a line gets out when memory does not; a line that cannot be written is lost.
+ * log.c - see log.h. The levels, the sink and the last echo are the program's only mutable globals. It
+ * allocates nothing, so that a line gets out when memory does not; a line that cannot be written is lost.
  */
 #include "log.h"
 
@@ -13,14 +13,18 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "../src/clock.h"
 #include "log_ring.h"
 #include "utf8.h"
 
 #define LINE_MAX_BYTES 2048
+#define ECHO_NS NS_PER_S
 
 static _Atomic int log_level = SNAP_INFO;
 static _Atomic int quiet_level = SNAP_DEBUG; /* what is less than this is for the ring alone */
 static _Atomic int log_sink = LOG_TO_STDERR;
+static _Atomic uint64_t echo_text;   /* a number made of what was last asked about; 0: nothing yet */
+static _Atomic int64_t echo_told_ns; /* when it was last no echo */
 
 void log_set_level(enum snap_level level)
 {
@@ -147,6 +151,26 @@ void log_line(enum snap_level level, const char *module, const char *format, ...
 	if ((int)level >= quiet_level)
 		tell(level, module, text);
 	errno = saved;
+}
+
+/* FNV-1a, and never 0. Two texts of one number would cost a line, no more. */
+static uint64_t number_of(const char *text)
+{
+	uint64_t number = 0xcbf29ce484222325;
+
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+		number = (number ^ *c) * 0x100000001b3;
+	return number ? number : 1;
+}
+
+bool log_is_echo(const char *text, int64_t now)
+{
+	uint64_t number = number_of(text);
+
+	if (atomic_exchange(&echo_text, number) == number && now - atomic_load(&echo_told_ns) < ECHO_NS)
+		return true;
+	atomic_store(&echo_told_ns, now);
+	return false;
 }
 
 void log_refusal(const char *text)

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "../src/sqlsnap.h"
 
@@ -27,6 +28,10 @@ void log_set_sink(enum log_sink sink);
 bool log_wants(enum snap_level level);
 void log_line(enum snap_level level, const char *module, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Whether the same TEXT was asked about within a second before NOW (CLOCK_MONOTONIC), and so stands there.
+ * For what is said by others, who do not count how often. */
+bool log_is_echo(const char *text, int64_t now);
 
 /* What the user did wrong or what keeps the program from starting: "sqlsnapfs: TEXT", on stderr at any level.
  */

@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../src/clock.h"
 #include "device.h"
 #include "fault.h"
 #include "fuseopts.h"
@@ -247,7 +248,10 @@ __attribute__((format(printf, 2, 0))) static void log_fuse(enum fuse_log_level l
 		text[length - 1] = '\0';
 	if (strncmp(start, "fuse: ", 6) == 0)
 		start += 6;
-	log_line(ours, "fuse", "%s", start);
+	/* It cannot start a thread, say, and tries again at each request: that is no reason to fill the disk,
+	 * and to lose what else the last lines say. */
+	if (ours == SNAP_DEBUG || !log_is_echo(start, monotonic_ns()))
+		log_line(ours, "fuse", "%s", start);
 }
 
 static int open_session(struct session *session, struct snap_err *err)

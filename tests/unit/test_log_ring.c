@@ -146,6 +146,22 @@ static void test_log(void **state)
 	log_set_level(SNAP_INFO);
 }
 
+/* What is said a thousand times a second is told once in it, and nothing else is lost. */
+static void test_echo(void **state)
+{
+	const int64_t second = 1000000000, began = 5 * second;
+	int told = 0;
+
+	(void)state;
+	for (int i = 0; i < 3000; i++)
+		told += !log_is_echo("cannot start a thread", began + i * (second / 1000));
+	assert_int_equal(told, 3);
+	assert_false(log_is_echo("another", began + 3 * second));
+	assert_true(log_is_echo("another", began + 3 * second + 1));
+	assert_false(log_is_echo("cannot start a thread", began + 3 * second + 2));
+	assert_false(log_is_echo("", began + 3 * second + 3));
+}
+
 /* What nobody is to be told in so many words stands there all the same. */
 static void test_quiet(void **state)
 {
@@ -225,6 +241,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_empty), cmocka_unit_test(test_lines), cmocka_unit_test(test_long),
 		cmocka_unit_test(test_log),   cmocka_unit_test(test_quiet), cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_echo),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
