@@ -16,7 +16,9 @@
 #define JOBS_OTHERS (3 * JOBS_EACH)	       /* and for all such users */
 
 /* What to tell whom -EAGAIN has refused. */
-#define JOBS_TOO_MANY "too many opens and restores, of this user or of all, are waiting already"
+#define JOBS_TOO_MANY                                                                   \
+	"too many opens and restores, of this user or of all, are waiting already, or " \
+	"no thread can be started (pids.max)"
 
 struct jobs {
 	struct snap *snap;    /* borrowed */
