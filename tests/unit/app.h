@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -60,11 +61,27 @@ static inline void folder_make(struct folder *folder)
 	assert_true(folder->fd >= 0);
 }
 
+/* After something was mounted over it. */
+static inline void folder_reopen(struct folder *folder)
+{
+	close(folder->fd);
+	folder->fd = open(folder->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_true(folder->fd >= 0);
+}
+
+/* Mounts a tmpfs over the folder, until it is removed. Needs root, and a mount namespace: own_mounts.h. */
+static inline void folder_mount_tmpfs(struct folder *folder, const char *options)
+{
+	assert_int_equal(mount("test", folder->path, "tmpfs", 0, options), 0);
+	folder_reopen(folder);
+}
+
 static inline void folder_remove(struct folder *folder)
 {
 	char command[192];
 
 	close(folder->fd);
+	umount2(folder->path, MNT_DETACH); /* fails where nothing is mounted */
 	snprintf(command, sizeof(command), "chmod -R u+w %s; rm -rf %s", folder->path, folder->path);
 	assert_int_equal(system(command), 0);
 }

@@ -14,7 +14,6 @@
 #include "writer.h"
 
 #include <errno.h>
-#include <sys/mount.h>
 
 #include "../../src/clock.h"
 #include "../../src/live.h"
@@ -42,19 +41,6 @@ static inline int own_mounts(void **state)
 	return take_own_mounts();
 }
 
-static inline void reopen(struct folder *folder)
-{
-	close(folder->fd);
-	folder->fd = open(folder->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_true(folder->fd >= 0);
-}
-
-static inline void mount_tmpfs(struct folder *folder, const char *options)
-{
-	assert_int_equal(mount("test", folder->path, "tmpfs", 0, options), 0);
-	reopen(folder);
-}
-
 /* Fails while anything there is open. */
 static inline void unmount(struct folder *folder)
 {
@@ -79,7 +65,7 @@ static inline bool mount_cloning(struct fixture *f, const char *kind)
 		print_message("no %s can be made here\n", kind);
 		return false;
 	}
-	reopen(&f->folder);
+	folder_reopen(&f->folder);
 	return true;
 }
 
@@ -94,7 +80,7 @@ static inline int setup(void **state)
 	folder_make(&f->folder);
 	folder_make(&f->store);
 	if (!kind) /* cannot clone, wherever the test runs */
-		mount_tmpfs(&f->folder, NULL);
+		folder_mount_tmpfs(&f->folder, NULL);
 	f->available = !kind || mount_cloning(f, kind);
 	f->place = (struct place){.root = f->folder.fd, .dir = strdup(""), .name = strdup(NAME)};
 	assert_int_equal(rawfd_table_create(&f->core.raw), 0);
@@ -121,8 +107,6 @@ static inline int teardown(void **state)
 	foldertimes_destroy(f->core.folders);
 	rawfd_table_destroy(f->core.raw);
 	proclocks_destroy(f->core.locks);
-	umount2(f->folder.path, MNT_DETACH);
-	umount2(f->store.path, MNT_DETACH);
 	folder_remove(&f->folder);
 	folder_remove(&f->store);
 	free(f);

@@ -14,7 +14,6 @@
 #undef ask
 
 #include <errno.h>
-#include <sys/mount.h>
 #include <time.h>
 
 #include "../../src/clock.h"

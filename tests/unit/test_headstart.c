@@ -209,7 +209,7 @@ static void test_store_fills_up(void **state)
 
 	(void)state;
 	app_up(&f, modes[0]);
-	assert_int_equal(mount("test", f.store.path, "tmpfs", 0, "size=128m"), 0);
+	folder_mount_tmpfs(&f.store, "size=128m");
 	snap_up(&f);
 	assert_in_range(file_bytes(&f, "db"), 6 * MIB, 8 * MIB);
 	source = source_of(&f);
@@ -226,10 +226,7 @@ static void test_store_fills_up(void **state)
 	close(filling.fd);
 	source_unref(source);
 	app_stop(&f.app);
-	snap_destroy(f.snap);
-	assert_int_equal(umount2(f.store.path, MNT_DETACH), 0);
-	folder_remove(&f.folder);
-	folder_remove(&f.store);
+	down(&f);
 }
 
 /* ---- a store that is slow ------------------------------------------------------------------------------ */

@@ -44,7 +44,7 @@ static void test_spool_fails(void **state)
 
 	make_database(f, "WAL", 4096, 500, 3500);
 	app_do(&f->app, "PRAGMA wal_checkpoint(PASSIVE)");
-	mount_tmpfs(&f->store, "size=19m");
+	folder_mount_tmpfs(&f->store, "size=19m");
 	connect_live(f);
 	image = pin_faulty(f, fill_at_read, &filler, &conn, &max_frame, &copy);
 	/* The file system cannot clone; the descriptor for it stays. */

@@ -248,18 +248,12 @@ static void test_cancelled(void **state)
 
 /* ---- room ---------------------------------------------------------------------------------------------- */
 
-/* The database on a file system of its own, of SIZE. */
+/* The database on a file system of its own; SIZE: "size=..." of tmpfs(5). */
 static void app_up_small(struct fixture *f, const char *size, const char *sql)
 {
-	char options[64];
-
 	folder_make(&f->folder);
 	folder_make(&f->store);
-	snprintf(options, sizeof(options), "size=%s", size);
-	assert_int_equal(mount("test", f->folder.path, "tmpfs", 0, options), 0);
-	close(f->folder.fd);
-	f->folder.fd = open(f->folder.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_true(f->folder.fd >= 0);
+	folder_mount_tmpfs(&f->folder, size);
 	app_start(&f->app, &f->folder, "db");
 	app_do(&f->app, sql);
 }
@@ -268,14 +262,6 @@ static void up_small(struct fixture *f, const char *size, const char *sql)
 {
 	app_up_small(f, size, sql);
 	snap_up(f);
-}
-
-static void down_small(struct fixture *f)
-{
-	snap_destroy(f->snap);
-	assert_int_equal(umount2(f->folder.path, MNT_DETACH), 0);
-	folder_remove(&f->folder);
-	folder_remove(&f->store);
 }
 
 #define BIG TABLE APP_ROWS(4000)
@@ -288,14 +274,14 @@ static void test_no_room_beside(void **state)
 		struct upload u;
 		struct fixture f;
 
-		up_small(&f, "1500k", modes[i]);
+		up_small(&f, "size=1500k", modes[i]);
 		upload_make(&u, f.snap, 4096, BIG);
 		assert_refused(&f, &u, &how, -ENOSPC);
 		assert_non_null(strstr(how.err.text, "MiB"));
 		app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
 		upload_finish(&u);
 		app_stop(&f.app);
-		down_small(&f);
+		down(&f);
 	}
 }
 
@@ -328,7 +314,7 @@ static void test_disk_fills_meanwhile(void **state)
 		struct upload u;
 		struct fixture f;
 
-		up_small(&f, "8m", modes[i]);
+		up_small(&f, "size=8m", modes[i]);
 		upload_make(&u, f.snap, 4096, BIG);
 		how.keep = 0;
 		how.cancelled = fill_disk;
@@ -345,7 +331,7 @@ static void test_disk_fills_meanwhile(void **state)
 		assert_afresh(&f, COUNT_T, 4000);
 		upload_finish(&u);
 		app_stop(&f.app);
-		down_small(&f);
+		down(&f);
 	}
 }
 
@@ -373,7 +359,7 @@ static void check_room_again(enum reading who, bool copied)
 	struct upload u;
 	struct fixture f;
 
-	app_up_small(&f, "8m", WAL_OLD ";" APP_ROWS(4000));
+	app_up_small(&f, "size=8m", WAL_OLD ";" APP_ROWS(4000));
 	app_start(&reader, &f.folder, "db");
 	if (who == APPLICATION) {
 		app_do(&reader, "BEGIN");
@@ -398,7 +384,7 @@ static void check_room_again(enum reading who, bool copied)
 	upload_finish(&u);
 	app_stop(&reader);
 	app_stop(&f.app);
-	down_small(&f);
+	down(&f);
 }
 
 static void test_room_of_the_wal(void **state)

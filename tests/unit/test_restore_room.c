@@ -81,9 +81,7 @@ static void test_journal_that_cannot_be_made(void **state)
 	(void)state;
 	folder_make(&f.folder);
 	folder_make(&f.store);
-	assert_int_equal(mount("test", f.folder.path, "tmpfs", 0, "size=8m,nr_inodes=40"), 0);
-	close(f.folder.fd);
-	f.folder.fd = open(f.folder.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	folder_mount_tmpfs(&f.folder, "size=8m,nr_inodes=40");
 	app_start(&f.app, &f.folder, "db");
 	app_do(&f.app, ROLLBACK_OLD);
 	snap_up(&f);
@@ -105,10 +103,7 @@ static void test_journal_that_cannot_be_made(void **state)
 	assert_restored(&f, &u, &how);
 	upload_finish(&u);
 	app_stop(&f.app);
-	snap_destroy(f.snap);
-	assert_int_equal(umount2(f.folder.path, MNT_DETACH), 0);
-	folder_remove(&f.folder);
-	folder_remove(&f.store);
+	down(&f);
 }
 
 /* ---- clones, which this file system does not have ------------------------------------------------------ */
@@ -161,9 +156,7 @@ static void check_shared(const char *sql, bool shared, unsigned times, bool refu
 
 	folder_make(&f.folder);
 	folder_make(&f.store);
-	assert_int_equal(mount("test", f.folder.path, "tmpfs", 0, "size=32m"), 0);
-	close(f.folder.fd);
-	f.folder.fd = open(f.folder.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	folder_mount_tmpfs(&f.folder, "size=32m");
 	app_start(&f.app, &f.folder, "db");
 	app_do(&f.app, sql);
 	snap_up(&f);
@@ -183,10 +176,7 @@ static void check_shared(const char *sql, bool shared, unsigned times, bool refu
 	assert_afresh(&f, COUNT_T, 8000);
 	upload_finish(&u);
 	app_stop(&f.app);
-	snap_destroy(f.snap);
-	assert_int_equal(umount2(f.folder.path, MNT_DETACH), 0);
-	folder_remove(&f.folder);
-	folder_remove(&f.store);
+	down(&f);
 }
 
 static void test_room_of_shared_blocks(void **state)

@@ -373,7 +373,7 @@ static void test_no_room_to_keep(void **state)
 		struct file_look db;
 
 		app_up(&f, modes[i]);
-		assert_int_equal(mount("test", f.store.path, "tmpfs", 0, "size=19m"), 0);
+		folder_mount_tmpfs(&f.store, "size=19m");
 		snap_up(&f);
 		upload_make(&u, f.snap, 4096, NEW);
 		int fd = open(f.store.path, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
@@ -389,10 +389,7 @@ static void test_no_room_to_keep(void **state)
 		assert_restored(&f, &u, &how);
 		upload_finish(&u);
 		app_stop(&f.app);
-		snap_destroy(f.snap);
-		assert_int_equal(umount2(f.store.path, MNT_DETACH), 0);
-		folder_remove(&f.folder);
-		folder_remove(&f.store);
+		down(&f);
 	}
 }
 
@@ -407,7 +404,7 @@ static void test_shown_bytes_give_way(void **state)
 
 	(void)state;
 	app_up(&f, modes[0]);
-	assert_int_equal(mount("test", f.store.path, "tmpfs", 0, "size=64m"), 0);
+	folder_mount_tmpfs(&f.store, "size=64m");
 	snap_up(&f);
 	upload_make(&shown, f.snap, 4096, TABLE APP_ROWS(15000));
 	how.keep = 0;
@@ -424,10 +421,7 @@ static void test_shown_bytes_give_way(void **state)
 	close(fd);
 	upload_finish(&u);
 	app_stop(&f.app);
-	snap_destroy(f.snap);
-	assert_int_equal(umount2(f.store.path, MNT_DETACH), 0);
-	folder_remove(&f.folder);
-	folder_remove(&f.store);
+	down(&f);
 }
 
 int main(int argc, char **argv)

@@ -155,7 +155,7 @@ static void test_pinned_fails(void **state)
 		bool fail = cases[i].read_fails;
 		int fds, rc;
 
-		mount_tmpfs(&f->store, cases[i].store);
+		folder_mount_tmpfs(&f->store, cases[i].store);
 		if (cases[i].read_only)
 			assert_int_equal(mount(NULL, f->store.path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
 		vfs_set_fault(conn->db.vfs, fail_reads, &fail);
@@ -298,7 +298,7 @@ static void test_clone_needs_no_room(void **state)
 		return;
 	make_database(f, "WAL", 4096, 500, 3000);
 	app_do(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)");
-	mount_tmpfs(&f->store, "size=1m");
+	folder_mount_tmpfs(&f->store, "size=1m");
 	connect_live(f);
 	conn = pin(f, 0);
 	expected = copy_of(conn->db.handle);

@@ -52,7 +52,7 @@ static void test_backup_fails(void **state)
 		struct conn *conn = pin(f, 0);
 		bool fail = i == 2;
 
-		mount_tmpfs(&f->store, i == 2 ? "size=64m" : "size=1m");
+		folder_mount_tmpfs(&f->store, i == 2 ? "size=64m" : "size=1m");
 		if (i == 1)
 			assert_int_equal(mount(NULL, f->store.path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
 		vfs_set_fault(conn->db.vfs, fail_reads, &fail);

@@ -138,7 +138,7 @@ static void test_hot_fails(void **state)
 	journal = file_look(&f->folder, NAME "-journal");
 	fds = count_fds();
 	for (int i = 0; i < 2; i++) {
-		mount_tmpfs(&f->store, "size=1m");
+		folder_mount_tmpfs(&f->store, "size=1m");
 		if (i)
 			assert_int_equal(mount(NULL, f->store.path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
 		f->err.text[0] = '\0';
@@ -253,7 +253,7 @@ static void test_raw_refused(void **state)
 		assert_true(strlen(f->err.text) > 0);
 		assert_int_equal(unlinkat(f->folder.fd, sidecars[i], 0), 0);
 	}
-	mount_tmpfs(&f->store, "size=18m");
+	folder_mount_tmpfs(&f->store, "size=18m");
 	assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), -ENOSPC);
 	assert_int_equal(mount(NULL, f->store.path, NULL, MS_REMOUNT | MS_RDONLY, "size=64m"), 0);
 	assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), -EROFS);

@@ -199,7 +199,7 @@ static void test_no_lock_stays(void **state)
 	assert_flat(&flat, &expected);
 	assert_int_equal(count_fds(), fds + 1); /* the close is put off */
 	assert_true(app_can_write(f));
-	mount_tmpfs(&f->store, "size=1m");
+	folder_mount_tmpfs(&f->store, "size=1m");
 	assert_int_equal(spool_raw(&flat, &f->core, &f->place, &f->err), -ENOSPC);
 	assert_int_equal(count_fds(), fds + 1); /* it has served again */
 	assert_true(app_can_write(f));

@@ -241,7 +241,7 @@ static void test_rollback_fails(void **state)
 		bool fail = cases[i].read_fails;
 		struct conn *conn;
 
-		mount_tmpfs(&f->store, cases[i].store);
+		folder_mount_tmpfs(&f->store, cases[i].store);
 		if (cases[i].read_only)
 			assert_int_equal(mount(NULL, f->store.path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
 		connect_live(f);
