@@ -350,4 +350,20 @@ static inline int64_t ask_kept(struct fixture *f, const char *name, const char *
 	return reply.value;
 }
 
+/* Asserts that the restore of U is refused with CODE, and that nothing happened. */
+static inline void assert_refused(struct fixture *f, struct upload *u, struct restoring *how, int code)
+{
+	struct file_look db = file_look(&f->folder, "db"), wal = file_look(&f->folder, "db-wal");
+	int rc = restore(f, u, how);
+
+	if (rc != code)
+		fail_msg("%d instead of %d: %s", rc, code, how->err.text);
+	assert_true(strlen(how->err.text) > 0);
+	assert_false(how->result.committed);
+	assert_string_equal(how->result.undo, "");
+	assert_same_file(file_look(&f->folder, "db"), db);
+	assert_same_file(file_look(&f->folder, "db-wal"), wal);
+	assert_int_equal(count_kept(f), 0);
+}
+
 #endif

@@ -1,14 +1,112 @@
 /* SPDX-License-Identifier: MIT */
-/* The write lock of a restore: it is waited for whatever SQLite calls it, and giving it up unused leaves no
- * trace. */
+/* The write lock of a restore: a restore waits for it, or is refused; giving it up unused leaves no trace. */
 #include "restores.h"
 
 #define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
 #define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE
+#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE
 #define NEW TABLE APP_ROWS(500)
 #define COUNT_T "SELECT count(*) FROM t"
 
+static const char *const modes[] = {WAL_OLD APP_ROWS(200), ROLLBACK_OLD APP_ROWS(200)};
+
 /* ---- waiting ------------------------------------------------------------------------------------------- */
+
+static void test_locked(void **state)
+{
+	const char *const locks[] = {"BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"};
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+		int64_t began;
+
+		up(&f, modes[i % 2]);
+		upload_make(&u, f.snap, 4096, NEW);
+		app_do(&f.app, locks[i / 2]);
+		how.busy_timeout_ms = 300;
+		began = monotonic_ns();
+		assert_refused(&f, &u, &how, -EBUSY);
+		assert_true(monotonic_ns() - began >= 300 * NS_PER_MS);
+		app_do(&f.app, "COMMIT; INSERT INTO t(b) VALUES(1); DELETE FROM t WHERE b=1");
+		how = RESTORING;
+		assert_restored(&f, &u, &how);
+		assert_int_equal(app_get(&f.app, COUNT_T), 500);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+/* Asked whether it goes on, at a time when it waits for the lock: the application lets go then. */
+static bool let_go(void *arg)
+{
+	struct app *app = arg;
+
+	app_ask(app, "COMMIT"); /* an error when that was done before */
+	return false;
+}
+
+static void test_waits_for_the_lock(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up(&f, modes[i]);
+		upload_make(&u, f.snap, 4096, NEW);
+		app_do(&f.app, "BEGIN IMMEDIATE; INSERT INTO t(b) VALUES('late')");
+		how.keep = 0;
+		how.busy_timeout_ms = 30000;
+		how.cancelled = let_go;
+		how.arg = &f.app;
+		assert_restored(&f, &u, &how);
+		assert_int_equal(app_get(&f.app, COUNT_T), 500);
+		assert_int_equal(count_kept(&f), 0);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+/* A reader of the application's that stays: in WAL mode it is in nobody's way. */
+static void test_open_read_transaction(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, modes[0]);
+	upload_make(&u, f.snap, 4096, NEW);
+	app_do(&f.app, "BEGIN");
+	assert_int_equal(app_get(&f.app, COUNT_T), 200);
+	assert_restored(&f, &u, &how);
+	assert_int_equal(app_get(&f.app, COUNT_T), 200);
+	assert_shows_upload(&f, &u);
+	assert_int_equal(app_ask(&f.app, "INSERT INTO t(b) VALUES(1)").rc, SQLITE_BUSY_SNAPSHOT);
+	app_do(&f.app, "ROLLBACK");
+	assert_int_equal(app_get(&f.app, COUNT_T), 500);
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+
+	up(&f, modes[1]);
+	upload_make(&u, f.snap, 4096, NEW);
+	app_do(&f.app, "BEGIN");
+	assert_int_equal(app_get(&f.app, COUNT_T), 200);
+	how = RESTORING;
+	how.busy_timeout_ms = 200;
+	assert_refused(&f, &u, &how, -EBUSY);
+	app_do(&f.app, "ROLLBACK; INSERT INTO t(b) VALUES(1)");
+	upload_finish(&u);
+	app_stop(&f.app);
+	down(&f);
+}
 
 /* As while somebody recovers the wal-index, or does so over and over. */
 struct recovery {
@@ -48,7 +146,7 @@ static void test_whatever_it_is_called(void **state)
 		struct upload u;
 		struct fixture f;
 
-		up(&f, WAL_OLD APP_ROWS(200));
+		up(&f, modes[0]);
 		upload_make(&u, f.snap, 4096, NEW);
 		how.fault = be_busy;
 		how.cancelled = count_looks;
@@ -73,7 +171,7 @@ static void test_for_as_long_as_was_said(void **state)
 		struct upload u;
 		struct fixture f;
 
-		up(&f, WAL_OLD APP_ROWS(200));
+		up(&f, modes[0]);
 		upload_make(&u, f.snap, 4096, NEW);
 		how.busy_timeout_ms = 600;
 		how.fault = be_busy;
@@ -94,6 +192,32 @@ static void test_for_as_long_as_was_said(void **state)
 }
 
 /* ---- giving it up -------------------------------------------------------------------------------------- */
+
+static bool always(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static void test_cancelled(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up(&f, modes[i]);
+		upload_make(&u, f.snap, 4096, NEW);
+		how.cancelled = always;
+		assert_refused(&f, &u, &how, -ECANCELED);
+		how = RESTORING;
+		assert_restored(&f, &u, &how);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
 
 static bool holds_the_lock(void *arg)
 {
@@ -140,8 +264,12 @@ static void test_the_wal_stays_as_it_was(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_locked),
+		cmocka_unit_test(test_waits_for_the_lock),
+		cmocka_unit_test(test_open_read_transaction),
 		cmocka_unit_test(test_whatever_it_is_called),
 		cmocka_unit_test(test_for_as_long_as_was_said),
+		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_the_wal_stays_as_it_was),
 	};
 

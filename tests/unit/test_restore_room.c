@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a restore answers that finds no room, or cannot write for another reason: the system's, not a guess.
- */
+/* Restores that find no room, or cannot write for another reason: they say why, and change nothing. */
 #include "restores.h"
 
 #include <sys/statvfs.h>
@@ -12,6 +11,156 @@
 #define COUNT_T "SELECT count(*) FROM t"
 
 static const char *const modes[] = {WAL_OLD, ROLLBACK_OLD};
+
+/* The database on a file system of its own; OPTIONS: tmpfs(5). */
+static void app_up_small(struct fixture *f, const char *options, const char *sql)
+{
+	folder_make(&f->folder);
+	folder_make(&f->store);
+	folder_mount_tmpfs(&f->folder, options);
+	app_start(&f->app, &f->folder, "db");
+	app_do(&f->app, sql);
+}
+
+static void up_small(struct fixture *f, const char *options, const char *sql)
+{
+	app_up_small(f, options, sql);
+	snap_up(f);
+}
+
+/* Leaves FREE_BYTES on the database's file system. */
+static void leave_free(struct fixture *f, uint64_t free_bytes)
+{
+	struct statvfs vfs;
+	int fd = openat(f->folder.fd, "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstatvfs(fd, &vfs), 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)(vfs.f_bavail * vfs.f_frsize - free_bytes)), 0);
+	close(fd);
+}
+
+/* ---- room ---------------------------------------------------------------------------------------------- */
+
+#define BIG TABLE APP_ROWS(4000)
+
+static void test_no_room_beside(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up_small(&f, "size=1500k", modes[i]);
+		upload_make(&u, f.snap, 4096, BIG);
+		assert_refused(&f, &u, &how, -ENOSPC);
+		assert_non_null(strstr(how.err.text, "MiB"));
+		app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+/* Asked for the last time before it writes: the disk fills at this moment. */
+static bool fill_disk(void *arg)
+{
+	const struct fixture *f = arg;
+	int fd = openat(f->folder.fd, "filler", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	static const char zeros[65536];
+	struct stat st;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	if (st.st_size == 0) {
+		while (write(fd, zeros, sizeof(zeros)) == (ssize_t)sizeof(zeros))
+			;
+		/* What a few pages need stays. */
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(ftruncate(fd, st.st_size - 600000), 0);
+	}
+	close(fd);
+	return false;
+}
+
+static void test_disk_fills_meanwhile(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+
+		up_small(&f, "size=8m", modes[i]);
+		upload_make(&u, f.snap, 4096, BIG);
+		how.keep = 0;
+		how.cancelled = fill_disk;
+		how.arg = &f;
+		assert_refused(&f, &u, &how, -ENOSPC);
+		/* What it wrote is not in the application's way. */
+		app_do(&f.app, "INSERT INTO t(b) SELECT randomblob(300) FROM t");
+		assert_int_equal(app_get(&f.app, COUNT_T), 400);
+		assert_int_equal(app_get(&f.app, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+		assert_afresh(&f, COUNT_T, 400);
+		assert_int_equal(unlinkat(f.folder.fd, "filler", 0), 0);
+		how = RESTORING;
+		assert_restored(&f, &u, &how);
+		assert_afresh(&f, COUNT_T, 4000);
+		upload_finish(&u);
+		app_stop(&f.app);
+		down(&f);
+	}
+}
+
+enum reading { NOBODY, APPLICATION, OURSELVES };
+
+/* A WAL that is all in the database file is written over, and needs no room, unless somebody reads from it.
+ */
+static void check_room_again(enum reading who, bool copied)
+{
+	struct restoring how = RESTORING;
+	struct snap_gen *gen = NULL;
+	struct app reader;
+	struct upload u;
+	struct fixture f;
+
+	app_up_small(&f, "size=8m", WAL_OLD ";" APP_ROWS(4000));
+	app_start(&reader, &f.folder, "db");
+	if (who == APPLICATION) {
+		app_do(&reader, "BEGIN");
+		assert_int_equal(app_get(&reader, COUNT_T), 4200);
+	}
+	snap_up(&f);
+	if (who == OURSELVES)
+		gen = open_now(&f);
+	if (copied) /* as far as readers let it: to their mark, which is the last frame */
+		app_do(&f.app, "PRAGMA wal_checkpoint(PASSIVE)");
+	upload_make(&u, f.snap, 4096, BIG);
+	leave_free(&f, 3 << 19);
+	if (who == NOBODY && copied)
+		assert_restored(&f, &u, &how);
+	else
+		assert_refused(&f, &u, &how, -ENOSPC);
+	/* It was not found out by filling the disk. */
+	assert_true(how.result.committed || strstr(how.err.text, "in one transaction"));
+	assert_afresh(&f, COUNT_T, how.result.committed ? 4000 : 4200);
+	if (gen)
+		close_gen(gen);
+	upload_finish(&u);
+	app_stop(&reader);
+	app_stop(&f.app);
+	down(&f);
+}
+
+static void test_room_of_the_wal(void **state)
+{
+	(void)state;
+	check_room_again(NOBODY, false);
+	check_room_again(NOBODY, true);
+	check_room_again(APPLICATION, true);
+	check_room_again(OURSELVES, true);
+}
 
 /* ---- the system's reason ------------------------------------------------------------------------------- */
 
@@ -79,12 +228,7 @@ static void test_journal_that_cannot_be_made(void **state)
 	char name[32];
 
 	(void)state;
-	folder_make(&f.folder);
-	folder_make(&f.store);
-	folder_mount_tmpfs(&f.folder, "size=8m,nr_inodes=40");
-	app_start(&f.app, &f.folder, "db");
-	app_do(&f.app, ROLLBACK_OLD);
-	snap_up(&f);
+	up_small(&f, "size=8m,nr_inodes=40", ROLLBACK_OLD);
 	upload_make(&u, f.snap, 4096, NEW);
 	source_unref(source_of(&f)); /* which makes a file */
 	for (int i = 0, fd = 0; fd >= 0; i++) {
@@ -132,19 +276,6 @@ bool __wrap_spool_clone_into(struct live *live, int fd)
 #define ROLLBACK_FILLED "PRAGMA journal_mode=DELETE;" FILLED
 #define OTHER FILLED ";UPDATE t SET b=randomblob(100)"
 
-/* Leaves TIMES of the database's bytes, and 2 MiB more, on its file system. */
-static void leave_free(struct fixture *f, unsigned times)
-{
-	uint64_t leave = times * (uint64_t)file_bytes(f, "db") + (2u << 20);
-	struct statvfs vfs;
-	int fd = openat(f->folder.fd, "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(fstatvfs(fd, &vfs), 0);
-	assert_int_equal(fallocate(fd, 0, 0, (off_t)(vfs.f_bavail * vfs.f_frsize - leave)), 0);
-	close(fd);
-}
-
 /* What is written over where it is shared takes room of its own: it has to be there, too. */
 static void check_shared(const char *sql, bool shared, unsigned times, bool refused)
 {
@@ -154,14 +285,9 @@ static void check_shared(const char *sql, bool shared, unsigned times, bool refu
 	struct fixture f;
 	int rc;
 
-	folder_make(&f.folder);
-	folder_make(&f.store);
-	folder_mount_tmpfs(&f.folder, "size=32m");
-	app_start(&f.app, &f.folder, "db");
-	app_do(&f.app, sql);
-	snap_up(&f);
+	up_small(&f, "size=32m", sql);
 	upload_make(&u, f.snap, 4096, OTHER);
-	leave_free(&f, times);
+	leave_free(&f, times * (uint64_t)file_bytes(&f, "db") + (2u << 20));
 	db = file_look(&f.folder, "db");
 	clones = shared;
 	rc = restore(&f, &u, &how);
@@ -238,6 +364,9 @@ static void test_shown_bytes_give_way_to_the_checkpoint(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_room_beside),
+		cmocka_unit_test(test_disk_fills_meanwhile),
+		cmocka_unit_test(test_room_of_the_wal),
 		cmocka_unit_test(test_reasons),
 		cmocka_unit_test(test_journal_that_cannot_be_made),
 		cmocka_unit_test(test_room_of_shared_blocks),
