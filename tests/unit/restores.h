@@ -24,6 +24,11 @@
 
 #define UPLOADED_AT 1500000000123456789ll /* an mtime, as cp -p gives it */
 
+#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
+#define WAL_TABLE "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE
+#define ROLLBACK_TABLE "PRAGMA journal_mode=DELETE;" TABLE
+#define COUNT_T "SELECT count(*) FROM t"
+
 /* A database that somebody wants back. */
 struct upload {
 	struct staging *staging;
@@ -102,6 +107,21 @@ static inline void upload_finish(struct upload *u)
 	staging_destroy(u->staging);
 	validate_report_finish(&u->report);
 	sqlite3_free(u->bytes);
+}
+
+/* A live database that OLD makes, and an upload with the content that NEW makes. */
+static inline void restore_up(struct fixture *f, struct upload *u, const char *old, const char *new)
+{
+	up(f, old);
+	upload_make(u, f->snap, 4096, new);
+}
+
+/* The application ends as well. */
+static inline void restore_down(struct fixture *f, struct upload *u)
+{
+	upload_finish(u);
+	app_stop(&f->app);
+	down(f);
 }
 
 /* ---- an application that waits for readers ------------------------------------------------------------ */

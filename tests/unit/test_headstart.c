@@ -10,15 +10,11 @@
 #include "../../src/clock.h"
 #include "../../src/headstart.h"
 
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE
 #define LARGE APP_ROWS(20000) "; UPDATE t SET b=randomblob(300); PRAGMA wal_checkpoint(TRUNCATE)"
-#define COUNT_T "SELECT count(*) FROM t"
 #define SUM_T "SELECT sum(a) + sum(length(b)) + sum(unicode(hex(b))) FROM t"
 #define MIB ((size_t)1 << 20)
 
-static const char *const modes[] = {WAL_OLD LARGE, ROLLBACK_OLD LARGE};
+static const char *const modes[] = {WAL_TABLE LARGE, ROLLBACK_TABLE LARGE};
 
 /* ---- what is in the store ------------------------------------------------------------------------------ */
 
@@ -94,9 +90,7 @@ static void check_undo(const char *mode, const char *sql)
 		0);
 	assert_int_equal(entry.ino, ino); /* it is that copy */
 	assert_int_equal(unfinished(&f, NULL), -1);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 static void test_commits_since(void **state)

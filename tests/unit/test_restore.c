@@ -8,7 +8,6 @@
 	"CREATE TABLE t(a INTEGER PRIMARY KEY, b); CREATE TABLE u(x); PRAGMA user_version=7;" \
 	"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x<2000) "         \
 	"INSERT INTO t(b) SELECT randomblob(300) FROM c"
-#define COUNT_T "SELECT count(*) FROM t"
 
 static void test_open_connection_sees_it(void **state)
 {
@@ -17,8 +16,7 @@ static void test_open_connection_sees_it(void **state)
 	struct fixture f;
 
 	(void)state;
-	up(&f, OLD);
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, OLD, NEW);
 	assert_restored(&f, &u, &how);
 	assert_false(how.result.unchanged);
 	assert_int_equal(how.result.size, u.size);
@@ -34,9 +32,7 @@ static void test_open_connection_sees_it(void **state)
 	struct snap_gen *gen = open_now(&f);
 	assert_int_equal(ask_gen(gen, COUNT_T), 2001);
 	close_gen(gen);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* ---- a journal that is deleted is to stay so ----------------------------------------------------------- */
@@ -90,9 +86,7 @@ static void test_deleted_journal_is_durable(void **state)
 	assert_restored(&f, &u, &how);
 	assert_true(seen.deleted);
 	assert_true(seen.synced > 0);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 int main(int argc, char **argv)

@@ -7,11 +7,9 @@
 
 #define OLD_ROWS 40
 #define NEW_ROWS 90
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(40)
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(40)
+#define WAL_OLD WAL_TABLE APP_ROWS(40)
+#define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(40)
 #define NEW TABLE APP_ROWS(90)
-#define COUNT_T "SELECT count(*) FROM t"
 #define N_MAX 400
 
 static int die_at_nth(void *arg, enum vfs_call call)
@@ -71,9 +69,7 @@ static void check_death(const char *sql)
 		upload_make(&u, f.snap, 4096, "CREATE TABLE t(a); INSERT INTO t VALUES(1)");
 		assert_restored(&f, &u, &how);
 		assert_afresh(&f, COUNT_T, 1);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 	print_message("# died at each of %d calls: %d times the old, %d the new\n", n - 1, old, n - old);
 	assert_int_equal(status, 0);

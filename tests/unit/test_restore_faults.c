@@ -8,13 +8,11 @@
 
 #define OLD_ROWS 40
 #define NEW_ROWS 90
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(40)
+#define WAL_OLD WAL_TABLE APP_ROWS(40)
 /* All of the WAL is in the database file: the first frame starts it over. */
 #define WAL_COPIED WAL_OLD ";PRAGMA wal_checkpoint(FULL)"
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(40)
+#define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(40)
 #define NEW TABLE APP_ROWS(90)
-#define COUNT_T "SELECT count(*) FROM t"
 #define N_MAX 400
 
 struct plan {
@@ -300,9 +298,7 @@ static void test_jumped_upon(void **state)
 		assert_int_equal(jumper.status, 0);
 		assert_int_equal(app_get(&f.app, COUNT_T), OLD_ROWS);
 		close(jumper.start);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -362,9 +358,7 @@ static void check_torn(bool is_jumped_upon)
 		assert_int_equal(jumper.status, 0);
 		close(jumper.start);
 	}
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 static void test_torn(void **state)
@@ -418,9 +412,7 @@ static void test_replaced_at_the_first_look(void **state)
 		assert_int_equal(pin_error, 0);
 	}
 	assert_int_equal(app_get(&f.app, COUNT_T), OLD_ROWS);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* A name that leads nowhere is one that was replaced, too. */
@@ -441,9 +433,7 @@ static void test_removed_while_it_is_looked_at(void **state)
 	assert_non_null(strstr(how.err.text, "replaced"));
 	assert_int_equal(app_get(&f.app, COUNT_T), OLD_ROWS);
 	assert_false(file_exists(&f.folder, "db"));
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 int main(int argc, char **argv)

@@ -4,13 +4,10 @@
 
 #include <poll.h>
 
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
 #define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=50;" TABLE
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE
 #define LARGE APP_ROWS(30000) /* about ten pieces of a megabyte */
 #define PIECES 9
 #define NEW TABLE APP_ROWS(500)
-#define COUNT_T "SELECT count(*) FROM t"
 #define SUM_T "SELECT sum(length(b)) FROM t"
 #define COMMIT "UPDATE t SET b=zeroblob(length(b)-1) WHERE a%300=0" /* a hundred pages */
 #define MIB ((int64_t)1 << 20)
@@ -66,9 +63,7 @@ static void check_writer(struct writing *w)
 	assert_int_equal(ask_kept(&f, how.result.undo, SUM_T), w->sum);
 	assert_int_equal(app_get(&f.app, COUNT_T), 500);
 	assert_shows_upload(&f, &u);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 static void test_wal_is_bounded(void **state)
@@ -152,9 +147,7 @@ static void test_a_checkpoint_that_waits(void **state)
 	assert_in_range(w.let_in, 1, PIECES);
 	assert_int_equal(ask_kept(&f, how.result.undo, SUM_T), sum);
 	assert_int_equal(app_get(&f.app, COUNT_T), 500);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* What the live database holds already, but for its counters. */
@@ -181,7 +174,7 @@ static void check_commit(const char *sql, bool unchanged)
 	struct upload u;
 	struct fixture f;
 
-	up(&f, ROLLBACK_OLD LARGE);
+	up(&f, ROLLBACK_TABLE LARGE);
 	upload_same(&f, &u);
 	w.f = &f;
 	how.cancelled = read_slowly;
@@ -196,9 +189,7 @@ static void check_commit(const char *sql, bool unchanged)
 		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 30001);
 	assert_int_equal(app_get(&f.app, COUNT_T), 30000);
 	assert_shows_upload(&f, &u);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 static void test_a_commit_that_waits(void **state)

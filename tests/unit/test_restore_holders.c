@@ -3,11 +3,9 @@
  * not given another one's content, and loses nothing. */
 #include "restores.h"
 
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(200)
+#define WAL_OLD WAL_TABLE APP_ROWS(200)
+#define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
-#define COUNT_T "SELECT count(*) FROM t"
 #define COPY_WAL "PRAGMA wal_checkpoint(TRUNCATE)"
 
 static void take_away(struct fixture *f)
@@ -169,9 +167,7 @@ static void test_empty_and_open(void **state)
 		assert_restored(&f, &u, &how);
 		assert_int_equal(app_get(&f.app, COUNT_T), 500);
 		assert_afresh(&f, COUNT_T, 500);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -359,9 +355,7 @@ static void test_several_in_order(void **state)
 			app_stop(&others[i]);
 	}
 	assert_int_equal(app_get(&f.app, COUNT_T), 500);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 int main(int argc, char **argv)

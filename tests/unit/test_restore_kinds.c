@@ -3,13 +3,12 @@
 #include "restores.h"
 
 #define OLD_ROWS 300
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE; CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(300)
-#define WAL_OLD APP_WAL ";" APP_ROWS(300)
-#define COUNT_T "SELECT count(*) FROM t"
+#define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(300)
+#define WAL_OLD WAL_TABLE APP_ROWS(300)
 #define NEW_ROWS 700
 #define IS_MODE(mode) "SELECT count(*) FROM pragma_journal_mode WHERE journal_mode='" mode "'"
 #define NEW                                                                          \
-	"CREATE TABLE t(a INTEGER PRIMARY KEY, b);"                                  \
+	TABLE                                                                        \
 	"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x<700) " \
 	"INSERT INTO t(b) SELECT randomblob(200) FROM c"
 
@@ -271,9 +270,7 @@ static void test_begun_meanwhile(void **state)
 	how.force = true;
 	assert_restored(&f, &u, &how);
 	assert_int_equal(ask_kept(&f, how.result.undo, "SELECT x FROM late"), 7);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* Once it is kept, somebody writes to it. */
@@ -386,9 +383,7 @@ static void test_damaged_beside_its_shm(void **state)
 	assert_restored(&f, &u, &how);
 	assert_true(looks > 0);
 	assert_shows_upload(&f, &u);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 #define ROWS_OF(table, value)                                                        \
@@ -449,9 +444,7 @@ static void test_open_while_its_wal_is_begun_anew(void **state)
 	assert_int_equal(app_get(&f.app, SUM("t")), 900 * 6);
 	assert_int_equal(app_get(&f.app, SUM("u")), 900 * 4);
 	assert_afresh(&f, SUM("u"), 900 * 4);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 int main(int argc, char **argv)

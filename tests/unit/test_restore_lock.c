@@ -2,13 +2,9 @@
 /* The write lock of a restore: a restore waits for it, or is refused; giving it up unused leaves no trace. */
 #include "restores.h"
 
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE
 #define NEW TABLE APP_ROWS(500)
-#define COUNT_T "SELECT count(*) FROM t"
 
-static const char *const modes[] = {WAL_OLD APP_ROWS(200), ROLLBACK_OLD APP_ROWS(200)};
+static const char *const modes[] = {WAL_TABLE APP_ROWS(200), ROLLBACK_TABLE APP_ROWS(200)};
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */
 
@@ -23,8 +19,7 @@ static void test_locked(void **state)
 		struct fixture f;
 		int64_t began;
 
-		up(&f, modes[i % 2]);
-		upload_make(&u, f.snap, 4096, NEW);
+		restore_up(&f, &u, modes[i % 2], NEW);
 		app_do(&f.app, locks[i / 2]);
 		how.busy_timeout_ms = 300;
 		began = monotonic_ns();
@@ -34,9 +29,7 @@ static void test_locked(void **state)
 		how = RESTORING;
 		assert_restored(&f, &u, &how);
 		assert_int_equal(app_get(&f.app, COUNT_T), 500);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -57,8 +50,7 @@ static void test_waits_for_the_lock(void **state)
 		struct upload u;
 		struct fixture f;
 
-		up(&f, modes[i]);
-		upload_make(&u, f.snap, 4096, NEW);
+		restore_up(&f, &u, modes[i], NEW);
 		app_do(&f.app, "BEGIN IMMEDIATE; INSERT INTO t(b) VALUES('late')");
 		how.keep = 0;
 		how.busy_timeout_ms = 30000;
@@ -67,9 +59,7 @@ static void test_waits_for_the_lock(void **state)
 		assert_restored(&f, &u, &how);
 		assert_int_equal(app_get(&f.app, COUNT_T), 500);
 		assert_int_equal(count_kept(&f), 0);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -81,8 +71,7 @@ static void test_open_read_transaction(void **state)
 	struct fixture f;
 
 	(void)state;
-	up(&f, modes[0]);
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, modes[0], NEW);
 	app_do(&f.app, "BEGIN");
 	assert_int_equal(app_get(&f.app, COUNT_T), 200);
 	assert_restored(&f, &u, &how);
@@ -91,21 +80,16 @@ static void test_open_read_transaction(void **state)
 	assert_int_equal(app_ask(&f.app, "INSERT INTO t(b) VALUES(1)").rc, SQLITE_BUSY_SNAPSHOT);
 	app_do(&f.app, "ROLLBACK");
 	assert_int_equal(app_get(&f.app, COUNT_T), 500);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 
-	up(&f, modes[1]);
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, modes[1], NEW);
 	app_do(&f.app, "BEGIN");
 	assert_int_equal(app_get(&f.app, COUNT_T), 200);
 	how = RESTORING;
 	how.busy_timeout_ms = 200;
 	assert_refused(&f, &u, &how, -EBUSY);
 	app_do(&f.app, "ROLLBACK; INSERT INTO t(b) VALUES(1)");
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* As while somebody recovers the wal-index, or does so over and over. */
@@ -146,17 +130,14 @@ static void test_whatever_it_is_called(void **state)
 		struct upload u;
 		struct fixture f;
 
-		up(&f, modes[0]);
-		upload_make(&u, f.snap, 4096, NEW);
+		restore_up(&f, &u, modes[0], NEW);
 		how.fault = be_busy;
 		how.cancelled = count_looks;
 		how.arg = &recovery;
 		assert_restored(&f, &u, &how);
 		assert_in_range(recovery.looks, 2, 100);
 		assert_int_equal(app_get(&f.app, COUNT_T), 500);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -171,8 +152,7 @@ static void test_for_as_long_as_was_said(void **state)
 		struct upload u;
 		struct fixture f;
 
-		up(&f, modes[0]);
-		upload_make(&u, f.snap, 4096, NEW);
+		restore_up(&f, &u, modes[0], NEW);
 		how.busy_timeout_ms = 600;
 		how.fault = be_busy;
 		how.cancelled = count_looks;
@@ -185,9 +165,7 @@ static void test_for_as_long_as_was_said(void **state)
 		assert_true(recovery.met > recovery.looks);
 		assert_int_equal(count_kept(&f), 0);
 		assert_int_equal(app_get(&f.app, COUNT_T), 200);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -207,15 +185,12 @@ static void test_cancelled(void **state)
 		struct upload u;
 		struct fixture f;
 
-		up(&f, modes[i]);
-		upload_make(&u, f.snap, 4096, NEW);
+		restore_up(&f, &u, modes[i], NEW);
 		how.cancelled = always;
 		assert_refused(&f, &u, &how, -ECANCELED);
 		how = RESTORING;
 		assert_restored(&f, &u, &how);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -241,7 +216,7 @@ static void test_the_wal_stays_as_it_was(void **state)
 	struct fixture f;
 
 	(void)state;
-	up(&f, WAL_OLD APP_ROWS(4000));
+	up(&f, WAL_TABLE APP_ROWS(4000));
 	app_do(&f.app, "PRAGMA wal_checkpoint(RESTART); INSERT INTO t(b) VALUES('last')");
 	assert_true(file_bytes(&f, "db-wal") > 100000);
 	upload_make(&u, f.snap, 4096, NEW);
@@ -256,9 +231,7 @@ static void test_the_wal_stays_as_it_was(void **state)
 		assert_int_equal(timespec_ns(after.st_mtim), timespec_ns(before[i].st_mtim));
 	}
 	assert_int_equal(app_get(&f.app, COUNT_T), 4001);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 int main(int argc, char **argv)

@@ -3,8 +3,7 @@
  * loses nothing. */
 #include "restores.h"
 
-#define NEW "CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(500)
-#define COUNT_T "SELECT count(*) FROM t"
+#define NEW TABLE APP_ROWS(500)
 
 /* An application opens the file as soon as it is there, and does nothing yet: no lock of it can be seen. */
 static int open_and_fail(void *arg, enum vfs_call call)
@@ -52,9 +51,7 @@ static void test_made_and_opened_meanwhile(void **state)
 	assert_restored(&f, &u, &how);
 	assert_int_equal(app_get(&f.app, "SELECT count(*) FROM made.t"), 500);
 	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 3);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* Whose application opens the file before it is given its owner, which fails; NULL: that works. */
@@ -86,9 +83,7 @@ static void test_made_and_not_owned(void **state)
 	assert_false(how.result.committed);
 	app_do(&f.app, "CREATE TABLE made.t(a); INSERT INTO made.t VALUES(1), (2), (3)");
 	assert_afresh(&f, COUNT_T, 3);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 int main(int argc, char **argv)

@@ -7,11 +7,9 @@
 
 #define OLD_ROWS 40
 #define NEW_ROWS 90
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(40)
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(40)
+#define WAL_OLD WAL_TABLE APP_ROWS(40)
+#define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(40)
 #define NEW TABLE APP_ROWS(90)
-#define COUNT_T "SELECT count(*) FROM t"
 
 static sqlite3_mem_methods real_memory;
 static _Thread_local int memory_left; /* SQLite's allocations of this thread until they fail; 0: never */

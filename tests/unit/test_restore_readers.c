@@ -5,12 +5,8 @@
 
 #include <stdatomic.h>
 
-#include "../../src/clock.h"
-
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
 #define WAL_OLD "PRAGMA journal_mode=WAL;" TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(20000)
-#define COUNT_T "SELECT count(*) FROM t"
 #define PATIENCE_NS (20 * NS_PER_S)
 
 /* A mount whose readers may hold back less WAL than a restore writes. */
@@ -71,9 +67,7 @@ static void test_readers_outlive_a_big_wal(void **state)
 	assert_same_bytes(gen, bytes);
 	free(bytes);
 	close_gen(gen);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* Without a reader the WAL is in the database when it returns, and takes no room. */
@@ -84,15 +78,12 @@ static void test_wal_is_short_afterwards(void **state)
 	struct fixture f;
 
 	(void)state;
-	up(&f, WAL_OLD);
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, WAL_OLD, NEW);
 	assert_restored(&f, &u, &how);
 	assert_int_equal(file_bytes(&f, "db-wal"), 0);
 	assert_int_equal(file_bytes(&f, "db"), u.size);
 	assert_shows_upload(&f, &u);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 struct restore; /* of restore_private.h */
@@ -118,8 +109,7 @@ static void test_wal_is_cut_in_the_end(void **state)
 	struct fixture f;
 
 	(void)state;
-	up(&f, WAL_OLD);
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, WAL_OLD, NEW);
 	app_do(&f.app, "BEGIN; " COUNT_T);
 	atomic_store(&shortens_busy, 2);
 	assert_restored(&f, &u, &how);
@@ -132,9 +122,7 @@ static void test_wal_is_cut_in_the_end(void **state)
 	}
 	assert_int_equal(atomic_load(&shortens_busy), 0);
 	assert_shows_upload(&f, &u);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* ---- an application that waits for readers ------------------------------------------------------------ */
@@ -183,9 +171,7 @@ static void check_checkpoint(const char *sql, int left)
 	assert_int_equal(keep_find(f.snap->core.store, path, how.result.undo, &entry), 0);
 	assert_int_equal(entry.meta.size,
 			 ask_kept(&f, how.result.undo, "SELECT page_count*4096 FROM pragma_page_count"));
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* Neither waits for the other until his patience ends, and what was replaced is kept all the same; nothing is
@@ -259,9 +245,7 @@ static void test_open_waits_for_the_generation(void **state)
 	snap_gen_unref(gen);
 	close_gen(before);
 	source_unref(source);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* The checkpoint that follows changes the header of the wal-index, and no content: whoever opens the name
@@ -308,9 +292,7 @@ static void test_open_while_the_wal_is_cut(void **state)
 	free(bytes);
 	close_gen(cut.opener.gen);
 	assert_shows_upload(&f, &u);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* ---- one at a time ------------------------------------------------------------------------------------- */

@@ -2,8 +2,7 @@
 /* Restores that are refused because nobody can have meant them: the live database stays as it was. */
 #include "restores.h"
 
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
+#define WAL_OLD WAL_TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
 
 static const struct {
@@ -42,9 +41,7 @@ static void test_live_checksums(void **state)
 	assert_non_null(strstr(how.err.text, "checksum"));
 	forced.force = true;
 	assert_restored(&f, &u, &forced);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 static void test_meaning(void **state)
@@ -69,9 +66,7 @@ static void test_meaning(void **state)
 				assert_refused(&f, &u, &forced, meanings[i].code);
 			else
 				assert_restored(&f, &u, &forced);
-			upload_finish(&u);
-			app_stop(&f.app);
-			down(&f);
+			restore_down(&f, &u);
 		}
 	}
 }
@@ -84,15 +79,12 @@ static void test_several_names(void **state)
 	struct fixture f;
 
 	(void)state;
-	up(&f, WAL_OLD);
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, WAL_OLD, NEW);
 	assert_int_equal(link(folder_file(&f.folder, "db", from), folder_file(&f.folder, "another", to)), 0);
 	assert_refused(&f, &u, &how, -EMLINK);
 	assert_int_equal(unlink(to), 0);
 	assert_restored(&f, &u, &how);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 int main(int argc, char **argv)

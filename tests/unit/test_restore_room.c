@@ -4,11 +4,9 @@
 
 #include <sys/statvfs.h>
 
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(200)
+#define WAL_OLD WAL_TABLE APP_ROWS(200)
+#define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
-#define COUNT_T "SELECT count(*) FROM t"
 
 static const char *const modes[] = {WAL_OLD, ROLLBACK_OLD};
 
@@ -57,9 +55,7 @@ static void test_no_room_beside(void **state)
 		assert_refused(&f, &u, &how, -ENOSPC);
 		assert_non_null(strstr(how.err.text, "MiB"));
 		app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -107,9 +103,7 @@ static void test_disk_fills_meanwhile(void **state)
 		how = RESTORING;
 		assert_restored(&f, &u, &how);
 		assert_afresh(&f, COUNT_T, 4000);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -202,8 +196,7 @@ static void test_reasons(void **state)
 
 		if (i % 2 == 0 ? why.rollback_only : why.call == VFS_SHM_LOCK)
 			continue;
-		up(&f, modes[i % 2]);
-		upload_make(&u, f.snap, 4096, NEW);
+		restore_up(&f, &u, modes[i % 2], NEW);
 		how.fault = fail_for;
 		how.arg = &why;
 		rc = restore(&f, &u, &how);
@@ -213,9 +206,7 @@ static void test_reasons(void **state)
 		if (why.call == VFS_OPEN && rc != -ENOSPC) /* SQLite knows only that it cannot */
 			assert_non_null(strstr(how.err.text, strerror(why.error)));
 		assert_int_equal(app_get(&f.app, COUNT_T), 200);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -245,9 +236,7 @@ static void test_journal_that_cannot_be_made(void **state)
 	assert_int_equal(unlinkat(f.folder.fd, "filler0", 0), 0);
 	how = RESTORING;
 	assert_restored(&f, &u, &how);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* ---- clones, which this file system does not have ------------------------------------------------------ */
@@ -300,9 +289,7 @@ static void check_shared(const char *sql, bool shared, unsigned times, bool refu
 		assert_int_equal(count_kept(&f), 0);
 	}
 	assert_afresh(&f, COUNT_T, 8000);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 static void test_room_of_shared_blocks(void **state)
@@ -346,8 +333,7 @@ static void test_shown_bytes_give_way_to_the_checkpoint(void **state)
 	struct fixture f;
 
 	(void)state;
-	up(&f, modes[0]);
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, modes[0], NEW);
 	disk.source = source_of(&f);
 	how.fault = fail_while_shown;
 	how.arg = &disk;
@@ -356,9 +342,7 @@ static void test_shown_bytes_give_way_to_the_checkpoint(void **state)
 	assert_int_equal(file_bytes(&f, "db-wal"), 0);
 	assert_afresh(&f, COUNT_T, 500);
 	source_unref(disk.source);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 int main(int argc, char **argv)

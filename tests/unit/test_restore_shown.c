@@ -2,13 +2,9 @@
 /* What the name shows after a restore: exactly what was uploaded, until the database changes. */
 #include "restores.h"
 
-#include "../../src/clock.h"
-
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(200)
+#define WAL_OLD WAL_TABLE APP_ROWS(200)
+#define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
-#define COUNT_T "SELECT count(*) FROM t"
 #define PATIENCE_NS (20 * NS_PER_S)
 
 static const char *const modes[] = {WAL_OLD, ROLLBACK_OLD};

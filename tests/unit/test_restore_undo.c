@@ -4,13 +4,9 @@
 
 #include <sys/statvfs.h>
 
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE
 #define NEW TABLE APP_ROWS(500)
-#define COUNT_T "SELECT count(*) FROM t"
 
-static const char *const modes[] = {WAL_OLD APP_ROWS(10000), ROLLBACK_OLD APP_ROWS(10000)};
+static const char *const modes[] = {WAL_TABLE APP_ROWS(10000), ROLLBACK_TABLE APP_ROWS(10000)};
 
 /* What the application does while the old content is copied, one thing at each look. */
 struct busy_app {
@@ -45,8 +41,7 @@ static void check_commits_meanwhile(const char *const *sql, int least)
 	struct upload u;
 	struct fixture f;
 
-	up(&f, modes[0]);
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, modes[0], NEW);
 	busy.app = &f.app;
 	how.cancelled = work_on;
 	how.arg = &busy;
@@ -54,9 +49,7 @@ static void check_commits_meanwhile(const char *const *sql, int least)
 	assert_true(busy.done >= least);
 	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), busy.rows);
 	assert_int_equal(app_get(&f.app, COUNT_T), 500);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 static void test_commits_while_it_is_copied(void **state)
@@ -76,7 +69,7 @@ static void test_commits_while_it_is_copied(void **state)
 /* What SQLite has open cannot be told by names: the WAL of a database that was deleted. */
 static void leave_wal(struct fixture *f)
 {
-	up(f, WAL_OLD APP_ROWS(200));
+	up(f, WAL_TABLE APP_ROWS(200));
 	app_kill(&f->app);
 	assert_true(file_bytes(f, "db-wal") > 0);
 }
@@ -143,7 +136,7 @@ static void test_garbage_is_kept_as_it_is(void **state)
 	int fd;
 
 	(void)state;
-	up(&f, ROLLBACK_OLD);
+	up(&f, ROLLBACK_TABLE);
 	app_stop(&f.app);
 	sqlite3_randomness((int)garbage.size, garbage.bytes);
 	put_bytes(&f, "db", &garbage);
@@ -168,8 +161,7 @@ static void test_how_many_are_kept(void **state)
 	struct fixture f;
 
 	(void)state;
-	up(&f, WAL_OLD APP_ROWS(10));
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, WAL_TABLE APP_ROWS(10), NEW);
 	how.keep = 0;
 	assert_restored(&f, &u, &how);
 	assert_int_equal(count_kept(&f), 0);
@@ -184,9 +176,7 @@ static void test_how_many_are_kept(void **state)
 	/* The oldest of a day is the state before the trouble. */
 	assert_int_equal(count_kept(&f), 3);
 	assert_int_equal(ask_kept(&f, first, COUNT_T), 501);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 /* What is kept says of itself what it is, and not what was there at the look. */
@@ -250,9 +240,7 @@ static void test_commit_after_the_look(void **state)
 		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 501);
 		assert_int_equal(app_get(&f.app, COUNT_T), 20);
 		upload_finish(&first);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -283,17 +271,14 @@ static void test_kept_before_it_is_written(void **state)
 		struct upload u;
 		struct fixture f;
 
-		up(&f, modes[i]);
-		upload_make(&u, f.snap, 4096, NEW);
+		restore_up(&f, &u, modes[i], NEW);
 		write.f = &f;
 		how.fault = look_at_first_write;
 		how.arg = &write;
 		assert_restored(&f, &u, &how);
 		assert_true(write.seen);
 		assert_int_equal(write.kept, 1);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -347,9 +332,7 @@ static void check_clone(const char *sql, off_t cut_to)
 	else
 		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 10000);
 	assert_afresh(&f, COUNT_T, 500);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 static void test_clones(void **state)
@@ -357,8 +340,8 @@ static void test_clones(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2; i++)
 		check_clone(modes[i], 0);
-	check_clone(WAL_OLD APP_ROWS(9000) "; PRAGMA wal_checkpoint(TRUNCATE);" APP_ROWS(1000), 0);
-	check_clone(WAL_OLD APP_ROWS(10000) "; PRAGMA wal_checkpoint(TRUNCATE)", 100000);
+	check_clone(WAL_TABLE APP_ROWS(9000) "; PRAGMA wal_checkpoint(TRUNCATE);" APP_ROWS(1000), 0);
+	check_clone(WAL_TABLE APP_ROWS(10000) "; PRAGMA wal_checkpoint(TRUNCATE)", 100000);
 	check_clone(modes[1], 100000);
 }
 
@@ -387,9 +370,7 @@ static void test_no_room_to_keep(void **state)
 		close(fd);
 		how = RESTORING;
 		assert_restored(&f, &u, &how);
-		upload_finish(&u);
-		app_stop(&f.app);
-		down(&f);
+		restore_down(&f, &u);
 	}
 }
 
@@ -419,9 +400,7 @@ static void test_shown_bytes_give_way(void **state)
 	assert_restored(&f, &u, &how);
 	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 15001);
 	close(fd);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 int main(int argc, char **argv)

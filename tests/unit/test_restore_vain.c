@@ -3,11 +3,9 @@
  * of those; else the last of it. */
 #include "restores.h"
 
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
-#define ROLLBACK_OLD "PRAGMA journal_mode=DELETE;" TABLE APP_ROWS(200)
+#define WAL_OLD WAL_TABLE APP_ROWS(200)
+#define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
-#define COUNT_T "SELECT count(*) FROM t"
 #define DAYS_OLD 3
 
 /* A database that is damaged, with a -wal or a -journal beside it, in the midst of a transaction. */

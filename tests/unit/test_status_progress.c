@@ -67,8 +67,7 @@ static void restore_and_look(const char *old, bool checkpoint)
 	struct upload u;
 	struct fixture f;
 
-	up(&f, old);
-	upload_make(&u, f.snap, 4096, NEW);
+	restore_up(&f, &u, old, NEW);
 	source = source_of(&f);
 	struct snap_gen *gen = open_now(&f);
 	old_size = size_of(gen);
@@ -98,9 +97,7 @@ static void restore_and_look(const char *old, bool checkpoint)
 	assert_int_equal(seen.total[SNAP_PHASE_WRITING], u.size);
 	assert_in_range(seen.most[SNAP_PHASE_WRITING], u.size * 9 / 10, u.size * 11 / 10);
 	assert_int_equal(seen.progress.phase, SNAP_PHASE_SETTLING);
-	upload_finish(&u);
-	app_stop(&f.app);
-	down(&f);
+	restore_down(&f, &u);
 }
 
 static void test_restore_over_wal(void **state)

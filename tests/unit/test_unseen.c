@@ -8,10 +8,8 @@
 #include "../../src/cleanup.h"
 #include "../../src/restore_private.h"
 
-#define TABLE "CREATE TABLE t(a INTEGER PRIMARY KEY, b);"
-#define WAL_OLD "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;" TABLE APP_ROWS(200)
+#define WAL_OLD WAL_TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
-#define COUNT_T "SELECT count(*) FROM t"
 
 /* Of this thread's looks at SUFFIX of "db", whether by its name or by opening it, the one that fails. */
 static _Thread_local struct {
