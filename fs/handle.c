@@ -181,7 +181,7 @@ int handle_open_folder(struct handle **out, struct handles *handles, struct node
 		return explain(-ENOMEM, err);
 	rc = node_path(node, NULL, path, sizeof(path));
 	if (!rc)
-		rc = snap_list_create_of(handles->snap, &folder, path, &h->list, err);
+		rc = snap_list_create(handles->snap, &folder, path, &h->list, err);
 	if (rc) {
 		unmake(handles, h);
 		return explain(rc, err);

@@ -286,13 +286,8 @@ static void hide_kept(struct tree_list *list)
 	}
 }
 
-int snap_list_create(struct snap *snap, const char *path, struct snap_list **out, struct snap_err *err)
-{
-	return snap_list_create_of(snap, NULL, path, out, err);
-}
-
-int snap_list_create_of(struct snap *snap, const struct snap_inode *folder, const char *path,
-			struct snap_list **out, struct snap_err *err)
+int snap_list_create(struct snap *snap, const struct snap_inode *folder, const char *path,
+		     struct snap_list **out, struct snap_err *err)
 {
 	autofree struct snap_list *l = calloc(1, sizeof(*l));
 	int rc;

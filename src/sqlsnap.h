@@ -175,12 +175,10 @@ int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, str
 int snap_lookup_in(struct snap *snap, const struct snap_inode *folder, const char *path,
 		   struct snap_attr *attr, struct snap_gen **gen, struct snap_err *err);
 
-/* The entries of a folder without . and .. and without the sidecars of databases. *out is owned by the
- * caller. */
-int snap_list_create(struct snap *snap, const char *path, struct snap_list **out, struct snap_err *err);
-/* The same of PATH as long as it is FOLDER. */
-int snap_list_create_of(struct snap *snap, const struct snap_inode *folder, const char *path,
-			struct snap_list **out, struct snap_err *err);
+/* The entries of the folder PATH, without . and .. and the sidecars of databases. *out is owned by the
+ * caller. -ESTALE: PATH is no longer FOLDER (NULL: any will do). */
+int snap_list_create(struct snap *snap, const struct snap_inode *folder, const char *path,
+		     struct snap_list **out, struct snap_err *err);
 void snap_list_destroy(struct snap_list *list);
 /* The I-th entry: its name (borrowed), st_ino and S_IFMT bits; false past the end. */
 bool snap_list_get(const struct snap_list *list, size_t i, const char **name, uint64_t *ino, mode_t *type);

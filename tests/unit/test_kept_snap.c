@@ -36,7 +36,7 @@ static const char *list(const char *path)
 	mode_t type;
 
 	names[0] = '\0';
-	assert_int_equal(snap_list_create(snap, path, &entries, &err), 0);
+	assert_int_equal(snap_list_create(snap, NULL, path, &entries, &err), 0);
 	for (size_t i = 0; snap_list_get(entries, i, &name, &ino, &type); i++) {
 		size_t used = strlen(names);
 
@@ -139,7 +139,7 @@ static void test_real_entry(void **state)
 	assert_int_equal(attr.mode, S_IFDIR | 0700);
 	assert_int_equal(look(TOP "/secret", &attr), -ENOENT);
 	assert_int_equal(look(ALL "/fake", &attr), -ENOENT);
-	assert_int_equal(snap_list_create(snap, ALL "/fake", &entries, &err), -ENOENT);
+	assert_int_equal(snap_list_create(snap, NULL, ALL "/fake", &entries, &err), -ENOENT);
 	assert_null(entries);
 	assert_string_equal(list("sub"), TOP " "); /* only in the root it is ours */
 	assert_int_equal(look("sub/" TOP, &attr), 0);

@@ -216,7 +216,7 @@ static void test_no_room(void **state)
 	snap_up(f);
 	assert_int_equal(snap_kept_make(f->snap, "one", NULL), -ENOSPC);
 	assert_int_equal(snap_lookup(f->snap, TOP "one", &attr, NULL, NULL), -ENOENT);
-	assert_int_equal(snap_list_create(f->snap, ".sqlsnapfs/snapshots", &list, NULL), 0);
+	assert_int_equal(snap_list_create(f->snap, NULL, ".sqlsnapfs/snapshots", &list, NULL), 0);
 	assert_false(snap_list_get(list, 0, &(const char *){NULL}, &(uint64_t){0}, &(mode_t){0}));
 	snap_list_destroy(list);
 	app_do(&f->app, "DELETE FROM t WHERE a<>1; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");

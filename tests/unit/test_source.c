@@ -169,13 +169,13 @@ static void test_another_folder_of_the_name_is_stale(void **state)
 	assert_int_equal(snap_lookup(f.snap, "one", &attr, NULL, NULL), 0);
 	folder = (struct snap_inode){attr.key_dev, attr.key_ino};
 	assert_int_equal(snap_lookup_in(f.snap, &folder, "one/x", &attr, NULL, NULL), 0);
-	assert_int_equal(snap_list_create_of(f.snap, &folder, "one", &list, NULL), 0);
+	assert_int_equal(snap_list_create(f.snap, &folder, "one", &list, NULL), 0);
 	snap_list_destroy(list);
 	assert_int_equal(renameat2(f.folder.fd, "one", f.folder.fd, "two", RENAME_EXCHANGE), 0);
 	assert_int_equal(renameat(f.folder.fd, "two/x", f.folder.fd, "one/x"), 0);
 	assert_int_equal(snap_lookup(f.snap, "one/x", &attr, NULL, NULL), 0);
 	assert_int_equal(snap_lookup_in(f.snap, &folder, "one/x", &attr, NULL, NULL), -ESTALE);
-	assert_int_equal(snap_list_create_of(f.snap, &folder, "one", &list, NULL), -ESTALE);
+	assert_int_equal(snap_list_create(f.snap, &folder, "one", &list, NULL), -ESTALE);
 	app_stop(&f.app);
 	down(&f);
 }
