@@ -74,15 +74,15 @@ void command_go(struct command *command)
 		return;
 	/* When it has been killed meanwhile, SIGCHLD tells. */
 	if (write(command->gate, "!", 1) < 0)
-		command_signal(command, SIGTERM);
+		command_terminate(command);
 	close(command->gate);
 	command->gate = -1;
 }
 
-void command_signal(const struct command *command, int sig)
+void command_terminate(const struct command *command)
 {
 	if (command->pid > 0)
-		kill(command->pid, sig);
+		kill(command->pid, SIGTERM);
 }
 
 static void take_status(struct command *command, int status)

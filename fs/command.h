@@ -31,8 +31,8 @@ static inline bool command_runs(const struct command *command)
 {
 	return command->pid > 0;
 }
-/* Harmless when it does not run. */
-void command_signal(const struct command *command, int sig);
+/* Sends SIGTERM if it runs. */
+void command_terminate(const struct command *command);
 /* After SIGCHLD: whether it has ended just now. */
 bool command_reap(struct command *command);
 /* Ends it if it is still held, and waits for it. */

@@ -166,7 +166,7 @@ static void take_signal(struct session *session, const siginfo_t *info)
 	}
 	/* One from the terminal has reached COMMAND too, which knows best what it means. */
 	if (info->si_code != SI_KERNEL)
-		command_signal(command, SIGTERM);
+		command_terminate(command);
 }
 
 /* How long the keeper may wait for the next signal. */

@@ -66,11 +66,11 @@ static void test_command_held(void **state)
 	command_finish(&command);
 	assert_int_equal(command.status, 0);
 	assert_int_equal(command_hold(&command, answer_seven, NULL), 0);
-	command_signal(&command, SIGTERM);
+	command_terminate(&command);
 	command_finish(&command);
 	assert_int_equal(command.status, 128 + SIGTERM);
 	command_finish(&command);
-	command_signal(&command, SIGTERM); /* of nobody */
+	command_terminate(&command); /* of nobody */
 }
 
 /* ---- systemd ------------------------------------------------------------------------------------------- */
