@@ -185,10 +185,9 @@ int rawfd_reopen(struct rawfd_table *table, int path_fd, struct rawfd *out, stru
 	return 0;
 }
 
-int rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t resolve, struct rawfd *out,
-	       struct stat *st)
+int rawfd_open(struct rawfd_table *table, int dirfd, const char *name, struct rawfd *out, struct stat *st)
 {
-	autoclose int path_fd = opath_open(dirfd, path, O_PATH | O_NOFOLLOW, resolve);
+	autoclose int path_fd = opath_open(dirfd, name, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
 
 	if (path_fd < 0)
 		return path_fd;

@@ -34,12 +34,10 @@ int rawfd_table_create(struct rawfd_table **out);
 void rawfd_table_destroy(struct rawfd_table *table);
 
 /*
- * Opens PATH below DIRFD by openat2(2) with RESOLVE (RESOLVE_BENEATH and the like), never following a final
- * symlink, never blocking on a fifo. -EINVAL when it is not a regular file, else openat2's errno. ST (may be
- * NULL) receives fstat(2).
+ * Opens NAME in the folder DIRFD; never follows a symlink, never blocks on a fifo. -EINVAL when it is not a
+ * regular file, else openat2's errno. ST (may be NULL) receives fstat(2).
  */
-int rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t resolve, struct rawfd *out,
-	       struct stat *st);
+int rawfd_open(struct rawfd_table *table, int dirfd, const char *name, struct rawfd *out, struct stat *st);
 /* The same for the inode of PATH_FD, an O_PATH descriptor that stays the caller's. */
 int rawfd_reopen(struct rawfd_table *table, int path_fd, struct rawfd *out, struct stat *st);
 /* Accepts RAWFD_INIT; sets it. Locks of its own (F_OFD_SETLK) are the caller's to give up before. */

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <limits.h>
 #include <string.h>
@@ -72,7 +71,7 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
 	if (!buf)
 		return err_set(r->err, -ENOMEM, "out of memory");
 	snprintf(name, sizeof(name), "%s%s", r->source->place.name, suffix);
-	rc = rawfd_open(r->core->raw, r->dirfd, name, RESOLVE_NO_SYMLINKS, &raw, NULL);
+	rc = rawfd_open(r->core->raw, r->dirfd, name, &raw, NULL);
 	if (rc)
 		return err_set(r->err, rc, "cannot open %s: %s", name, strerror(-rc));
 	while (!rc) {

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -127,8 +126,8 @@ static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint
 bool spool_clone_into(struct live *live, int fd)
 {
 	lock_scope(&live->clone_lock);
-	if (live->clone.fd < 0 && rawfd_open(live->core->raw, live->dirfd, live->name, RESOLVE_NO_SYMLINKS,
-					     &live->clone, NULL) != 0)
+	if (live->clone.fd < 0 &&
+	    rawfd_open(live->core->raw, live->dirfd, live->name, &live->clone, NULL) != 0)
 		return false;
 	return live->clone.dev == live->dev && live->clone.ino == live->ino &&
 	       ioctl(fd, FICLONE, live->clone.fd) == 0;

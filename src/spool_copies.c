@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,7 +52,7 @@ int spool_open_raw(struct core *core, const struct place *place, const char *suf
 
 	st = st ? st : &ignored;
 	snprintf(name, sizeof(name), "%s%s", place->name, suffix);
-	rc = dir < 0 ? dir : rawfd_open(core->raw, dir, name, RESOLVE_NO_SYMLINKS, raw, st);
+	rc = dir < 0 ? dir : rawfd_open(core->raw, dir, name, raw, st);
 	if (!rc && *suffix && st->st_nlink > 1) { /* as the shim has it, vfs.h */
 		rawfd_close(core->raw, raw);
 		rc = -EMLINK;

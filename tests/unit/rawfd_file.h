@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "../../src/opath.h"
 #include "scratch.h"
 
 struct fixture {
@@ -47,7 +46,7 @@ static inline struct rawfd open_file(void)
 	struct rawfd raw = RAWFD_INIT;
 	struct stat st;
 
-	assert_int_equal(rawfd_open(f.table, f.root, "file", OPATH_BELOW, &raw, &st), 0);
+	assert_int_equal(rawfd_open(f.table, f.root, "file", &raw, &st), 0);
 	assert_true(raw.fd >= 0);
 	assert_int_equal(raw.ino, f.st.st_ino);
 	assert_int_equal(raw.dev, f.st.st_dev);
@@ -93,7 +92,7 @@ static inline void *open_and_close(void *arg)
 	while (!atomic_load(&stop)) {
 		struct rawfd raw = RAWFD_INIT;
 
-		if (rawfd_open(f.table, f.root, "file", OPATH_BELOW, &raw, NULL))
+		if (rawfd_open(f.table, f.root, "file", &raw, NULL))
 			atomic_fetch_add(&failures, 1);
 		rawfd_close(f.table, &raw);
 		atomic_fetch_add(&closes, 1);

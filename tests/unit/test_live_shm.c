@@ -49,7 +49,7 @@ static struct rawfd reader = {.fd = -1};
 
 static void open_shm(struct fixture *f)
 {
-	assert_int_equal(rawfd_open(f->core.raw, f->folder.fd, NAME "-shm", 0, &reader, NULL), 0);
+	assert_int_equal(rawfd_open(f->core.raw, f->folder.fd, NAME "-shm", &reader, NULL), 0);
 }
 
 /* As a listing does that has looked what it is, or a reader of a plain file. */

@@ -318,7 +318,7 @@ static int look_at_the_shm(void *arg, enum vfs_call call)
 
 	if (call != VFS_SHM_LOCK)
 		return SQLITE_OK;
-	assert_int_equal(rawfd_open(f->snap->core.raw, f->folder.fd, "db-shm", 0, &raw, &st), 0);
+	assert_int_equal(rawfd_open(f->snap->core.raw, f->folder.fd, "db-shm", &raw, &st), 0);
 	assert_true(rawfd_is_shm(raw.dev, raw.ino));
 	rawfd_close(f->snap->core.raw, &raw);
 	assert_int_equal(locks_now(st.st_dev, st.st_ino, getpid(), &seen), 0);

@@ -19,10 +19,10 @@ static _Thread_local struct {
 
 int __real_place_stat(const struct place *place, const char *suffix, struct stat *st);
 int __wrap_place_stat(const struct place *place, const char *suffix, struct stat *st);
-int __real_rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t resolve,
-		      struct rawfd *out, struct stat *st);
-int __wrap_rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t resolve,
-		      struct rawfd *out, struct stat *st);
+int __real_rawfd_open(struct rawfd_table *table, int dirfd, const char *path, struct rawfd *out,
+		      struct stat *st);
+int __wrap_rawfd_open(struct rawfd_table *table, int dirfd, const char *path, struct rawfd *out,
+		      struct stat *st);
 
 static bool is_unseen(const char *suffix)
 {
@@ -36,12 +36,12 @@ int __wrap_place_stat(const struct place *place, const char *suffix, struct stat
 	return __real_place_stat(place, suffix, st);
 }
 
-int __wrap_rawfd_open(struct rawfd_table *table, int dirfd, const char *path, uint64_t resolve,
-		      struct rawfd *out, struct stat *st)
+int __wrap_rawfd_open(struct rawfd_table *table, int dirfd, const char *path, struct rawfd *out,
+		      struct stat *st)
 {
 	if (strncmp(path, "db", 2) == 0 && is_unseen(path + 2))
 		return -EMFILE;
-	return __real_rawfd_open(table, dirfd, path, resolve, out, st);
+	return __real_rawfd_open(table, dirfd, path, out, st);
 }
 
 static void cannot_see(const char *suffix, int nth)
