@@ -135,14 +135,14 @@ int keep_drop(struct store *store, const char *source, const char *name, struct 
 int keep_prune(struct store *store, const char *source, unsigned keep, const char *but, int64_t now_ns,
 	       struct snap_err *err);
 
-/* Removes what daemons left that were killed: partial snapshots, those of groups that are not whole, reserved
- * names, and the store's own (store_clean()). What somebody is at work on stays. May take as long as
- * removing large files takes. */
-int keep_clean(struct store *store, struct snap_err *err);
-/* The same, and calls LOST with each name that was reserved for a snapshot of SOURCE's (NULL: unknown) and
- * not become one, also where only others of its group were wanting. What dropping has left is not told. */
-int keep_clean_telling(struct store *store, void (*lost)(void *arg, const char *source, const char *name),
-		       void *arg, struct snap_err *err);
+/*
+ * Removes what killed daemons left: partial snapshots, snapshots of incomplete groups, reserved names, and
+ * whatever store_clean() removes. What another daemon is working on stays. Takes as long as removing large
+ * files takes. Calls LOST (may be NULL) with each reserved name that never became a snapshot of SOURCE (NULL:
+ * unknown), also if only others of its group were missing. What dropping has left is not told.
+ */
+int keep_clean(struct store *store, void (*lost)(void *arg, const char *source, const char *name), void *arg,
+	       struct snap_err *err);
 
 /* ---- sources ------------------------------------------------------------------------------------------- */
 

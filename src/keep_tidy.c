@@ -142,13 +142,8 @@ static int clean_source(void *arg, int folder, const char *source)
 	return 0;
 }
 
-int keep_clean(struct store *store, struct snap_err *err)
-{
-	return keep_clean_telling(store, NULL, NULL, err);
-}
-
-int keep_clean_telling(struct store *store, void (*lost)(void *arg, const char *source, const char *name),
-		       void *arg, struct snap_err *err)
+int keep_clean(struct store *store, void (*lost)(void *arg, const char *source, const char *name), void *arg,
+	       struct snap_err *err)
 {
 	struct clean clean = {.lost = lost, .arg = arg};
 	int rc = store_clean(store, err);

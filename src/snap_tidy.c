@@ -41,7 +41,7 @@ static void tidy(void *arg)
 {
 	struct snap *snap = arg;
 	struct snap_err err;
-	int rc = keep_clean_telling(snap->core.store, tell_lost, snap, &err);
+	int rc = keep_clean(snap->core.store, tell_lost, snap, &err);
 
 	if (!rc && (rc = store_forget(snap->core.store, is_gone, snap, realtime_ns())) != 0)
 		err_set(&err, rc, "cannot look through the store %s: %s", store_dir(snap->core.store),

@@ -105,7 +105,7 @@ static void assert_clean(void)
 	bool there = is_kept();
 	int groups = 0;
 
-	assert_int_equal(keep_clean(store, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
 	assert_int_equal(is_kept(), there);
 	for (int i = 0; i < MEMBERS; i++)
 		if (store_knows(store, sources[i]) && exists(in_source(sources[i], "kept")))
@@ -321,7 +321,7 @@ static void test_reserved(void **state)
 	assert_int_equal(keep_begin(&other, store, DB, "one", &err), 0);
 	assert_int_equal(keep_reserve(other, &err), -EEXIST);
 	keep_destroy(other);
-	assert_int_equal(keep_clean(store, &err), 0); /* somebody is at work on it */
+	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0); /* somebody is at work on it */
 	assert_int_equal(keep_drop(store, DB, "one", &err), -EBUSY);
 	assert_int_equal(keep_seal(k, &meta, NULL, &err), 0);
 	assert_string_equal(kept(DB), "");
@@ -364,7 +364,7 @@ static void keep_odd(const char *const odd[2])
 	for (size_t i = 0; i < 2; i++)
 		keep_destroy(keeps[i]);
 	for (int k = 0; k < 2; k++) {
-		assert_int_equal(keep_clean(store, &err), 0);
+		assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
 		for (size_t i = 0; i < 2; i++)
 			assert_int_equal(keep_find(store, odd[i], "one", &entry), 0);
 	}
@@ -397,7 +397,7 @@ static void test_odd_group(void **state)
 		put_text(name, texts[i]);
 	}
 	put_text("store/groups/00000000000000ff", "/gone/a.db\nend\n"); /* of one that has been dropped */
-	assert_int_equal(keep_clean(store, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		snprintf(name, sizeof(name), "store/groups/%016zx", i);
 		assert_true(exists(at("%s", name)));
@@ -416,11 +416,11 @@ static void test_foreign_member(void **state)
 	assert_int_equal(keep_group_end(store, sources[0], "one", is_first, NULL, &err), 0);
 	assert_true(is_kept());
 	assert_int_equal(keep_drop(store, sources[0], "one", &err), 0);
-	assert_int_equal(keep_clean(store, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
 	assert_int_equal(keep_find(store, sources[1], "one", &entry), 0);
 	for (int i = 1; i < MEMBERS; i++)
 		assert_int_equal(keep_drop(store, sources[i], "one", &err), 0);
-	assert_int_equal(keep_clean(store, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
 	assert_string_equal(names_in(at("store/groups")), "");
 }
 
