@@ -43,6 +43,20 @@ bool place_same(const struct place *a, const struct place *b)
 	return a->root == b->root && strcmp(a->dir, b->dir) == 0 && strcmp(a->name, b->name) == 0;
 }
 
+static uint32_t hash_text(uint32_t hash, const char *text)
+{
+	for (; *text; text++)
+		hash = (hash ^ (unsigned char)*text) * 16777619u;
+	return hash;
+}
+
+uint32_t place_hash(const struct place *place)
+{
+	uint32_t hash = 2166136261u ^ (uint32_t)place->root;
+
+	return hash_text(hash_text(hash_text(hash, place->dir), "/"), place->name);
+}
+
 /* A symlink was followed across mounts to get to an absolute place, so mounts on that way are meant. */
 static uint64_t resolve_flags(const struct place *place)
 {

@@ -9,7 +9,6 @@
 #include "clock.h"
 #include "memory.h"
 
-#define BUCKETS 1024u
 #define TEND_MS 100
 #define HURRY_MS 20
 #define BATCH 64u	   /* sources of a bucket that are held at a time */
@@ -23,21 +22,14 @@ struct sources {
 	pthread_t janitor;
 
 	pthread_mutex_t lock;
-	struct list table[BUCKETS]; /* references; guarded by lock */
+	struct list table[SOURCES_BUCKETS]; /* references; guarded by lock */
 };
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
 static struct list *bucket(struct sources *sources, const struct place *place)
 {
-	uint32_t h = 2166136261u ^ (uint32_t)place->root;
-
-	for (const char *p = place->dir; *p; p++)
-		h = (h ^ (unsigned char)*p) * 16777619u;
-	h = (h ^ '/') * 16777619u;
-	for (const char *p = place->name; *p; p++)
-		h = (h ^ (unsigned char)*p) * 16777619u;
-	return &sources->table[h % BUCKETS];
+	return &sources->table[place_hash(place) % SOURCES_BUCKETS];
 }
 
 static struct source *find_source(struct list *in, const struct place *place)
@@ -99,7 +91,7 @@ int sources_each(struct sources *sources, int (*fn)(void *arg, struct source *so
 	struct source *batch[BATCH];
 	int rc = 0;
 
-	for (unsigned i = 0; i < BUCKETS && rc == 0; i++) {
+	for (unsigned i = 0; i < SOURCES_BUCKETS && rc == 0; i++) {
 		struct source *last = NULL;
 
 		do {
@@ -193,7 +185,7 @@ static void *run_janitor(void *arg)
 		sources_each(sources, tend, &more);
 		if (round % FORGET_ROUNDS == 0)
 			sources_each(sources, source_forgive_gone, NULL);
-		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < BUCKETS; i++)
+		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < SOURCES_BUCKETS; i++)
 			forget_unused(sources, &sources->table[i]);
 		core_tidy_store(core, monotonic_ns()); /* without a thread: not today */
 		if (round % TRIM_ROUNDS == 0)
@@ -251,7 +243,7 @@ int sources_create(struct sources **out, struct core *core)
 		return -ENOMEM;
 	sources->core = core;
 	pthread_mutex_init(&sources->lock, NULL);
-	for (unsigned i = 0; i < BUCKETS; i++)
+	for (unsigned i = 0; i < SOURCES_BUCKETS; i++)
 		list_init(&sources->table[i]);
 	*out = sources;
 	return 0;
@@ -261,7 +253,7 @@ void sources_destroy(struct sources *sources)
 {
 	if (!sources)
 		return;
-	for (unsigned i = 0; i < BUCKETS; i++)
+	for (unsigned i = 0; i < SOURCES_BUCKETS; i++)
 		close_all(&sources->table[i]);
 	pthread_mutex_destroy(&sources->lock);
 	free(sources);

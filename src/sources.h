@@ -11,6 +11,8 @@
 
 #include "source.h"
 
+#define SOURCES_BUCKETS 1024u /* of the table, which place_hash() picks */
+
 struct sources;
 
 /* An empty table for the sources of CORE, which must outlive it; no thread yet. 0 or -ENOMEM. */

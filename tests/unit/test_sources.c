@@ -14,22 +14,10 @@
 #include "../../src/clock.h"
 #include "../../src/snap_private.h"
 
-#define CROWD 200u /* sources of one bucket: several times as many as are looked at together */
+#define CROWD 200u /* sources in one bucket: several batches of them */
 
-static char in_the_root[] = "";
 static struct place places[CROWD];
 static atomic_int calls[CROWD], tended[CROWD];
-
-/* As sources.c has it, for a place in the root. */
-static uint32_t hash(int root, const char *name)
-{
-	uint32_t h = 2166136261u ^ (uint32_t)root;
-
-	h = (h ^ '/') * 16777619u;
-	for (const char *p = name; *p; p++)
-		h = (h ^ (unsigned char)*p) * 16777619u;
-	return h % 1024;
-}
 
 /* Makes the crowd; nothing stands at these places. */
 static void crowd_up(struct fixture *f)
@@ -40,14 +28,14 @@ static void crowd_up(struct fixture *f)
 	folder_make(&f->store);
 	snap_up_still(f);
 	for (unsigned i = 0; n < CROWD; i++) {
-		struct source *source;
 		char name[16];
+		struct place place = {.root = f->folder.fd, .dir = (char[]){""}, .name = name};
+		struct source *source;
 
 		snprintf(name, sizeof(name), "%u", i);
-		if (hash(f->folder.fd, name) != 0)
+		if (place_hash(&place) % SOURCES_BUCKETS != 0)
 			continue;
-		places[n] = (struct place){.root = f->folder.fd, .dir = in_the_root, .name = strdup(name)};
-		assert_non_null(places[n].name);
+		assert_int_equal(place_copy(&places[n], &place), 0);
 		assert_int_equal(sources_get(f->snap->core.sources, &places[n], &source), 0);
 		source_unref(source);
 		atomic_store(&calls[n], 0);
@@ -59,7 +47,7 @@ static void crowd_down(struct fixture *f)
 {
 	down(f);
 	for (size_t i = 0; i < CROWD; i++)
-		free(places[i].name);
+		place_finish(&places[i]);
 }
 
 /* SOURCE's number. */
