@@ -185,7 +185,7 @@ static int write_meta(struct keep *k, const struct keep_meta *meta, const char *
 	struct keep_record record = {.meta = *meta};
 	char text[KEEP_RECORD_SIZE];
 	struct stat st;
-	ssize_t n;
+	int rc;
 
 	snprintf(record.group, sizeof(record.group), "%s", group ? group : "");
 	for (int part = 0; part < KEEP_PARTS; part++) {
@@ -201,10 +201,8 @@ static int write_meta(struct keep *k, const struct keep_meta *meta, const char *
 		openat(k->folder, "meta", O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	n = write(fd, text, size);
-	if (n >= 0 && n != (ssize_t)size)
-		return -ENOSPC; /* cut short, which sets no errno */
-	return n < 0 || fsync(fd) ? -errno : 0;
+	rc = store_write(fd, text, size);
+	return rc ? rc : fsync(fd) ? -errno : 0;
 }
 
 /* All but the name. */

@@ -58,15 +58,6 @@ int keep_group_is(int kept, const char *group)
 
 /* ---- beginning ----------------------------------------------------------------------------------------- */
 
-static int write_text(int fd, const char *text, size_t size)
-{
-	ssize_t n = write(fd, text, size);
-
-	if (n < 0)
-		return -errno;
-	return n == (ssize_t)size ? 0 : -ENOSPC; /* cut short, which sets no errno */
-}
-
 static int write_member(int fd, const char *path)
 {
 	autofree char *line = malloc(2 * strlen(path) + 1);
@@ -83,7 +74,7 @@ static int write_member(int fd, const char *path)
 			line[n++] = *p;
 	}
 	line[n++] = '\n';
-	return write_text(fd, line, n);
+	return store_write(fd, line, n);
 }
 
 static int write_members(int fd, struct keep *const *keeps, size_t count)
@@ -92,7 +83,7 @@ static int write_members(int fd, struct keep *const *keeps, size_t count)
 
 	for (size_t i = 0; i < count && !rc; i++)
 		rc = write_member(fd, keeps[i]->path);
-	rc = rc ? rc : write_text(fd, "end\n", 4);
+	rc = rc ? rc : store_write(fd, "end\n", 4);
 	return rc ? rc : fsync(fd) ? -errno : 0;
 }
 

@@ -119,6 +119,15 @@ int store_make_locked(int dir, const char *name)
 	return rc ? rc : steal_fd(&fd);
 }
 
+int store_write(int fd, const void *bytes, size_t size)
+{
+	ssize_t n = write(fd, bytes, size);
+
+	if (n < 0)
+		return -errno;
+	return n == (ssize_t)size ? 0 : -ENOSPC; /* cut short, which sets no errno */
+}
+
 /* ---- folders ------------------------------------------------------------------------------------------- */
 
 int store_each_name(int fd, int (*fn)(void *arg, int fd, const char *name), void *arg)

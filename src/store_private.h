@@ -38,6 +38,9 @@ int store_lock(int fd);
  * -EBUSY: somebody has had it alone for a second, which takes him microseconds. */
 int store_share(int fd);
 
+/* Writes all SIZE bytes to FD, by one write(2); -ENOSPC when that is cut short. -errno */
+int store_write(int fd, const void *bytes, size_t size);
+
 /* Removes the folder NAME in DIR, FD, and the files in it. 0 or -errno; what could not be removed stays. */
 int store_remove(int dir, const char *name, int fd);
 /* Removes the file or folder NAME in DIR unless somebody is at work on it. */

@@ -68,15 +68,6 @@ int store_read_path(int folder, char path[STORE_PATH_SIZE])
 	return 0;
 }
 
-static int write_whole(int fd, const void *bytes, size_t size)
-{
-	ssize_t n = write(fd, bytes, size);
-
-	if (n < 0)
-		return -errno;
-	return n == (ssize_t)size ? 0 : -ENOSPC; /* cut short, which sets no errno */
-}
-
 /* Gives TMP its name unless another was faster: -EEXIST. */
 static int name_path_file(int folder, const char *tmp)
 {
@@ -109,7 +100,7 @@ static int write_path(int folder, const char *source)
 	autoclose int fd = store_make_file(folder, ".source-", tmp);
 	if (fd < 0)
 		return fd;
-	rc = write_whole(fd, line, (size_t)n);
+	rc = store_write(fd, line, (size_t)n);
 	if (!rc)
 		rc = name_path_file(folder, tmp);
 	if (rc)
@@ -337,7 +328,7 @@ static int save(struct store *s, const char *source, const char *name, const voi
 		return folder;
 	snprintf(prefix, sizeof(prefix), ".%s-", name);
 	autoclose int fd = store_make_file(folder, prefix, tmp);
-	rc = fd < 0 ? fd : write_whole(fd, bytes, size);
+	rc = fd < 0 ? fd : store_write(fd, bytes, size);
 	if (!rc && renameat(folder, tmp, folder, name))
 		rc = -errno;
 	if (rc && fd >= 0)
