@@ -48,6 +48,14 @@ static struct intent **find_intent(struct uploads *all, pid_t tid)
 	return at;
 }
 
+/* Ends TID's intent if it leads to U: its reference, or NULL. Lock held. */
+static struct upload *end_intent(struct upload *u, pid_t tid)
+{
+	struct intent **at = find_intent(u->all, tid);
+
+	return *at && (*at)->upload == u ? upload_take_intent(at) : NULL;
+}
+
 int upload_lead(struct upload *u, pid_t tid)
 {
 	struct uploads *all = u->all;
@@ -92,8 +100,7 @@ struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const
 
 int upload_opened(struct upload *u, pid_t tid)
 {
-	struct upload *led = NULL;
-	struct intent **at;
+	struct upload *led;
 
 	pthread_mutex_lock(&u->all->lock);
 	if (u->gone) {
@@ -102,9 +109,7 @@ int upload_opened(struct upload *u, pid_t tid)
 	}
 	hand_out(u)->opens++; /* the reference is the handle's */
 	u->touched = monotonic_ns();
-	at = find_intent(u->all, tid);
-	if (*at && (*at)->upload == u)
-		led = upload_take_intent(at);
+	led = end_intent(u, tid);
 	pthread_mutex_unlock(&u->all->lock);
 	upload_unref(led);
 	return 0;
@@ -112,13 +117,10 @@ int upload_opened(struct upload *u, pid_t tid)
 
 bool upload_forgo(struct upload *u, pid_t tid)
 {
-	struct upload *led = NULL;
-	struct intent **at;
+	struct upload *led;
 
 	pthread_mutex_lock(&u->all->lock);
-	at = find_intent(u->all, tid);
-	if (*at && (*at)->upload == u)
-		led = upload_take_intent(at);
+	led = end_intent(u, tid);
 	pthread_mutex_unlock(&u->all->lock);
 	upload_unref(led);
 	return led != NULL;
