@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "../../fs/caller.h"
+#include "process.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -111,31 +112,6 @@ static void test_groups_of_texts(void **state)
 
 /* ---- processes ----------------------------------------------------------------------------------------- */
 
-static pid_t start(void (*live)(void))
-{
-	int begun[2];
-	char byte;
-	pid_t pid;
-
-	assert_int_equal(pipe(begun), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		signal(SIGHUP, SIG_DFL); /* nohup(1) has it ignored */
-		close(begun[0]);
-		close(begun[1]);
-		live();
-		for (;;)
-			pause();
-	}
-	close(begun[1]);
-	assert_int_equal(read(begun[0], &byte, 1),
-			 0); /* fork(3) blocks signals, also in the child for a moment */
-	close(begun[0]);
-	return pid;
-}
-
 /* Waits until PID is ended, stopped, ...; it stays to be looked at. */
 static void await(pid_t pid, int how)
 {
@@ -170,10 +146,6 @@ static struct caller look_after(pid_t pid, int sig)
 	assert_int_equal(caller.tgid, pid);
 	assert_true(caller.exiting);
 	return caller;
-}
-
-static void does_nothing(void)
-{
 }
 
 static void exits(void)
@@ -254,7 +226,7 @@ static void test_thread(void **state)
 static void test_nobody(void **state)
 {
 	struct caller caller = {.tgid = 5, .killed = true};
-	pid_t pid = start(exits);
+	pid_t pid = process_start(exits);
 
 	(void)state;
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
@@ -268,9 +240,9 @@ static void test_nobody(void **state)
 static void test_exits(void **state)
 {
 	(void)state;
-	assert_false(look_after(start(exits), 0).killed);
-	assert_false(look_after(start(blocks_term_and_exits), 0).killed);
-	assert_false(look_after(start(catches_term_and_exits), 0).killed);
+	assert_false(look_after(process_start(exits), 0).killed);
+	assert_false(look_after(process_start(blocks_term_and_exits), 0).killed);
+	assert_false(look_after(process_start(catches_term_and_exits), 0).killed);
 }
 
 static void test_killed(void **state)
@@ -279,7 +251,7 @@ static void test_killed(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(signals); i++) {
-		if (!look_after(start(does_nothing), signals[i]).killed)
+		if (!look_after(process_start(NULL), signals[i]).killed)
 			fail_msg("signal %d", signals[i]);
 	}
 }
@@ -296,13 +268,13 @@ static void test_crashed(void **state)
 	assert_int_equal(setrlimit(RLIMIT_CORE, &none), 0);
 	signal(SIGSEGV, SIG_DFL); /* cmocka has it, for this test */
 	for (size_t i = 0; i < COUNT(signals); i++)
-		assert_false(look_after(start(does_nothing), signals[i]).killed);
+		assert_false(look_after(process_start(NULL), signals[i]).killed);
 	assert_int_equal(setrlimit(RLIMIT_CORE, &old), 0);
 }
 
 static void test_pending(void **state)
 {
-	pid_t pid = start(blocks_term_and_stops);
+	pid_t pid = process_start(blocks_term_and_stops);
 	struct caller caller;
 
 	(void)state;
@@ -322,7 +294,7 @@ static void takes_a_name(void)
 
 static void test_name(void **state)
 {
-	pid_t pid = start(takes_a_name);
+	pid_t pid = process_start(takes_a_name);
 
 	(void)state;
 	await(pid, WSTOPPED);
@@ -361,7 +333,7 @@ static void test_many_groups(void **state)
 	(void)state;
 	if (geteuid() != 0)
 		fail_msg("this test needs root");
-	pid = start(has_many_groups);
+	pid = process_start(has_many_groups);
 	await(pid, WSTOPPED);
 	assert_false(look(pid).exiting);
 	assert_true(may_write(pid, 5, 5, 9, FIRST_GROUP, 0060));

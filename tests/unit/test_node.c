@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_node.c - names and nodeids. Generations are stand-ins here that count their references. */
+/* test_node.c - names and nodeids. */
 #include "../../fs/node.h"
 
 #include <setjmp.h>
@@ -15,24 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "counted_gens.h"
 #include "no_uploads.h"
-
-struct snap_gen {
-	atomic_int refs;
-	uint64_t id;
-};
-
-struct snap_gen *snap_gen_ref(struct snap_gen *gen)
-{
-	atomic_fetch_add(&gen->refs, 1);
-	return gen;
-}
-
-void snap_gen_unref(struct snap_gen *gen)
-{
-	if (gen)
-		atomic_fetch_sub(&gen->refs, 1);
-}
 
 uint64_t snap_gen_id(const struct snap_gen *gen)
 {

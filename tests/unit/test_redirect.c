@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_redirect.c - who is led where, and for how long. Generations are stand-ins here that count their
- * references. */
+/* test_redirect.c - who is led where, and for how long. */
 #include "../../fs/redirect.h"
 
 #include <setjmp.h>
@@ -14,22 +13,7 @@
 #include <string.h>
 
 #include "../../src/clock.h"
-
-struct snap_gen {
-	atomic_int refs;
-};
-
-struct snap_gen *snap_gen_ref(struct snap_gen *gen)
-{
-	atomic_fetch_add(&gen->refs, 1);
-	return gen;
-}
-
-void snap_gen_unref(struct snap_gen *gen)
-{
-	if (gen)
-		atomic_fetch_sub(&gen->refs, 1);
-}
+#include "counted_gens.h"
 
 #define GENS (2 * REDIRECT_MAX)
 

@@ -91,7 +91,7 @@ static void test_killed_meanwhile(void **state)
 	struct upload *u = open_cut();
 
 	(void)state;
-	victim = start_process();
+	victim = process_start(NULL);
 	at_check = kill_victim;
 	write_all(u, OWNER, &image);
 	assert_int_equal(flush_as(u, (struct closing){.tid = victim}), -EINTR);

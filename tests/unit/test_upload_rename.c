@@ -150,7 +150,7 @@ static void test_rename_killed(void **state)
 
 	(void)state;
 	write_all(u, OWNER, &image);
-	victim = start_process();
+	victim = process_start(NULL);
 	at_check = kill_victim;
 	assert_int_equal(become_as(u, (struct closing){.tid = victim}), -EINTR);
 	assert_int_equal(live_rows(), LIVE_ROWS);

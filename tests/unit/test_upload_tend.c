@@ -96,7 +96,7 @@ static void wait_until_empty(void)
 /* The process that has announced a length ends: nobody has to ask for anything. */
 static void test_orphan(void **state)
 {
-	pid_t pid = start_process();
+	pid_t pid = process_start(NULL);
 	struct upload *u = opened(make_upload(UPLOAD_DATABASE, "db", pid));
 
 	(void)state;
@@ -117,7 +117,7 @@ static void test_orphan(void **state)
 static void test_abandoned(void **state)
 {
 	struct upload *u = open_cut();
-	pid_t pid = start_process();
+	pid_t pid = process_start(NULL);
 
 	(void)state;
 	write_all(u, OWNER, &image);

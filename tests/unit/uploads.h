@@ -7,6 +7,7 @@
 #define SQLSNAP_TEST_UPLOADS_H
 
 #include "gens.h"
+#include "process.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -133,31 +134,6 @@ static inline int logged(const char *words)
 
 /* ---- processes ----------------------------------------------------------------------------------------- */
 
-/* A process that lives until it is killed. */
-static inline pid_t start_process(void)
-{
-	int begun[2];
-	char byte;
-	pid_t pid;
-
-	assert_int_equal(pipe(begun), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		signal(SIGHUP, SIG_DFL); /* nohup(1) has it ignored */
-		close(begun[0]);
-		close(begun[1]);
-		for (;;)
-			pause();
-	}
-	close(begun[1]);
-	assert_int_equal(read(begun[0], &byte, 1),
-			 0); /* fork(3) blocks signals, also in the child for a moment */
-	close(begun[0]);
-	return pid;
-}
-
 static inline void reap(pid_t pid)
 {
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
@@ -167,7 +143,7 @@ static inline void reap(pid_t pid)
 static inline pid_t ended_process(int sig)
 {
 	siginfo_t info;
-	pid_t pid = sig ? start_process() : fork();
+	pid_t pid = sig ? process_start(NULL) : fork();
 
 	if (pid == 0)
 		_exit(0);
