@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backing.h - files that the kernel reads from itself instead of asking for their bytes: how it is told of
- * one and that it is over (FUSE_DEV_IOC_BACKING_OPEN, Linux 6.9). Apart, for the kernel's header and
- * libfuse's define the same names; libfuse's own two functions want a request and log what is refused.
+ * backing.h - FUSE passthrough: registers files with the kernel, which then reads them itself instead of
+ * sending READ requests (FUSE_DEV_IOC_BACKING_OPEN, Linux 6.9). In a file of its own because the kernel's
+ * header and libfuse's define the same names. libfuse's own two functions need a request, and log every
+ * refusal.
  */
 #ifndef SQLSNAPFS_BACKING_H
 #define SQLSNAPFS_BACKING_H
 
 /*
- * Has the kernel keep the file of FD for the mount of DEVICE, which is its /dev/fuse: its number there, above
- * 0, to be given back by backing_close(). -EPERM: without CAP_SYS_ADMIN; -ELOOP: it stands on a stacked file
- * system as overlayfs; -ENOTTY: neither kernel nor its header knows of it; -errno.
+ * Registers the file of FD with the mount of DEVICE, its descriptor of /dev/fuse. Returns the backing id,
+ * above 0, which backing_close() gives back. -EPERM: no CAP_SYS_ADMIN; -ELOOP: the file is on a stacked file
+ * system such as overlayfs; -ENOTTY: the kernel, or the header we were built with, does not know it; -errno.
  */
 int backing_open(int device, int fd);
-/* Whoever has it open goes on reading. */
+/* Descriptors that already read from the file go on doing so. */
 void backing_close(int device, int number);
 
 #endif

@@ -9,9 +9,9 @@
 #include <pthread.h>
 #include <stddef.h>
 
-/* Bytes; the largest READ or WRITE that the kernel sends, for INIT says so. libfuse would take a mebibyte,
- * which each of its threads and each reader then has in memory; copying is no faster by it, for what is
- * larger than a processor's cache is fetched twice. */
+/* Bytes: the largest READ or WRITE that the kernel sends, as agreed in INIT. libfuse would allow 1 MiB, but
+ * then each of its threads and each reader holds that much memory, and copying is no faster: what exceeds
+ * the processor's cache is fetched twice. */
 #define BUFFER_SIZE (256u << 10)
 #define BUFFERS_KEPT 4
 

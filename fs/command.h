@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * command.h - processes that are forked early and held until the mount is made: the COMMAND behind --, and
- * the greeter, which asks the mount whether it answers.
+ * command.h - processes that are forked early and held back until the mount is up: the COMMAND behind --,
+ * and the greeter, which checks that the mount answers.
  *
- * COMMAND is forked before this program changes its signals, umask, folder and limits or starts a thread, and
- * so finds everything as if it had been run by itself. The greeter is a process because a thread that waits
- * for its own program's mount keeps the connection open: killed, the program would never end. Used from one
- * thread at a time.
+ * COMMAND is forked before this program changes its signals, umask, directory or limits, or starts a thread,
+ * so it finds everything as if it had been run directly. The greeter is a process, not a thread, because a
+ * thread that waits for its own program's mount keeps the connection open: if the program were killed, it
+ * would never end. Used from one thread at a time.
  */
 #ifndef SQLSNAPFS_COMMAND_H
 #define SQLSNAPFS_COMMAND_H
@@ -22,10 +22,10 @@ struct command {
 
 #define COMMAND_INIT ((struct command){.gate = -1})
 
-/* Forks a process that, once let go, ends with what FN answers. It ends by itself when this one does. -errno
- */
+/* Forks a process that, once released, runs FN and exits with what it returns. It exits by itself when this
+ * process does. -errno */
 int command_hold(struct command *command, int (*fn)(void *arg), void *arg);
-/* Lets it run. */
+/* Releases it. */
 void command_go(struct command *command);
 static inline bool command_runs(const struct command *command)
 {
@@ -35,12 +35,12 @@ static inline bool command_runs(const struct command *command)
 void command_terminate(const struct command *command);
 /* After SIGCHLD: whether it has ended just now. */
 bool command_reap(struct command *command);
-/* Ends it if it is still held, and waits for it. */
+/* Ends it if it is still held, and waits for its end. */
 void command_finish(struct command *command);
 
 /* For command_hold(): runs ARG, an argv. 127: not found, 126: not executable, as the shell has it. */
 int command_exec(void *arg);
-/* For command_hold(): asks for the attributes of ARG, a path. 0, or errno. */
+/* For command_hold(): calls stat(2) on ARG, a path. 0, or errno. */
 int command_greet(void *arg);
 
 #endif

@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * daemon.h - into the background, in an order that threads, SQLite and locks survive: first the fork, then
- * everything else, and the parent stays until the child says that the mount answers.
+ * daemon.h - goes into the background. Threads, SQLite and locks do not survive a fork, so the fork comes
+ * first. The parent stays until the child reports that the mount answers.
  */
 #ifndef SQLSNAPFS_DAEMON_H
 #define SQLSNAPFS_DAEMON_H
 
-/* Opens what is closed of descriptors 0, 1 and 2, so that nothing else gets their numbers. */
+/* Opens those of the descriptors 0, 1 and 2 that are closed, so that no other file gets their numbers. */
 void daemon_hold_stdio(void);
 
 /*
- * Forks. In the child: 0, a session of its own, and *REPORT a descriptor that it owns. In the parent, once
- * the child has reported or ended: 1, and *STATUS what to exit with; what went wrong has been said on stderr.
+ * Forks. In the child: 0; it has a session of its own, and owns the descriptor *REPORT. In the parent, once
+ * the child has reported or exited: 1, with the exit status in *STATUS; errors have been printed to stderr.
  * -errno
  */
 int daemon_fork(int *report, int *status);
 
-/* In the child: the mount answers. Lets the parent go, and the terminal. -EPIPE: nobody waits any more.
- * Closes REPORT. */
+/* In the child: reports that the mount answers. The parent exits, and the child leaves the terminal. -EPIPE:
+ * the parent is gone. Closes REPORT. */
 int daemon_report(int report);
 
-/* Away from the caller's folder, masks and limits, and a file too large is an error, no signal. */
+/* Leaves the caller's directory and umask, raises the limit of open files, and ignores SIGXFSZ, so that a
+ * write beyond the limit of file sizes fails with an error. */
 void daemon_settle(void);
 
 #endif

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device.h - how libfuse reads requests from /dev/fuse and writes answers to it.
+ * device.h - how libfuse reads requests from /dev/fuse and writes replies to it.
  *
- * An unmount while a request is on its way reads as ECONNABORTED instead of ENODEV (fuse_dev_do_read() in the
- * kernel). libfuse takes that for a failure: it ends its loop with an error and says so with perror(3), in
- * threads that it cancels meanwhile; one that is cancelled there keeps stderr's lock, and whoever prints next
- * waits for ever. Here both are the end of the mount.
+ * When the mount goes away while a request is being read, the kernel answers ECONNABORTED instead of ENODEV
+ * (fuse_dev_do_read()). libfuse takes that for a failure: it ends its loop with an error and reports it with
+ * perror(3), in threads that it cancels at the same time. A thread that is cancelled there keeps the lock of
+ * stderr, and the next one that prints waits for ever. Here both errors mean the end of the mount.
  */
 #ifndef SQLSNAPFS_DEVICE_H
 #define SQLSNAPFS_DEVICE_H
 
 #include "fs.h"
 
-/* Once a session is mounted and before its loop. 0, or -errno. */
+/* To be called between mounting and the session's loop. 0, or -errno. */
 int device_attach(struct fuse_session *session);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fs.h - what the life of the program (main.c, session.c) needs of the file system that it serves (ops.c).
+ * fs.h - what the program (main.c, session.c) needs of the file system that it serves (ops.c).
  *
- * The order of a life: snap_create(), fs_create(), fuse_session_new(&fs_ops, fs), mount, snap_start(), loop,
+ * The order of calls: snap_create(), fs_create(), fuse_session_new(&fs_ops, fs), mount, snap_start(), loop,
  * unmount, fuse_session_destroy(), fs_destroy(), snap_destroy().
  */
 #ifndef SQLSNAPFS_FS_H
@@ -30,19 +30,19 @@ struct fs_config {
 
 /* Copies CONFIG. *out is owned by the caller; -errno, and *out untouched, on failure. */
 int fs_create(struct fs **out, const struct fs_config *config);
-/* The session that serves FS, from its mount on and NULL before it is destroyed: what is stale is dropped
- * from the kernel's cache through it. */
+/* The session that serves FS, set after mounting and reset to NULL before it is destroyed. Stale pages are
+ * dropped from the kernel's cache through it. */
 void fs_set_session(struct fs *fs, struct fuse_session *session);
-/* The connection has ended, and nobody hears an answer any more: whoever waits for the verdict of a restore
- * was told that it failed, and so it does. Those that nobody waits for go on. */
+/* The connection has ended, and no reply reaches anybody any more. Restores that somebody waits for were
+ * reported to him as failed, so they are made to fail; those that nobody waits for go on. */
 void fs_end_restores(struct fs *fs);
-/* The generation's pages can go: for snap_config.stale. */
+/* Drops the generation's pages from the kernel's cache: for snap_config.stale. */
 void fs_drop_pages(struct fs *fs, uint64_t gen_id);
 
 /* After fuse_session_destroy(). Accepts NULL. */
 void fs_destroy(struct fs *fs);
 
-/* Its userdata is the struct fs. The root must answer GETATTR: the mount is called ready once it does. */
+/* Its userdata is the struct fs. GETATTR of the root must work: the mount counts as ready once it does. */
 extern const struct fuse_lowlevel_ops fs_ops;
 
 #endif

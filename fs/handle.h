@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * handle.h - what an open descriptor is. No FUSE calls, so that it is tested without a mount.
+ * handle.h - open descriptors. No FUSE calls, so that it can be tested without a mount.
  *
- * A handle belongs to the descriptors that the kernel opened it for; RELEASE ends it. Reads of one handle may
- * come from several threads at once.
+ * A handle is what one open(2) made; RELEASE ends it. Several threads may read one handle at once.
  */
 #ifndef SQLSNAPFS_HANDLE_H
 #define SQLSNAPFS_HANDLE_H
@@ -37,7 +36,7 @@ struct handle {
 	bool counted;	    /* by passthrough.h */
 };
 
-/* What is open: a session that is ended by force sends no RELEASE. */
+/* All open handles: a session that is ended by force sends no RELEASE. */
 struct handles {
 	pthread_mutex_t lock;
 	struct handle *first;
@@ -54,22 +53,22 @@ enum handle_answer {
 };
 
 /*
- * Opens what NODE is for reading. 0 and *OUT, owned by the caller; with MAY_WAIT false HANDLE_WOULD_WAIT
- * instead of waiting; HANDLE_MOVED with a reference in *MOVED. -errno with words in ERR, which is empty
- * before, or NULL.
+ * Opens NODE for reading. 0 with *OUT, owned by the caller; HANDLE_WOULD_WAIT instead of waiting if MAY_WAIT
+ * is false; HANDLE_MOVED with a reference in *MOVED. -errno with words in ERR, which must be empty before,
+ * or NULL.
  */
 int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err);
-/* Opens NODE's upload, for thread TID. -ESTALE: it was thrown away. */
+/* Opens NODE's upload for thread TID. -ESTALE: the upload was discarded. */
 int handle_open_upload(struct handle **out, struct handles *handles, struct node *node, pid_t tid,
 		       struct snap_err *err);
-/* A descriptor of TEXT, which is taken over, also on failure. */
+/* Opens TEXT, which it takes over, also on failure. */
 int handle_open_text(struct handle **out, struct handles *handles, struct node *node, char *text,
 		     struct snap_err *err);
-/* The same of a folder, whose entries are those of this moment. */
+/* Opens a folder, with the entries of this moment. */
 int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err);
 ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err);
-/* Attributes of NODE's plain file as somebody has it open: -ENOENT when nobody has; see snap_file_stat(). */
+/* Attributes of NODE's plain file as somebody has it open; -ENOENT if nobody has. See snap_file_stat(). */
 int handle_stat(struct handles *handles, const struct node *node, struct snap_attr *attr);
 void handle_close(struct handle *h, struct handles *handles);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * jobs.h - whose jobs are under way on the library's threads, each of which may wait for a database: nobody
- * takes so many that others can neither open nor restore. No FUSE calls.
+ * jobs.h - limits the jobs of each user on the library's threads. A job may wait for a database, so no user
+ * may take so many threads that others can neither open nor restore. No FUSE calls.
  */
 #ifndef SQLSNAPFS_JOBS_H
 #define SQLSNAPFS_JOBS_H
@@ -15,7 +15,7 @@
 #define JOBS_EACH ((size_t)SNAP_DEFER_MAX / 4) /* under way for one user but root and whoever mounted */
 #define JOBS_OTHERS (3 * JOBS_EACH)	       /* and for all such users */
 
-/* What to tell whom -EAGAIN has refused. */
+/* What to tell a caller for -EAGAIN. */
 #define JOBS_TOO_MANY                                                                   \
 	"too many opens and restores, of this user or of all, are waiting already, or " \
 	"no thread can be started (pids.max)"
@@ -33,7 +33,7 @@ struct jobs {
 void jobs_init(struct jobs *jobs, struct snap *snap);
 void jobs_finish(struct jobs *jobs); /* when none is under way any more */
 
-/* Runs FN(ARG), a job for UID, as snap_defer(). -EAGAIN: too many are under way: of all, of UID's, or of the
+/* Runs FN(ARG) for UID as snap_defer() does. -EAGAIN: too many jobs are under way: in all, of UID, or of all
  * users but root and whoever mounted; -ENOMEM. */
 int jobs_run(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), void *arg);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * json.h - writes one JSON text (RFC 8259), indented by tabs. It knows nothing of what is written.
+ * json.h - writes one JSON text (RFC 8259), indented by tabs. It knows nothing of the content.
  *
- * Strings may hold any bytes: what is no UTF-8 becomes U+FFFD, one for each byte, so that the text is always
- * valid; control characters, also those that JSON would allow (DEL, U+0080 to U+009F), are escaped, so that a
- * file name cannot drive a terminal. The first failure (no memory, nesting too deep) sticks: what follows
- * does nothing, and json_take() answers NULL.
+ * Strings may hold any bytes. Each byte that is not valid UTF-8 becomes U+FFFD, so the text is always valid.
+ * All control characters are escaped, also those that JSON would allow (DEL, U+0080 to U+009F), so that a
+ * file name cannot control a terminal. The first failure (no memory, nested too deep) sticks: later calls do
+ * nothing, and json_take() returns NULL.
  */
 #ifndef SQLSNAPFS_JSON_H
 #define SQLSNAPFS_JSON_H
@@ -30,7 +30,7 @@ struct json {
 /* The text with a newline behind it, owned by the caller; NULL: it failed. J is JSON_INIT again. */
 char *json_take(struct json *j);
 
-/* There will be no text: what it was to hold could not be had. */
+/* Makes the text fail: its content cannot be had. */
 void json_fail(struct json *j);
 
 /* KEY is the member's name in an object, and NULL in an array and for the outermost value. */

@@ -6,11 +6,11 @@
 #define LOG_RING_LINES 100
 #define LOG_RING_WIDTH 1024 /* bytes; longer lines are cut */
 
-/* Takes a line without its newline, PREFIX the level's word. Thread-safe; allocates nothing. */
+/* Adds a line, without its newline; PREFIX is the word for its level. Thread-safe; allocates nothing. */
 void log_ring_add(const char *prefix, const char *module, const char *text);
 
-/* The lines, oldest first, each with the time (UTC) it was logged at; owned by the caller. NULL: no memory.
- */
+/* The lines, oldest first, each with the time (UTC) at which it was logged; owned by the caller. NULL: no
+ * memory. */
 char *log_recent(void);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mount.h - the folder that is mounted on: what stands there, made when missing, uncovered and removed again.
+ * mount.h - the mountpoint: looks at it, makes it if it is missing, unmounts and removes it again.
  *
- * No function sends a request to a live FUSE mount, for one that has stopped answering would take the caller
- * with it; mountpoint_look() asks through a process of its own.
+ * No function sends a request to a live FUSE mount, because one that has stopped answering would block the
+ * caller; mountpoint_look() asks through a process of its own.
  */
 #ifndef SQLSNAPFS_MOUNT_H
 #define SQLSNAPFS_MOUNT_H
@@ -14,7 +14,7 @@
 
 #include "../src/sqlsnap.h"
 
-/* A mount, as statx(2) tells it from all others that there have been at its path. */
+/* Identifies a mount, also against earlier ones at the same path; from statx(2). */
 struct mount_id {
 	uint64_t dev;
 	uint64_t mount; /* 0: the system does not tell */
@@ -43,29 +43,30 @@ int mountpoint_resolve(struct mountpoint *mp, const char *path, struct snap_err 
 /* Frees; leaves the folder alone. */
 void mountpoint_finish(struct mountpoint *mp);
 
-/* What stands there: 0 is an empty folder, else an answer. Detaches dead mounts (ENOTCONN) first. Before any
- * thread. */
+/* Looks at the path: 0 for an empty folder, else an answer. First detaches dead mounts (ENOTCONN). To be
+ * called before any thread is started. */
 int mountpoint_look(struct mountpoint *mp, struct snap_err *err);
 
-/* Makes the folder when it is missing, nothing above it; takes one over that a killed program made. */
+/* Makes the folder if it is missing, but none above it. Takes over a folder that a killed program made. */
 int mountpoint_make(struct mountpoint *mp, struct snap_err *err);
 
-/* Right after mounting: notes which mount it is, and makes a folder that we made read-only below it. */
+/* Right after mounting: remembers which mount is ours. A folder that we made is made read-only below the
+ * mount. */
 void mountpoint_covered(struct mountpoint *mp);
 
-/* Whether the mount on top at the path is ours. */
+/* Whether the topmost mount at the path is ours. */
 bool mountpoint_is_ours(const struct mountpoint *mp);
 
-/* Whether the last can be told: the mount was noted, and the system answers. */
+/* Whether mountpoint_is_ours() can tell: the mount was remembered, and the system answers. */
 bool mountpoint_is_told(const struct mountpoint *mp);
 
 /*
- * Takes our mount out of the tree, open files go on; removes the folder if it was made. Harmless when the
- * mount has gone already. -errno when it is still there.
+ * Detaches our mount, so that open files go on (MNT_DETACH), and removes the folder if we made it. Harmless
+ * when the mount is gone already. -errno if it is still there.
  */
 int mountpoint_detach(struct mountpoint *mp, struct snap_err *err);
 
-/* Removes the folder if it was made and nothing is in it. */
+/* Removes the folder if we made it and it is empty. */
 void mountpoint_remove(struct mountpoint *mp);
 
 /* As root: lets the kernel read KIB ahead in our mount. Failures are ignored. */

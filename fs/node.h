@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * node.h - names and nodeids. A node is what one name led to at one look: its nodeid is a 64-bit counter that
- * is never used again, so that a nodeid means one generation (or one inode, or one folder) for ever and the
+ * node.h - names and nodeids. A node is what a name led to at one lookup. Its nodeid is a 64-bit counter
+ * that is never used again, so a nodeid always means the same generation (or inode, or folder), and the
  * kernel's page cache for it is always right.
  *
- * A node lives as long as the kernel remembers it (lookups), or somebody here holds a reference (an open
- * handle, a child, a request under way, a file that is being written in the folder).
+ * A node lives as long as the kernel remembers it (lookups) or somebody here holds a reference: an open
+ * handle, a child, a request under way, a file that is being written in the folder.
  */
 #ifndef SQLSNAPFS_NODE_H
 #define SQLSNAPFS_NODE_H
@@ -32,8 +32,8 @@ struct node {
 	uint64_t lookups; /* that the kernel has not forgotten */
 	unsigned refs;
 	struct node *next_id, *next_name; /* hash chains */
-	/* passthrough.h's, guarded by its lock: the descriptors that it counts, and the kernel's number of
-	 * the file that they are read from; 0: none. */
+	/* passthrough.h's, guarded by its lock: the descriptors that it counts, and the backing id of the
+	 * file that they read from; 0: none. */
 	unsigned opens;
 	int backing;
 };
@@ -55,8 +55,8 @@ struct node *node_ref(struct nodes *nodes, struct node *node);
 void node_put(struct nodes *nodes, struct node *node); /* Accepts NULL. */
 
 /*
- * The node for NAME in PARENT as it was looked up (GEN for databases, else NULL), found or made, with one
- * lookup more. -ENOMEM.
+ * Finds or makes the node for NAME in PARENT as it was looked up (GEN for databases, else NULL), and counts
+ * one lookup. -ENOMEM.
  */
 int node_enter(struct nodes *nodes, struct node *parent, const char *name, const struct snap_attr *attr,
 	       struct snap_gen *gen, uint64_t *id);
@@ -66,15 +66,14 @@ int node_enter_upload(struct nodes *nodes, struct node *parent, const char *name
 /* The kernel forgets N lookups. */
 void node_forget(struct nodes *nodes, uint64_t id, uint64_t n);
 
-/* The nodeids under which the generation GEN_ID is known, MAX at most: a database has as many as it has
- * names. */
+/* The nodeids of the generation GEN_ID, MAX at most: one for each name of the database. */
 size_t nodes_of_gen(struct nodes *nodes, uint64_t gen_id, uint64_t *ids, size_t max);
 #define NODE_NAMES_MAX 8
 
-/* HELD: folder ID keeps its nodeid, though the kernel forgets it, until this is called again and not HELD. */
+/* HELD: folder ID keeps its nodeid, even if the kernel forgets it, until the next call without HELD. */
 void node_hold(struct nodes *nodes, uint64_t id, bool held);
 
-/* node_hold() for what is known by a folder's nodeid and a name: uploads and tombs, which know no nodes. */
+/* node_hold() for uploads and tombs, which know a folder's nodeid and a name but no nodes. */
 struct node_holder {
 	void (*hold)(struct nodes *nodes, uint64_t id, bool held); /* NULL: nothing is held */
 	struct nodes *nodes;					   /* borrowed */
@@ -86,7 +85,7 @@ static inline void node_holder_set(const struct node_holder *holder, uint64_t id
 		holder->hold(holder->nodes, id, held);
 }
 
-/* What NODE, a folder, must still be when a name is looked up in it; the root is what it is. */
+/* What NODE, a folder, must still be when a name is looked up in it; for the root: anything. */
 struct snap_inode node_folder(const struct node *node);
 
 /* Path of NAME in NODE (of NODE itself: NAME NULL), relative to the tree's root. -ENAMETOOLONG */

@@ -205,7 +205,7 @@ static void test_killed_is_told(void **state)
 		bool is_lost = is_taken() && !is_kept();
 
 		told = 0;
-		assert_int_equal(keep_clean_telling(store, note_lost, &told, &err), 0);
+		assert_int_equal(keep_clean(store, note_lost, &told, &err), 0);
 		if (is_lost != (told > 0))
 			fail_msg("killed at call %u: %s, and told %u times", n, is_lost ? "lost" : "not lost",
 				 told);
@@ -220,7 +220,7 @@ static void test_killed_is_told(void **state)
 		if (!run_killed(n, do_drop, NULL))
 			break;
 		told = 0;
-		assert_int_equal(keep_clean_telling(store, note_lost, &told, &err), 0);
+		assert_int_equal(keep_clean(store, note_lost, &told, &err), 0);
 		assert_int_equal(told, 0);
 	}
 	assert_true(n > CALLS_MIN);
