@@ -41,7 +41,7 @@ enum snap_level {
 	SNAP_ERROR,
 };
 
-/* What the caller decides; copied by snap_create(), strings included. */
+/* The caller's choices; copied by snap_create(), strings included. */
 struct snap_config {
 	uint64_t wal_limit;  /* bytes of WAL that pins may hold back before a source drains */
 	uint64_t wal_max;    /* bytes of WAL at which the oldest generations end with EIO */
@@ -54,11 +54,11 @@ struct snap_config {
 	bool databases_only; /* a folder shows its databases and the folders above them, nothing else */
 	bool unlisted;	     /* no folder lists its databases; every name leads where it leads without it */
 	bool frozen;	     /* databases are what they were at one instant of snap_start(); no restores */
-	/* Reports what happens behind any call (an image lost, a source drained); never called under a lock.
-	 */
+	/* Reports what happens outside any call (an image was lost, a source drained). Never called under a
+	 * lock. */
 	void (*event)(void *arg, enum snap_level level, const char *text);
-	/* Says that nobody has the generation GEN_ID open and that the database has moved on: whatever is
-	 * cached of it will not be asked for again. From a thread of the library's own, under no lock. */
+	/* Says that nobody has the generation GEN_ID open and that the database has moved on, so that caches
+	 * of it can go. Called on a thread of the library, under no lock. */
 	void (*stale)(void *arg, uint64_t gen_id);
 	void *event_arg; /* of both */
 };
@@ -109,33 +109,35 @@ int snap_add_folder(struct snap *snap, const char *path, struct snap_err *err);
 int snap_add_file(struct snap *snap, const char *name, const char *path, struct snap_err *err);
 
 /*
- * What was added is found by the folder PATH, absolute, links and all, by those who use it: from the moment
- * when it leads to another folder, or what was added is removed, looks and lists are -ESTALE, for what is
- * shown is used by nobody any more. After what it is about was added, before snap_start(). -errno
+ * Says by which path applications use what was added: the absolute path PATH of its folder, links included.
+ * From the moment when PATH leads to another folder, or what was added is removed, lookups and lists are
+ * -ESTALE, because nobody uses what the tree shows any more. To be called after what it concerns was added
+ * and before snap_start(). -errno
  */
 int snap_known_as(struct snap *snap, const char *path, struct snap_err *err);
-/* Whether that is so now: 0, -ESTALE with words, with words what its disk says, or what this process ran out
+/* Checks that now: 0; -ESTALE with words; another error of its disk, with words; or what this process ran out
  * of. */
 int snap_check_known(struct snap *snap, struct snap_err *err);
 
 /*
- * Says where the mount will be: PATH exists. Called before mounting, so that a folder tree can show the
- * covered folder as an empty one and never walks into its own mount.
+ * Says where the mount will be; PATH exists. To be called before mounting, so that a folder tree can show
+ * the covered folder as an empty one and never walks into its own mount.
  */
 int snap_set_mountpoint(struct snap *snap, const char *path, struct snap_err *err);
 
-/* Starts the threads, and takes the instant of a frozen mount. After daemonising, for neither threads nor
- * SQLite survive a fork, and after mounting, for from then on the tree must know its own mount. */
+/* Starts the threads, and takes the instant of a frozen mount. To be called after daemonising, because
+ * neither threads nor SQLite survive a fork, and after mounting, because from now on the tree must know its
+ * own mount. */
 int snap_start(struct snap *snap, struct snap_err *err);
 
-/* Ends the threads: when it returns no call of this context's is under way and none of its functions is
- * called back any more. Before what they call back into is destroyed. May take as long as an open may wait.
- * What is still to be kept is written for PATIENCE_MS milliseconds at most; then it is given up, with an
- * error for each snapshot that is lost, and nothing of it stays in the store. */
+/* Ends the threads. When it returns, no call of this context is under way and none of its callbacks is
+ * called any more: what they use may be destroyed. May take as long as an open may wait. Snapshots that are
+ * still to be written get PATIENCE_MS milliseconds; then they are given up, with an error for each, and
+ * leave nothing in the store. */
 void snap_stop(struct snap *snap, int64_t patience_ms);
 
-/* Ends the threads (with SNAP_PATIENCE_MS, unless they have ended), closes every source as an application
- * would, frees. Accepts NULL. All generations and files must have been closed. May take seconds. */
+/* Ends the threads with SNAP_PATIENCE_MS, unless they have ended, closes every source as an application
+ * would, and frees SNAP. All generations and files must have been closed. May take seconds. Accepts NULL. */
 #define SNAP_PATIENCE_MS 30000
 void snap_destroy(struct snap *snap);
 
@@ -143,9 +145,9 @@ void snap_destroy(struct snap *snap);
 #define SNAP_DEFER_MAX 128
 int snap_defer(struct snap *snap, void (*fn)(void *arg), void *arg);
 
-/* Databases found in the tree, for the line that the program prints at start. Reads the whole folder. */
+/* Counts the databases of the tree, for the line that is printed at start. Reads the whole folder. */
 int snap_count_databases(struct snap *snap, size_t *databases, size_t limit);
-/* Whether there certainly is none. False, too, where the tree is too large to be looked through at once. */
+/* Whether the tree certainly has no database. False, too, if it is too large to be looked through at once. */
 bool snap_is_without_databases(struct snap *snap);
 
 /* The version of the SQLite library that this program runs with; borrowed. */
@@ -155,23 +157,23 @@ const char *snap_sqlite_version(void);
 /* PATH is relative to the tree's root, without leading or trailing slash; "" is the root. */
 
 /*
- * The folder that a name was looked up in, or the file that somebody was found to have rights on, by the key
- * of its attributes. Paths are names, and whoever may rename in the tree can put another folder or file under
- * them between two calls: what is given here must be what is found there, else the answer is -ESTALE.
+ * Identifies the folder in which a name was looked up, or the file whose rights were checked, by the key of
+ * its attributes. Paths are only names: whoever may rename in the tree can put another folder or file there
+ * between two calls. Unless the path still leads to this inode, the answer is -ESTALE.
  */
 struct snap_inode {
 	uint64_t dev, ino; /* both 0: any */
 };
 
 /*
- * What stands at PATH now. For a database *gen (when not NULL) receives a reference to the generation that a
- * reader who opens now may expect, which the caller drops with snap_gen_unref(). Pins nothing; waits 50 ms at
- * most for the live database and then answers from stat(2). -ENOENT, -EACCES, -EMLINK (several hard links to
- * a database) and other errors of the file system are forwarded.
+ * What stands at PATH now. For a database *gen (if not NULL) receives a reference to the generation that a
+ * reader who opens now may expect; the caller drops it with snap_gen_unref(). Pins nothing. Waits 50 ms at
+ * most for the live database, and then answers from stat(2). -ENOENT, -EACCES, -EMLINK (a database with
+ * several hard links) and other errors of the file system are forwarded.
  */
 int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
 		struct snap_err *err);
-/* The same of the last name of PATH in the folder FOLDER. */
+/* The same, for the last name of PATH in the folder FOLDER. */
 int snap_lookup_in(struct snap *snap, const struct snap_inode *folder, const char *path,
 		   struct snap_attr *attr, struct snap_gen **gen, struct snap_err *err);
 
@@ -192,8 +194,8 @@ int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64
 ssize_t snap_file_read(struct snap_file *file, void *buf, size_t size, uint64_t offset);
 /* As snap_gen_lend(); -ENOENT too for a file of the tree, which may change. */
 int snap_file_lend(struct snap_file *file, int (*use)(void *arg, int fd), void *arg);
-/* Also when its snapshot has been dropped, or its name leads to another file or to none. -ESTALE: it has
- * become a database, whose bytes are not to be had so. */
+/* Attributes of an open file, even after its snapshot was dropped or another file was given its name. -ESTALE:
+ * it has become a database, whose bytes cannot be had so. */
 int snap_file_stat(struct snap_file *file, struct snap_attr *attr);
 void snap_file_close(struct snap_file *file);
 
@@ -202,24 +204,23 @@ int snap_statvfs(struct snap *snap, struct statvfs *out);
 
 /* ---- kept snapshots ------------------------------------------------------------------------------------ */
 /*
- * Below ".sqlsnapfs/snapshots" stand the kept snapshots of the tree's databases, each a folder by its name
- * that holds them where they stand in the tree: plain files with the owner, mode and times of when they were
- * kept. ".sqlsnapfs" is not listed, and hides an entry of the tree that has this name.
+ * ".sqlsnapfs/snapshots" has a folder for each kept snapshot. It holds the databases at their paths in the
+ * tree, as plain files with the owner, mode and times that they had when they were kept. ".sqlsnapfs" is not
+ * listed, and hides an entry of the tree with this name.
  */
 
 /*
- * Keeps all databases of the tree as of one instant under NAME. 0: they can be read; they are written to the
- * store behind. -EINVAL: not a name (a slash, a leading dot, too long); -EEXIST; -ENODATA: there is no
- * database; -ENOSPC; -EBUSY and others: one of them cannot be opened; -EXDEV, -EACCES, -ENOENT, -EIO:
- * something would be missing that is or may be a database (sqlsnapfs(8), "Limits"). On failure nothing is
- * kept. Waits for live databases as snap_gen_open() does; those in WAL mode that nobody holds exclusively
- * take milliseconds.
+ * Keeps all databases of the tree as of one instant, under NAME. 0: they can be read; they are written to
+ * the store in the background. -EINVAL: not a valid name (a slash, a leading dot, too long); -EEXIST;
+ * -ENODATA: there is no database; -ENOSPC; -EBUSY and others: one of them cannot be opened; -EXDEV, -EACCES,
+ * -ENOENT, -EIO: something that is or may be a database would be missing (sqlsnapfs(8), "Limits"). On
+ * failure nothing is kept. Waits for live databases as snap_gen_open() does; one in WAL mode that nobody
+ * holds exclusively takes milliseconds.
  */
 int snap_kept_make(struct snap *snap, const char *name, struct snap_err *err);
 
-/* Drops the snapshot NAME of every database of the tree; who has a file of it open goes on reading. -ENOENT:
- * there is none. On failure some of its databases may be left. May take as long as removing large files does.
- */
+/* Drops the snapshot NAME of every database of the tree. Open files of it stay readable. -ENOENT: there is
+ * none. On failure some of its databases may be left. May take as long as removing large files takes. */
 int snap_kept_drop(struct snap *snap, const char *name, struct snap_err *err);
 
 /* ---- generations --------------------------------------------------------------------------------------- */
@@ -237,9 +238,9 @@ uint64_t snap_gen_id(const struct snap_gen *gen);
  */
 int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr);
 /*
- * The same under the name PATH in FOLDER, with the owner and mode that the live file has there now. When
- * another file stands there: -ESTALE, or, for who was shown GEN under this name before (KNOWN), what was
- * shown for it, at its least.
+ * The same under the name PATH in FOLDER, with the owner and mode that the live file has there now. If
+ * another file stands there: -ESTALE; or, if GEN was shown under this name before (KNOWN), the owner and the
+ * least mode that were shown for it.
  */
 int snap_gen_stat_at(struct snap *snap, const struct snap_inode *folder, const char *path,
 		     struct snap_gen *gen, bool known, struct snap_attr *attr);
@@ -252,30 +253,31 @@ enum snap_open {
 #define SNAP_NOWAIT 1u
 
 /*
- * Opens a generation for reading and binds it if that has not happened yet. 0: opened, to be closed with
- * snap_gen_close(). SNAP_MOVED: *moved receives a reference to a bound generation that holds what the
- * database is now and that stays openable for SNAP_HOLD_MS. Without SNAP_NOWAIT it waits for the live
- * database for two seconds at most (longer while a rollback-journal
- * database is copied; ten for a WAL that is over its limit). -EBUSY: somebody holds
- * the database exclusively; -EIO: it is damaged; -ENOSPC, -EMFILE, -ENOMEM: what this process ran out of.
+ * Opens a generation for reading, and binds it if it is not bound yet. 0: opened; snap_gen_close() closes
+ * it. SNAP_MOVED: *moved receives a reference to a bound generation that holds the current content of the
+ * database and can be opened for SNAP_HOLD_MS. Without SNAP_NOWAIT it waits for the live database for two
+ * seconds at most (longer while a rollback-journal database is copied; ten seconds for a WAL that is over
+ * its limit). -EBUSY: somebody holds the database exclusively; -EIO: it is damaged; -ENOSPC, -EMFILE,
+ * -ENOMEM: what this process ran out of.
  */
 int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err);
 #define SNAP_HOLD_MS 5000
 
-/* Whoever was led to GEN by SNAP_MOVED has opened it, or will not: it need not be kept for him any more. */
+/* A caller that was led to GEN by SNAP_MOVED has opened it, or will not: GEN need not be held for it any
+ * more. */
 void snap_gen_arrived(struct snap_gen *gen);
 
 /*
- * Reads from an opened generation: the number of bytes, less than SIZE only at its end. -EIO when the bytes
- * of this version cannot be had any more; never other bytes.
+ * Reads from an opened generation. Returns the number of bytes, less than SIZE only at its end. -EIO: the
+ * bytes of this version cannot be had any more; it never returns others.
  */
 ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 
 /*
- * Calls USE(ARG, FD) with the file that holds exactly what reading GEN, which is open, gives, to its last
- * byte, and in which nothing is written any more: a finished copy, never a live database. Whoever keeps the
- * file holds nothing back but its own room. It can be opened with O_DIRECT. FD is borrowed for the call: no
- * copy of it may be closed (rawfd.h). Answers what USE returned; -ENOENT: there is no such file, now.
+ * Calls USE(ARG, FD) with a file that holds exactly the bytes of GEN, which is open, and that never changes:
+ * a finished copy, never a live database. Keeping the file open holds back nothing but its own room. It can
+ * be opened with O_DIRECT. FD is borrowed for the call, and no copy of it may be closed (rawfd.h). Returns
+ * what USE returned; -ENOENT: there is no such file now.
  */
 int snap_gen_lend(struct snap_gen *gen, int (*use)(void *arg, int fd), void *arg);
 
@@ -283,48 +285,50 @@ void snap_gen_close(struct snap_gen *gen);
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 /*
- * An upload is a file that somebody writes. It becomes a restore when it is whole and is handed to
- * snap_upload_restore(); before that nothing of it reaches a live database, and it leaves nothing behind.
+ * An upload is a file that somebody writes. It becomes a restore when it is complete and is handed to
+ * snap_upload_restore(). Before that nothing of it reaches a live database, and it leaves nothing behind.
  */
 struct snap_upload;
 
 enum snap_name {
-	SNAP_NAME_DATABASE =
-		1,	   /* what is written there is a restore: a database stands there, or stood there */
-	SNAP_NAME_SCRATCH, /* a temporary name, as tools make them before they rename */
-	SNAP_NAME_SIDECAR, /* -wal, -shm or -journal of a database: never */
-	SNAP_NAME_TAKEN,   /* something else stands there, which is read-only here */
-	SNAP_NAME_OTHER,   /* nothing stands there and it is no database's name */
+	SNAP_NAME_DATABASE = 1, /* writing there is a restore: a database stands there, or stood there */
+	SNAP_NAME_SCRATCH,	/* a temporary name, as tools make them before they rename */
+	SNAP_NAME_SIDECAR,	/* -wal, -shm or -journal of a database: never */
+	SNAP_NAME_TAKEN,	/* something else stands there, which is read-only here */
+	SNAP_NAME_OTHER,	/* nothing stands there and it is no database's name */
 };
 
-/* What writing to PATH would be: an enum snap_name; -errno. With SNAP_NAME_OTHER and SNAP_NAME_SIDECAR ERR
- * says what can be written instead. */
+/* What writing to PATH would be: an enum snap_name; -errno. For SNAP_NAME_OTHER and SNAP_NAME_SIDECAR ERR
+ * says where to write instead. */
 int snap_name_kind(struct snap *snap, const char *path, struct snap_err *err);
 
-/* As far as that can be told without looking at the bytes; in the order of what is asked first. */
+/* Whether it is complete, as far as that can be told without looking at the bytes. The first that applies
+ * counts. */
 enum snap_upload_state {
-	SNAP_UPLOAD_UNTOUCHED,	/* neither written nor made another size */
-	SNAP_UPLOAD_EMPTY,	/* 0 bytes: it was cut, and nothing came */
-	SNAP_UPLOAD_INCOMPLETE, /* parts of what it began with are left, or a write failed */
-	SNAP_UPLOAD_PENDING,	/* its length was announced before its first byte, and there are gaps */
-	SNAP_UPLOAD_COMPLETE,	/* all was written, or it was empty once: gaps are zeros then */
+	SNAP_UPLOAD_UNTOUCHED,	/* neither written to nor resized */
+	SNAP_UPLOAD_EMPTY,	/* 0 bytes: it was truncated, and nothing was written */
+	SNAP_UPLOAD_INCOMPLETE, /* it still shows parts of what it began with, or a write failed */
+	SNAP_UPLOAD_PENDING,	/* its length was set before its first byte, and there are gaps */
+	SNAP_UPLOAD_COMPLETE,	/* all was written; or it was empty once, so that gaps are zeros */
 };
 
 /* Empty; *out is owned by the caller. */
 int snap_upload_create(struct snap *snap, struct snap_upload **out, struct snap_err *err);
 void snap_upload_destroy(struct snap_upload *upload); /* accepts NULL */
 
-/* Throws away what it holds; it stays as an empty file that nothing was written to. Neither this nor
- * snap_upload_destroy() waits for the room of a large one, which comes free a moment later. */
+/* Discards its content: it is an empty, untouched file again. Neither this nor snap_upload_destroy() waits
+ * until the room of a large one is free. */
 void snap_upload_discard(struct snap_upload *upload);
 
-/* What a file that is opened for writing and not cut begins with: the bytes of GEN, which is opened (and
- * closed with the upload) when READABLE, and else only lends its size. May wait as snap_gen_open() does. */
+/* Sets the content that a file opened for writing without O_TRUNC begins with: the bytes of GEN. READABLE:
+ * GEN is opened, until the upload is destroyed; else it only lends its size. May wait as snap_gen_open()
+ * does. */
 int snap_upload_begin_with(struct snap_upload *upload, struct snap_gen *gen, bool readable,
 			   struct snap_err *err);
 
-/* It will probably become the database at PATH, and what stands there may be copied to the store while it
- * arrives. A guess: nothing depends on it. At most once, before anything is written; -ENOMEM. */
+/* Says that the upload will probably become the database at PATH, so that what stands there may be copied to
+ * the store while it arrives. A guess: nothing depends on it. Once at most, before anything is written;
+ * -ENOMEM. */
 int snap_upload_expect(struct snap_upload *upload, const char *path);
 
 /* As read(2), write(2), ftruncate(2), fallocate(2), fdatasync(2) on a regular file. -ENOSPC with words.
@@ -340,14 +344,14 @@ int snap_upload_allocate(struct snap_upload *upload, uint64_t offset, uint64_t s
 			 struct snap_err *err);
 int snap_upload_sync(struct snap_upload *upload, struct snap_err *err);
 uint64_t snap_upload_size(struct snap_upload *upload);
-/* Grows with each change: what a verdict was about. */
+/* Grows with each change: tells what a verdict was about. */
 uint64_t snap_upload_changes(struct snap_upload *upload);
 enum snap_upload_state snap_upload_state(struct snap_upload *upload);
 
 struct snap_restored;
 
-/* How far something is that takes long; whoever asks for it has it all zero before. Moved by one thread,
- * looked at by any. */
+/* The progress of something that takes long. The caller passes it all zero; one thread moves it, any thread
+ * may look. */
 enum snap_phase {
 	SNAP_PHASE_WAITING,  /* for its turn */
 	SNAP_PHASE_CHECKING, /* whether the upload is a database that can be restored */
@@ -369,8 +373,8 @@ struct snap_restore {
 	struct snap_inode folder;     /* in which it may be made when there is none */
 	int64_t mtime_ns;	      /* that the restored database shows; 0: now */
 	bool (*cancelled)(void *arg); /* asked until the point of no return; NULL: never */
-	/* Called as soon as it is restored, durable and shown: what follows then (a checkpoint) need not be
-	 * waited for. Not called when nothing had to be written, or for a failure. NULL: nobody cares. */
+	/* Called as soon as it is restored, durable and shown: nobody need wait for what follows (a
+	 * checkpoint). Not called if nothing had to be written, or for a failure. May be NULL. */
 	void (*durable)(void *arg, const struct snap_restored *done);
 	void *arg;			/* of both */
 	struct snap_progress *progress; /* moved on the way; NULL: nobody looks */
@@ -395,31 +399,30 @@ struct snap_restored {
 };
 
 /*
- * The gate: whether UPLOAD is a database that could be restored. 0; -EMEDIUMTYPE, -EIO, -EUCLEAN, -ETIMEDOUT
- * as sqlsnapfs(8) has them, "Refusals"; ERR says why. The verdict is remembered until the upload changes. May
- * take minutes.
+ * Checks whether UPLOAD is a database that could be restored. 0; -EMEDIUMTYPE, -EIO, -EUCLEAN, -ETIMEDOUT as
+ * in sqlsnapfs(8), "Refusals", with the reason in ERR. The verdict is remembered until the upload changes.
+ * May take minutes.
  */
 int snap_upload_check(struct snap_upload *upload, const struct snap_restore *order, struct snap_err *err);
 
 /*
- * Checks UPLOAD and replaces the live database at order->path by it, in one transaction. 0: done, and
- * durable; else a -errno of that table, and the live database is what it was unless DONE says COMMITTED or
- * DOUBTFUL.
- * After a commit the upload begins anew, with what it has just restored. -EBUSY also when another verdict
- * about it is being made, and DONE is left alone. May take minutes; several at once on one database take
- * turns.
+ * Checks UPLOAD and replaces the live database at order->path by it, in one transaction. 0: done and
+ * durable. Else a -errno of that table, and the live database is unchanged unless DONE says COMMITTED or
+ * DOUBTFUL. After a commit the upload begins anew, with the content that it has just restored. -EBUSY also
+ * while another verdict about it is being made; DONE is left alone then. May take minutes. Several restores
+ * of one database take turns.
  */
 int snap_upload_restore(struct snap_upload *upload, const struct snap_restore *order,
 			struct snap_restored *done, struct snap_err *err);
 
-/* The mtime that a restored database shows, as utimens(2) right after an upload sets it; 0 also when GEN is
- * no restored one, and then nothing changes. */
+/* Sets the mtime that a restored database shows, as utimens(2) does right after an upload. 0 also if GEN is
+ * no restored one; then nothing changes. */
 int snap_gen_set_mtime(struct snap_gen *gen, int64_t mtime_ns);
 
 /* ---- what is going on ---------------------------------------------------------------------------------- */
 /*
- * Facts of one moment, for people and monitoring. Asking for them waits for no live database, connects to
- * none and keeps none connected.
+ * Facts of one moment, for people and monitoring. Asking for them waits for no live database, and neither
+ * opens a connection nor keeps one open.
  */
 
 #define SNAP_COMMAND_SIZE 64
@@ -438,10 +441,10 @@ struct snap_opened {
 	char snapshot[208]; /* the kept snapshot that it was read from; "": it was the live name */
 };
 
-/* Tells who has opened GEN, which is open. Remembered over remounts. */
+/* Notes who has opened GEN, which is open. Remembered over remounts. */
 void snap_gen_opened(struct snap_gen *gen, const struct snap_actor *who);
-/* The same of a database of a kept snapshot, at PATH: it is as old as the snapshot. Other paths mean nothing.
- */
+/* The same for a database of a kept snapshot, at PATH: its state is as old as the snapshot. Ignores other
+ * paths. */
 void snap_kept_opened(struct snap *snap, const char *path, const struct snap_actor *who);
 
 enum snap_journal {
@@ -479,9 +482,9 @@ struct snap_source_facts {
 };
 
 /*
- * Calls FN with every database of the tree, until it answers a negative value, which is returned.
- * *COMPLETE is false when the tree is too large to be looked through at once: then some may be missing that
- * nobody has looked up. 0; -errno.
+ * Calls FN with every database of the tree, until it returns a negative value, which is returned. *COMPLETE
+ * is false if the tree is too large to be looked through at once: then databases may be missing that nobody
+ * has looked up. 0; -errno.
  */
 int snap_each_source(struct snap *snap, int (*fn)(void *arg, const struct snap_source_facts *facts),
 		     void *arg, bool *complete);
@@ -509,14 +512,14 @@ struct snap_pending_facts {
 void snap_each_pending(struct snap *snap, void (*fn)(void *arg, const struct snap_pending_facts *facts),
 		       void *arg);
 
-/* A snapshot that snap_kept_make() has shown and that is not there: it could not be written, or an earlier
- * process was killed before it had written it. */
+/* A snapshot that snap_kept_make() announced and that is not there: it could not be written, or the process
+ * that was to write it was killed. */
 struct snap_lost_facts {
 	const char *name; /* borrowed, as the next */
 	const char *why;  /* in words */
 	int64_t time_ns;  /* CLOCK_REALTIME: when that was known */
 };
-/* Calls FN, which must not wait, with the last ones since the start, but for those of whose name one was
+/* Calls FN, which must not wait, with the last ones since the start, except names under which a snapshot was
  * written since. */
 void snap_each_lost(struct snap *snap, void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg);
 
@@ -538,16 +541,16 @@ struct snap_checked {
 };
 
 /*
- * The gate that an upload passes, for a file that is no mount's business; no struct snap is needed. FULL:
- * integrity_check instead of quick_check. 0; the refusals of snap_upload_check(); -EIO also where a
- * -wal or -journal beside it has what is missing in it; -EBUSY: the file was written to meanwhile; -EINVAL:
- * no regular file; else why it cannot be read. ERR says why, without PATH. There is no time limit.
+ * The same check as an upload's, for any file; needs no struct snap. FULL: integrity_check instead of
+ * quick_check. 0; the refusals of snap_upload_check(); -EIO also if what is missing in it is in a -wal or
+ * -journal beside it; -EBUSY: the file was written to meanwhile; -EINVAL: no regular file; else why it
+ * cannot be read. ERR gives the reason, without PATH. There is no time limit.
  */
 int snap_check_file(const char *path, bool full, struct snap_checked *out, struct snap_err *err);
 
 /*
- * SQLite looks at an upload in a process of its own, which is this program again with SNAP_CHILD_ARGUMENT as
- * its first argument: main() then returns what this does, before it does anything else.
+ * SQLite looks at an upload in a process of its own: this program again, with SNAP_CHILD_ARGUMENT as first
+ * argument. main() must return what this returns, before it does anything else.
  */
 #define SNAP_CHILD_ARGUMENT "--validate-child"
 int snap_validate_child(int argc, char **argv);
