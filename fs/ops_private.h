@@ -51,9 +51,9 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 }
 
 /*
- * libfuse counts errno upwards. By ENOSYS, wherever it came from, the kernel would take it that we do not
- * know this kind of request: it would send no other, and answer for us: 0 to each close(2) where it was a
- * FLUSH.
+ * libfuse takes positive errno values. ENOSYS is never sent, wherever it came from: the kernel would
+ * conclude that we do not implement this kind of request, send no more of them, and answer them itself: 0 to
+ * each close(2) if it was a FLUSH.
  */
 static inline void reply_error(fuse_req_t req, int rc)
 {
@@ -62,40 +62,41 @@ static inline void reply_error(fuse_req_t req, int rc)
 	fuse_reply_err(req, error == ENOSYS ? EIO : error);
 }
 
-/* Who asks. */
+/* Who sent REQ. */
 struct actor actor_of(fuse_req_t req);
 
 struct stat attr_to_stat(const struct snap_attr *attr);
 
-/* The answer to a LOOKUP and its like, still without a nodeid. These begin anew in each session, file handles
- * (name_to_handle_at(2), NFS) outlive it: the generation tells them apart. */
+/* The reply to a LOOKUP and the like, without a nodeid yet. Nodeids begin anew in each session, but file
+ * handles (name_to_handle_at(2), NFS) outlive it: the generation tells the sessions apart. */
 static inline struct fuse_entry_param entry_init(const struct fs *fs)
 {
 	return (struct fuse_entry_param){.generation = fs->generation};
 }
 
-/* Attributes of NODE; of what its name leads to now unless that is something else: then -ESTALE. */
+/* Attributes of NODE, by its name. -ESTALE: the name leads to something else now. */
 int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr);
 
-/* A reference to TID's unfinished upload under that name, to which it does not lead TID; NULL: there is none.
- */
+/* A reference to the unfinished upload of TID's process under that name; NULL: none. Does not lead TID to
+ * it. */
 struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, const char *name);
 
-/* Whether nothing may be restored: -EROFS, or 0. */
+/* -EROFS if nothing may be restored, else 0. */
 int check_writable(const struct fs *fs);
 
-/* Says in the log why whoever asks is refused at NAME: WHAT cannot be done with it, and REASON. */
+/* Logs why the request is refused for NAME: WHAT cannot be done with it, and the REASON. */
 void tell_refusal(fuse_req_t req, enum refusal kind, const char *name, const char *what, const char *reason);
-/* The same of NAME, which cannot be written as nothing is restored. */
+/* Logs that NAME cannot be written because nothing is restored. */
 void tell_read_only(fuse_req_t req, const char *name);
 
-/* Whether PATH, where a KIND stands, is a database's name: also where what stands there is none any more. */
+/* Whether PATH, where a KIND stands, is the name of a database, even if what stands there is none any
+ * more. */
 bool is_database(struct fs *fs, const char *path, enum snap_kind kind);
 
 /* jobs_run(), with -EBUSY when too many wait already. */
 int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), void *arg);
 
-/* An OPEN for writing of what is no upload yet. */
+/* Handles an OPEN for writing of something that is no upload yet. */
 void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_info *fi);
 
 void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
@@ -119,7 +120,7 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info
 
 /* Whether PATH stands in a kept snapshot. */
 bool is_in_snapshot(const char *path);
-/* Removes nothing: a snapshot goes whole, by rmdir(2) of its folder, which is what follows in rm -r. */
+/* Removes nothing: a snapshot goes as a whole, by the rmdir(2) of its folder that rm -r ends with. */
 int remove_in_snapshot(struct fs *fs, const char *path, const struct actor *who);
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * options.h - the command line, as one table that is parsed by and that usage is printed from.
+ * options.h - the command line: one table, which both the parser and the usage text use.
  *
- * Looks at no file: what a path is worth is the business of plan.h.
+ * Looks at no file: plan.h judges the paths.
  */
 #ifndef SQLSNAPFS_OPTIONS_H
 #define SQLSNAPFS_OPTIONS_H
@@ -80,7 +80,7 @@ struct option_row {
 
 extern const struct option_row option_rows[]; /* ends with a row without a name */
 
-/* The option that has restores refused, for words; NULL: they are taken. */
+/* The option that refuses restores, for messages; NULL: restores are accepted. */
 static inline const char *options_refusing(const struct options *options)
 {
 	return options->frozen	    ? "frozen"
@@ -93,7 +93,7 @@ static inline const char *options_refusing(const struct options *options)
 void options_init(struct options *options);
 void options_finish(struct options *options);
 
-/* ARGV as main() has it; OPTIONS is initialised. -EINVAL with one line in ERR, or -ENOMEM. */
+/* Parses the ARGV of main(); OPTIONS is initialised. -EINVAL with one line in ERR, or -ENOMEM. */
 int options_parse(struct options *options, int argc, char **argv, struct snap_err *err);
 
 void usage_print(FILE *to);

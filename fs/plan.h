@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plan.h - what is asked for, resolved against the file system as it is now, and refused where it cannot be
- * meant.
+ * plan.h - checks the options against the file system as it is now, resolves the paths, and refuses what
+ * cannot be meant.
  *
- * Opens no database: that is for after daemonising. Before chdir(2) and before any thread.
+ * Opens no database: that comes after daemonising. To be called before chdir(2) and before any thread is
+ * started.
  */
 #ifndef SQLSNAPFS_PLAN_H
 #define SQLSNAPFS_PLAN_H
@@ -37,7 +38,7 @@ void plan_finish(struct plan *plan);
 /* "/srv/app on /mnt/snap: 2 databases, restore by writing is on", cut to SIZE bytes. */
 void plan_describe(const struct plan *plan, size_t databases, char *out, size_t size);
 
-/* What the table of mounts shows as the source; borrowed. */
+/* The source that the table of mounts shows; borrowed. */
 const char *plan_fsname(const struct plan *plan, const struct options *options);
 
 #endif

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * redirect.h - who is to be led where. An OPEN whose generation cannot be had answers ESTALE; the kernel then
- * retries the whole open once, from the same thread, and looks the name up again. That LOOKUP must lead to
- * the generation that was bound meanwhile, even if the database has moved on: the kernel retries only once.
- * A later open must not: it is to see what was committed before it. So an entry goes with the open that it
- * was made for, and also when it turns out that the kernel has not looked the name up again: what is opened
- * by /proc/PID/fd has no name.
+ * redirect.h - who is led to which generation. An OPEN whose generation cannot be had answers ESTALE. The
+ * kernel then repeats the whole open once, from the same thread, and looks up the name again. That LOOKUP
+ * must lead to the generation that was bound meanwhile, even if the database has moved on, because the
+ * kernel retries only once. A later open must not be led there: it is to see what was committed before it.
+ * So an entry is removed after the open that it was made for, and also when it turns out that the kernel has
+ * not looked up the name again, as for /proc/PID/fd/N, which has no name.
  *
- * A thread is known by its id as FUSE tells it; callers in another pid namespace all have 0 and share what
- * they are led to, until as many have arrived as were led, and for a shorter time.
+ * A thread is known by its id as FUSE gives it. Callers in another pid namespace all have id 0 and share
+ * their entries, which stay until as many opens have arrived as were led, and for a shorter time.
  */
 #ifndef SQLSNAPFS_REDIRECT_H
 #define SQLSNAPFS_REDIRECT_H
@@ -37,12 +37,12 @@ struct redirects {
 void redirects_init(struct redirects *r);
 void redirects_finish(struct redirects *r);
 
-/* From now on TID's look at NAME in PARENT leads to GEN, unless an earlier one of the same thread was not
- * followed, which goes. A failure (no memory) only costs the caller an ESTALE. */
+/* Leads TID's next lookup of NAME in PARENT to GEN. If an earlier entry of the same thread was not followed,
+ * it only removes that one. Without memory it does nothing: the caller gets ESTALE. */
 void redirect_add(struct redirects *r, pid_t tid, uint64_t parent, const char *name, struct snap_gen *gen);
 /* A reference to the generation, NULL when there is none. */
 struct snap_gen *redirect_find(struct redirects *r, pid_t tid, uint64_t parent, const char *name);
-/* TID has opened GEN, or has tried to: whether it had been led there. */
+/* To be called when TID has opened GEN, or tried to. Returns whether it had been led there. */
 bool redirect_drop(struct redirects *r, pid_t tid, const struct snap_gen *gen);
 
 #endif

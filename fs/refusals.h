@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * refusals.h - refusals that an errno says too little about, and the log the rest, once for each of their
- * kinds and process, or a minute: a tool that tries a thousand names has one line. No FUSE calls.
+ * refusals.h - which refusals to log, because their errno says too little: one of each kind per process, or
+ * per minute, so that a tool that tries a thousand names gets one line. No FUSE calls.
  */
 #ifndef SQLSNAPFS_REFUSALS_H
 #define SQLSNAPFS_REFUSALS_H
@@ -34,7 +34,7 @@ struct refusals {
 void refusals_init(struct refusals *all);
 void refusals_finish(struct refusals *all);
 
-/* Whether process TGID (0: unknown) is to be told of KIND. NOW: CLOCK_MONOTONIC nanoseconds. */
+/* Whether to log a refusal of KIND for process TGID (0: unknown). NOW: CLOCK_MONOTONIC nanoseconds. */
 bool refusals_due(struct refusals *all, enum refusal kind, pid_t tgid, int64_t now);
 
 #endif

@@ -2,9 +2,10 @@
 /*
  * session.h - one mount from mounting to its end: libfuse's session and loop, signals, COMMAND.
  *
- * It ends, with status 0, when it is unmounted from outside or told to by SIGTERM, SIGINT or SIGHUP. Told to,
- * it leaves the tree at once and goes on serving what is open until the last close, SESSION_DRAIN_S at most
- * or until a second signal. With a COMMAND, signals are passed on to it and the mount ends after it.
+ * The session ends, with status 0, when it is unmounted from outside or by SIGTERM, SIGINT or SIGHUP. After
+ * a signal it detaches the mount at once and keeps serving open files until the last close, for
+ * SESSION_DRAIN_S at most or until a second signal. With a COMMAND, signals are passed on to it, and the
+ * mount ends after it.
  */
 #ifndef SQLSNAPFS_SESSION_H
 #define SQLSNAPFS_SESSION_H
@@ -28,12 +29,12 @@ struct session_config {
 };
 
 /*
- * Blocks the signals that a session waits for, in this thread and in those that it starts from now on. Before
- * anything that starts threads.
+ * Blocks the signals that a session waits for, in this thread and in all that it starts later. To be called
+ * before anything that starts threads.
  */
 void session_block_signals(void);
 
-/* Mounts, serves, unmounts: 0 when it ended well, -errno with what is wrong in ERR. */
+/* Mounts, serves and unmounts. 0: it ended well; -errno with words in ERR. */
 int session_run(const struct session_config *config, struct snap_err *err);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tasks.h - what takes long and changes something: restores. Which are under way, and how the last ones
- * ended, for status.json; each end is a line in the log. No FUSE calls, so that it is tested without a mount.
+ * tasks.h - restores: which are under way, and how the last ones ended, for status.json. Each end is logged.
+ * No FUSE calls, so that it can be tested without a mount.
  *
- * tasks->lock is held for table work only. A task belongs to the thread that does it; from task_begin() to
- * its end it stands in the table, and its path must stay.
+ * tasks->lock is held for work on the table only. A task belongs to the thread that does it. From
+ * task_begin() to its end it stands in the table, and its path must stay valid.
  */
 #ifndef SQLSNAPFS_TASKS_H
 #define SQLSNAPFS_TASKS_H
@@ -59,18 +59,18 @@ void tasks_init(struct tasks *all);
 void tasks_finish(struct tasks *all); /* none is under way */
 
 void task_begin(struct task *task, struct tasks *all, const char *path, const struct snap_actor *who);
-/* Its end: each logs a line, and only the first of them for one task does anything. */
+/* The ends of a task. Each logs a line; for one task only the first call does anything. */
 void task_restored(struct task *task, const struct snap_restored *done);
 void task_refused(struct task *task, int rc, const struct snap_err *err, const struct snap_restored *done);
 void task_cancelled(struct task *task, const struct snap_restored *done);
-/* It decided nothing yet: neither a line nor a memory of it. */
+/* Ends a task that decided nothing, without a trace in the log or in the table. */
 void task_dropped(struct task *task);
 
-/* What can be said of the live database after a restore that has not worked: "refused, ..." or "failed". */
+/* The state of the live database after a restore that did not work, in words: "refused, ..." or "failed". */
 const char *task_failure(const struct snap_restored *done);
 
-/* Calls FN, which must not wait, under the lock: with each task that is under way; with each end, the newest
- * first; with the last refusal of each path that has not been restored since then, if it is of after SINCE_NS
+/* These call FN under the lock, so it must not wait: with each task under way; with each end, newest first;
+ * with the last refusal of each path that was not restored since then, if it is later than SINCE_NS
  * (CLOCK_REALTIME). */
 void tasks_each_running(struct tasks *all, void (*fn)(void *arg, const struct task *task), void *arg);
 void tasks_each_ended(struct tasks *all, void (*fn)(void *arg, const struct task_end *end), void *arg);

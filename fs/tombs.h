@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tombs.h - databases that a process has removed. Nothing is removed: many tools unlink a file before they
- * write it anew (tar, borg, install, mv), so the name is hidden from that one process until it does, or ten
- * seconds; everybody else, above all a backup that runs meanwhile, goes on seeing the database.
+ * tombs.h - databases that a process has removed. Nothing is really removed: many tools unlink a file before
+ * they write it anew (tar, borg, install, mv). So the name is hidden from that process, until it writes the
+ * file or for ten seconds. Everybody else, above all a backup that runs meanwhile, still sees the database.
  *
- * With -o hide_databases the same the other way round: names are hidden from everybody, as if all had removed
- * them, and the table holds whom each is shown to: a process that has written it, from then on.
+ * With -o hide_databases it is the other way round: names are hidden from everybody, and the table holds to
+ * which process each is shown: to one that has written it, from then on.
  */
 #ifndef SQLSNAPFS_TOMBS_H
 #define SQLSNAPFS_TOMBS_H
@@ -40,13 +40,13 @@ struct tombs {
 void tombs_init(struct tombs *t, bool all);
 void tombs_finish(struct tombs *t);
 
-/* Hides NAME in PARENT from TGID. -ENOMEM; the oldest entry gives way when there are TOMBS_MAX. */
+/* Hides NAME in PARENT from TGID. With TOMBS_MAX entries the oldest is replaced. -ENOMEM */
 int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name);
-/* Shows it again, to TGID; whether it was hidden. With ALL that needs an entry: those of processes that have
- * ended give way to it, and the oldest when there are TOMBS_SHOWN_MAX. */
+/* Shows it to TGID again; returns whether it was hidden. With ALL this makes an entry, which replaces those
+ * of processes that have ended, and the oldest if there are TOMBS_SHOWN_MAX. */
 bool tomb_remove(struct tombs *t, pid_t tgid, uint64_t parent, const char *name);
-/* Whether it is hidden from the process of thread TID, which is looked up only when that decides. Whoever
- * cannot be looked at is taken for somebody whom no entry is about. */
+/* Whether it is hidden from the process of thread TID, which is looked up only if that decides. A thread
+ * that cannot be looked at counts as one without an entry. */
 bool tomb_hides(struct tombs *t, pid_t tid, uint64_t parent, const char *name);
 
 #endif

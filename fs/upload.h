@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * upload.h - files that are being written: a database's name opened for writing, or a scratch file under a
- * temporary name. No FUSE calls, so that it is tested without a mount.
+ * temporary name. No FUSE calls, so that it can be tested without a mount.
  *
- * A database's name is never opened for writing on its generation's nodeid: that would harm whoever reads it.
- * The first OPEN makes an upload that waits for the thread that asked, and answers ESTALE; the kernel's retry
- * looks the name up again from the same thread and is led to the upload's own nodeid. Nobody else sees it.
- * A scratch file has a name of its own that everybody who knows it can look up; it is not listed.
+ * A database's name is never opened for writing on the nodeid of its generation: that would harm its readers.
+ * The first OPEN makes an upload, which waits for the thread that asked, and answers ESTALE. The kernel then
+ * looks up the name again from the same thread and is led to the upload's own nodeid. Nobody else sees it.
+ * A scratch file has a name of its own: everybody who knows it can look it up, but it is not listed.
  *
  * upload.c         the table of uploads, content and attributes
- * upload_names.c   who is led where
- * upload_tend.c    what goes without anybody asking
- * upload_flush.c   when a close() restores; whether the file is good is decided in src/
- * upload_access.c  who asks for that, whether he lives, and whether he may
+ * upload_names.c   which thread is led to which upload
+ * upload_tend.c    uploads that time out
+ * upload_flush.c   when a close() restores; src/ decides whether the file is good
+ * upload_access.c  who asks for a restore, whether he is alive, and whether he may
  */
 #ifndef SQLSNAPFS_UPLOAD_H
 #define SQLSNAPFS_UPLOAD_H
@@ -85,7 +85,7 @@ struct upload {
 	struct snap_err why; /* in words */
 };
 
-/* A thread that has asked for a descriptor, and looks again. */
+/* A thread that was answered ESTALE and will look up the name again. */
 struct intent {
 	struct intent *next;
 	struct upload *upload; /* a reference */
@@ -112,8 +112,8 @@ struct uploads {
 };
 
 void uploads_init(struct uploads *all, struct snap *snap);
-/* The session has ended: what is still open was not closed by its writer and restores nothing. Nothing is
- * tended from now on. */
+/* The session has ended: what is still open was not closed by its writer and restores nothing. The tender
+ * thread ends. */
 void uploads_abandon(struct uploads *all);
 void uploads_finish(struct uploads *all); /* throws away what is left; nobody refers to any */
 
@@ -133,20 +133,20 @@ struct upload_order {
 	bool over; /* see struct upload */
 };
 
-/* An upload with one reference for the caller. -EEXIST: there is a scratch file of that name; -ENFILE: there
- * are UPLOADS_MAX, or UPLOADS_EACH of ORDER->who's, so that nobody keeps others from restoring, or
- * UPLOADS_OTHERS, so that all of them together keep neither root nor whoever mounted from it; -ENOMEM,
+/* Makes an upload with one reference, the caller's. -EEXIST: there is a scratch file of that name. -ENFILE:
+ * there are UPLOADS_MAX; or UPLOADS_EACH of ORDER->who, so that no user keeps others from restoring; or
+ * UPLOADS_OTHERS, so that all such users together keep neither root nor whoever mounted from it. -ENOMEM,
  * -ENOSPC... with words. */
 int upload_create(struct upload **out, struct uploads *all, const struct upload_order *order,
 		  struct snap_err *err);
-/* Says that U, which was just made, may become the database at PATH: see snap_upload_expect(). Without memory
- * it goes without. */
+/* Says that U, which was just made, may become the database at PATH: see snap_upload_expect(). Does nothing
+ * without memory. */
 void upload_expect(struct upload *u, const char *path);
 struct upload *upload_ref(struct upload *u);
 void upload_unref(struct upload *u); /* accepts NULL */
 
-/* TID's next look at the name leads to U, and nowhere else. -ENOMEM; -ESTALE: U was thrown away, and another
- * is to be made */
+/* Leads TID's next lookup of the name to U; an earlier intent of TID is dropped. -ENOMEM; -ESTALE: U was
+ * discarded, and another is to be made. */
 int upload_lead(struct upload *u, pid_t tid);
 /* A reference to the upload that TID is led to under NAME in PARENT, NULL: none. */
 struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const char *name);
@@ -156,34 +156,34 @@ struct upload *upload_pending(struct uploads *all, pid_t tgid, uint64_t parent, 
 bool upload_any_pending(struct uploads *all);
 /* A reference to the scratch file of that name, NULL: none. */
 struct upload *upload_scratch(struct uploads *all, uint64_t parent, const char *name);
-/* Makes a pending upload one that upload_pending() finds. */
+/* Lets upload_pending() find U. */
 void upload_name(struct upload *u);
-/* Removes the name of a scratch file or a pending upload; open descriptors go on. */
+/* Removes the name of a scratch file or a pending upload; open descriptors stay valid. */
 void upload_unname(struct upload *u);
-/* Gives a scratch file another one; what stood there before loses it. -ENOMEM */
+/* Renames a scratch file; one that had the new name loses it. -ENOMEM */
 int upload_rename(struct upload *u, uint64_t parent, const char *name, const char *path);
-/* Process TGID has removed that database's name: what it was writing under it restores nothing. Whether there
- * was any. */
+/* Process TGID has removed that database's name: what it was writing under it restores nothing. Returns
+ * whether there was anything. */
 bool uploads_drop(struct uploads *all, pid_t tgid, uint64_t parent, const char *name);
 
-/* TID, which may have been led to it, has opened U. -ESTALE: it comes too late, U was thrown away; the name
- * leads to what stands there. */
+/* TID, which may have been led to U, opens it. -ESTALE: too late, U was discarded; the name leads to what
+ * stands there. */
 int upload_opened(struct upload *u, pid_t tid);
 /* Whether closing it cannot mean a restore: upload_closed() then does not wait. */
 bool upload_closes_idle(struct upload *u);
-/* RELEASE. A whole upload that no FLUSH has decided about is restored now, unless its writer was killed; what
- * is left is thrown away, but for a pending one. */
+/* For RELEASE. Restores a complete upload that no FLUSH has decided about, unless its writer was killed.
+ * Anything else is discarded, except a pending upload. */
 void upload_closed(struct upload *u);
-/* It restores nothing any more. */
+/* Lets U restore nothing any more. */
 void upload_drop(struct upload *u);
 
-/* Attributes: size and times move with what is written. */
+/* Its attributes; size and times follow the writes. */
 void upload_stat(struct upload *u, struct snap_attr *attr);
 
-/* NULL, MTIME 0: stays. Owner and mode are a scratch file's own; those of a live database are not changed by
- * what is written over it. */
+/* Sets what is not NULL, and an MTIME other than 0. Owner and mode are a scratch file's own; writing over a
+ * live database does not change the database's. */
 void upload_set(struct upload *u, const mode_t *mode, const uid_t *uid, const gid_t *gid, int64_t mtime_ns);
-/* It was opened for reading and writing, over what stands there: it takes no writes before it is cut. */
+/* U was opened for reading and writing, without O_TRUNC: it accepts no writes before it is truncated. */
 void upload_in_place(struct upload *u);
 ssize_t upload_read(struct upload *u, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 ssize_t upload_write(struct upload *u, const void *buf, size_t size, uint64_t offset, uint64_t owner,
@@ -195,8 +195,8 @@ struct upload_flush {
 	struct actor who;
 	struct snap_inode folder; /* of upload_become(): that its path is in */
 	uint64_t owner;		  /* lock_owner of the request */
-	/* The answer is 0 already, and whoever waits need not wait for what follows; at most once, and
-	 * INTERRUPTED is not asked any more. NULL: nobody is told. */
+	/* The answer is 0, and nobody need wait for what follows; called once at most, and INTERRUPTED is
+	 * not asked afterwards. NULL: nobody is told. */
 	void (*restored)(void *arg);
 	bool (*interrupted)(void *arg); /* a signal came for whoever waits; NULL: nobody waits */
 	void *arg;
@@ -205,44 +205,47 @@ struct upload_flush {
 /* ---- upload_access.c ---- */
 
 /*
- * Whether whoever waits for ARG, a struct upload_flush, was killed. That a signal came (INTERRUPT) says too
- * little, for it may be a harmless one, and too late, for it comes some milliseconds after the FLUSH. Of
- * somebody who cannot be looked at it is all that is known.
+ * Whether whoever waits for ARG, a struct upload_flush, was killed. A signal alone (INTERRUPT) does not say
+ * so: it may be a harmless one, and it arrives some milliseconds after the FLUSH. If the caller cannot be
+ * looked at, it is all that is known.
  */
 bool upload_was_killed(void *arg);
 
 /*
- * Whether the live file may be written: ORDER is told which that is, for its name may lead elsewhere a moment
- * later. Of an upload to a database's own name that was asked when it was opened, and who opened it counts:
- * whoever closes it may be a program with more rights that has inherited the descriptor, or with less. For
- * a RENAME the kernel asks for the rights on folders only. 0, -EACCES, or why that cannot be told.
+ * Whether the live file may be written. Tells ORDER which file that is, because its name may lead elsewhere
+ * a moment later. For an upload to a database's own name, this was asked at its open, and the rights of
+ * whoever opened it count: the process that closes it may have inherited the descriptor and have more
+ * rights, or fewer. For a RENAME the kernel checks the rights on folders only. 0, -EACCES, or why it cannot
+ * be told.
  */
 int upload_check_access(struct upload *u, const struct upload_flush *flush, struct snap_restore *order);
 
 /* ---- upload_flush.c ---- */
 
-/* Whether a FLUSH has nothing to decide: its answer is in *RC. Never waits. */
+/* Whether a FLUSH decides nothing; its answer is in *RC then. Never waits. */
 bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc);
-/* Decides, and restores. Takes as long as that takes. Logs its verdict. */
+/* Decides about U and, if it is complete, restores. May take as long as a restore. Logs the verdict. */
 int upload_flush(struct upload *u, const struct upload_flush *flush);
 /* WHO has given it its times, which tools do last, and by its name: -EIO when parts of it were announced and
  * have not come, and it is closed; that is its verdict then. Logs it. */
 int upload_taken_for_whole(struct upload *u, const struct actor *who);
-/* It cannot be decided about: RC is its verdict, which is logged, and what WHO is to hear. A scratch file's
- * verdict is made when it is renamed, so nothing is said and WHO hears 0. */
+/* U cannot be decided about: makes RC its verdict, logs it, and returns what WHO is to be told. The verdict
+ * about a scratch file is made when it is renamed, so for one nothing is logged and 0 is returned. */
 int upload_refuse(struct upload *u, const struct actor *who, int rc);
 
-/* Makes scratch file U the database at PATH. 0, -errno. Takes as long as a restore. Logs its verdict. */
+/* Restores scratch file U as the database at PATH. 0, -errno. May take as long as a restore. Logs the
+ * verdict. */
 int upload_become(struct upload *u, const char *path, const struct upload_flush *flush);
 
-/* TID asks to read what it was led to in order to write: it has opened /proc/PID/fd/N, with no name to be led
- * by, and now opens the name for something else. True: it is led there no more, and is to look again. */
+/* TID wants to read what it was led to in order to write: it has opened /proc/PID/fd/N, where no name could
+ * lead it, and now opens the name for something else. True: its intent is removed, and it is to look up the
+ * name again. */
 bool upload_forgo(struct upload *u, pid_t tid);
 
-/* Something has been made that has to be looked after: uploads_tend() is called every second as long as
- * there is. */
+/* Something was made that may time out: from now on uploads_tend() is called every second, as long as there
+ * is something. */
 void uploads_watch(struct uploads *all);
-/* Throws away what has been silent for too long. NOW: CLOCK_MONOTONIC nanoseconds. */
+/* Discards what has been silent for too long. NOW: CLOCK_MONOTONIC nanoseconds. */
 void uploads_tend(struct uploads *all, int64_t now);
 
 /* ---- between the four files; the uploads' lock is held ---- */
@@ -250,7 +253,7 @@ void uploads_tend(struct uploads *all, int64_t now);
 /* Takes *AT out of the list of intents; the reference is the caller's. */
 struct upload *upload_take_intent(struct intent **at);
 
-/* Says that scratch file U at PATH (NULL: unknown) goes with what was written to it. */
+/* Logs that scratch file U at PATH (NULL: unknown) is discarded with its content. */
 void upload_note_left(struct upload *u, const char *path);
 
 /* Whether it can be found or written to. */
