@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * holders.h - who else has a database open, or the -shm beside it, as fcntl(2) tells it (F_GETLK): a hint,
- * for nothing is held still by it. It waits for nobody, and sees what /proc/locks hides (proclocks.h):
- * processes of other pid namespaces.
+ * holders.h - which other processes have a database open, or the -shm beside it, by F_GETLK of fcntl(2). A
+ * hint, because the answer may be outdated at once. It waits for nobody, and sees what /proc/locks hides
+ * (proclocks.h): processes of other pid namespaces.
  *
- * Of each lock it names one holder, the one that has it for longest as a rule. What this process itself
- * holds does not count, but for open file descriptions (F_OFD_SETLK), which are nobody's.
+ * Of several holders of a lock it names one, as a rule the one that has held it longest. Locks of this
+ * process do not count, except those of open file descriptions (F_OFD_SETLK), which belong to no process.
  *
- * Why: to SQLite a -shm is known by the inode of its database, to the file system by its name. When somebody
+ * Why: SQLite knows a -shm by the inode of its database, the file system knows it by its name. If somebody
  * removes or replaces one of the two under an application, whoever comes later has another wal-index than
- * that application, or the same one for another database: both overwrite what the other has committed.
+ * that application, or the same one for another database, and both overwrite what the other has committed.
  */
 #ifndef SQLSNAP_HOLDERS_H
 #define SQLSNAP_HOLDERS_H
@@ -25,11 +25,12 @@ int holders_have_shm(struct core *core, const struct place *place);
 int holders_have_db(struct core *core, const struct place *place);
 
 /*
- * Whether who has the database at PLACE open in WAL mode has the -shm beside it, and who has that has this
- * database: 0; -EBUSY with words; -errno as above. Who is about to connect or to close has one of them only,
- * for a moment: it is waited for, a second at most and until DEADLINE (CLOCK_MONOTONIC). Costs microseconds
- * where one process is connected, else a look at the descriptors of one that is. Others of the same database
- * are not seen, nor those whose descriptors we may not see, as long as a -shm is there.
+ * Whether the processes that have the database at PLACE open in WAL mode have the -shm beside it open, too,
+ * and the other way round: 0; -EBUSY with words; -errno as above. A process that is connecting or closing
+ * has only one of the two for a moment: this is waited for, for a second at most and until DEADLINE
+ * (CLOCK_MONOTONIC). Costs microseconds if one process is connected; otherwise it looks at the descriptors
+ * of one of them. As long as there is a -shm, it misses further processes with the same database, and those
+ * whose descriptors we may not see.
  */
 int holders_check(struct core *core, const struct place *place, int64_t deadline, struct snap_err *err);
 

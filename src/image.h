@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * image.h - where a generation's bytes come from. Reference-counted.
+ * image.h - where the bytes of a generation come from. Reference-counted.
  *
- * An image is a database file plus the frames of a WAL, both as they are held still by a pin, or as they were
- * copied to a spool; which frame holds a page is answered for any commit (max_frame) from the pin's on, so
- * one image serves every generation that was bound under its pin. A flat image has no frames. Swapping pin
- * for spool never makes a reader wait: readers that began on the pin end on it, and it is let go when the
- * last of them is done.
+ * An image is a database file plus the frames of a WAL, either held still by a pin or copied to a spool. It
+ * can say which frame holds a page as of any commit (max_frame) since the pin began, so one image serves
+ * every generation that was bound under its pin. A flat image has no frames. Swapping the pin for a spool
+ * never makes a reader wait: readers that began on the pin finish on it, and it ends with the last of them.
  */
 #ifndef SQLSNAP_IMAGE_H
 #define SQLSNAP_IMAGE_H
@@ -18,55 +17,56 @@
 
 struct image;
 
-/* An image over CONN's pin; takes CONN over (live_unpin() is the image's business), also on failure.
- * PAGE_SIZE: the database's, for an empty WAL does not know it. */
+/* Makes an image over CONN's pin. Takes CONN over, also on failure; the image calls live_unpin(). PAGE_SIZE
+ * is the database's: an empty WAL does not tell it. */
 int image_create_pinned(struct image **out, struct conn *conn, uint32_t page_size);
-/* An image of the file FD, which it takes over, also on failure; FD -1: of nothing, 0 bytes. */
+/* Makes an image of the file FD, which it takes over, also on failure. FD -1: an empty one, of 0 bytes. */
 int image_create_flat(struct image **out, int fd, uint32_t page_size);
 
 struct image *image_ref(struct image *image);
 void image_unref(struct image *image); /* may end a pin: under no lock. Accepts NULL. */
 
 /*
- * Reads SIZE bytes at OFFSET, all of them inside the image as of MAX_FRAME. The page of the lock bytes and
- * the end of a last page that is cut are zeros where they stand nowhere. 0, or -EIO (the image was lost: ERR
- * says how; the disk failed; any other page stands nowhere), -ENOMEM.
+ * Reads SIZE bytes at OFFSET, which must lie inside the image as of MAX_FRAME. The page of the lock bytes,
+ * and the rest of a last page that is cut, read as zeros if they are stored nowhere. 0; -EIO: the image was
+ * lost (ERR says how), the disk failed, or another page is stored nowhere; -ENOMEM.
  */
 int image_read(struct image *image, uint32_t max_frame, void *buf, size_t size, uint64_t offset,
 	       struct snap_err *err);
 
-/* Still read under its pin, and since when (CLOCK_MONOTONIC). */
+/* Whether it is still read under its pin, and since when (CLOCK_MONOTONIC). */
 bool image_is_pinned(struct image *image, int64_t *since);
 bool image_is_dead(struct image *image);
-/* A read found that bytes of it stand nowhere any more, or others in their place: somebody cut or overwrote
- * the files. Not that the disk failed, which may have passed a moment later. */
+/* Whether a read found that bytes were gone or replaced: somebody truncated or overwrote the files. Not that
+ * the disk failed, which may have been temporary. */
 bool image_is_damaged(struct image *image);
-/* Whether bytes as of MAX_FRAME can be had: under the pin, or in what was spooled. */
+/* Whether its bytes as of MAX_FRAME can be read: under the pin, or from the spool. */
 bool image_covers(struct image *image, uint32_t max_frame);
-/* The newest frame that image_accepts() has said yes to, and in *SIZE the bytes of the largest image: of whom
- * that was there may not be a generation yet. A spool without that frame takes no pin's place; one that is to
- * take it has as many bytes of the database file. 0, 0: none. */
+/* The newest frame that image_accepts() has accepted, and in *SIZE the bytes of the largest image accepted;
+ * 0, 0: none. A generation of it may not exist yet. A spool replaces a pin only if it has that frame, and
+ * copies that many bytes of the database file. */
 uint32_t image_promised(struct image *image, uint64_t *size);
 
 /*
- * Whether a generation of the live header NOW may be bound to this image: its pin holds, and fewer than LIMIT
- * bytes of WAL were added since it began.
+ * Whether a generation with the live header NOW may be bound to this image: its pin holds, and fewer than
+ * LIMIT bytes of WAL were added since it began.
  */
 bool image_accepts(struct image *image, const struct wal_header *now, uint64_t limit);
 
 /*
- * Copies what N images pinned on one incarnation need, image I up to MAX_FRAMES[I] and all of them SIZE bytes
- * at most, to one spool and swaps it in: their pins hold still one database file and one WAL. A reader waits
- * for nothing. 0 also when there is nothing to do; on failure the images are as they were, but for those that
- * turned out to be lost. CLONE_ONLY: -EOPNOTSUPP unless the file system can clone the database file. The
- * caller holds one reference to each image; once nobody else does, the copying ends early, with 0 too.
+ * Copies what N images pinned on one incarnation need to one spool, and swaps it in: their pins hold still
+ * the same database file and the same WAL. Of image I it copies the frames up to MAX_FRAMES[I], and SIZE
+ * bytes of the database at most. No reader waits. 0 also if there is nothing to do. On failure the images
+ * stay as they were, except those that turned out to be lost. CLONE_ONLY: -EOPNOTSUPP unless the file system
+ * can clone the database file. The caller holds one reference to each image; once nobody else does, the
+ * copying ends early, also with 0.
  */
 int image_spool(struct image *const *images, const uint32_t *max_frames, size_t n, uint64_t size,
 		bool clone_only, struct snap_err *err);
 
 /*
- * Makes the empty file FD share the blocks of the database file below the image; false where that cannot be
- * had. What FD then holds is the image only after image_copy() with CLONED.
+ * Clones the database file below the image into the empty file FD; false if that is not possible. FD holds
+ * the image only after image_copy() with CLONED.
  */
 bool image_clone(struct image *image, int fd);
 
@@ -82,32 +82,32 @@ struct image_copy {
 	void *arg;
 };
 
-/* Writes the image to a file, whether it is read under its pin or from a spool, or moves from the one to the
- * other meanwhile. -errno of image_read(), -ENOSPC and others of the file. */
+/* Writes the image to a file, whether it is read under its pin or from a spool, or changes from the one to
+ * the other meanwhile. The errors of image_read(); -ENOSPC and other errors of the file. */
 int image_copy(struct image *image, const struct image_copy *copy, struct snap_err *err);
 
 /*
- * Calls USE(ARG, FD) with the file that holds the image as of MAX_FRAME and nothing else, SIZE bytes;
- * borrowed for the call. What USE returns; -ENOENT: there is none, for it is read under a pin, or frames lie
- * over it.
+ * Calls USE(ARG, FD) with the file that holds the image as of MAX_FRAME and nothing else, SIZE bytes; FD is
+ * borrowed for the call. Returns what USE returns; -ENOENT: there is no such file, because the image is read
+ * under a pin or has frames over the file.
  */
 int image_lend(struct image *image, uint32_t max_frame, uint64_t size, int (*use)(void *arg, int fd),
 	       void *arg);
 
-/* The incarnation that the image is pinned on, NULL when it is not; borrowed as long as the image stays
- * pinned, so only for comparing. */
+/* The incarnation that the image is pinned on; NULL: none. Valid only while the image stays pinned, so only
+ * for comparing. */
 const void *image_live(struct image *image);
 
-/* Whether it is pinned on the inode of LIVE, by this incarnation or another one. */
+/* Whether it is pinned on the inode of LIVE, by whatever incarnation. */
 bool image_is_on(struct image *image, const struct live *live);
 
-/* Bytes of the spool that IMAGE is read from; 0 under a pin, and when the count number PASS (from 1) of its
- * source, whose lock is held, has them already. */
+/* Bytes of the spool that IMAGE is read from. 0 under a pin, or if count number PASS (from 1) of its source
+ * has counted them already. The source's lock is held. */
 uint64_t image_count_spool(struct image *image, uint64_t pass);
-/* Whether it is pinned, since when (CLOCK_MONOTONIC), and not in the count number PASS yet. */
+/* Whether it is pinned and count number PASS has not counted it yet; *SINCE (CLOCK_MONOTONIC): since when. */
 bool image_count_pin(struct image *image, uint64_t pass, int64_t *since);
 
-/* Ends the image: from now on every read is -EIO, and its pin is let go. */
+/* Ends the image: every later read is -EIO, and its pin is released. */
 void image_kill(struct image *image);
 
 #endif

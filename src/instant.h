@@ -2,11 +2,11 @@
 /*
  * instant.h - all databases of a mount as of one instant: an opened generation of each.
  *
- * How: each is held still (source_hold.h); then the headers of all those in WAL mode are read, and read
- * again. When no header has changed between the two, every database was, at the moment between the two
- * rounds, what its header says: that moment is the instant. Rollback-journal databases are under SHARED at
- * that moment, and are copied under it while that takes no longer than a quarter of a second in all; one that
- * takes longer is exact if nobody has committed to it meanwhile, which its counters tell. For what remains
+ * First every database is held still (source_hold.h). Then the headers of those in WAL mode are read twice.
+ * If no header has changed between the two rounds, every database was in the version that its header names
+ * at the moment between them: that moment is the instant. Rollback-journal databases are under SHARED at
+ * that moment, and are copied under it as long as that takes no more than a quarter of a second in all. One
+ * that takes longer is exact if nobody has committed to it meanwhile, which its counters tell. For the rest
  * APART_NS says how far from the instant it can be.
  */
 #ifndef SQLSNAP_INSTANT_H
@@ -43,9 +43,9 @@ struct instant {
 int instant_find(struct instant *out, struct core *core, struct tree *tree, const char *without,
 		 struct snap_err *err);
 
-/* Opens all of them as of one instant. -EBUSY: writers left none; else what snap_gen_open() answers for one
- * of them, which ERR names: -ENOENT when it is gone since it was found, and all are to be found again,
- * INSTANT_FINDS times at most. Waits as long as that may for each. */
+/* Opens all of them as of one instant. -EBUSY: writers left no such moment. Else the error of
+ * snap_gen_open() for one of them, which ERR names. -ENOENT: it has gone since it was found, and all must be
+ * found again, INSTANT_FINDS times at most. Waits as long as snap_gen_open() may for each. */
 int instant_open(struct instant *instant, struct snap_err *err);
 
 void instant_finish(struct instant *instant);

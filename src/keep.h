@@ -34,7 +34,7 @@
 #define KEEP_UNDO "before-restore-" /* what the names begin with that keep_prune() may drop */
 #define KEEP_DAY_NS (86400ll * 1000000000ll)
 
-/* Neither empty nor too long, no slash, no leading dot. */
+/* Whether NAME is neither empty nor too long, and has neither a slash nor a leading dot. */
 bool keep_name_valid(const char *name);
 
 /* What was kept, besides the bytes. */
@@ -54,30 +54,31 @@ struct keep_meta {
 struct keep; /* one being written; for one thread at a time */
 
 /*
- * Begins one: db is there and empty. The name may be taken already, also by one that another daemon is
- * writing: what it becomes is known at keep_commit(). *OUT is owned by the caller. -EINVAL: not a name.
+ * Begins a snapshot with an empty db. The name may be taken, also by one that another daemon is writing:
+ * keep_commit() decides on the final name. *OUT is owned by the caller. -EINVAL: not a name.
  */
 int keep_begin(struct keep **out, struct store *store, const char *source, const char *name,
 	       struct snap_err *err);
 int keep_fd(const struct keep *keep); /* of db: O_RDWR; borrowed */
-/* Adds the empty file of SUFFIX, "-wal" or "-journal", which makes it a raw state: its descriptor, O_RDWR,
- * borrowed; the same again for the same suffix. -EINVAL: another suffix. -errno */
+/* Adds an empty file for SUFFIX, "-wal" or "-journal", which makes it a raw state. Returns its descriptor,
+ * O_RDWR, borrowed; the same one for the same suffix. -EINVAL: another suffix. -errno */
 int keep_add_file(struct keep *keep, const char *suffix);
-/* Its name, without a number, is nobody else's from here on. What a killed daemon has left under it goes.
- * -EEXIST */
+/* Reserves its name, without a number: from now on nobody else can have it. Removes what a killed daemon
+ * left under it. -EEXIST */
 int keep_reserve(struct keep *keep, struct snap_err *err);
 /*
- * Makes it a kept snapshot under its name, with "-2", "-3" and so on behind it when that is taken. When it
- * returns 0 bytes, meta and name are on the disk. On failure no snapshot was made; what remains is
- * keep_destroy()'s. Called once.
+ * Makes it a kept snapshot under its name, followed by "-2", "-3" and so on if that is taken. 0: bytes, meta
+ * and name are on the disk. On failure no snapshot was made, and keep_destroy() removes what remains. Called
+ * once.
  */
 int keep_commit(struct keep *keep, const struct keep_meta *meta, struct snap_err *err);
-/* As it became, or as it was asked for while it is not committed; borrowed, as long as KEEP lives. */
+/* Its final name, or the one asked for while it is not committed. Borrowed; valid as long as KEEP. */
 const char *keep_name(const struct keep *keep);
-/* Asks for another name; before it is committed. -EINVAL: not a name. */
+/* Changes the name asked for, before it is committed. -EINVAL: not a name. */
 int keep_retitle(struct keep *keep, const char *name);
-/* A number is never used again: the one behind the name is above all that are there, and above that of LAST,
- * which was given last and may be dropped by now. LAST ("": none) is borrowed until it is committed. */
+/* Sees to it that no number is used twice: the one behind the name will be above all existing ones and above
+ * that of LAST, the last one given, which may have been dropped. LAST ("": none) is borrowed until the
+ * commit. */
 void keep_number_after(struct keep *keep, const char *last);
 /* Removes one that is not committed. Accepts NULL. */
 void keep_destroy(struct keep *keep);
@@ -88,14 +89,14 @@ void keep_destroy(struct keep *keep);
 
 /* A name for a new group. -EIO */
 int keep_group_name(char group[KEEP_GROUP_SIZE]);
-/* All of keep_commit() but the name: bytes and meta are on the disk. GROUP NULL: it belongs to none. */
+/* Does what keep_commit() does, except for the name: bytes and meta are on the disk. GROUP NULL: it belongs
+ * to no group. */
 int keep_seal(struct keep *keep, const struct keep_meta *meta, const char *group, struct snap_err *err);
-/* Makes the COUNT sealed ones of GROUP kept snapshots, all at once. GROUP NULL: there is one. On failure none
- * is; they remain keep_destroy()'s. */
+/* Makes the COUNT sealed snapshots of GROUP kept ones, all at once. GROUP NULL: there is one. On failure
+ * none of them is kept; keep_destroy() removes them. */
 int keep_publish(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err);
-/* Ends the group, if there is one, that SOURCE's snapshot NAME belongs to, provided that each of its sources
- * passes IS_OURS: none of them is kept any more, and each can be dropped. 0 also when there was nothing to
- * do. */
+/* Ends the group that SOURCE's snapshot NAME belongs to, if each of the group's sources passes IS_OURS: none
+ * of its snapshots is kept any more, and each can be dropped. 0 also if there was nothing to do. */
 int keep_group_end(struct store *store, const char *source, const char *name,
 		   bool (*is_ours)(void *arg, const char *source), void *arg, struct snap_err *err);
 
@@ -108,12 +109,12 @@ struct keep_entry {
 	bool has_wal, has_journal; /* a raw state has one of them, or both */
 };
 
-/* The kept snapshots of SOURCE, in the order in which they were made; such as are damaged (no meta that can
- * be read, or a file of another size) are left out. None: 0 with *COUNT 0. */
+/* The kept snapshots of SOURCE, in the order in which they were made. Damaged ones (no readable meta, or a
+ * file of another size) are left out. None: 0 with *COUNT 0. */
 int keep_list(struct store *store, const char *source, struct keep_entry **out, size_t *count);
 void keep_list_free(struct keep_entry *entries, size_t count); /* accepts NULL, 0 */
 
-/* One of them: ENTRY->name is NULL. -ENOENT: there is none, or it is damaged. */
+/* One of them; ENTRY->name is NULL. -ENOENT: there is none, or it is damaged. */
 int keep_find(struct store *store, const char *source, const char *name, struct keep_entry *entry);
 
 /* The file of SUFFIX ("", "-wal", "-journal") without opening it: an O_PATH descriptor owned by the caller.
@@ -127,10 +128,9 @@ int keep_reach(struct store *store, const char *source, const char *name, const 
 int keep_drop(struct store *store, const char *source, const char *name, struct snap_err *err);
 
 /*
- * Drops the oldest of those whose name begins with KEEP_UNDO, so that the newest KEEP stay. The oldest that
- * is younger than a day at NOW_NS (CLOCK_REALTIME) stays as well, for it is the state before the trouble; and
- * so does the one named BUT (NULL: none): it is the newest, whatever a clock that was put back has made of
- * it.
+ * Drops the oldest snapshots whose name begins with KEEP_UNDO, so that the newest KEEP stay. The oldest that
+ * is younger than a day at NOW_NS (CLOCK_REALTIME) stays, too: it is the state before the trouble. So does
+ * the one named BUT (NULL: none), which is the newest even if a clock was set back.
  */
 int keep_prune(struct store *store, const char *source, unsigned keep, const char *but, int64_t now_ns,
 	       struct snap_err *err);
@@ -146,8 +146,8 @@ int keep_clean(struct store *store, void (*lost)(void *arg, const char *source, 
 
 /* ---- sources ------------------------------------------------------------------------------------------- */
 
-/* Calls FN for every source that the store knows, until it answers something other than 0, which is returned.
- * 0 also when there is no store yet. For one source: store_knows(). */
+/* Calls FN for every source that the store knows, until it returns something other than 0, which is
+ * returned. 0 also if there is no store yet. For a single source see store_knows(). */
 int keep_sources(struct store *store, int (*fn)(void *arg, const char *source), void *arg);
 
 #endif
