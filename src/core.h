@@ -37,18 +37,18 @@ struct core {
 /* Lets go of every connection that nobody reads through: descriptors have run out. */
 void core_shed(struct core *core);
 
-/* Gives up what uploads left in the store to be shown as they were: the store has run full. */
+/* Gives up the uploaded bytes that restores left in the store to be shown: the store is full. */
 void core_make_room(struct core *core);
 
 /*
- * Looks through the store when that is due, on a thread of its own: at the start, and in a janitor's round
- * when a day has passed. What killed daemons have left goes, and what is remembered of databases that are
- * gone (store_forget()). NOW: CLOCK_MONOTONIC. 0 also when nothing is due; else as work_submit(), and it is
- * due a day later again.
+ * Cleans the store on a thread of its own if that is due: at the start, and in a round of the janitor once a
+ * day has passed. Removes what killed daemons left, and what is remembered of databases that are gone
+ * (store_forget()). NOW: CLOCK_MONOTONIC. 0 also if it is not due; else an error of work_submit(), and the
+ * next try is a day later.
  */
 int core_tidy_store(struct core *core, int64_t now);
 
-/* Has the janitor begin its rounds. Cheap when it is at it already. */
+/* Wakes the janitor. Cheap if it is awake already. */
 void core_wake(struct core *core);
 
 /* Reports to the configuration's event function. Under no lock. */

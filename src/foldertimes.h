@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * foldertimes.h - times and sizes of folders as if our sidecars had never come and gone. Connecting to an
- * idle WAL database makes a -wal and a -shm beside it, and closing removes them: both change the times of the
- * folder, and tar(1) says of it "file changed as we read it".
+ * foldertimes.h - shows the times and sizes of folders as if our sidecars had never come and gone.
+ * Connecting to an idle WAL database makes a -wal and a -shm beside it, and closing removes them. Both
+ * change the times of the folder, and then tar(1) reports "file changed as we read it".
  *
- * A change that somebody else makes in the same instant is hidden with ours until the next one. A table of
- * fixed size; a folder that finds no room in it shows its own times.
+ * If somebody else changes the folder at the same moment, that stays hidden until the next change. The table
+ * has a fixed size; a folder that finds no room in it shows its own times.
  */
 #ifndef SQLSNAP_FOLDERTIMES_H
 #define SQLSNAP_FOLDERTIMES_H
@@ -17,11 +17,12 @@ struct foldertimes;
 int foldertimes_create(struct foldertimes **out); /* -ENOMEM */
 void foldertimes_destroy(struct foldertimes *times);
 
-/* Around what may make or remove sidecars in the folder DIRFD (O_PATH is enough); calls may overlap. */
+/* To be called before and after what may make or remove sidecars in the folder DIRFD (O_PATH is enough).
+ * Calls may overlap. */
 void foldertimes_begin(struct foldertimes *times, int dirfd);
 void foldertimes_end(struct foldertimes *times, int dirfd);
 
-/* Puts into ATTR, a folder's, the times and the size from before ours. */
+/* Replaces the times and the size in ATTR, a folder's, by those from before our changes. */
 void foldertimes_show(struct foldertimes *times, struct snap_attr *attr);
 
 #endif

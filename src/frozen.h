@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * frozen.h - -o frozen: every database of the mount is, as long as it is mounted, what it was at one instant
- * of its start (instant.h). Databases that come later are not there; those that go, stay. Nothing is copied
- * but what bounds on WAL make necessary: a generation of each is held open. Other files are as they are.
+ * frozen.h - -o frozen: as long as it is mounted, every database of the mount is what it was at one instant
+ * of the start (instant.h). Databases that are made later are not shown; those that are removed stay. A
+ * generation of each is held open, and only what the bounds on the WAL require is copied. Other files are
+ * shown as they are.
  */
 #ifndef SQLSNAP_FROZEN_H
 #define SQLSNAP_FROZEN_H
@@ -17,10 +18,10 @@ void frozen_destroy(struct frozen *frozen); /* accepts NULL */
 
 /* The database at PATH: 0 with its attributes and (GEN not NULL) a reference to its generation. -ENOENT */
 int frozen_look(struct frozen *frozen, const char *path, struct snap_attr *attr, struct snap_gen **gen);
-/* The same of what PATH leads to by a link: FOUND is a database. */
+/* The same for FOUND, a database that a link leads to. */
 int frozen_look_found(struct frozen *frozen, const struct tree_found *found, struct snap_attr *attr,
 		      struct snap_gen **gen);
-/* Makes LIST, the entries of the folder PATH, what they are here. -ENOMEM */
+/* Changes LIST, the live entries of the folder PATH, into those of the frozen mount. -ENOMEM */
 int frozen_list(struct frozen *frozen, const char *path, struct tree_list *list);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * place.h - where a database stands, as a folder that is open and a name in it, and what the file system
- * there is good for. Resolves nothing by absolute path once the program runs, so that neither a swapped
- * symlink nor our own mount can lead it elsewhere.
+ * place.h - where a database stands: an open folder and a name in it; and what the file system there can be
+ * used for. Once the program runs it resolves no absolute path, so neither a swapped symlink nor our own
+ * mount can lead it elsewhere.
  */
 #ifndef SQLSNAP_PLACE_H
 #define SQLSNAP_PLACE_H
@@ -28,27 +28,27 @@ uint32_t place_hash(const struct place *place); /* FNV-1a */
 /* An O_PATH descriptor of the folder, owned by the caller; never crosses symlinks, nor mounts below ROOT.
  * -errno */
 int place_open_dir(const struct place *place);
-/* The absolute path of what stands there, as the kernel knows its folder now: by it the store knows a
- * database. Owned by the caller; NULL: it cannot be told. */
+/* The absolute path, as the kernel knows the folder now; the store knows a database by it. Owned by the
+ * caller; NULL: it cannot be told. */
 char *place_path(const struct place *place);
 /* stat(2) of NAME + SUFFIX ("", "-wal", ...) without following a link or crossing a mount below ROOT. -ENOENT
  * also when that name is longer than any file's; else -errno */
 int place_stat(const struct place *place, const char *suffix, struct stat *st);
 
 /*
- * Whether POSIX locks taken at PATH are seen by everybody who can write there. 0: they are. -EREMOTE: NFS,
- * SMB, 9p, virtiofs, FUSE, or a folder that is an overlay's upperdir or lowerdir (Docker's on the host); ERR
- * names which and what to do. -errno when PATH cannot be examined.
+ * Whether POSIX locks taken at PATH are seen by everybody who can write there. 0: they are. -EREMOTE: the
+ * file system is NFS, SMB, 9p, virtiofs or FUSE, or the folder is an overlay's upperdir or lowerdir
+ * (Docker's on the host); ERR names it and says what to do. -errno: PATH cannot be examined.
  */
 int place_locks_shared(const char *path, struct snap_err *err);
 
 /*
- * The bits among 0777 that the folders above a file leave to the owner UID, the group GID and others, from
- * its own folder DIRFD (O_PATH) up to the root: read and write pass where all of those may search every
- * folder on the way, for a file in a 0700 folder does not become readable through a mount. A folder STOP
- * (NULL: none) on the way and those above it do not count. With an ACL the group counts as group_obj & mask.
- * Conservative: what cannot be told is denied. Climbs by "..", so that no request goes to a mount that covers
- * one of the folders; OWN_DEV (0: none) is the device of our own mount, whose ACL is not asked for.
+ * The bits of 0777 that the folders above a file leave to the owner UID, the group GID and others, from its
+ * own folder DIRFD (O_PATH) up to the root. Read and write pass for those who may search every folder on the
+ * way, so that a file in a 0700 folder does not become readable through the mount. The folder STOP (NULL:
+ * none) and those above it do not count. With an ACL the group gets group_obj & mask. What cannot be told is
+ * denied. Climbs by "..", so that no request goes to a mount that covers one of the folders. OWN_DEV (0:
+ * none) is the device of our own mount, whose ACL is not asked for.
  */
 mode_t place_mask_at(int dirfd, const struct stat *stop, uint64_t own_dev, uid_t uid, gid_t gid);
 

@@ -34,10 +34,10 @@ struct restore_order {
 	int busy_timeout_ms;		      /* how long to wait for the live database's lock */
 	int64_t mtime_ns;		      /* that the restored database shows; 0: now */
 	bool (*cancelled)(void *arg);	      /* asked until the point of no return; NULL: never */
-	/* Called when it is committed, durable and shown, with OUT filled and the source still this
-	 * restore's: what follows is a checkpoint, which nobody need wait for (it came before where nothing
-	 * readable stood). STAGING and REPORT are not used any more. Not called when nothing was written, or
-	 * for a failure. NULL: nobody cares. */
+	/* Called when the restore is committed, durable and shown, with OUT filled and the source still held
+	 * by this restore. What follows is a checkpoint, for which nobody need wait (it came before if
+	 * nothing readable stood there). STAGING and REPORT are not used any more. Not called if nothing was
+	 * written, or for a failure. May be NULL. */
 	void (*durable)(void *arg);
 	void *arg;			/* of both */
 	struct snap_progress *progress; /* NULL: nobody looks */
@@ -58,22 +58,22 @@ struct restore_result {
 };
 
 /*
- * Replaces the content of the live database. 0: restored (or UNCHANGED) and durable; from now on, until the
- * database changes, its name shows the bytes of STAGING and the mtime asked for. On the library's threads:
- * may take minutes. Several on one source take turns. STAGING's file is what readers are shown then: it must
- * not be written to again.
+ * Replaces the content of the live database. 0: restored (or UNCHANGED) and durable. From then on, until the
+ * database changes, its name shows the bytes of STAGING and the mtime asked for. STAGING's file is what
+ * readers are shown: nobody may write to it again. Runs on the library's threads and may take minutes.
+ * Several restores of one source take turns.
  *
- * -errno with words in ERR; the live database is what it was (one that was missing may be there, empty; a
- * -wal or -journal beside what is damaged may be gone, and OUT names the UNDO that has it), unless OUT says
- * COMMITTED (the disk refused to make it durable, or what follows the commit failed) or DOUBTFUL:
+ * -errno with words in ERR: the live database is unchanged, unless OUT says COMMITTED (the disk refused to
+ * make it durable, or what follows the commit failed) or DOUBTFUL. But one that was missing may be there,
+ * empty; and a -wal or -journal beside a damaged one may be gone, and then OUT names the UNDO that has it.
  *   -EINVAL   cannot be meant (without FORCE), or another text encoding (always)
  *   -EINVAL   no regular file stands there; -EMLINK: it has several names
  *   -EBUSY    locked past BUSY_TIMEOUT_MS, or replaced meanwhile
  *   -ENOSPC   no room for the WAL, the journal, the growth or the snapshot of what is replaced
- *   -EACCES, -EROFS  this process must not write it, or not its sidecars
- *   -ECANCELED  CANCELLED said so
- *   -EOPNOTSUPP  it could not be brought to the page size of the live database's WAL, which validate_file()
- *             may also answer by -EUCLEAN
+ *   -EACCES, -EROFS  this process may not write to it or its sidecars
+ *   -ECANCELED  CANCELLED returned true
+ *   -EOPNOTSUPP  the upload cannot be brought to the page size of the live database's WAL, for which
+ *             validate_file() may also return -EUCLEAN
  *   -EIO, -ENOMEM
  */
 int restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);

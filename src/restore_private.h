@@ -55,7 +55,8 @@ struct restore {
 
 	enum restore_kind kind;
 	struct stat st; /* of the live file */
-	/* What was kept as it is: as it was before; what was not there is all zero. */
+	/* stat(2) of the files that were kept as they are, from before; all zero for one that did not
+	 * exist. */
 	struct stat raw[RESTORE_FILES];
 	bool raw_kept;	   /* and only who writes the database changes it, or its -wal */
 	bool broken_wal;   /* RESTORE_BROKEN, and in WAL mode */
@@ -104,9 +105,9 @@ static inline bool restore_is_cancelled(const struct restore *r)
 int restore_live_open(struct restore *r);
 /* A connection to the file that was looked at, and no other: -EBUSY when that was replaced. */
 int restore_db_open(const struct restore *r, struct db *db, enum db_kind kind, struct snap_err *err);
-/* What SQLite opens was cut or overwritten (UNREADABLE) after all: it becomes RESTORE_BROKEN, which is kept
- * as it is, without the lock. Not for a read that failed: the database may be whole, and applications commit.
- */
+/* What SQLite opens turned out to be truncated or overwritten (UNREADABLE): makes it a RESTORE_BROKEN, which
+ * is kept as it is, without the lock. Not after a read that failed: then the database may be whole, and
+ * applications go on committing. */
 int restore_live_break(struct restore *r);
 void restore_live_close(struct restore *r);
 /* Makes the file that is missing; it stays, also after a failure. */
@@ -118,54 +119,58 @@ int view_open(struct restore *r);
 int view_read(struct restore *r, void *buf, size_t size, uint64_t offset);
 void view_close(struct view *view);
 /*
- * To be called between two pieces of what is read of a view, before the write lock is waited for. One that is
- * in the way goes, others have their turn, and the next is opened: in WAL mode when it holds back half of
- * wal_max, or a checkpoint waits for readers, unless it STAYS; in rollback-journal mode every quarter of
- * a second. VIEW_STAYS: what was read is still what the view shows. VIEW_MOVED: there may have been a commit.
- * -errno: there is no view.
+ * To be called between two pieces that are read from a view, before the write lock is waited for. A view
+ * that is in somebody's way is closed, others get their turn, and the next one is opened: in WAL mode if it
+ * holds back half of wal_max, or if a checkpoint waits for readers, unless it STAYS; in rollback-journal
+ * mode every quarter of a second. VIEW_STAYS: what was read is still what the view shows. VIEW_MOVED: there
+ * may have been a commit. -errno: there is no view.
  */
 int view_give_way(struct restore *r);
 #define VIEW_STAYS 0
 #define VIEW_MOVED 2
-/* Whether a checkpoint of an application waits for the pin to end, and did at the look before, for which a
- * moment should have passed: for a moment every checkpoint looks like one that waits. */
+/* Whether a checkpoint of an application waits for the pin to end, now and at the previous call. The calls
+ * should be a moment apart, because every checkpoint looks like a waiting one for a moment. */
 bool view_is_awaited(struct restore *r);
-/* Moves on to the commit that NOW, a version seen under the write lock, stands for. WAL mode. */
+/* Moves the view on to the commit that NOW, a version seen under the write lock, stands for. WAL mode. */
 int view_advance(struct restore *r, const struct version *now, uint32_t *from_frame);
-/* Waits, a moment, until a change after VERSION would show in stat(2), and looks again: for what is held
- * still meanwhile. */
+/* Waits a moment, until a change after VERSION would show in stat(2), and samples it again. For what nobody
+ * can write to meanwhile. */
 void version_age(struct restore *r, struct version *version);
 
 /* ---- restore_sense.c ---- */
 
 /* -EINVAL: the upload cannot be meant. */
 int restore_make_sense(struct restore *r);
-/* 1: the live database holds what was uploaded; 0: not, or its writers leave no time to tell. -errno */
+/* 1: the live database has the content of the upload already; 0: it has not, or its writers leave no time to
+ * tell. -errno */
 int restore_compare(struct restore *r);
-/* Takes the upload as it is, or brings it to pages of WANT bytes: a WAL has pages of one size. */
+/* Takes the upload as it is, or converts a copy to pages of WANT bytes: all pages of a WAL have one size. */
 int restore_fit(struct restore *r, uint32_t want);
 void restore_unfit(struct restore *r);
-/* -ENOSPC with words. Once more after what is replaced was CLONED, which takes no room then, but later. */
+/* Checks the room: -ENOSPC with words. To be called again once what is replaced was CLONED, which takes no
+ * room at first, but later. */
 int restore_check_room(struct restore *r);
 
 /* ---- restore_undo.c ---- */
 
 /* Before the write lock: copies what can be copied without it. */
 int restore_undo_begin(struct restore *r);
-/* Under it: the rest; then it is on the disk and has its name. */
+/* Under the write lock: copies the rest, brings the snapshot to the disk, and gives it its name. */
 int restore_undo_commit(struct restore *r);
-/* RESTORE_BROKEN: whether nobody has written to it since it was kept: what was repaired is not replaced. */
+/* RESTORE_BROKEN: whether nobody has written to it since it was kept. If it was repaired meanwhile it is not
+ * replaced. */
 bool restore_is_as_kept(struct restore *r);
-/* Removes it, for nothing was replaced; but not when some of what it holds may be nowhere else any more. */
+/* Removes the snapshot because nothing was replaced, unless it may hold something that exists nowhere else
+ * any more. */
 void restore_undo_drop(struct restore *r);
 
 /* ---- restore_copy.c: to KEEP ---- */
 
-/* All of the view, or of one that takes its place. */
+/* Copies all of the view, or of one that takes its place. */
 int restore_copy_view(struct restore *r);
-/* What was committed since, under the write lock. WAL mode, with the view that was copied. */
+/* Copies what was committed since, under the write lock. WAL mode, with the view that was copied. */
 int restore_copy_since(struct restore *r);
-/* All of a database in rollback-journal mode, under the write lock. */
+/* Copies all of a database in rollback-journal mode, under the write lock. */
 int restore_copy_rollback(struct restore *r);
 
 /* ---- restore_write.c ---- */
@@ -178,8 +183,8 @@ int restore_lock(struct restore *r);
 #define RESTORE_MISFIT 1
 /* Writes, commits, and finds out the truth: OUT->committed. */
 int restore_commit(struct restore *r);
-/* Ends the transaction. FAILED: it was being written, and what stands behind the WAL's end belongs to nobody
- * and may have filled the disk: it is cut off. */
+/* Ends the transaction. FAILED: the write was under way. What it left behind the end of the WAL belongs to
+ * nobody and may fill the disk, so it is cut off. */
 void restore_finish_backup(struct restore *r, bool failed);
 /* 0: the file that was looked at still stands there. Else -errno, -EBUSY when it was replaced, and the words.
  */
@@ -189,27 +194,26 @@ void restore_on_write(void *arg, bool held);
 
 /* ---- restore_anew.c ---- */
 
-/* What is restored over a file that is empty or cannot be read is begun anew, by DEST, which was opened just
- * now. */
+/* Prepares DEST, which was opened just now, to write over a file that is empty or cannot be read. */
 void restore_begin_anew(struct restore *r);
 
 /* ---- restore_settle.c ---- */
 
 /* Brings the commit to the disk, its WAL into the database file, and its generation to the readers. */
 int restore_settle(struct restore *r);
-/* Brings to the disk what the view shows, which an application has committed and need not have synced. */
+/* Syncs what the view shows: an application has committed it, and need not have synced it. */
 int restore_sync_view(struct restore *r);
 /* Opens a connection for it, and copies and cuts the WAL as far as readers let it. */
 int restore_shorten(struct restore *r);
 
 /* ---- restore_tidy.c ---- */
 
-/* The WAL that could not be cut is tried again. */
+/* Tries again later to cut the WAL. */
 void restore_tidy_later(struct restore *r);
 
 /* ---- restore.c ---- */
 
-/* What it took, until now. */
+/* Measures the time taken so far. */
 void restore_measure(struct restore *r);
 
 #endif
