@@ -38,7 +38,7 @@ struct kept_tree;
 int kept_tree_create(struct kept_tree **out, struct store *store, struct rawfd_table *table);
 void kept_tree_destroy(struct kept_tree *kept); /* accepts NULL */
 
-/* What the mount shows: PATH as snap_add_folder() and snap_add_file() take it, which exists. -errno */
+/* Say what the mount shows; PATH as in snap_add_folder() and snap_add_file(), and it exists. -errno */
 int kept_tree_set_folder(struct kept_tree *kept, const char *path);
 int kept_tree_add_file(struct kept_tree *kept, const char *name, const char *path);
 
@@ -52,23 +52,24 @@ int kept_tree_list(struct kept_tree *kept, const char *path, struct tree_list *o
 /* Opens a plain file; -ESTALE when it is another than DEV, INO by now. */
 int kept_tree_open(struct kept_tree *kept, const char *path, uint64_t dev, uint64_t ino, struct rawfd *out);
 
-/* Calls FN with what is kept of this mount's sources, PATH in the mount and the entry borrowed, until it
- * answers something other than 0, which is returned. -errno */
+/* Calls FN with every kept database of this mount's sources, by its PATH in the mount, until FN returns
+ * something other than 0, which is returned. PATH and the entry are borrowed. -errno */
 int kept_tree_each(struct kept_tree *kept,
 		   int (*fn)(void *arg, const char *path, const struct keep_entry *entry), void *arg);
-/* Whose kept state the file at PATH is: *FILE is that source's absolute path, owned by the caller. SNAPSHOT
- * (KEEP_NAME_MAX + 1 bytes) and *MADE_NS say which. -ENOENT */
+/* Finds the source whose kept state the file at PATH is: *FILE is its absolute path, owned by the caller;
+ * SNAPSHOT (KEEP_NAME_MAX + 1 bytes) and *MADE_NS say which state. -ENOENT */
 int kept_tree_origin(struct kept_tree *kept, const char *path, char **file, char *snapshot, int64_t *made_ns);
 
 /* The absolute path by which the store knows what stands at PATH in the mount; owned by the caller. NULL with
  * errno: ENOENT, ENOMEM */
 char *kept_tree_source(const struct kept_tree *kept, const char *path);
 
-/* The path in the mount of the source that stands at the absolute path SOURCE, borrowed from either; NULL
- * when it is none of this mount's. */
+/* The path in the mount of the source at the absolute path SOURCE, borrowed from either; NULL: it is no
+ * source of this mount. */
 const char *kept_shown_path(const struct kept_tree *kept, const char *source);
 
-/* A database of a snapshot that is being written. The caller's, as what it points to, while it is shown. */
+/* A database of a snapshot that is being written. It and what it points to are the caller's, and must stay
+ * while it is shown. */
 struct kept_pending {
 	struct list link; /* guarded by the tree's lock */
 	const char *name; /* of the snapshot */
@@ -79,7 +80,8 @@ struct kept_pending {
 /* Shows or hides COUNT of them, all at once. */
 void kept_tree_show(struct kept_tree *kept, struct kept_pending *pendings, size_t count);
 void kept_tree_hide(struct kept_tree *kept, struct kept_pending *pendings, size_t count);
-/* Opens what is shown so at PATH as the inode DEV, INO: a reference, opened. NULL: nothing is. */
+/* Opens what kept_tree_show() shows at PATH if it is the inode DEV, INO; returns a reference to its opened
+ * generation. NULL: there is none. */
 struct snap_gen *kept_tree_open_pending(struct kept_tree *kept, const char *path, uint64_t dev, uint64_t ino);
 
 /* Drops the snapshot NAME of every source of this mount. -ENOENT: there is none. On failure some of them may

@@ -42,8 +42,7 @@ struct live {
 	int dirfd;  /* owned, O_PATH: connections are opened through it */
 	char *name; /* owned */
 
-	struct conn *hub;   /* owned; the first connection: open as long as this, so that the wal-index stays
-			       mapped */
+	struct conn *hub; /* owned; the first connection: as long as it is open, the wal-index stays mapped */
 	bool sidecars_ours; /* -wal absent or empty when we came, or as soon as we were connected: closing may
 			       remove them */
 	atomic_bool had_others; /* another process was connected at some time while we were */
@@ -82,76 +81,78 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 		int64_t deadline, struct snap_err *err);
 struct live *live_ref(struct live *live);
 
-/* One more connection to its database, and to the -wal that it has: as db_open_inode(). The caller's. */
+/* Opens one more connection to its database and to the -wal that it has, as db_open_inode() does. The
+ * connection is the caller's. */
 int live_db_open(const struct live *live, struct db *db, enum db_kind kind, struct snap_err *err);
-/* False: the database has its name, and the -wal that is open or the -shm that is mapped has not. */
+/* Whether the -wal that is open and the -shm that is mapped still have their names. True, too, if the
+ * database itself has lost its name. */
 bool live_sidecars_are_there(const struct live *live);
 
-/* Under no lock; the last one closes connections, which may take as long as an application's last close: a
- * whole WAL is copied. Accepts NULL. */
+/* To be called under no lock: the last reference closes connections, which may take as long as an
+ * application's last close, which copies a whole WAL. Accepts NULL. */
 void live_unref(struct live *live);
-/* The same on a thread that may not wait: another one closes them, unless none is to be had. */
+/* The same for a thread that may not wait: another thread closes the connections, if there is one. */
 void live_unref_later(struct live *live);
 
-/* Its wal-index was truncated below us: nothing can be learned or pinned here any more, and no other
- * incarnation can begin in this process before the last connection of this one has been closed. */
+/* Whether its wal-index was truncated under us. Then nothing can be learned or pinned here any more, and
+ * this process cannot begin another incarnation before the last connection of this one is closed. */
 bool live_is_lost(struct live *live);
 
 /* The live wal-index header: 0, a wal_answer, -ENXIO in rollback mode. -ESTALE: the mapping or the sidecars
  * were lost. Costs three lstat(2) at most, and waits while another thread maps a part of the wal-index. */
 int live_sample(struct live *live, struct wal_header *out);
 
-/* Whether the first connection has the WAL open, through which alone something is learned of it. False
- * although the database is in WAL mode: it was not when that connection looked last. */
+/* Whether the first connection has the WAL open; only through it do we learn about the WAL. False although
+ * the database is in WAL mode: it was not when that connection last looked. */
 bool live_has_wal(struct live *live);
-/* Has it look again, unless it is pinned: one short transaction, which may make a -wal and a -shm, and waits
- * for nobody's locks. */
+/* Makes it look again, unless it is pinned: one short transaction, which may make a -wal and a -shm, and
+ * does not wait for locks. */
 void live_learn_wal(struct live *live);
 
 /*
- * A pinned connection: see pin_begin() for the answers. With an answer >= 0 other than PIN_HOT_JOURNAL *out
- * is to be given back by live_unpin(). Its bytes are one image as long as conn_intact().
+ * Pins a connection; for the answers see pin_begin(). After an answer >= 0 other than PIN_HOT_JOURNAL
+ * live_unpin() must give *out back. What it reads is one image as long as conn_intact() says so.
  */
 int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err);
-/* The same with a connection that is there and idle, waiting for nobody and reading nothing but the first
- * page: 0, or -EAGAIN: not to be had so. */
+/* The same with an idle connection, without waiting, and reading nothing but the first page: 0, or -EAGAIN
+ * if that is not possible. */
 int live_pin_now(struct live *live, struct conn **out);
 void live_unpin(struct conn *conn);
 
-/* Whether everything read so far for an image of MAX_FRAME frames under SALT was right: the lock was never
- * lost, and neither the salt nor the number of frames speak against it. Called after the bytes were read, for
- * it vouches for them. */
+/* Whether everything read so far for an image of MAX_FRAME frames under SALT is right: the lock was never
+ * lost, and neither the salt nor the number of frames contradicts. Call it after reading the bytes that it
+ * is to vouch for. */
 bool conn_intact(struct conn *conn, uint32_t max_frame, const uint8_t salt[8]);
 
-/* Bytes of WAL that were added since the last gap and that our pins may be holding back. 0 without pins. */
+/* Bytes of WAL added since the last gap that our pins may be holding back. 0 without pins. */
 uint64_t live_held_back(struct live *live);
 
-/* Whether LIMIT bytes are held back: pins should end, and new ones wait until the WAL has had its gap. That
- * is over when the WAL starts over, or after a second in which nobody was copying it to the database. */
+/* Whether LIMIT bytes are held back. Then pins should end, and new ones wait for the gap. The gap is over
+ * when the WAL starts over, or after a second in which nobody copied it to the database. */
 bool live_is_full(struct live *live, uint64_t limit);
-/* Gives up waiting for the gap: LIMIT bytes more may be held back until there is one. */
+/* Stops waiting for the gap: until there is one, LIMIT bytes more may be held back. */
 void live_allow(struct live *live, uint64_t limit);
 
-/* A restore is about to write BYTES of WAL: that much more is nobody's fault, as far as ending pins goes, nor
- * theirs who come while it writes. Until it has, or has failed to. One at a time. */
+/* A restore is about to write BYTES of WAL. They do not count against the limit at which pins are ended, nor
+ * against pins that begin while it writes, until live_forgive_end(). One restore at a time. */
 void live_forgive(struct live *live, uint64_t bytes);
 void live_forgive_end(struct live *live, bool written);
 uint64_t live_forgiven(struct live *live);
 
 /*
- * Whether what stands beside PLACE as a -shm is open, but not for the database DEV, INO: 1, 0; -errno: it
- * cannot be told. SQLite knows a -shm by its database's inode. Opened for two databases at once, closing it
- * for one would drop the locks that are held for the other.
+ * Whether this process has the -shm beside PLACE open for another database than DEV, INO: 1, 0; -errno: it
+ * cannot be told. SQLite knows a -shm by the inode of its database. If it opened one -shm for two databases,
+ * closing it for one would drop the locks held for the other.
  */
 int live_shm_is_anothers(struct core *core, const struct place *place, uint64_t dev, uint64_t ino);
 
-/* Looks at who else is connected, for the close that is to come; true when another process waits for readers
- * to go. Costs a read of /proc/locks, which others who ask at the same time share (proclocks.h). */
+/* Notes who else is connected, for the close to come; true if another process waits for readers to go. Reads
+ * /proc/locks, which concurrent callers share (proclocks.h). */
 bool live_observe(struct live *live);
-/* For the holder of one pin: whether anybody else reads from the WAL, which then cannot start over; also when
- * that cannot be told. A hint, as all that /proc/locks says. Costs the same. */
+/* For the holder of one pin: whether anybody else reads from the WAL, so that it cannot start over; also
+ * true if that cannot be told. A hint, like all that /proc/locks says, and at the same cost. */
 bool live_others_read(struct live *live);
-/* Looks whether another process runs a checkpoint, which makes the gap last: true if so. Costs the same. */
+/* Whether another process runs a checkpoint, which prolongs the gap. At the same cost. */
 bool live_observe_gap(struct live *live);
 
 #endif

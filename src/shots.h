@@ -26,7 +26,7 @@ struct shots;
 
 /* All are borrowed. -ENOMEM */
 int shots_create(struct shots **out, struct core *core, struct tree *tree, struct kept_tree *kept);
-/* Waits until everything is written, for PATIENCE_MS at most: what is not published then is given up. Accepts
+/* Waits until everything is written, for PATIENCE_MS at most; then gives up what is not published. Accepts
  * NULL. */
 void shots_stop(struct shots *shots, int64_t patience_ms);
 void shots_destroy(struct shots *shots); /* accepts NULL; gives up what is being written */
@@ -34,11 +34,11 @@ void shots_destroy(struct shots *shots); /* accepts NULL; gives up what is being
 /* See snap_kept_make(). */
 int shots_take(struct shots *shots, const char *name, struct snap_err *err);
 
-/* Gives up the snapshot NAME that is being written. 0: it is gone, and the name is free; -ENOENT: there is
- * none, or it was kept before it could be given up. */
+/* Gives up the snapshot NAME while it is being written. 0: it is gone, and the name is free; -ENOENT: there
+ * is none, or it was published before. */
 int shots_drop(struct shots *shots, const char *name);
 
-/* One that is being written, as it is now. */
+/* The state of a snapshot that is being written. */
 struct shot_state {
 	const char *name;
 	int64_t apart_ns; /* how far from its instant some of the databases can be; 0: all are exact */
@@ -48,8 +48,8 @@ struct shot_state {
 /* Calls FN for each, under a lock. */
 void shots_each(struct shots *shots, void (*fn)(void *arg, const struct shot_state *state), void *arg);
 
-/* The snapshot NAME, of SOURCE's among others (NULL: unknown), was found unfinished by a killed daemon: one
- * event for each name. */
+/* Reports that a killed daemon left the snapshot NAME of SOURCE (NULL: unknown) unfinished: one event for
+ * each name, whatever the number of its sources. */
 void shots_tell_killed(struct shots *shots, const char *name, const char *source);
 /* See snap_each_lost(). */
 void shots_each_lost(struct shots *shots, void (*fn)(void *arg, const struct snap_lost_facts *facts),

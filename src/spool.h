@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * spool.h - copies of images in unlinked files: cloned (FICLONE) into the database's own folder where that
- * file system can, copied into the store where it cannot. Copies run at the speed of the disks; how slowly
- * somebody reads is then nobody's concern but his.
+ * spool.h - copies of images in unlinked files: cloned (FICLONE) into the database's own folder if that file
+ * system can, else copied to the store. They are made at the speed of the disks, so a slow reader delays
+ * nobody else.
  *
- * Every producer reads the live database under a lock of SQLite's, or proves afterwards that nobody wrote.
+ * Every function that makes one reads the live database under one of SQLite's locks, or proves afterwards
+ * that nobody wrote.
  */
 #ifndef SQLSNAP_SPOOL_H
 #define SQLSNAP_SPOOL_H
@@ -27,7 +28,7 @@ ssize_t spool_read_db(const struct spool *spool, void *buf, size_t size, uint64_
 int spool_db_size(const struct spool *spool, uint64_t *size);
 ssize_t spool_read_wal(const struct spool *spool, void *buf, size_t size, uint64_t offset);
 
-/* What is to be copied of what a pin holds still. */
+/* What to copy of what a pin holds still. */
 struct spool_order {
 	uint32_t page_size;	   /* bytes */
 	uint32_t max_frame;	   /* frames of the WAL */
@@ -42,11 +43,11 @@ struct spool_order {
  * SPOOL_INIT. */
 int spool_pinned(struct spool *out, struct conn *conn, const struct spool_order *order, struct snap_err *err);
 
-/* Makes the empty file FD share the blocks of the whole database file; false where that cannot be had. What a
- * checkpoint is writing at this moment does not matter to a pin: its frames cover those pages. */
+/* Clones the whole database file into the empty file FD; false if that is not possible. Under a pin, what a
+ * checkpoint is writing at the moment does not matter: the pin's frames cover those pages. */
 bool spool_clone_into(struct live *live, int fd);
 
-/* A whole database in one file, and what was known of the live one while its content was this. */
+/* A whole database in one file, and what was known of the live file while it had this content. */
 struct spool_flat {
 	int fd;	       /* owned by the caller */
 	uint64_t size; /* bytes of the image: whole pages */
@@ -58,23 +59,23 @@ struct spool_flat {
 #define SPOOL_FLAT_INIT ((struct spool_flat){.fd = -1})
 
 /*
- * Of a rollback-journal database: CONN holds SHARED (PIN_ROLLBACK) and is taken over, also on failure. Holds
- * SHARED for a quarter of a second at a time; when writers made it start over three times, for two seconds at
- * most; then -EBUSY.
+ * Copies a rollback-journal database. CONN holds SHARED (PIN_ROLLBACK) and is taken over, also on failure.
+ * Holds SHARED for a quarter of a second at a time; after writers have made it start over three times, for
+ * two seconds at most; then -EBUSY.
  */
 int spool_rollback(struct spool_flat *out, struct conn *conn, struct snap_err *err);
 
-/* Through sqlite3_backup, of a database that only SQLite itself can read (PIN_UNRELIABLE). CONN is taken
+/* Copies a database that only SQLite itself can read (PIN_UNRELIABLE), by sqlite3_backup. CONN is taken
  * over. Bytes 24..27, 40..43 and 92..99 of the header are the copy's own. */
 int spool_backup(struct spool_flat *out, struct conn *conn, struct snap_err *err);
 
-/* Of a database with a hot journal (PIN_HOT_JOURNAL): both files are copied and rolled back in the copy.
+/* Copies a database with a hot journal (PIN_HOT_JOURNAL): copies both files, and rolls back in the copy.
  * -EAGAIN: somebody changed them meanwhile. */
 int spool_hot(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err);
 
-/* Of a WAL database that nobody has open, or one on read-only media: SQLite's SHARED is held by a lock of the
- * descriptor's, there is no -wal, -shm or journal before or after, and size and times are the same. -EAGAIN
- * when that does not hold. */
+/* Copies a WAL database that nobody has open, or one on read-only media. The descriptor itself holds
+ * SQLite's SHARED lock; there is no -wal, -shm or journal before or after; size and times do not change.
+ * -EAGAIN if any of this does not hold. */
 int spool_raw(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err);
 
 /* Whether the file says WAL mode: 1; 0, also when it cannot be read; -errno: what this process ran out of. */

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * staging.h - a file that somebody writes, until it is known what becomes of it: its bytes in a private
- * folder of the store, which of them were written, and whether that is all of it.
+ * folder of the store, which of them were written, and whether they are complete.
  *
- * It begins empty, or with what is called its base: what stood there before, which is never copied. Reads
- * merge the two. It is complete when nothing of a base can be in it, and nothing that was announced or tried
- * is missing; whether its bytes make sense is validate.h's.
+ * It begins empty, or with a base: what stood there before, which is never copied. Reads merge the two. It
+ * is complete when nothing of a base can be in it and nothing that was announced or tried is missing.
+ * Whether its bytes make sense is for validate.h to say.
  *
- * Threads: any of these functions may be called from any thread at any time, but for staging_set_base() and
- * staging_destroy(). A write and a read at once see each other in part, as on any file. Questions (size,
- * changes, state, fd) never wait for a disk.
+ * Threads: any function may be called from any thread at any time, except staging_set_base() and
+ * staging_destroy(). A write and a read at the same time may see each other in part, as on any file.
+ * Questions (size, changes, state, fd) never wait for a disk.
  */
 #ifndef SQLSNAP_STAGING_H
 #define SQLSNAP_STAGING_H
@@ -45,29 +45,30 @@ void staging_destroy(struct staging *st);
 void staging_set_base(struct staging *st, const struct staging_base *base);
 
 /*
- * As pwrite(2): the number of bytes, which may be less than SIZE when the room ends there, or -errno: -ENOSPC
- * (ERR says what is needed and where) when less than STORE_RESERVE would stay free; -EFBIG past STAGING_MAX,
- * or when the file is written in more than RANGES_MAX separate pieces. After a failure it can be used
- * on, but it is not complete before the same bytes were written or cut off.
+ * As pwrite(2): the number of bytes, which may be less than SIZE if the room ends there; or -errno. -ENOSPC
+ * (ERR says what is needed and where): less than STORE_RESERVE would stay free. -EFBIG: past STAGING_MAX, or
+ * the file is written in more than RANGES_MAX separate pieces. After a failure it can be used on, but it is
+ * not complete before the same bytes are written or cut off.
  */
 ssize_t staging_write(struct staging *st, const void *buf, size_t size, uint64_t offset,
 		      struct snap_err *err);
 
 /*
- * As ftruncate(2). 0 makes it a file that began empty, without a base. A size that it has already changes
- * nothing (but 0). From 0 to something it announces the length. On failure everything is as it was.
+ * As ftruncate(2). 0 makes it a file that began empty, without a base. The size that it has already changes
+ * nothing, except 0. Growing it from 0 announces its length. On failure nothing has changed.
  */
 int staging_truncate(struct staging *st, uint64_t size, struct snap_err *err);
 
 /*
- * As fallocate(2) without a mode, or with FALLOC_FL_KEEP_SIZE: -EINVAL for SIZE 0; -ENOSPC as above. Where
- * the store's file system cannot do it the size grows, but no room is put aside. From 0 to something
- * it announces the length. On failure everything is as it was.
+ * As fallocate(2) without a mode, or with FALLOC_FL_KEEP_SIZE: -EINVAL for SIZE 0; -ENOSPC as above. If the
+ * store's file system cannot do it, the size grows but no room is reserved. Growing it from 0 announces its
+ * length. On failure nothing has changed.
  */
 int staging_allocate(struct staging *st, uint64_t offset, uint64_t size, bool keep_size,
 		     struct snap_err *err);
 
-/* As pread(2): fewer than SIZE bytes only at the end. What was neither written nor is the base's is zeros. */
+/* As pread(2): fewer than SIZE bytes only at the end. Bytes that were neither written nor are the base's are
+ * zeros. */
 ssize_t staging_read(struct staging *st, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 
 /* Whether staging_read() may wait for more than a disk. */
@@ -77,7 +78,7 @@ bool staging_read_waits(struct staging *st);
 int staging_sync(struct staging *st, struct snap_err *err);
 
 uint64_t staging_size(struct staging *st); /* bytes */
-/* Grows with each write and each change of size, after it: what a verdict was about. */
+/* Grows with each write and each change of size, after it is done: tells what a verdict was about. */
 uint64_t staging_changes(struct staging *st);
 enum snap_upload_state staging_state(struct staging *st); /* see snap_upload_state() */
 
