@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * source.h - one live database: its identity, its versions, and the generations that are bound to them.
+ * source.h - one live database: its identity, its versions, and the generations bound to them.
  *
  * source.c          life, closing
- * source_look.c     looking (LOOKUP): what stands there now, and which generation shows it
- * source_bind.c     opening: binding a generation to bytes
+ * source_look.c     LOOKUP: what stands there now, and which generation shows it
+ * source_bind.c     OPEN: binding a generation to bytes
  * source_connect.c  what opening waits for: a connection, and the gap of the WAL
- * source_tend.c     what must be done in time: bounds of the WAL, holds, closing what is idle
- * source_facts.c    what it says of itself, for whoever looks after the mount
- * source_restore.c  what a restore changes: the generation that shows the bytes that were uploaded
+ * source_tend.c     the janitor's work: bounds of the WAL, holds, closing what is idle
+ * source_facts.c    facts for status.json
+ * source_restore.c  what a restore changes: the generation that shows the uploaded bytes
  * source_keep.c     generations that are written to the store, or stay as they are
  * source_hold.c     what an instant of several sources needs (instant.h)
  *
  * What must stay true:
  *  - a generation's size never changes; its version and bytes never change once it is bound.
  *  - stat(2) is sampled before the wal-index header of the same version, so that the times may be too old for
- * the content and never too new.
- *  - source->lock is held across no SQLite call and no I/O but lstat(2) of the database and its sidecars, by
- * live_sample(); source->lock comes before image->lock and live->lock.
+ *    the content but never too new.
+ *  - source->lock is held across no SQLite call, and across no I/O but the lstat(2) of the database and its
+ *    sidecars in live_sample(). It comes before image->lock and live->lock.
  */
 #ifndef SQLSNAP_SOURCE_H
 #define SQLSNAP_SOURCE_H
@@ -126,76 +126,76 @@ void source_unref(struct source *source);
 int source_look(struct source *source, const struct tree_found *found, int64_t seen_ns, struct snap_gen **gen,
 		struct snap_attr *attr);
 
-/* See snap_gen_stat_at(): LIVE is what stands at the name, NULL: no database. */
+/* See snap_gen_stat_at(). LIVE is what stands at the name; NULL: no database. */
 int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, bool known, struct snap_attr *attr);
 
-/* Does what is due; true while there will be more to do. */
+/* Does what is due. True: there will be more to do. */
 bool source_tend(struct source *source, int64_t now);
 
-/* Whether nothing but the table holds it: it may be forgotten. */
+/* Whether only the table refers to it, so that it may be forgotten. */
 bool source_is_unused(struct source *source);
 
-/* Lets go of everything: no generation is open any more, no job under way. */
+/* Releases everything. No generation may be open any more, and no job under way. */
 void source_shutdown(struct source *source);
 
 /* ---- between these files, and for restore*.c; the lock is held where it says so ---- */
 
 /* Whether a generation is read under a pin, which needs the connection; *SINCE (CLOCK_MONOTONIC): since when
- * the first is. Lock held. */
+ * the oldest is. Lock held. */
 bool source_has_pins(struct source *s, int64_t *since);
 
-/* A reference to the incarnation if it is on inode DEV, INO; another one is let go. Waits for nothing, nor
- * should whoever lets go of what he gets: live_unref_later(). */
+/* A reference to the incarnation if it is on inode DEV, INO; otherwise drops the incarnation and returns
+ * NULL. Waits for nothing; nor should the caller when it drops the reference: live_unref_later(). */
 struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
-/* The same, connecting first if need be, until DEADLINE. On a thread that may not wait (INLINE_ false) a job
- * does it. 0 with *OUT (NULL when time ran out), PIN_HOT_JOURNAL, -ESTALE (that inode stands there no more),
+/* The same, but connects first if need be, until DEADLINE. On a thread that may not wait (INLINE_ false) a
+ * job connects. 0 with *OUT (NULL: time ran out), PIN_HOT_JOURNAL, -ESTALE (another inode stands there),
  * -errno. */
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
 		   struct snap_err *err);
 
-/* Waits for what s->changed tells of. False: DEADLINE (CLOCK_MONOTONIC) has passed. Lock held. */
+/* Waits for s->changed. False: DEADLINE (CLOCK_MONOTONIC) has passed. Lock held. */
 bool source_wait(struct source *s, int64_t deadline);
 
-/* Has LIVE notice, on a thread, that the database was turned to WAL mode since it connected, where there is a
- * WAL to know of. */
+/* If the database was switched to WAL mode after LIVE connected, and there is a WAL, makes LIVE notice it,
+ * on another thread. */
 void source_learn_wal(struct source *s, struct live *live, int64_t now);
 
 /*
- * Lets the WAL have its gap: waits while our pins hold back too much, until they are spooled and the WAL has
- * started over: ten seconds at most, for that takes as long as the application copies its WAL to the
- * database. A pin in the middle of that would keep the WAL from starting over once more, and it would grow
- * without bound.
+ * Lets the WAL have its gap: while our pins hold back too much, waits until they are spooled and the WAL has
+ * started over, for ten seconds at most, because that takes as long as the application needs to copy its WAL
+ * to the database. A pin taken in the middle of that would again keep the WAL from starting over, and it
+ * would grow without bound.
  */
 void source_wait_gap(struct source *s);
-/* Whether it would wait. */
+/* Whether source_wait_gap() would wait. */
 bool source_awaits_gap(struct source *s);
 
-/* Fills SAMPLE from the live header that LIVE has mapped (or, in rollback mode, from the file's); stat fields
- * are set already. 0, WAL_TORN, -errno. */
+/* Fills SAMPLE from the live header that LIVE has mapped, or from the file's header in rollback mode; the
+ * stat(2) fields are set already. 0, WAL_TORN, -errno. */
 int source_sample_live(struct source *s, struct live *live, struct sample *sample);
-/* The database's own header and file size through the hub's handle: 0; -EUCLEAN: it is none; -EIO: it cannot
- * be read. */
+/* Reads the database's own header and file size through the hub's handle: 0; -EUCLEAN: it is no database;
+ * -EIO: it cannot be read. */
 int source_read_header(struct live *live, struct header *out, uint64_t *file_size);
-/* Bytes and page size of the image of a pin on LIVE, as of the header AT: an empty WAL says neither, and the
- * database's own header does. 0; else as source_read_header(). */
+/* Bytes and page size of the image of a pin on LIVE as of the header AT. From the database's own header if
+ * the WAL is empty and says neither. 0; else as source_read_header(). */
 int source_image_shape(struct live *live, const struct wal_header *at, uint64_t *size, uint32_t *page_size);
-/* 0; what this process ran out of, while it looked at the -wal. */
+/* Fills the stat(2) fields of SAMPLE. 0; or what this process ran out of while it looked at the -wal. */
 int source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, uint64_t ino, uint64_t size,
 		       struct timespec mtime, struct timespec ctime, int64_t seen_ns);
 /* Whether the -wal or the -shm is missing, which a connection would make: 1, 0; -errno: it cannot be told. */
 int source_lacks_sidecars(struct source *s);
-/* Whether connecting would leave sidecars that lock the application out: made by neither root nor the owner,
- * or without the group's rights; also when it cannot be told. */
+/* Whether connecting would leave sidecars that lock the application out, because they are made by neither
+ * root nor the owner, or without the group's rights; also if that cannot be told. */
 bool source_must_not_connect(struct source *s, const struct stat *st);
 
 struct snap_gen *source_new_gen(struct source *s,
 				const struct sample *sample);	     /* lock held; NULL: no memory */
 int64_t source_mtime(struct source *s, const struct sample *sample); /* lock held */
-/* Lock held; returns the one before, which the caller drops after unlocking (NULL: none, or the same). */
+/* Returns the previous one, which the caller drops after unlocking (NULL: none, or the same). Lock held. */
 struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen);
 
-/* Takes the generation's image away if nobody needs it; the caller drops it by image_unref() after unlocking.
- * Lock held. */
+/* Takes the image away from the generation if nobody needs it; the caller passes it to image_unref() after
+ * unlocking. Lock held. */
 struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t now);
 
 /* Whether GEN shows what was seen as SAMPLE. Lock held. */
@@ -205,80 +205,82 @@ bool source_shows(const struct snap_gen *gen, const struct sample *sample);
 
 /* FOUND is what stands at its place now, NULL: nothing. OUT->path is left NULL; OUT->file is borrowed. */
 void source_facts(struct source *s, const struct tree_found *found, struct snap_source_facts *out);
-/* Remembers that an open or a read failed; TEXT NULL: why is remembered already. Under no lock, as the next
- * four. */
+/* Remembers that an open or a read failed, for the reason TEXT; NULL: the reason is remembered already.
+ * Under no lock, as the next four. */
 void source_note_error(struct source *s, const char *text);
-/* Nobody will open again what has gone: it counts as failing no longer. 0 */
+/* A database that is gone is not opened again: it no longer counts as failing. 0 */
 int source_forgive_gone(void *arg, struct source *s);
-/* Reports to the configuration's event function, with the source's name before it, and remembers what is a
- * warning or worse. */
+/* Reports to the configuration's event function, with the source's name in front, and remembers warnings and
+ * errors. */
 void source_event(struct source *s, enum snap_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Remembers it unless a newer state was opened already. */
+/* Remembers OPENED unless a newer state was opened already. */
 void source_note_opened(struct source *s, const struct snap_opened *opened);
-/* Brings that to the store now and then; true while there is something left to bring. */
+/* Saves that to the store now and then. True: there is something left to save. */
 bool source_save_opened(struct source *s, int64_t now);
 #define OPENED_EVERY_NS (10 * NS_PER_S)
-/* Looks whether more frames count as copied to the database than there are. */
+/* Checks whether more frames count as copied to the database than there are: the mark of the WAL-reset
+ * bug. */
 void source_watch_mark(struct source *s, struct live *live);
 
 /* ---- restores: source_restore.c ---- */
 
-/* One at a time: waits for the others, asking CANCELLED (may be NULL) now and then. -ECANCELED. Keeps the
- * source connected. */
+/* Begins a restore; one at a time: waits for the others, and calls CANCELLED (may be NULL) now and then.
+ * -ECANCELED. Keeps the source connected. */
 int source_restore_begin(struct source *s, bool (*cancelled)(void *arg), void *arg);
 void source_restore_end(struct source *s);
 
 /* stat(2) of database and -wal, and the live header by LIVE (NULL: not connected). 0, WAL_TORN, -errno. */
 int source_sample_now(struct source *s, struct live *live, struct sample *sample);
 
-/* From here to source_commit_over() looks and opens that see another version than BASE wait a moment. */
+/* From here to source_commit_over(), lookups and opens that see another version than BASE wait a moment. */
 void source_commit_expected(struct source *s, const struct version *base);
-/* The same after source_upload_publish(): until the source has connected, others see another version. */
+/* The same after source_upload_publish(), because until the source has connected, other threads see another
+ * version. */
 void source_connect_expected(struct source *s);
 void source_commit_over(struct source *s);
-/* The waiting, for WAIT_NS at most, of one who saw SEEN. Under no lock. */
+/* Waits so, for WAIT_NS at most, in a thread that saw SEEN. Under no lock. */
 void source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns);
 
-/* A generation of the SIZE bytes of FD, which it takes over, also on failure; not to be seen yet. MTIME_NS 0:
- * now. *OUT is a reference. -ENOMEM */
+/* Makes a generation of the SIZE bytes of FD, which it takes over, also on failure. Nobody can see it yet.
+ * MTIME_NS 0: now. *OUT is a reference. -ENOMEM */
 int source_upload_create(struct source *s, int fd, uint64_t size, uint32_t page_size, int64_t mtime_ns,
 			 struct snap_gen **out);
-/* Makes GEN the current generation: what it shows is VERSION. */
+/* Makes GEN the current generation, which shows VERSION. */
 void source_upload_publish(struct source *s, struct snap_gen *gen, const struct version *version);
-/* A current generation that was uploaded and shows FROM, told by its wal-index header, shows TO from now on:
- * the caller knows that nothing was committed in between, not even by another incarnation. */
+/* If the current generation is an uploaded one that shows FROM, told by its wal-index header, it shows TO
+ * from now on: the caller knows that nothing was committed in between, not even by another incarnation. */
 void source_upload_moved(struct source *s, const struct version *from, const struct version *to);
-/* Whether the current generation is one that was uploaded and shows VERSION. */
+/* Whether the current generation is an uploaded one that shows VERSION. */
 bool source_upload_is(struct source *s, const struct version *version);
-/* Looks once more at a current generation that was uploaded: with later times its version is known again when
- * the connection has gone. */
+/* Samples the version of an uploaded current generation again, so that with its later times it is still
+ * recognised when the connection is gone. */
 void source_upload_refresh(struct source *s, struct live *live);
-/* Has what a restore left of its WAL cut, when that is due (restore_tidy.c). */
+/* Cuts what a restore left of its WAL, when that is due (restore_tidy.c). */
 void source_tidy(struct source *s, int64_t now);
-/* Gives up the bytes that were uploaded, for their room; open readers keep them. */
+/* Gives up the uploaded bytes to free their room; open readers keep them. */
 void source_upload_forget(struct source *s);
 
 /* ---- generations that are kept: source_keep.c; GEN is open ---- */
 
-/* As image_clone() and image_copy(), whose MAX_FRAME, SIZE and CLONED are filled in here. OF is 0 without a
- * clone, else which image it is of: another one, which GEN may have by the time of the copy, says nothing
- * about what the clone lacks, and all is copied. */
+/* As image_clone() and image_copy(), whose MAX_FRAME, SIZE and CLONED are filled in here. *OF says which of
+ * GEN's images was cloned; 0: none. If GEN has another image by the time of the copy, the clone does not
+ * tell what it lacks, and everything is copied. */
 bool source_gen_clone(struct snap_gen *gen, int fd, unsigned *of);
 int source_gen_copy(struct snap_gen *gen, unsigned of, struct image_copy *copy, struct snap_err *err);
-/* GEN's bytes are read from FD, which is taken over and holds them, from now on: nothing is held back for it
- * any more. -ENOMEM */
+/* From now on GEN is read from FD, which holds its bytes and is taken over: it holds nothing else back any
+ * more. -ENOMEM */
 int source_gen_replace(struct snap_gen *gen, int fd, uint32_t page_size);
-/* Its bytes or none: whoever opens GEN is led to no other one. */
+/* From now on whoever opens GEN gets its bytes or none, and is never led to another generation. */
 void source_gen_freeze(struct snap_gen *gen);
 
 void source_disconnect(struct source *s); /* lets the incarnation go */
-/* Kills every image that is pinned: on a file that was replaced, and whose -shm is in the way. */
+/* Ends every pinned image: they are on a file that was replaced, and whose -shm is in the way. */
 void source_kill_pinned(struct source *s);
-/* The same if nobody reads: images that only linger are dropped. */
+/* Disconnects if nobody reads; drops images that only linger. */
 void source_shed(struct source *s);
-/* The same for one that was lost, with every image that is pinned on its inode: they hold the connections
- * that must be closed. */
+/* Disconnects from a lost incarnation, and ends every image pinned on its inode, because they hold the
+ * connections that must be closed. */
 void source_lose(struct source *s, struct live *live);
 
 #endif

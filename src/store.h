@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * store.h - the folder for what must not stand beside the live database: spools (unlinked files), private
- * folders and, for each source, what was shown last and what is kept (keep.h). Several daemons may share a
- * store, for every file is written whole under another name and renamed, and whoever is at work on something
- * that has a name of its own holds flock(2) on it.
+ * folders and, for each source, what was shown last and what is kept (keep.h). Several daemons may share it:
+ * every file is written whole under another name and then renamed, and whoever is working on something that
+ * has a name of its own holds flock(2) on it.
  *
- *     .work-*, .spool-*   private folders, spools where O_TMPFILE is not known
+ *     .work-*, .spool-*   private folders; spools where O_TMPFILE is not known
  *     <16 hex digits>/    of one source: a hash of its absolute path
- *         source          that path and a newline, which tells two of one hash apart; missing in a folder of
- *                         an older program, which is then taken to be of the first hash's source
+ *         source          that path and a newline, which tells apart two sources of one hash; missing in
+ *                         folders of older programs, which are taken to be of the hash's first source
  *         seen            what was shown last
- *         opened          by whom, when
- *         gone            since when its database is not there; empty, its mtime tells
+ *         opened          who opened it, and when
+ *         gone            since when its database is gone: an empty file, its mtime tells
  *
- * Whoever writes to a source's folder shares flock(2) on it, and whoever forgets a source has it alone.
+ * Whoever writes to a source's folder shares flock(2) on it; whoever forgets a source holds it exclusively.
  *
  * Where: -o store=DIR, else $STATE_DIRECTORY, else /var/lib/sqlsnapfs for root, else
  * $XDG_STATE_HOME/sqlsnapfs or $HOME/.local/state/sqlsnapfs. Made with mode 0700 when first needed.
@@ -33,7 +33,7 @@ struct store;
 int store_create(struct store **out, const char *dir, struct snap_err *err);
 void store_destroy(struct store *store);
 
-/* Whether it can be written, or made where it is not there yet: 0, or why not, with words. */
+/* Whether it can be written to, or made if it does not exist yet: 0, or the error, with words. */
 int store_check(const struct store *store, struct snap_err *err);
 
 const char *store_dir(const struct store *store); /* absolute; borrowed */
@@ -49,8 +49,8 @@ int store_spool(struct store *store, uint64_t bytes, struct snap_err *err);
 int store_make_folder(struct store *store, char name[32], struct snap_err *err);
 void store_drop_folder(struct store *store, const char *name);
 
-/* Removes what daemons left that were killed: private folders and files that nobody is at work on. 0 also
- * when there is no store yet; -errno when it cannot be looked through. */
+/* Removes what killed daemons left: private folders and files that nobody is working on. 0 also if there is
+ * no store yet; -errno: it cannot be looked through. */
 int store_clean(struct store *store, struct snap_err *err);
 
 /* ---- sources ------------------------------------------------------------------------------------------- */
@@ -60,7 +60,7 @@ int store_clean(struct store *store, struct snap_err *err);
  * forgotten by anybody as long as the descriptor is open. -ENOENT: there is none. -EBUSY, only with MAKE: it
  * is being forgotten, and that takes more than a second. */
 int store_open_source(struct store *store, const char *source, bool make, struct snap_err *err);
-/* Brings the way to FOLDER, which store_open_source() made, to the disk: its path file, itself, its name. */
+/* Syncs FOLDER, which store_open_source() made, with its path file and its name. */
 int store_sync_source(struct store *store, int folder, struct snap_err *err);
 
 /* Whether a mount ever opened SOURCE. */
@@ -71,20 +71,20 @@ bool store_knows(struct store *store, const char *source);
 int store_each(struct store *store, int (*fn)(void *arg, int folder, const char *source), void *arg);
 
 /*
- * Forgets sources that are gone and of which nothing is kept: what was shown last, by whom it was opened, and
- * that a database stood there (store_knows()). IS_GONE(ARG, SOURCE), under no lock, is 1 only when that is
- * certain, and 0 when it is there; -EAGAIN: it cannot be told, for what is only out of reach at the moment,
- * such as a file system that is not mounted, or is another mount's to look after, is not gone. -ECANCELED
- * ends it all.
+ * Forgets sources that are gone and of which nothing is kept: what was shown last, who opened them, and that
+ * a database stood there (store_knows()). IS_GONE(ARG, SOURCE), called under no lock, returns 1 only if the
+ * source is certainly gone; 0: it is there; -EAGAIN: it cannot be told, because what is merely out of reach
+ * (a file system that is not mounted, another mount's business) is not gone. -ECANCELED ends everything.
  *
- * A source goes when it has been gone for a day, and for as long as it was known, a month at most: an
- * application's temporary databases go on the next day, while one that was removed by mistake can be restored
- * under its name for as long as anybody may miss it. Its time begins when it is first found gone here, where
- * there is room to note that, and anew with whatever is written about it. NOW_NS: CLOCK_REALTIME.
+ * A source is forgotten once it has been gone for a day, and for as long as it was known, a month at most.
+ * So an application's temporary databases are forgotten the next day, while one that was removed by mistake
+ * can be restored under its name for as long as anybody may miss it. The time begins when this function
+ * first finds it gone and can note that, and begins anew with whatever is written about it. NOW_NS:
+ * CLOCK_REALTIME.
  *
- * A source that anybody is writing about, of this process or another, stays; killed at any moment it leaves
- * what store_clean() removes, or nothing. 0 also when there is no store yet; -errno when it cannot be looked
- * through.
+ * A source that anybody is writing about, in this process or another, stays. If killed at any moment, this
+ * leaves nothing, or what store_clean() removes. 0 also if there is no store yet; -errno: it cannot be
+ * looked through.
  */
 int store_forget(struct store *store, int (*is_gone)(void *arg, const char *source), void *arg,
 		 int64_t now_ns);

@@ -56,8 +56,9 @@ int tree_set_folder(struct tree *tree, const char *path, struct snap_err *err);
 int tree_add_file(struct tree *tree, const char *name, const char *path, struct snap_err *err);
 /* See snap_known_as(); before the tree is served. -errno, -ENOMEM */
 int tree_known_as(struct tree *tree, const char *path, struct snap_err *err);
-/* 0; -ESTALE, or what the folder's disk says, with words; or what this process ran out of. Microseconds.
- * Every look but that at the root itself, below which status.json stays, and every list begin with it. */
+/* 0; -ESTALE with words; another error of its disk, with words; or what this process ran out of. Takes
+ * microseconds. Every list begins with it, and every lookup except that of the root itself, below which
+ * status.json stays. */
 int tree_check_known(struct tree *tree, struct snap_err *err);
 int tree_set_mountpoint(struct tree *tree, const char *path, struct snap_err *err);
 
@@ -73,8 +74,8 @@ int tree_look(struct tree *tree, const char *path, struct tree_found *out, struc
 int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_found *out,
 		 struct snap_err *err);
 
-/* Once per symlink that leaves the tree and resolves to a database: fills TEXT and returns true (tree_look
- * and tree_list set this; a named database's own symlink is no news). */
+/* Fills TEXT and returns true once for each symlink that leaves the tree and resolves to a database, as
+ * tree_look() and tree_list() find them. A named database's own symlink does not count. */
 bool tree_take_notice(struct tree *tree, struct snap_err *text);
 
 struct tree_name {
@@ -93,9 +94,9 @@ int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct
 int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
 		 struct snap_err *err);
 
-/* Whether PATH in a mirrored folder is not there: 1 when nothing has its name, in a folder of the tree that
- * is reached, on the device DEV where it stood, and still is what applications know; 0 when something has.
- * -EAGAIN: that cannot be told. */
+/* Whether PATH in a mirrored folder is gone. 1: nothing has its name, and its folder is in the tree, can be
+ * reached, is on the device DEV where it stood, and is still the one that applications know. 0: something
+ * has its name. -EAGAIN: it cannot be told. */
 int tree_is_gone(struct tree *tree, const char *path, uint64_t dev);
 
 /* -EINVAL when PATH is no symlink, -ENAMETOOLONG when SIZE is too small. */
@@ -107,27 +108,26 @@ int tree_stat_plain(struct tree *tree, const struct rawfd *raw, struct snap_attr
 int tree_statvfs(struct tree *tree, struct statvfs *out);
 
 /*
- * Walks everything and calls FN with the path of each database, until it answers something other than 0, be
- * it -errno or 1, which is returned as it is; TREE_WALK_CUT when LIMIT entries (and what was left of their
- * folder) were read before the end. Descends no symlink and no mount. A symlink counts when it leaves the
- * tree, for inside the database itself does. Folders that cannot be read are left out; -EMFILE and the like
- * are forwarded. -EIO, after all else was visited: the disk did not tell of something whether it is a
- * database.
+ * Calls FN with the path of each database in the tree, until it returns something other than 0, be it -errno
+ * or 1, which is returned; TREE_WALK_CUT if LIMIT entries (and the rest of their folder) were read before
+ * the end. Enters no symlink and no mount. Counts a symlink only if it leads out of the tree, because
+ * inside, the database itself counts. Folders that cannot be read are left out; -EMFILE and the like are
+ * forwarded. -EIO, after everything else was visited: the disk did not tell whether something is a database.
  */
 int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path), void *arg);
 #define TREE_WALK_CUT 2
 /*
- * The same, and calls UNSEEN, whose answers count as FN's, with the path of each file and folder of which it
- * cannot be told whether it is a database or holds one, and with the reason: -EXDEV is another mount than our
- * own, -EACCES what we may not read.
+ * The same, and also calls UNSEEN with the path of each file or folder of which it cannot be told whether it
+ * is a database or holds one, and with the reason: -EXDEV for a mount other than our own, -EACCES for what
+ * we may not read. UNSEEN's return values count as FN's do.
  */
 int tree_walk_all(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path),
 		  int (*unseen)(void *arg, const char *path, int why), void *arg);
 
-/* Counts what tree_walk() finds, up to LIMIT; also when the disk did not tell all. */
+/* Counts what tree_walk() finds, up to LIMIT; also if the disk did not tell everything. */
 int tree_count(struct tree *tree, size_t limit, size_t *databases);
 
-/* What st_ino shows for the inode: itself on the tree's own device, else a 64-bit hash of both numbers. */
+/* The st_ino to show for the inode: itself on the tree's own device, else a 64-bit hash of both numbers. */
 uint64_t tree_ino(const struct tree *tree, uint64_t dev, uint64_t ino);
 
 #endif
