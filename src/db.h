@@ -36,7 +36,7 @@ enum db_kind {
  * a file name; else by db_errno(). A failure leaves *DB as it was.
  */
 int db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struct snap_err *err);
-/* The same for what is known: -ESTALE when NAME leads to another inode than DEV, INO. Not for DB_PRIVATE. */
+/* The same for a known inode: -ESTALE if NAME leads to another one than DEV, INO. Not for DB_PRIVATE. */
 int db_open_inode(struct db *db, int dirfd, const char *name, uint64_t dev, uint64_t ino, enum db_kind kind,
 		  struct snap_err *err);
 /* Accepts a closed or half-opened one. */

@@ -18,7 +18,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* Below a folder and on its own mount; -EXDEV says that a mount is in the way. */
+/* Only below the folder and on its mount; -EXDEV: a mount is in the way. */
 #define OPATH_BELOW (RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
 /* Anywhere, by a path that is already resolved. */
 #define OPATH_RESOLVED (RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
@@ -65,7 +65,7 @@ static inline int opath_stat(int dirfd, const char *name, struct stat *st, uint6
 	return 0;
 }
 
-/* The name under which a descriptor can be reached again, without its path being walked. */
+/* A path by which the file of a descriptor can be opened again, without walking its own path. */
 struct opath_name {
 	char text[32];
 };
@@ -74,7 +74,7 @@ struct opath_name opath_name(int fd);
 /* The path of what FD is, as the kernel knows it now, without any I/O: absolute. -ENAMETOOLONG, -ENOENT */
 int opath_path(int fd, char *path, size_t size);
 
-/* What this process ran out of, as against what is so with the file: never an answer about the file. */
+/* Whether CODE says what this process ran out of, and nothing about the file. */
 static inline bool opath_transient(int code)
 {
 	return code == -EMFILE || code == -ENFILE || code == -ENOMEM || code == -EINTR || code == -EAGAIN;

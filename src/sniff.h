@@ -27,10 +27,10 @@ int sniff_create(struct sniff **out, struct rawfd_table *table);
 void sniff_destroy(struct sniff *sniff);
 
 /*
- * Answers for the regular file behind FD (O_PATH), whose fstat(2) is in ST; ST is renewed when the file had
- * to be read. A file that a connection has open is a database, its -shm is none, and neither is touched. One
+ * Answers for the regular file behind FD (O_PATH), whose fstat(2) is in ST; ST is refreshed if the file had
+ * to be read. A file that a connection has open is a database, its -shm is none; neither is touched. A file
  * that we may not or cannot read is none: reading it through us gives the same error. -EMFILE, -ENFILE,
- * -ENOMEM, -EINTR, -EAGAIN, -EIO: not known.
+ * -ENOMEM, -EINTR, -EAGAIN, -EIO: unknown.
  */
 int sniff_look(struct sniff *sniff, int fd, struct stat *st, struct sniffed *out);
 

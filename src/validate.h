@@ -2,18 +2,17 @@
 /*
  * validate.h - whether a file is a database that we accept. The file is hostile until it has passed.
  *
- * validate_header.c  the rules before SQLite: pure bytes, in this process
- * validate.c         starts the child that asks SQLite, waits, takes its verdict, ends it in time
+ * validate_header.c  the checks before SQLite: pure bytes, in this process
+ * validate.c         starts the child that asks SQLite, waits for its verdict, ends it in time
  * validate_child.c   what that child does, and in what order
  * validate_sql.c     the questions that it asks
  * validate_fit.c     the copy with another page size
  * validate_vfs.c     SQLite over one descriptor: it opens, finds and deletes nothing
- * validate_jail.c    the privileges that the child drops and its limits
- * validate_private.h what passes between the two
+ * validate_jail.c    the privileges that the child drops, and its limits
+ * validate_private.h what passes between parent and child
  *
- * SQLite never parses a file in this process: a child does, that has no privileges, no files, no network, a
- * bound on its memory, and whose end is our decision. What stands beside the file (-wal, -journal) is not
- * looked at.
+ * SQLite never parses a file in this process. A child does: it has no privileges, no files, no network and
+ * bounded memory, and we decide when it ends. Files beside the file (-wal, -journal) are not looked at.
  */
 #ifndef SQLSNAP_VALIDATE_H
 #define SQLSNAP_VALIDATE_H
@@ -48,11 +47,10 @@ struct validate_report {
 void validate_report_finish(struct validate_report *report);
 
 /*
- * The rules before SQLite, for a file of SIZE bytes open at FD: integrity_check takes files of 0, 1 and 108
- * bytes, and one that is cut inside its last page, for sound. Fills HEADER, SIZE and PAGES of *OUT and clears
- * the rest; a failure leaves *OUT alone.
- *   -EMEDIUMTYPE  no SQLite database, a format that SQLite does not know, an impossible page size
- *   -EIO          shorter than its header says; or it cannot be read
+ * The checks before SQLite, for a file of SIZE bytes open at FD: integrity_check passes files of 0, 1 and 108
+ * bytes, and one that is cut inside its last page. Fills HEADER, SIZE and PAGES of *OUT and clears the rest;
+ * a failure leaves *OUT alone. -EMEDIUMTYPE  no SQLite database, a format that SQLite does not know, an
+ * impossible page size -EIO          shorter than its header says; or it cannot be read
  */
 int validate_header(int fd, uint64_t size, struct validate_report *out, struct snap_err *err);
 

@@ -55,7 +55,7 @@ enum vfs_call {
 	VFS_DELETE,
 };
 
-/* Asked before each call: 0 lets it happen, another value is returned as SQLite's result code instead. For
+/* Called before each call: 0 lets it happen; anything else is returned instead, as SQLite's result code. For
  * tests. */
 typedef int (*vfs_fault_fn)(void *arg, enum vfs_call call);
 
@@ -70,34 +70,35 @@ void vfs_set_fault(struct vfs *vfs, vfs_fault_fn fn, void *arg);
 const char *vfs_name(const struct vfs *vfs);
 
 /*
- * Cuts the pauses that SQLite makes by itself (up to ten seconds in all, in walTryBeginRead()) at DEADLINE
- * (CLOCK_MONOTONIC nanoseconds; INT64_MAX: not at all). It then gives up with SQLITE_PROTOCOL at once.
+ * Ends the pauses that SQLite makes by itself (up to ten seconds in all, in walTryBeginRead()) at DEADLINE
+ * (CLOCK_MONOTONIC nanoseconds; INT64_MAX: never): it then gives up with SQLITE_PROTOCOL at once.
  */
 void vfs_set_deadline(struct vfs *vfs, int64_t deadline);
 
 /* Whether SQLite works in WAL mode: it has a -wal open. */
 bool vfs_wal_is_open(const struct vfs *vfs);
 
-/* Whether the database that is open is that inode: its name may have led elsewhere in between. */
+/* Whether the open database is that inode; its name may have led elsewhere when it was opened. */
 bool vfs_is_inode(const struct vfs *vfs, uint64_t dev, uint64_t ino);
 
-/* The super-journal that its hot journal names has gone (SUPER_GONE): the transaction was committed. Without
- * this it is rolled back. */
+/* Says that the super-journal named by its hot journal is gone (SUPER_GONE), so the transaction was
+ * committed. Otherwise it is rolled back. */
 void vfs_set_super_gone(struct vfs *vfs);
 
 /*
- * Of connections of one incarnation all have the -wal that OTHER, which came first, has open, if any: to be
- * called before the first statement. By its name another one may be found, or one be made, when somebody has
- * removed it; the wal-index that they share would be read with frames of that. SQLITE_CANTOPEN, ESTALE then,
- * and vfs_met_another_wal().
+ * Makes sure that all connections of one incarnation have the same -wal: the one that OTHER, which came
+ * first, has open, if any. To be called before the first statement. If somebody has removed the -wal,
+ * another one may be found or made under its name, and its frames would be read by the wal-index that the
+ * connections share. Opening it then fails with SQLITE_CANTOPEN and ESTALE, and vfs_met_another_wal() is
+ * true.
  */
 void vfs_expect_wal(struct vfs *vfs, const struct vfs *other);
 bool vfs_met_another_wal(const struct vfs *vfs);
-/* Whether the -wal that was opened, or is expected, and the -shm that is mapped, if any, still have their
- * names. Without them an application that comes has others, of which this connection sees nothing. */
+/* Whether the -wal that is open or expected, and the -shm that is mapped, if any, still have their names. If
+ * not, a new application makes others, and this connection sees nothing of them. */
 bool vfs_sidecars_have_their_names(const struct vfs *vfs);
 
-/* Whether the path of the database that is open still leads to it. */
+/* Whether the path of the open database still leads to it. */
 bool vfs_is_still_there(const struct vfs *vfs);
 
 /* ---- what the connection holds; callable from any thread while it is open ---- */
@@ -106,11 +107,10 @@ bool vfs_is_still_there(const struct vfs *vfs);
 int vfs_read_slot(const struct vfs *vfs);
 
 /*
- * Whether another process had the -shm open when this connection, as the first one of this process, opened
- * it: 1, 0; -1: it was not the first, or has not opened it. What /proc/locks tells too, but reading that
- * waits until every processor has passed a quiet moment: ten milliseconds and more on a busy machine, and
- * nobody on it gets a file lock meanwhile (fs/locks.c, percpu_down_write()). Source: unixLockSharedMemory()
- * in os_unix.c.
+ * Whether another process had the -shm open when this connection, the first one of this process, opened it:
+ * 1, 0; -1: it was not the first, or has not opened it. /proc/locks tells that, too, but reading it waits
+ * until every processor has passed a quiet state: ten milliseconds and more on a busy machine, during which
+ * nobody gets a file lock (fs/locks.c, percpu_down_write()). Source: unixLockSharedMemory() in os_unix.c.
  */
 int vfs_met_others(const struct vfs *vfs);
 
@@ -121,12 +121,12 @@ int vfs_met_others(const struct vfs *vfs);
  */
 bool vfs_shm_unreliable(const struct vfs *vfs);
 
-/* Starts the watch over the slot that is held now; from then on vfs_lost() is true once it was unlocked. */
+/* Starts watching the slot that is held now: once it is unlocked, vfs_lost() is true. */
 void vfs_watch(struct vfs *vfs);
-/* Ends the watch and forgets what it saw: the unlock that follows is ours. */
+/* Stops watching and forgets what was seen: the unlock that follows is ours. */
 void vfs_unwatch(struct vfs *vfs);
-/* The watched slot was unlocked behind our back, or the wal-index was truncated under its mapping (for good).
- */
+/* Whether the watched slot was unlocked behind our back, or the wal-index was truncated under its mapping
+ * (which lasts). */
 bool vfs_lost(struct vfs *vfs);
 
 /*
@@ -145,9 +145,9 @@ int vfs_wal_backfill(struct vfs *vfs, uint32_t *frames);
 int vfs_wal_pgnos(struct vfs *vfs, uint32_t first, uint32_t last, uint32_t *pgnos);
 
 /*
- * Reads through SQLite's own handles. The number of bytes read, less than SIZE at the end of the file; -EIO;
- * -ENXIO: not open. Needs no lock against other readers of the same handle (pread on a private descriptor, no
- * memory mapping); the caller sees to it that the connection is not closed meanwhile.
+ * Reads through SQLite's own handles. Returns the number of bytes, less than SIZE at the end of the file;
+ * -EIO; -ENXIO: not open. Needs no lock against other readers of the handle (pread on a private descriptor,
+ * no memory mapping); the caller makes sure that the connection is not closed meanwhile.
  */
 ssize_t vfs_read_db(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
 ssize_t vfs_read_wal(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
@@ -155,15 +155,15 @@ ssize_t vfs_read_wal(struct vfs *vfs, void *buf, size_t size, uint64_t offset);
 /* Bytes. -EIO; -ENXIO: no database is open. */
 int vfs_db_size(struct vfs *vfs, uint64_t *size);
 
-/* Brings what others have written of both to the disk. -EIO; -ENXIO: no database is open. */
+/* Syncs the database and its -wal, whoever wrote them. -EIO; -ENXIO: no database is open. */
 int vfs_sync(struct vfs *vfs);
 
 /* ---- the connection that writes: VFS_RESTORER, on its own thread --------------------------------------- */
 
 /*
- * Told of the write lock (WAL mode: WRITE of the wal-index; else EXCLUSIVE on the database): right after it
- * was granted, and right before it is given up, when the commit is published and nobody else can have made
- * another one. Also of locks that a recovery, a rollback or a checkpoint takes.
+ * Called for the write lock (WAL mode: WRITE of the wal-index; else EXCLUSIVE on the database): right after
+ * it was granted, and right before it is released, when the commit is published and nobody else can have
+ * made another one. Also for locks that a recovery, a rollback or a checkpoint takes.
  */
 typedef void (*vfs_write_fn)(void *arg, bool held);
 void vfs_set_write_watch(struct vfs *vfs, vfs_write_fn fn, void *arg);
@@ -176,23 +176,23 @@ int vfs_cut_wal(struct vfs *vfs);
 int vfs_sync_wal(struct vfs *vfs);
 
 /*
- * The header that is written to the database file, but not one in a frame of the -wal, has these numbers from
- * now on: bytes 24..27 and 92..95, which count changes, and 40..43, which count those of the schema. What is
- * begun anew counts from the beginning, and whoever has it open would take it for what he remembers. CHANGES
- * 0: as it is; before a transaction that has failed is rolled back, for that writes the old header.
+ * From now on the header that is written to the database file, but not one in a frame of the -wal, has these
+ * numbers: bytes 24..27 and 92..95 count changes, bytes 40..43 changes of the schema. What is begun anew
+ * would count from 1, and whoever has the file open would mistake it for what he has cached. CHANGES 0 ends
+ * this: a transaction that failed must write the old header as it was when it is rolled back.
  */
 void vfs_set_counters(struct vfs *vfs, uint32_t changes, uint32_t schema);
 /*
- * The same in WAL mode, before what is written is made a frame: from now on the database file's first page is
- * read as that of an empty database with pages of PAGE_SIZE bytes and the number SCHEMA. 0: as it is. Not in
- * rollback-journal mode, where what was read is what is rolled back to.
+ * The same for WAL mode, to be called before anything is written: from now on the first page of the database
+ * file reads as that of an empty database with pages of PAGE_SIZE bytes and the schema number SCHEMA. 0:
+ * reads as it is. Not for rollback-journal mode, where what was read is what a rollback restores.
  */
 void vfs_set_emptied(struct vfs *vfs, uint32_t page_size, uint32_t schema);
 
-/* VFS_STAGED: what bytes 18 and 19 of the database are read as (1 rollback journal, 2 WAL; 0: as they are).
- */
+/* VFS_STAGED: the value as which bytes 18 and 19 of the database read (1 rollback journal, 2 WAL; 0: as they
+ * are). */
 void vfs_set_journal_version(struct vfs *vfs, uint8_t version);
-/* The same: bytes that are read of the database move PROGRESS from now on. NULL: nobody looks. */
+/* VFS_STAGED: from now on the bytes read of the database advance PROGRESS (may be NULL). */
 void vfs_watch_reads(struct vfs *vfs, struct snap_progress *progress);
 
 #endif

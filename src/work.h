@@ -11,7 +11,7 @@
 #define WORK_THREADS 128
 #define WORK_URGENT 16
 
-/* Starts a thread in which every signal is blocked that does not come from its own doing: SIGBUS must reach
+/* Starts a thread in which all signals are blocked, except those that it causes itself: SIGBUS must reach
  * shmguard.h. ATTR may be NULL. -errno */
 int work_start_thread(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
 
@@ -25,7 +25,7 @@ void work_destroy(struct work *work);
 
 /* Runs fn(arg) on a thread. -EAGAIN: WORK_THREADS calls are under way already; -ENOMEM. */
 int work_submit(struct work *work, void (*fn)(void *arg), void *arg);
-/* The same for what those calls may be waiting for: WORK_URGENT threads more. */
+/* The same for calls that those may be waiting for: WORK_URGENT threads more. */
 int work_submit_urgent(struct work *work, void (*fn)(void *arg), void *arg);
 
 #endif
