@@ -37,8 +37,8 @@ static int stands_beside(const char *path, const char *end, off_t least)
 	       pread(fd, &first, 1, 0) == 1 && first != 0;
 }
 
-/* A raw copy of a live database has these beside it, and what is restored is the file alone. A journal whose
- * header is zeros is over (journal_mode=PERSIST). */
+/* A raw copy of a live database has such files beside it, but only the file itself is restored. A journal
+ * whose header is all zeros is no longer in use (journal_mode=PERSIST). */
 static int check_beside(const char *path, struct snap_err *err)
 {
 	int wal = stands_beside(path, "-wal", WAL_FILE_HEADER);

@@ -23,8 +23,8 @@ static void one_line(char *text)
 	}
 }
 
-/* Formats and adds ": REASON" (NULL: nothing), whole even where the text before it has to be cut. An argument
- * may be ERR's own text. */
+/* Formats, and appends ": REASON" (NULL: nothing), which is kept whole even if the text before it must be
+ * cut. An argument may be ERR's own text. */
 static void put(struct snap_err *err, const char *reason, const char *format, va_list args)
 	__attribute__((format(printf, 3, 0)));
 

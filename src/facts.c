@@ -108,8 +108,8 @@ static int show_path(void *arg, const char *path)
 	return rc;
 }
 
-/* What was looked up and did not come by in the walk: it has gone from the tree and is still read, or the
- * walk ended early. */
+/* What was looked up but not found by the walk: it is gone from the tree and still being read, or the walk
+ * ended early. */
 static int show_other(void *arg, struct source *source)
 {
 	struct walk *walk = arg;

@@ -58,7 +58,8 @@ static bool is_for(const struct slot *s, uint64_t dev, uint64_t ino)
 	return s->used && s->dev == dev && s->ino == ino;
 }
 
-/* Whoever took CTIME may have done so in the middle of a change that has ended by now. */
+/* Whether we left the folder with CTIME, which may have been sampled in the middle of a change that has
+ * ended by now. */
 static bool left_by_us(const struct slot *s, struct timespec ctime)
 {
 	return !before(ctime, s->ctime) && !before(s->our_ctime, ctime);

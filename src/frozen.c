@@ -97,8 +97,8 @@ static const struct instant_db *find_owner(const struct frozen *f, const char *p
 	return base ? find(f, base) : NULL;
 }
 
-/* Empty, and nobody may write it: the file, if there is one, may be left of a database that has gone. WHICH
- * is the last letter of its name. */
+/* Empty and read-only: the file itself, if there is one, may be left over from a database that is gone.
+ * WHICH is the last letter of its name. */
 static int show_sidecar(const struct instant_db *db, char which, struct snap_attr *attr,
 			struct snap_gen **gen)
 {

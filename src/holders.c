@@ -90,8 +90,8 @@ static bool ends_with(const char *text, size_t size, const char *end)
 	return size >= n && memcmp(text + size - n, end, n) == 0;
 }
 
-/* Whether the process has no file open of NAME + SUFFIX, wherever that stands; what it has open and was
- * removed has another name, proc_pid_fd(5). -errno: that cannot be told. */
+/* Whether the process has no file named NAME + SUFFIX open, in whatever folder; a removed one that it has
+ * open has another name, see proc_pid_fd(5). -errno: it cannot be told. */
 static int lacks(pid_t pid, const char *name, const char *suffix)
 {
 	char path[32], end[NAME_MAX + 16], text[PATH_MAX + 32];

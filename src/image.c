@@ -283,9 +283,9 @@ static int db_size(const struct backing *b, uint64_t *size)
 }
 
 /*
- * What stands past the end of the database file, where a read of it ended at OFFSET: the number of zeros to
- * put there. SQLite leaves out the page of the lock bytes when it comes last, and reads a last page that is
- * cut as if zeros followed; a whole page that is in neither file nor WAL means that somebody cut the file.
+ * A read of the database file ended at OFFSET: the number of zeros to return for what follows. SQLite does
+ * not write the page of the lock bytes if it is the last one, and reads a last page that is cut as if zeros
+ * followed. Any other page that is in neither file nor WAL means that somebody truncated the file.
  */
 static int past_end(const struct image *im, const struct backing *b, uint64_t offset, size_t *zeros)
 {
@@ -324,8 +324,8 @@ static int read_db(const struct image *im, const struct backing *b, uint8_t *buf
 	return 0;
 }
 
-/* Reads part of page PGNO from FRAME, whose header must name the page and carry the image's salt; -EBADMSG:
- * the -wal was cut or written over. */
+/* Reads part of page PGNO from FRAME, whose header must name the page and have the image's salt. -EBADMSG:
+ * the -wal was truncated or overwritten. */
 static int read_frame(struct image *im, struct backing *b, uint32_t frame, uint32_t pgno, uint8_t *buf,
 		      size_t size, size_t skip)
 {

@@ -39,8 +39,8 @@ static int prepare(struct image *im, uint32_t max_frame, struct move *m)
 	return rc;
 }
 
-/* Makes the spool NEXT, which has the frames up to MAX_FRAME, what IM is read from, unless somebody has been
- * promised more since that was decided. */
+/* Makes NEXT, a spool with the frames up to MAX_FRAME, what IM is read from, unless more has been promised
+ * to somebody meanwhile. */
 static bool swap(struct image *im, uint32_t max_frame, struct backing *next)
 {
 	struct backing *old;

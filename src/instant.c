@@ -343,8 +343,8 @@ static int open_all(struct instant *in, struct hold *holds, const struct wal_hea
 }
 
 /*
- * Holds all of them, at one time those in rollback-journal mode: while one is waited for, which may take
- * seconds, no writer waits for the others.
+ * Holds all of them; those in rollback-journal mode all at once: waiting for one may take seconds, and
+ * meanwhile no writer must wait for the others.
  */
 static int hold_all(struct instant *in, struct hold *holds, int64_t *shared_until, struct snap_err *err)
 {

@@ -264,8 +264,8 @@ static int used_number(const struct keep *k, const char *asked)
 	return rc ? rc : numbers.highest;
 }
 
-/* Gives the folder its name, or the next that is free, and leaves that in k->name. Renaming a folder never
- * replaces one that holds something. */
+/* Gives the folder its name, or the next free one, which k->name receives. The rename never replaces a
+ * folder that holds anything. */
 static int give_name(struct keep *k)
 {
 	char asked[KEEP_NAME_MAX + 1];

@@ -13,8 +13,8 @@
 
 #define LIST_MAX 100000u /* entries of one source */
 
-/* What could not be read because it is not there, or not what we write, as against what this process or the
- * disk could not do. */
+/* Whether it could not be read because it is not there or not in our format, rather than because this
+ * process or the disk failed. */
 static int not_there(int rc)
 {
 	return rc == -ELOOP || rc == -ENOTDIR || rc == -ENXIO || rc == -EISDIR || rc == -EINVAL ? -ENOENT

@@ -67,7 +67,7 @@ static bool is_named(const struct keep_entry *entry, const char *name)
 	return name && strcmp(entry->name, name) == 0;
 }
 
-/* Moves those that may be dropped to the front, in their order, and returns how many they are. */
+/* Moves those that may be dropped to the front, in their order, and returns their number. */
 static size_t pick_undo(struct keep_entry *entries, size_t count)
 {
 	size_t n = 0;

@@ -71,8 +71,8 @@ bool live_sidecars_are_there(const struct live *live)
 	       !same_inode(live, &st);
 }
 
-/* Whether pages that we write may be of no use to the application; also when that cannot be told. By what the
- * hub's last transaction has found: nothing is read. */
+/* Whether the application may be unable to read pages that we write; also if that cannot be told. By what
+ * the hub's last transaction found: nothing is read. */
 static bool may_have_checksums(struct live *live)
 {
 	int reserved = -1;
@@ -82,9 +82,9 @@ static bool may_have_checksums(struct live *live)
 	       reserved == HEADER_CHECKSUM_BYTES;
 }
 
-/* Whether the close that follows should be the one that the application would have made: only for a WAL that
- * we made or that an application wrote to (and perhaps left) while we were connected, only as somebody whose
- * files that are, and only if it could read what we write. */
+/* Whether we should close as the application would have: only for a WAL that we made, or that an application
+ * wrote to (and perhaps left behind) while we were connected; only as the user to whom such files belong;
+ * and only if the application could read what we write. */
 static bool should_close_for_app(struct live *live)
 {
 	struct wal_header now;
@@ -162,8 +162,8 @@ static int connect_hub(struct live *live, const struct place *place, int64_t dea
 	pin_end(&live->hub->db);
 	/* An application's last close, which we have waited for, deleted the one that was there. */
 	live->sidecars_ours = live->sidecars_ours || has_empty_wal(place);
-	/* From the moment on at which the hub is connected, an application's last close leaves the files to
-	 * us: also one that comes before the janitor's first look. */
+	/* As soon as the hub is connected, an application's last close leaves the files to us, even if it
+	 * comes before the janitor's first look. */
 	others = vfs_met_others(live->hub->db.vfs);
 	if (others < 0 && !live->sidecars_ours)
 		others = live_shm_has_others(live);
@@ -336,8 +336,8 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 	int rc;
 
 	if (atomic_load(&live->spoilt) || !same_inode(live, &st)) {
-		/* If it was opened by name just now it is another file's, and may not be kept for a time when
-		 * the name leads back: bytes of two files must never meet in one image. */
+		/* A connection that was just opened by name is on another file then. It must not be kept
+		 * until the name leads back: one image must never mix the bytes of two files. */
 		if (opened)
 			conn_close(c);
 		else

@@ -75,8 +75,8 @@ static void decode_octal(char *text)
 	*to = '\0';
 }
 
-/* Ends TEXT at the first colon that no backslash protects and drops those backslashes; what follows the
- * colon, or NULL. */
+/* Ends TEXT at its first colon without a backslash before it, and removes the backslashes up to there.
+ * Returns what follows the colon, or NULL. */
 static char *split_layer(char *text)
 {
 	char *to = text;

@@ -17,8 +17,7 @@
 #define FIRST_PAUSE NS_PER_MS
 #define LONGEST_PAUSE (25 * NS_PER_MS)
 
-/* Whether a journal is hot is told wrongly while its owner rolls it back (hasHotJournal()); not several times
- * in a row. */
+/* hasHotJournal() may be wrong while the journal's owner rolls it back; but not several times in a row. */
 #define HOT_LOOKS 3
 
 static void end_transaction(struct db *db)

@@ -121,8 +121,8 @@ static int open_once(const char *path)
 }
 
 /*
- * Whoever holds a lease on the file (fcntl(2), F_SETLEASE) is told to give it up, for which he has 45 s. A
- * file server does so at once; nobody may keep our threads waiting: -EAGAIN.
+ * -EAGAIN: somebody holds a lease on the file (fcntl(2), F_SETLEASE). He is told to give it up and has 45
+ * seconds for that; a file server does so at once. Our threads must not wait that long.
  */
 static int open_quietly(int path_fd)
 {

@@ -29,9 +29,9 @@ struct shm {
 };
 
 /*
- * One for the process, not one a table: POSIX locks are the process's, and so is what SQLite's unix VFS has
- * open: one descriptor of a -shm for all connections, which it opens and closes by system calls that know of
- * no table.
+ * One set for the process, not one per table: POSIX locks belong to the process, and so do the files that
+ * SQLite's unix VFS has open. It has one descriptor of a -shm for all connections, and opens and closes it
+ * by system calls that know of no table.
  */
 static struct {
 	pthread_mutex_t lock;

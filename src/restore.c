@@ -37,7 +37,7 @@
 #include "clock.h"
 #include "progress.h"
 
-/* The generation-to-be: a descriptor of its own on the uploaded bytes. */
+/* Makes the generation to come, with its own descriptor of the uploaded bytes. */
 static int make_generation(struct restore *r)
 {
 	int fd = fcntl(staging_fd(r->order->staging), F_DUPFD_CLOEXEC, 0);
@@ -51,7 +51,8 @@ static int make_generation(struct restore *r)
 	return 0;
 }
 
-/* The live database holds it already: it is shown as it was uploaded, and nothing is written. */
+/* The live database has this content already: nothing is written, and the name shows it as it was
+ * uploaded. */
 static int accept_unchanged(struct restore *r)
 {
 	struct version version = r->view.version;

@@ -2,7 +2,7 @@
 /*
  * restore_anew.c - writing where SQLite finds no database: an empty file, or one that it cannot read.
  *
- * What must stay true: nobody who has the file open takes what is restored for what he remembers of it.
+ * What must stay true: nobody who has the file open mistakes the restored content for what he has cached.
  */
 #include "restore_private.h"
 
@@ -55,9 +55,9 @@ static bool is_broken_wal(struct restore *r, uint32_t *page_size)
 }
 
 /*
- * Where SQLite finds nothing it begins to count anew, with 1. An application that has the file open would go
- * on with the pages and the schema that it remembers, if they had that number, and read and write the wrong
- * tables. So what is written has numbers by chance. What cannot be read is taken for empty.
+ * Where SQLite finds nothing, it counts from 1 again. An application that has the file open and has cached
+ * pages or a schema with the same number would go on with them, and read and write the wrong tables. So what
+ * is written gets random numbers. What cannot be read is treated as empty.
  */
 void restore_begin_anew(struct restore *r)
 {

@@ -149,9 +149,9 @@ static void count_begun(struct restore *r, uint64_t bytes)
 }
 
 /*
- * All of the view. When another takes its place, what was copied is not of one state: it goes on from there,
- * around the end, until one view has been seen whole, and what is there already is only compared. After twice
- * the whole in pieces one view stays.
+ * Copies all of the view. If another view takes its place, the copy is not of one state: copying goes on
+ * from there, and around the end, until one view has been seen whole; what is there already is only
+ * compared. After twice the whole in pieces, one view stays.
  */
 static int copy_around(struct restore *r, uint8_t *buf)
 {
@@ -182,9 +182,9 @@ static int copy_around(struct restore *r, uint8_t *buf)
 	return 0;
 }
 
-/* Puts the frames over a clone of the file. What the file is short of must be among them: who cut it has cut
- * the clone, too, and the view says so. It is asked for the last page at least, for it tells of a lost lock.
- */
+/* Writes the frames over a clone of the file. Pages that the file lacks must be among them: if somebody
+ * truncated the file, the clone is truncated as well, and reading the view says so. At least the last page
+ * is read, because that tells of a lost lock. */
 static int complete_clone(struct restore *r, uint8_t *buf)
 {
 	struct vfs *vfs = r->live->hub->db.vfs;

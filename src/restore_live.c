@@ -3,7 +3,7 @@
  * restore_live.c - what stands at the place of a restore, and the connection to it.
  *
  * What must stay true: the inode is announced to rawfd before a connection of a restore opens it: by the
- * incarnation where SQLite can read the database, else here; what is connected to is the inode that was
+ * incarnation if SQLite can read the database, else here. The inode that is connected to is the one that was
  * looked at.
  */
 #include "restore_private.h"
@@ -59,10 +59,10 @@ static int look(struct restore *r)
 }
 
 /*
- * Whether an application goes on with what stood where SQLite would find nothing, or a single byte, which is
- * none to it: 1, 0, -errno. A database that is made beside its -shm would share that with it, and show its
- * commits; one that was emptied under it is all in the -wal, which SQLite deletes as soon as it looks at an
- * empty one.
+ * Whether an application still uses the old database, at a place where SQLite would find nothing, or a
+ * single byte, which it takes for nothing: 1, 0, -errno. A database made beside the old one's -shm would
+ * share it, and show its commits. The content of one that was emptied under the application is all in the
+ * -wal, which SQLite deletes as soon as it looks at an empty database.
  */
 static int is_in_use(const struct restore *r, int kind)
 {
@@ -81,7 +81,7 @@ static int is_in_use(const struct restore *r, int kind)
 	return rc ? rc : holders_have_db(r->core, place);
 }
 
-/* 0, or -EAGAIN when it was waited for an end of that, -EBUSY when that was in vain. */
+/* 0; -EAGAIN: its end was waited for, look again; -EBUSY: it did not end in time. */
 static int check_in_use(struct restore *r, int kind)
 {
 	int64_t wait = r->order->busy_timeout_ms * NS_PER_MS;
@@ -116,8 +116,7 @@ static int check_owner(struct restore *r)
 		  : 0;
 }
 
-/* An incarnation of ours goes: it has the inode locked as any reader has, and what its pins read is not there
- * any more. */
+/* Drops an incarnation of ours: like any reader it has the inode locked, and what its pins read is gone. */
 static void let_go(struct source *s)
 {
 	struct live *live;
@@ -190,8 +189,8 @@ static bool is_rolled_back(const struct restore *r)
 }
 
 /*
- * Rolls a hot journal back, as the application's next open would; but where SQLite would have to be told what
- * stands in somebody else's folder, what is replaced is the state before the transaction, whole.
+ * Rolls back a hot journal, as the application's next open would. If SQLite would have to look into somebody
+ * else's folder for that, the whole state before the transaction is what gets replaced.
  */
 static int roll_back(struct restore *r)
 {
@@ -216,8 +215,8 @@ static int roll_back(struct restore *r)
 	return rc;
 }
 
-/* Whether it is the database that is at fault, and not the disk or a want of memory: RESTORE_BROKEN, -EAGAIN
- * when it can be read after all, or RC, why it could not be read before. */
+/* Whether the database is at fault, and not the disk or a lack of memory: RESTORE_BROKEN; -EAGAIN: it can be
+ * read after all; or RC, the reason why it could not be read before. */
 static int confirm_broken(struct restore *r, int rc)
 {
 	struct snap_err ignored;
@@ -272,7 +271,7 @@ static int connect_once(struct restore *r, int64_t deadline)
 	}
 }
 
-/* Which of the kinds a database is that SQLite can read. */
+/* The kind of a database that SQLite can read. */
 static int classify(struct restore *r, int64_t deadline)
 {
 	struct conn *conn;
@@ -328,8 +327,8 @@ int restore_live_break(struct restore *r)
 	return announce(r);
 }
 
-/* As whom and how a missing file was last known: by a look, by the newest snapshot that tells (a mode of 0 is
- * of nobody's file), by its folder. What is kept now says so too. */
+/* The owner and mode that a missing file had last: by a look, by the newest snapshot that knows (mode 0:
+ * from no file), or by its folder. What is kept now gets them, too. */
 static void recall(struct restore *r)
 {
 	struct source *s = r->source;
@@ -386,9 +385,9 @@ int restore_live_open(struct restore *r)
 
 void restore_live_close(struct restore *r)
 {
-	/* A file that we made stays, also when nothing was restored into it: an application that has opened
-	 * it holds no lock by which that could be seen, and would write to a file without a name. To SQLite
-	 * an empty file is an empty database, as one that is missing is to an application that makes it. */
+	/* A file that we made stays, even if nothing was restored into it: an application may have opened
+	 * it, which no lock would show, and would write to a file without a name. An empty file is an empty
+	 * database to SQLite, and the same as a missing one to an application that creates it. */
 	disannounce(r);
 	live_unref(steal_ptr(&r->live));
 	cleanup_close(&r->dirfd);

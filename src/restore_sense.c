@@ -40,8 +40,8 @@ static bool uploaded_has(const struct validate_report *report, const char *name)
 	return false;
 }
 
-/* Counts the live database's tables, and those that the upload has, too. A schema that cannot be read has
- * none that we know of. */
+/* Counts the live database's tables, and those of them that the upload has, too. If the schema cannot be
+ * read, there are none that we know of. */
 static void count_tables(struct restore *r, size_t *tables, size_t *common)
 {
 	static const char sql[] = "SELECT name FROM sqlite_schema "
@@ -53,8 +53,8 @@ static void count_tables(struct restore *r, size_t *tables, size_t *common)
 	if (live_db_open(r->live, &db, DB_READER, NULL))
 		return;
 	sqlite3_busy_timeout(db.handle, 1000);
-	/* The live schema is the application's. Without trust SQLite 3.40 takes one with json_extract() in an
-	 * index or a generated column for malformed, and nothing of it is run here. */
+	/* The live schema is the application's own, so it is trusted: otherwise SQLite 3.40 calls one with
+	 * json_extract() in an index or a generated column malformed. Nothing of it is run here. */
 	sqlite3_db_config(db.handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 1, NULL);
 	if (sqlite3_prepare_v2(db.handle, sql, -1, &stmt, NULL) == SQLITE_OK) {
 		while (sqlite3_step(stmt) == SQLITE_ROW) {
@@ -279,8 +279,8 @@ static unsigned long long mib(uint64_t bytes)
 	return (bytes + (1u << 20) - 1) >> 20;
 }
 
-/* Bytes that the transaction takes beside the live file, and that the file grows by; and those that it is
- * written over with, by the transaction or by the checkpoint, where that is not done IN_PLACE. */
+/* Bytes that the transaction needs beside the live file; that the file grows by; and that it, or the
+ * checkpoint, overwrites where that is not done IN_PLACE. */
 static uint64_t needed(const struct restore *r, bool in_place)
 {
 	uint64_t old = (uint64_t)r->st.st_size;
@@ -293,9 +293,9 @@ static uint64_t needed(const struct restore *r, bool in_place)
 	return old + old / r->staged_page_size * JOURNAL_PAGE + growth + SLACK;
 }
 
-/* Whether our first frame starts the WAL over: all of it is in the database file, and nobody reads from it
- * but our view, which ends before. Who begins to read until then makes this wrong, and the transaction may
- * find the disk full: it is then undone, and its frames are cut off. */
+/* Whether our first frame starts the WAL over: all of the WAL is in the database file, and nobody reads from
+ * it except our view, which ends before. A reader that begins until then makes this wrong, and the
+ * transaction may fill the disk: then it is undone, and its frames are cut off. */
 static bool will_start_over(const struct restore *r, const struct wal_header *header)
 {
 	uint32_t copied;

@@ -17,8 +17,8 @@
 #include "clock.h"
 #include "progress.h"
 
-/* One checkpoint. Whatever it does to the header, the content stays, and nobody else can have committed while
- * it held the write lock. */
+/* Runs one checkpoint. Whatever it does to the header, the content stays, and nobody else can have committed
+ * while it held the write lock. */
 static int checkpoint(struct restore *r, int mode)
 {
 	struct watch *w = &r->watch;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * restore_tidy.c - the checkpoint after a restore, tried again.
+ * restore_tidy.c - retries the checkpoint after a restore.
  *
- * A reader that was there keeps a restore's WAL, which is as large as the database, from being cut. Once he
- * has gone the janitor tries again, now and then for half a minute, and only as long as nobody has committed
- * since: after that it is the application's WAL, and its business.
+ * A reader keeps a restore's WAL, which is as large as the database, from being cut. Once he has gone the
+ * janitor tries again, now and then for half a minute, and only as long as nobody has committed since: after
+ * that it is the application's WAL, and its business.
  */
 #include "restore_private.h"
 
@@ -43,8 +43,8 @@ static bool is_ours(struct source *s, struct live *live)
 	return source_sample_now(s, live, &sample) == 0 && source_upload_is(s, &sample.version);
 }
 
-/* While it is this thread's turn. A lock that somebody holds at this moment is no reason to give up: there is
- * an end to it, or to the time for this. */
+/* While this thread has the turn of a restore. A lock that somebody holds at the moment is no reason to give
+ * up: it ends, or the time for this does. */
 static void tidy(struct source *s, struct live *live)
 {
 	struct restore_result result = {.committed = true};

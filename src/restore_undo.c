@@ -27,8 +27,8 @@
 
 static const char *const suffixes[RESTORE_FILES] = {"", "-wal", "-journal"};
 
-/* What stands there now; all zero is what does not. What cannot be looked at may be the only copy of what is
- * to be kept: -errno with words. */
+/* Looks at what stands there now; all zero: nothing does. What cannot be looked at may be the only copy of
+ * what is to be kept: -errno with words. */
 static int look_raw(const struct restore *r, struct stat out[RESTORE_FILES], struct snap_err *err)
 {
 	for (int i = 0; i < RESTORE_FILES; i++) {
@@ -43,8 +43,8 @@ static int look_raw(const struct restore *r, struct stat out[RESTORE_FILES], str
 	return 0;
 }
 
-/* Whether there is anything to keep: 1, 0, -errno. Also what came from a restore itself: the file that it
- * came from may be nobody's any more, as after mv(1), and a restore that changed nothing has kept nothing. */
+/* Whether there is anything to keep: 1, 0, -errno. Also if it came from a restore itself: the uploaded file
+ * may be gone, as after mv(1), and a restore that changed nothing has kept nothing. */
 static int is_wanted(const struct restore *r)
 {
 	struct stat now[RESTORE_FILES];
@@ -89,8 +89,8 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
 	return rc;
 }
 
-/* What SQLite does with a journal beside garbage changes the file, and it deletes a -wal beside what is next
- * to nothing: then it cannot be told who did. */
+/* SQLite changes the file when it finds a journal beside garbage, and deletes a -wal beside a nearly empty
+ * file. After that it cannot be told who changed it. */
 static int note_raw(struct restore *r)
 {
 	int rc = look_raw(r, r->raw, r->err);

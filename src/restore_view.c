@@ -175,8 +175,8 @@ static bool is_in_the_way(struct restore *r)
 	return view_is_awaited(r);
 }
 
-/* Until the WAL has started over and nobody waits for readers; no longer than it takes until what the WAL
- * holds is not our doing any more, a second after the last checkpoint was seen. */
+/* Waits until the WAL has started over and nobody waits for readers, but no longer than until the size of
+ * the WAL is not our doing any more: a second after the last checkpoint was seen. */
 static void leave_gap(struct restore *r)
 {
 	int64_t now = monotonic_ns(), until = now + LIVE_GAP_NS, last = now + GAP_MAX_NS;

@@ -40,8 +40,8 @@ static bool sample_place(struct restore *r, struct version *out)
 	return true;
 }
 
-/* The version at this moment, as the writing connection has it. False: it cannot be told, but what the
- * database itself says may be in OUT all the same: HAS_HEADER. */
+/* Samples the version of this moment through the writing connection. False: it cannot be told; OUT may still
+ * have what the database itself says (HAS_HEADER). */
 static bool sample_dest(struct restore *r, struct version *out, uint8_t *bytes, bool *is_database)
 {
 	struct wal_header wal;
@@ -196,8 +196,8 @@ static bool is_busy(int rc)
 	}
 }
 
-/* SQLite's own waits grow to 100 ms: an application that commits without a pause would rarely be met between
- * two commits. */
+/* SQLite's own waits grow to 100 ms: with an application that commits without a pause, it would rarely try
+ * between two commits. */
 static int wait_a_little(void *arg, int count)
 {
 	const int64_t *until = arg;
@@ -222,8 +222,8 @@ static int try_lock(struct restore *r, int64_t deadline)
 		rc = sqlite3_backup_step(r->backup, 0);
 	vfs_set_deadline(r->dest.vfs, INT64_MAX);
 	sqlite3_busy_handler(r->dest.handle, NULL, NULL);
-	/* Any code but these two, as of a wal-index that is being recovered, a backup answers from then on
-	 * without another try (isFatalError() in backup.c): the next one is another. */
+	/* After any other code, such as that of a wal-index being recovered, a backup only repeats it
+	 * without another try (isFatalError() in backup.c): begin another one. */
 	if (is_busy(rc) && rc != SQLITE_BUSY && rc != SQLITE_LOCKED) {
 		restore_finish_backup(r, false);
 		nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
@@ -245,9 +245,9 @@ static bool is_misfit(struct restore *r)
 }
 
 /*
- * A checkpoint of an application that waits for readers holds the write lock meanwhile: it would wait for our
- * view until its patience ends, and we for its lock. The view goes, and what was copied to be kept counts as
- * a headstart, for the WAL may start over now: all of it is compared when the lock is had.
+ * A checkpoint of an application that waits for readers holds the write lock: it would wait for our view
+ * until its busy timeout ends, and we for its lock. So the view is closed. The copy made so far counts as a
+ * headstart, because the WAL may start over now: all of it is compared once we have the lock.
  */
 static void yield_view(struct restore *r)
 {
@@ -337,9 +337,9 @@ static bool counts_a_commit(const uint8_t *before, const uint8_t *after)
 	return memcmp(before + CHANGE_FROM, after + CHANGE_FROM, CHANGE_TO - CHANGE_FROM) != 0;
 }
 
-/* Whether the transaction was committed, whatever SQLite said of it: by what stood there right after the lock
- * was granted and right before it was given up, for nobody else can have changed it in between. What stands
- * there later says only that nobody has committed, when it is what it was. */
+/* Whether the transaction was committed, whatever SQLite returned: compares what stood there right after the
+ * lock was granted with what stood there right before it was released, because nobody else can have changed
+ * it in between. What stands there later proves one thing only: if it is unchanged, nobody has committed. */
 static bool is_committed(struct restore *r)
 {
 	const struct watch *w = &r->watch;

@@ -81,9 +81,8 @@ static void mark_lost(uintptr_t from, uintptr_t to)
 }
 
 /*
- * Puts zeros in place of the whole range, not only of the page that is missing: half of it would go on
- * changing. It is widened to whole pages of memory, for one such page may hold two regions of a wal-index;
- * both are marked.
+ * Replaces the whole range by zeros, not only the missing page: the other half would go on changing. It is
+ * widened to whole pages of memory; one page may hold two regions of a wal-index, and then both are marked.
  */
 static bool replace(uintptr_t addr)
 {

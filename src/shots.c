@@ -125,8 +125,8 @@ static int no_room(struct shots *s, uint64_t size, struct snap_err *err)
 		       (unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize >> 20));
 }
 
-/* Sets SIZE bytes aside for FD. On a tmpfs that would fill memory with zeros first: there it is only asked,
- * with what was asked for before. */
+/* Reserves SIZE bytes for FD. On a tmpfs that would fill memory with zeros first: there it only checks the
+ * room, together with what was asked for before. */
 static int make_room(int fd, uint64_t size, uint64_t *asked)
 {
 	struct statfs fs;

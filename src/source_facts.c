@@ -33,8 +33,8 @@ void source_note_error(struct source *s, const char *text)
 	s->failing = true;
 }
 
-/* Whether no reader is led to PLACE any more: also where a folder on the way is none now, or is covered. What
- * cannot be told is not so. */
+/* Whether readers are no longer led to PLACE, also because a folder on the way is gone or covered. False if
+ * it cannot be told. */
 static bool is_gone(const struct place *place)
 {
 	struct stat st;

@@ -18,8 +18,8 @@ static void count_binding(struct source *s, int n)
 	s->binding += n;
 }
 
-/* The generation that a reader who opens now may expect: a reference. One that shows what was there before
- * SAMPLE would be opened as it is when it still has its bytes. */
+/* A reference to the generation that a reader who opens now may expect. Not one that shows the state before
+ * SAMPLE: as long as it has its bytes, it would be opened as it is. */
 static int expected_gen(struct source *s, const struct sample *sample, struct snap_gen **out)
 {
 	lock_scope(&s->lock);
@@ -55,8 +55,8 @@ static bool is_settled(const struct version *v)
 	       version_is_settled(v->wal.ctime_ns, v->seen_ns);
 }
 
-/* Looks at what is to be opened plainly. Of what was written a moment ago nobody could tell later whether it
- * was written again: that moment is waited for. */
+/* Samples what is to be opened as by any reader. If it was written a moment ago, nobody could tell later
+ * whether it was written again, so it waits that moment. */
 static int sample_settled(struct hold *h, struct stat *st, struct snap_err *err)
 {
 	int rc = source_sample_place(h->source, &h->sample, st, err);

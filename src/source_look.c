@@ -25,8 +25,8 @@ int source_sample_stat(struct source *s, struct sample *sample, uint64_t dev, ui
 		.size = size, .mtime_ns = timespec_ns(mtime), .ctime_ns = timespec_ns(ctime)};
 	sample->changed_ns = v->db.mtime_ns;
 	sample->size = size;
-	/* A -wal that we made is empty and carries our time: it counts as absent. One that cannot be looked
-	 * at for want of descriptors may hold what is newer than all that we have. */
+	/* A -wal that we made is empty and has our time: it counts as absent. One that cannot be looked at
+	 * for lack of descriptors may hold newer content than anything we have. */
 	rc = place_stat(&s->place, "-wal", &wal);
 	if (opath_transient(rc))
 		return rc;
@@ -124,7 +124,7 @@ bool source_shows(const struct snap_gen *gen, const struct sample *sample)
 	return gen->uploaded ? gen->image != NULL : gen->size == sample->size;
 }
 
-/* GEN, which is not bound, is the answer to one more look. Lock held. */
+/* GEN, which is not bound, was the answer to another look. Lock held. */
 static void note_look(struct snap_gen *gen, const struct sample *sample)
 {
 	if (!version_equal(&gen->version, &sample->version))
@@ -220,7 +220,7 @@ static void sample_content(struct source *s, const struct tree_found *found, str
 	live_unref_later(live); /* the janitor may have let it go */
 }
 
-/* ATTR: what the generation shows of a live file that is as LIVE says. Lock held. */
+/* Fills ATTR with what the generation shows of a live file with the attributes LIVE. Lock held. */
 static void show(const struct snap_gen *gen, const struct snap_attr *live, struct snap_attr *attr)
 {
 	*attr = *live;

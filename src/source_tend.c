@@ -15,7 +15,7 @@
 #define SAVE_AGAIN_NS (10 * NS_PER_S)
 #define IMAGES_AT_ONCE 16 /* pins that one drain looks at; marks, and so pins, are few */
 
-/* An image under a pin, with what its generations need of it. */
+/* A pinned image, and what its generations need of it. */
 struct pinned {
 	struct image *image; /* a reference */
 	const void *live;    /* whose incarnation it is pinned on; to compare */
@@ -87,7 +87,7 @@ static int drain_live(const struct pinned *images, size_t n, const void *live, c
 	return count ? image_spool(some, max_frames, count, size, job->clone_only, err) : 0;
 }
 
-/* Spools what is pinned and old enough; the number of pins that it saw, and -errno in *RC. */
+/* Spools what is pinned and old enough. Returns the number of pins that it saw, and -errno in *RC. */
 static size_t drain_once(struct source *s, const struct drain_job *job, int *rc, struct snap_err *err)
 {
 	struct pinned images[IMAGES_AT_ONCE];
@@ -167,8 +167,8 @@ static void start_drain(struct source *s, int64_t older_than, bool all, bool clo
 	}
 }
 
-/* The application's disk comes before a reader: the oldest pin on LIVE ends, and with it its generations.
- * Those on a file that was replaced hold nothing back of this one's. */
+/* The application's disk space comes before a reader: ends the oldest pin on LIVE, and with it its
+ * generations. Pins on a file that was replaced hold nothing of this one back. */
 static void kill_oldest(struct source *s, const struct live *live, uint64_t held_back)
 {
 	struct pinned images[IMAGES_AT_ONCE];
@@ -295,8 +295,8 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 		start_drain(s, now - SOURCE_OLD_PIN_NS, false, !small);
 }
 
-/* Tells of a current generation that is closed and was left behind by a commit: freeing what the kernel
- * cached of it takes time in proportion to its size, which the next open() need not spend. */
+/* Reports a current generation that is closed and that a commit has superseded: dropping what the kernel
+ * cached of it takes time in proportion to its size, which the next open() is spared. */
 static void tell_stale(struct source *s, struct live *live)
 {
 	struct wal_header now;
@@ -356,8 +356,8 @@ static void disconnect_later(struct source *s)
 		run_disconnect(s);
 }
 
-/* Whether the connection is to be closed, though spools may be read for hours yet: what an application that
- * has ended committed stands in the WAL as long as it is there. Lock held. */
+/* Whether to close the connection, even if spools are read for hours yet: until then, what an application
+ * committed before it ended stays in the WAL. Lock held. */
 static bool is_idle(struct source *s, int64_t now)
 {
 	int64_t since;

@@ -122,7 +122,7 @@ static void close_all(struct list *in)
 	}
 }
 
-/* Takes the sources out that nobody refers to any more. */
+/* Removes the sources that nobody refers to any more. */
 static void forget_unused(struct sources *sources, struct list *in)
 {
 	struct list unused;
@@ -150,7 +150,7 @@ static int tend(void *arg, struct source *source)
 	return 0;
 }
 
-/* Returns when some source is to be tended, or all is to end. Under core->lock. */
+/* Returns when a source needs tending, or when all is to end. Under core->lock. */
 static void wait_for_work(struct core *core)
 {
 	struct timespec idle = ns_timespec(monotonic_ns() + TRIM_IDLE_S * NS_PER_S);

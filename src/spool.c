@@ -133,7 +133,7 @@ bool spool_clone_into(struct live *live, int fd)
 	       ioctl(fd, FICLONE, live->clone.fd) == 0;
 }
 
-/* A clone of the whole database file in its own folder; -1 where that cannot be had. */
+/* Clones the whole database file in its own folder; -1 if that is not possible. */
 static int clone_db(struct live *live)
 {
 	autoclose int fd = openat(live->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -178,7 +178,7 @@ int spool_pinned(struct spool *out, struct conn *conn, const struct spool_order 
 	return rc;
 }
 
-/* What the database is at this moment, under SHARED. */
+/* Looks at the database at this moment, under SHARED. */
 static int examine(struct conn *conn, struct spool_flat *flat, struct snap_err *err)
 {
 	uint8_t bytes[HEADER_SIZE];

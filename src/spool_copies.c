@@ -92,8 +92,8 @@ static int set_lock(int fd, short type, off_t start, off_t length)
 	return fcntl(fd, F_OFD_SETLK, &lock) ? -errno : 0;
 }
 
-/* SQLite's SHARED, as unixLock() takes it: past the PENDING byte, so that a writer who waits for readers is
- * not starved. */
+/* Takes SQLite's SHARED lock as unixLock() does: past the PENDING byte, so that a writer who waits for
+ * readers does not starve. */
 static int lock_shared(int fd)
 {
 	int rc = set_lock(fd, F_RDLCK, LOCK_PENDING, 1);
@@ -223,9 +223,9 @@ static int copy_one(struct core *core, const struct place *place, const char *su
 }
 
 /*
- * A -wal beside a hot journal: SQLite rolls the journal back and then takes the frames for what they are, for
- * a journal that no crash has left (a copy from elsewhere, one whose deletion was lost) says nothing of them.
- * Empty or absent, there is nothing to copy. -EAGAIN as copy_files().
+ * A -wal beside a hot journal: SQLite rolls back the journal and then uses the frames as they are, because a
+ * journal that no crash has left (a copy from elsewhere, one whose deletion was lost) says nothing of them.
+ * If the -wal is empty or absent there is nothing to copy. -EAGAIN as copy_files().
  */
 static int copy_wal(struct core *core, const struct place *place, int folder, int64_t seen_ns,
 		    struct snap_err *err)
@@ -275,8 +275,8 @@ static int copy_files(struct spool_flat *flat, struct core *core, const struct p
 }
 
 /*
- * Does with the super-journal that the copied journal names what SQLite would, and then SQLite sees none. A
- * transaction that was committed is not rolled back.
+ * Treats the super-journal that the copied journal names as SQLite would, but so that SQLite sees none. A
+ * committed transaction is not rolled back.
  */
 static int settle_super(const struct place *place, int folder, struct snap_err *err)
 {

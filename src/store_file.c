@@ -62,8 +62,8 @@ int store_share(int fd)
 	return -EBUSY;
 }
 
-/* Whether what was just made is ours: 0; -EAGAIN: somebody has taken it for leavings. -errno: that cannot be
- * told, and it is removed again; HOW: as unlinkat(2). */
+/* Whether what was just made is ours: 0; -EAGAIN: somebody has taken it for leavings and locked it. -errno:
+ * it cannot be told, and it is removed again; HOW: as unlinkat(2). */
 static int check_ours(int dir, const char *name, int fd, int how)
 {
 	struct stat named, open;

@@ -34,8 +34,8 @@ struct opened_file {
 	struct snap_opened opened;
 };
 
-/* FNV-1a, 64 bits, begun differently for each try: it need not withstand an adversary, for the folder says
- * whose it is. */
+/* FNV-1a, 64 bits, with another start value for each try. It need not withstand an adversary, because the
+ * folder says whose it is. */
 static void folder_name(const char *source, unsigned hash, char out[24])
 {
 	uint64_t h = 0xcbf29ce484222325ull ^ hash * 0x9e3779b97f4a7c15ull;
@@ -111,8 +111,8 @@ static int write_path(int folder, const char *source)
 /* ---- folders ------------------------------------------------------------------------------------------- */
 
 /*
- * The folder that says it is SOURCE's. -ENOENT: none does; *CLAIM is the first hash that is free then, HASHES
- * when none is, and *OLD (-1: none) the folder of an older program, owned by the caller.
+ * Opens the folder that says it is SOURCE's. -ENOENT: none does; then *CLAIM is the first hash that is free,
+ * HASHES if none is, and *OLD (-1: none) the folder of an older program, owned by the caller.
  */
 static int find_folder(int dir, const char *source, unsigned *claim, int *old)
 {
@@ -154,8 +154,8 @@ static bool has_name(int dir, const char *source, int folder)
 	return false;
 }
 
-/* Shares FOLDER, which has just said that it is SOURCE's, with others who write to it. -EEXIST: somebody has
- * forgotten it meanwhile. */
+/* Takes a shared lock on FOLDER, which has just said that it is SOURCE's. -EEXIST: somebody has forgotten it
+ * meanwhile. */
 static int share_folder(int dir, int folder, const char *source)
 {
 	char path[STORE_PATH_SIZE];
@@ -168,8 +168,8 @@ static int share_folder(int dir, int folder, const char *source)
 	return strcmp(path, source) == 0 && has_name(dir, source, folder) ? 0 : -EEXIST;
 }
 
-/* Makes the folder of SOURCE's hash number CLAIM its own. -EEXIST: somebody was faster, be it that he has
- * forgotten it. */
+/* Makes the folder of hash number CLAIM SOURCE's. -EEXIST: somebody else was faster, even if only to forget
+ * it. */
 static int claim_folder(int dir, const char *source, unsigned claim)
 {
 	char name[24];

@@ -39,8 +39,9 @@ bool target_is_temporary(const char *name)
 	return strncmp(name, "tmp", 3) == 0 || ends_with(name, ".tmp") || ends_with(name, ".partial");
 }
 
-/* Whether END, which stands behind a database's name, is of a copy that somebody wants to keep: ~, .bak, .1,
- * .gz, -2026-11-29. What is moved there would be thrown away. Programs that rename later end otherwise. */
+/* Whether END, the rest of a name after a database's, marks a copy that somebody wants to keep: ~, .bak, .1,
+ * .gz, -2026-11-29. Such a copy would be discarded, so it is refused. Programs that rename later use other
+ * suffixes. */
 static bool is_for_keeps(const char *end)
 {
 	static const char *const words[] = {"bak",  "backup", "copy", "old", "orig", "save",

@@ -128,7 +128,7 @@ int snap_upload_create(struct snap *snap, struct snap_upload **out, struct snap_
 	return 0;
 }
 
-/* What is let go of. */
+/* What another thread is to release. */
 struct leaving {
 	struct staging *staging;
 	struct headstart *headstart;
@@ -182,7 +182,7 @@ int snap_upload_expect(struct snap_upload *u, const char *path)
 
 /* ---- content ------------------------------------------------------------------------------------------- */
 
-/* Begins a change: -EBUSY while a verdict is made. With 0 the lock is held. */
+/* Begins a change. 0: the lock is held; -EBUSY: a verdict is being made. */
 static int begin_change(struct snap_upload *u, struct snap_err *err)
 {
 	pthread_rwlock_rdlock(&u->lock);
@@ -299,7 +299,7 @@ enum snap_upload_state snap_upload_state(struct snap_upload *u)
 	return state;
 }
 
-/* What our own folder hides is nobody's to write. */
+/* Nothing below our own folder can be written. */
 int upload_find_target(struct snap *snap, const char *path, struct target *out, struct snap_err *err)
 {
 	*out = TARGET_INIT;
