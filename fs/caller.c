@@ -72,7 +72,8 @@ void caller_parse(struct caller *out, const char *text)
 			 (value = value_of(line, "SigCgt")))
 			handled |= strtoull(value, NULL, 16);
 	}
-	/* What ended it stays pending: complete_signal() in the kernel begins the end before it is taken. */
+	/* The signal that ended it stays pending: complete_signal() in the kernel begins the end before the
+	 * signal is taken. */
 	out->killed = pending & (out->exiting ? BIT(SIGKILL) | ~(handled | HARMLESS) : BIT(SIGKILL));
 }
 

@@ -31,8 +31,8 @@ void daemon_hold_stdio(void)
 }
 
 /*
- * What else the caller had open would stay open as long as the mount: its locks, its pipes, files of an older
- * mount. Moves *REPORT out of the way.
+ * Closes all other descriptors of the caller, which would stay open as long as the mount: its locks, its
+ * pipes, files of an older mount. Moves *REPORT out of the way.
  */
 static void drop_descriptors(int *report)
 {

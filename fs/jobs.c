@@ -25,7 +25,7 @@ struct counted_job {
 	void *arg;
 };
 
-/* 0 with the place of UID in *USER, or -EAGAIN. There are as many places as jobs: one is free for each. */
+/* 0 with UID's place in *USER, or -EAGAIN. There are as many places as jobs, so one is free for each. */
 static int add(struct jobs *jobs, uid_t uid, size_t *user)
 {
 	size_t place = JOBS_OTHERS;

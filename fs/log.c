@@ -48,8 +48,8 @@ bool log_wants(enum snap_level level)
 	return (int)level >= log_level;
 }
 
-/* Whether the N bytes at C (0: a byte that begins no character) are a control character: C0, or C1, which an
- * 8-bit terminal obeys as a byte of its own too. */
+/* Whether the N bytes at C (N 0: a byte that begins no character) are a control character: C0, or C1, which
+ * an 8-bit terminal also obeys as a single byte. */
 static bool is_control(const unsigned char *c, size_t n)
 {
 	if (n == 2)

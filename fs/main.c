@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main.c - the order of the program's life, and its exit status: 0 when it did what it was asked to, 1 when
- * it could not, 2 when it was asked for something that there is not; with a COMMAND, that one's.
+ * main.c - the order of the program's life, and its exit status: 0 if it did what it was asked to, 1 if it
+ * could not, 2 for wrong usage; with a COMMAND, that one's.
  *
  * What must stay true: paths are resolved before anything leaves the caller's folder; COMMAND's process and
- * the daemon are forked before signals are blocked; and SQLite, threads and the mount come after the last
- * fork.
+ * the daemon are forked before signals are blocked; SQLite, threads and the mount come after the last fork.
  */
 #include <errno.h>
 #include <signal.h>
@@ -217,7 +216,7 @@ static int launch(struct life *life)
 static void set_log_level(const struct options *options)
 {
 	log_set_level((enum snap_level)options->log);
-	/* A COMMAND's stderr is somebody's mail from cron; .sqlsnapfs/log has a line for every restore. */
+	/* cron mails the stderr of a COMMAND; .sqlsnapfs/log has a line for every restore. */
 	if (options->command && !options->log_given)
 		log_set_quiet(SNAP_WARNING);
 }

@@ -176,8 +176,8 @@ static bool path_has_fuse(const char *path)
 }
 
 /*
- * A request to a dead mount fails at once, one to a live mount may wait for ever and cannot be interrupted.
- * So a child asks, and is left behind when it hangs.
+ * A request to a dead mount fails at once; one to a live mount may wait for ever and cannot be interrupted.
+ * So a child asks, and is abandoned if it hangs.
  */
 static bool mount_is_dead(const char *path)
 {
@@ -285,8 +285,8 @@ int mountpoint_look(struct mountpoint *mp, struct snap_err *err)
 /* ---- from making to removing --------------------------------------------------------------------------- */
 
 /*
- * The mode of a folder that we made while it is covered: nobody writes below a mount, or after it when the
- * program was killed; and the sticky bit tells the next one that the folder is to be removed again.
+ * The mode of a folder that we made, while it is covered: nobody can write below the mount, or into the
+ * folder after the program was killed. The sticky bit tells the next program that it is to be removed.
  */
 #define MADE_MODE 01555
 
@@ -327,7 +327,7 @@ int mountpoint_make(struct mountpoint *mp, struct snap_err *err)
 #define STATX_MNT_ID_UNIQUE 0x00004000U
 #endif
 
-/* Device numbers of mounts are given out again at once, ids too before Linux 6.8: both are to be the same. */
+/* Device numbers of mounts are reused at once, and so were ids before Linux 6.8: both must be equal. */
 static bool path_mount(const char *path, struct mount_id *id)
 {
 	struct statx stx;

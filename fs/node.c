@@ -63,8 +63,8 @@ static void free_node(struct node *n)
 	free(n);
 }
 
-/* Takes N, and the parents that lived for it, out of the tables if nobody needs them; chained by next_id.
- * Lock held. */
+/* Unlinks N from the tables if nobody needs it any more, and with it parents that lived only for it; chained
+ * by next_id. Lock held. */
 static struct node *collect(struct nodes *nodes, struct node *n)
 {
 	struct node *dead = NULL;
@@ -178,7 +178,8 @@ static int enter(struct nodes *nodes, struct node *parent, const char *name, con
 	uint64_t key[2] = {gen ? snap_gen_id(gen) : attr->key_dev, gen ? 0 : attr->key_ino};
 	struct node *n, *fresh;
 
-	/* Made before the lock is taken, for it may not be needed but must not be allocated under it. */
+	/* Allocated before the lock is taken, because that must not happen under it; it may turn out not to
+	 * be needed. */
 	fresh = make(parent, name, attr->kind, key, gen);
 	if (!fresh)
 		return -ENOMEM;

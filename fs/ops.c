@@ -167,9 +167,9 @@ struct stat attr_to_stat(const struct snap_attr *a)
 }
 
 /*
- * Removes what libfuse wants and this file system must not have. AUTO_INVAL_DATA would cost a GETATTR for
- * each read(2), to find out whether cached pages still hold: those of a generation always do, those of a
- * plain file are dropped at each open.
+ * Turns off what libfuse enables and this file system must not have. AUTO_INVAL_DATA would cost a GETATTR
+ * for each read(2), to check whether cached pages still hold: those of a generation always do, and those of
+ * a plain file are dropped at each open.
  */
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
@@ -196,7 +196,7 @@ struct actor actor_of(fuse_req_t req)
 	return (struct actor){.uid = ctx->uid, .gid = ctx->gid, .tid = ctx->pid};
 }
 
-/* What a name leads to: with a reference to a generation if it is a database, to an upload if it is being
+/* What a name leads to; has a reference to a generation if it is a database, to an upload if it is being
  * written. */
 struct looked {
 	struct snap_attr attr;
@@ -339,8 +339,8 @@ int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 	if (!rc && node->parent &&
 	    (attr->kind != node->kind || attr->key_dev != node->key[0] || attr->key_ino != node->key[1]))
 		rc = -ESTALE;
-	/* It was removed or replaced, or its snapshot dropped: whoever has it open goes on reading, as on any
-	 * file system, and at the end read(2) asks for its size. */
+	/* It was removed or replaced, or its snapshot dropped: an open file stays readable, as on any file
+	 * system, and at its end read(2) asks for the size. */
 	if (rc && node->kind == SNAP_PLAIN && handle_stat(&fs->handles, node, attr) == 0)
 		rc = 0;
 	return rc;

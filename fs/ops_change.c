@@ -15,8 +15,8 @@
 #include "log.h"
 #include "options.h"
 
-/* RENAME's own meanings of these would mislead: mv says "subdirectory of itself" of one, and unlinks its
- * target and copies for the other. */
+/* These errno values would mislead, because RENAME gives them a meaning of its own: for one, mv says
+ * "subdirectory of itself"; for the other, it unlinks its target and copies. */
 static int rename_errno(int rc)
 {
 	return rc == -EINVAL || rc == -EXDEV ? -EBADMSG : rc;

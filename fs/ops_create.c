@@ -18,8 +18,8 @@
 #include "fault.h"
 #include "log.h"
 
-/* Says which database it may become: its own name's; or, of the temporary names of rsync (".NAME.abcdef") and
- * rclone ("NAME.abcdef.partial"), that of NAME. */
+/* Tells the upload which database it may become: that of its own name; or, for the temporary names of rsync
+ * (".NAME.abcdef") and rclone ("NAME.abcdef.partial"), that of NAME. */
 static void expect(struct upload *u, const char *path)
 {
 	char target[PATH_MAX];
@@ -88,7 +88,7 @@ static int make_order(struct intent_job *job, const char *path, const struct sna
 	return 0;
 }
 
-/* The upload that NODE's name is to lead WHO to: one that he has begun already, or a new one. */
+/* The upload to lead WHO to by NODE's name: one that he has begun already, or a new one. */
 static int make_intent(struct intent_job *job, struct upload **out, struct snap_err *err)
 {
 	struct fs *fs = job->fs;
@@ -136,7 +136,8 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 	return rc;
 }
 
-/* Leads WHO there. One that he had begun may be thrown away meanwhile, for he was silent: then to another. */
+/* Leads WHO there. If the one that he had begun was discarded meanwhile, because he was silent, leads him to
+ * another. */
 static int lead(struct intent_job *job, struct snap_err *err)
 {
 	for (;;) {
@@ -265,8 +266,8 @@ static int describe_new(struct fs *fs, fuse_req_t req, const char *path, mode_t 
 	}
 }
 
-/* Makes the upload, with a reference in *OUT, and its node. KNOD: nobody has it open, and whoever asks comes
- * back for it by its name. */
+/* Makes the upload, with a reference in *OUT, and its node. KNOD: nobody has it open; whoever sent the MKNOD
+ * will look it up by its name. */
 static int make_new(fuse_req_t req, struct node *parent, const char *name, mode_t mode, bool knod,
 		    struct fuse_entry_param *e, struct upload **out, struct snap_err *err)
 {

@@ -14,9 +14,9 @@
 #define READ_NICE 19 /* added to the daemon's own: the least that there is */
 
 /*
- * The thread that copies bytes out yields the processor to the applications: a backup may take longer, a
- * commit may not. On Linux a nice value is a thread's own, and libfuse's threads wait for or hold none of the
- * locks that SQLite knows for longer than it takes to drop one.
+ * Threads that copy bytes out yield the processor to the applications: a backup may take longer, a commit
+ * may not. On Linux the nice value belongs to the thread, and libfuse's threads neither wait for SQLite's
+ * locks nor hold one, except for as long as it takes to drop it.
  */
 static void yield_to_applications(void)
 {

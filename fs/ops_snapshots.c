@@ -118,7 +118,7 @@ static int reply_made(struct folder_job *job)
 	return 0;
 }
 
-/* It was made and cannot be shown, for which RC is the reason: the caller is told that there is none. */
+/* It was made but cannot be shown, for the reason RC: the caller is told that there is none. */
 static void unmake(struct folder_job *job, int rc)
 {
 	struct snap_err err = {{0}};

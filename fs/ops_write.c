@@ -125,7 +125,7 @@ static int set_upload(struct upload *u, const struct actor *who, const struct st
 	return rc;
 }
 
-/* The process may have an upload under that name, which it does not find by it unless it opens it. */
+/* The process may have an upload under that name, which it finds by opening the name only. */
 static int settle_pending(struct fs *fs, const struct node *node, const struct actor *who)
 {
 	struct upload *u = node->parent ? find_pending(fs, who->tid, node->parent->id, node->name) : NULL;
@@ -136,8 +136,8 @@ static int settle_pending(struct fs *fs, const struct node *node, const struct a
 }
 
 /*
- * What a restore must not change (owner, mode) is accepted and stays, for tools that set it after they have
- * written: theirs would be a failure otherwise. The same for folders.
+ * Changes that a restore must not make (owner, mode) are accepted and ignored, because tools that make them
+ * after writing would fail otherwise. The same for folders.
  */
 static int set_attr(struct fs *fs, struct node *node, const struct actor *who, const struct stat *st,
 		    int to_set, struct snap_err *err)
@@ -189,7 +189,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *st, int to_set, stru
 	fuse_reply_attr(req, &now, 0);
 }
 
-/* What is being written takes them as it takes a mode, for the same reason: they stay what they are. */
+/* A file that is being written accepts and ignores them, as it does a mode, for the same reason. */
 static int change_xattr(struct fs *fs, fuse_ino_t id)
 {
 	struct node *node = node_get(&fs->nodes, id);

@@ -282,12 +282,11 @@ static int open_session(struct session *session, struct snap_err *err)
 }
 
 /*
- * Ends the connection before libfuse does, and puts a descriptor in its place that polls as broken (a pipe
- * that nobody reads): libfuse then takes the mount for gone. Otherwise it unmounts whatever is mounted at the
- * path by now, which is what must do where the system does not tell whether that is ours.
- *
- * libfuse closes its descriptor before it forgets the number, which is a live database's a moment later: it
- * may do so only when nobody answers through it any more. The pipe holds the number until then.
+ * Ends the connection before libfuse does, and replaces the descriptor by one that polls as broken (a pipe
+ * that nobody reads): libfuse then takes the mount for gone. Otherwise libfuse would unmount whatever is
+ * mounted at the path by now, which we accept only where the system does not tell whether that is ours.
+ * libfuse closes its descriptor before it forgets the number, which may be a live database's a moment later,
+ * so it may do that only once nobody replies through it any more. Until then the pipe holds the number.
  */
 static void end_connection(struct session *session)
 {
@@ -353,8 +352,8 @@ static int serve(struct session *session, struct snap_err *err)
 	return 0;
 }
 
-/* How long what is still to be written may take, in milliseconds: with what is open it shares the one time
- * that an end may take, of which an unmount from outside has used nothing. */
+/* How many milliseconds the writing of snapshots may still take: together with open files it shares the one
+ * time limit for the end, of which an unmount from outside has used nothing. */
 static int64_t patience_of(const struct session *session)
 {
 	struct timespec now;

@@ -130,7 +130,7 @@ void tasks_each_refused(struct tasks *all, int64_t since_ns,
 #define RAW_UNDO \
 	"what was there before is no database that could be put back, and its files are kept as they were"
 
-/* Says, for the end of a line, after WORDS where what was kept stands; nothing when nothing was. */
+/* Writes, for the end of a log line, WORDS and where to find what was kept; nothing if nothing was. */
 static const char *name_undo(char text[UNDO_SIZE], const char *words, const struct snap_restored *done)
 {
 	text[0] = '\0';
@@ -159,8 +159,8 @@ const char *task_failure(const struct snap_restored *done)
 	return done->undo[0] ? "refused, nothing of it was written" : "refused, live database unchanged";
 }
 
-/* Appends TEXT to the words in OUT, with a blank before it, so that a shell reads it as one word. False:
- * there is no room, or the log would show it otherwise. */
+/* Appends a blank and TEXT to the words in OUT, quoted so that a shell reads it as one word. False: there is
+ * no room, or the log would escape some of it. */
 static bool add_word(char *out, size_t size, const char *text)
 {
 	size_t used = strlen(out), plain = strspn(text, PLAIN_BYTES);
@@ -179,7 +179,8 @@ static bool add_word(char *out, size_t size, const char *text)
 	return true;
 }
 
-/* The command that undoes it, to be run in the mount's root. False: there is none that could be pasted. */
+/* Writes the command that undoes the restore, to be run in the mount's root. False: there is none that could
+ * be pasted. */
 static bool undo_command(char text[UNDO_SIZE], const char *path, const struct snap_restored *done)
 {
 	char from[UNDO_SIZE];

@@ -97,7 +97,7 @@ static struct tomb *find_oldest(struct tombs *t)
 	return e;
 }
 
-/* Makes the entry of NAME for TGID, or makes it last longer. Lock held; takes over NAME. -ENOMEM */
+/* Makes an entry of NAME for TGID, or prolongs it. Takes over NAME. Lock held. -ENOMEM */
 static int enter(struct tombs *t, pid_t tgid, uint64_t parent, char *name, int64_t until)
 {
 	struct tomb *e = find(t, tgid, parent, name);

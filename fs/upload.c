@@ -286,9 +286,9 @@ static void forget_failure(struct upload *u)
 }
 
 /*
- * Whether a change is taken now. CUT: it makes the file empty, which begins it anew. What was opened to be
- * read and changed is a database that somebody works on, not a file that he copies: refused at once, for
- * SQLite would take its writes for a commit and not hear of the close().
+ * Whether a change is accepted now. CUT: it empties the file, which begins it anew. A file that was opened
+ * for reading and writing is a database that somebody works on, not one that he copies. Its writes are
+ * refused at once: SQLite would take them for a commit, and not notice that close() fails.
  */
 static int check_change(struct upload *u, bool cut, struct snap_err *err)
 {

@@ -27,8 +27,8 @@ static bool has_same_rights(const struct upload *u, const struct snap_attr *attr
 	return u->over && u->uid == attr->uid && u->gid == attr->gid && !((u->mode ^ attr->mode) & 0777);
 }
 
-/* Whether WHO may make a file at PATH, in the folder PINNED. That he may write the one that he has opened
- * says nothing of that. -ESTALE: the path leads to another folder by now */
+/* Whether WHO may make a file at PATH, in the folder PINNED. The right to write the file that he has opened
+ * says nothing about that. -ESTALE: the path leads to another folder by now */
 static int check_folder(struct upload *u, const struct snap_inode *pinned, const char *path,
 			const struct actor *who)
 {

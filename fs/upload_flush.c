@@ -83,7 +83,7 @@ struct job {
 	bool told;
 };
 
-/* Whether somebody has waited for this verdict who was told already, by the kernel, that it failed. */
+/* Whether somebody waited for this verdict and was told by the kernel that it failed. */
 static bool is_unheard(const struct job *job)
 {
 	return job->flush->interrupted && atomic_load(&job->upload->all->unheard);
@@ -159,8 +159,8 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 
 /* ---- FLUSH --------------------------------------------------------------------------------------------- */
 
-/* A length was announced, and the rest is still to come, perhaps through another open; but not from a process
- * that ends. */
+/* Its length was announced, and the rest may still come, perhaps through another open; but not from a
+ * process that is exiting. */
 static void keep_pending(struct upload *u, const struct actor *who)
 {
 	struct caller caller;
@@ -197,7 +197,7 @@ bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *
 	return true;
 }
 
-/* -errno of what keeps U from being whole, with the words in ERR; 0: no change of it has failed. */
+/* The error that keeps U from being complete, with words in ERR; 0: no change of it has failed. */
 static int failure_of(struct upload *u, struct snap_err *err)
 {
 	lock_scope(&u->state_lock);
@@ -249,8 +249,8 @@ static void check_scratch(struct upload *u, const char *path, const struct uploa
 	task_dropped(&task);
 }
 
-/* A file under a temporary name lacks what could not be written, and its writer, who has heard so, will not
- * rename it: what it was to become is known by its name. U->lock held. */
+/* A scratch file lacks data that could not be written. Its writer was told and will not rename it; its name
+ * tells which database it was meant to become. U->lock held. */
 static int refuse_scratch(struct upload *u, const struct actor *who)
 {
 	autofree char *target = NULL;
@@ -370,7 +370,8 @@ static bool is_closed(struct upload *u)
 	return u->kind == UPLOAD_DATABASE && u->opens == 0;
 }
 
-/* Ends U if it is closed; else, and where somebody is still at it, whoever closes it or is at it will. */
+/* Ends U if it is closed and nobody is working on it; otherwise whoever closes it or is working on it
+ * will. */
 static void try_end(struct upload *u)
 {
 	if (is_closed(u) && pthread_mutex_trylock(&u->lock) == 0) {
