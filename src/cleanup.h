@@ -40,6 +40,17 @@ static inline pthread_mutex_t *lock_guard(pthread_mutex_t *mutex)
 	return mutex;
 }
 
+static inline void cleanup_rwunlock(pthread_rwlock_t **lock)
+{
+	pthread_rwlock_unlock(*lock);
+}
+
+static inline pthread_rwlock_t *read_guard(pthread_rwlock_t *lock)
+{
+	pthread_rwlock_rdlock(lock);
+	return lock;
+}
+
 static inline int steal_fd(int *fd)
 {
 	int stolen = *fd;
@@ -66,5 +77,10 @@ static inline void *steal_voidp(void *p)
 #define lock_scope(mutex)                                                                        \
 	__attribute__((cleanup(cleanup_unlock), unused)) pthread_mutex_t *LOCK_NAME_(__LINE__) = \
 		lock_guard(mutex)
+
+/* Holds RWLOCK for reading until the end of the enclosing block. */
+#define read_scope(rwlock)                                                                          \
+	__attribute__((cleanup(cleanup_rwunlock), unused)) pthread_rwlock_t *LOCK_NAME_(__LINE__) = \
+		read_guard(rwlock)
 
 #endif

@@ -241,62 +241,38 @@ int snap_upload_allocate(struct snap_upload *u, uint64_t offset, uint64_t size, 
 
 ssize_t snap_upload_read(struct snap_upload *u, void *buf, size_t size, uint64_t offset, struct snap_err *err)
 {
-	ssize_t n;
-
-	pthread_rwlock_rdlock(&u->lock);
-	n = staging_read(u->staging, buf, size, offset, err);
-	pthread_rwlock_unlock(&u->lock);
-	return n;
+	read_scope(&u->lock);
+	return staging_read(u->staging, buf, size, offset, err);
 }
 
 bool snap_upload_read_waits(struct snap_upload *u)
 {
-	bool waits;
-
-	pthread_rwlock_rdlock(&u->lock);
-	waits = staging_read_waits(u->staging);
-	pthread_rwlock_unlock(&u->lock);
-	return waits;
+	read_scope(&u->lock);
+	return staging_read_waits(u->staging);
 }
 
 int snap_upload_sync(struct snap_upload *u, struct snap_err *err)
 {
-	int rc;
-
-	pthread_rwlock_rdlock(&u->lock);
-	rc = staging_sync(u->staging, err);
-	pthread_rwlock_unlock(&u->lock);
-	return rc;
+	read_scope(&u->lock);
+	return staging_sync(u->staging, err);
 }
 
 uint64_t snap_upload_size(struct snap_upload *u)
 {
-	uint64_t size;
-
-	pthread_rwlock_rdlock(&u->lock);
-	size = staging_size(u->staging);
-	pthread_rwlock_unlock(&u->lock);
-	return size;
+	read_scope(&u->lock);
+	return staging_size(u->staging);
 }
 
 uint64_t snap_upload_changes(struct snap_upload *u)
 {
-	uint64_t changes;
-
-	pthread_rwlock_rdlock(&u->lock);
-	changes = u->changes + staging_changes(u->staging);
-	pthread_rwlock_unlock(&u->lock);
-	return changes;
+	read_scope(&u->lock);
+	return u->changes + staging_changes(u->staging);
 }
 
 enum snap_upload_state snap_upload_state(struct snap_upload *u)
 {
-	enum snap_upload_state state;
-
-	pthread_rwlock_rdlock(&u->lock);
-	state = staging_state(u->staging);
-	pthread_rwlock_unlock(&u->lock);
-	return state;
+	read_scope(&u->lock);
+	return staging_state(u->staging);
 }
 
 /* Nothing below our own folder can be written. */
