@@ -194,8 +194,8 @@ int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64
 ssize_t snap_file_read(struct snap_file *file, void *buf, size_t size, uint64_t offset);
 /* As snap_gen_lend(); -ENOENT too for a file of the tree, which may change. */
 int snap_file_lend(struct snap_file *file, int (*use)(void *arg, int fd), void *arg);
-/* Attributes of an open file, even after its snapshot was dropped or another file was given its name. -ESTALE:
- * it has become a database, whose bytes cannot be had so. */
+/* Attributes of an open file, even after its snapshot was dropped or another file was given its name.
+ * -ESTALE: it has become a database, whose bytes cannot be had so. */
 int snap_file_stat(struct snap_file *file, struct snap_attr *attr);
 void snap_file_close(struct snap_file *file);
 
