@@ -239,8 +239,8 @@ void source_commit_expected(struct source *s, const struct version *base);
  * version. */
 void source_connect_expected(struct source *s);
 void source_commit_over(struct source *s);
-/* Waits so, for WAIT_NS at most, in a thread that saw SEEN. Under no lock. */
-void source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns);
+/* Waits so, for WAIT_NS at most, in a thread that saw SEEN. False: it was not enough. Under no lock. */
+bool source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns);
 
 /* Makes a generation of the SIZE bytes of FD, which it takes over, also on failure. Nobody can see it yet.
  * MTIME_NS 0: now. *OUT is a reference. -ENOMEM */

@@ -318,12 +318,16 @@ static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const s
 	return cur;
 }
 
-int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *b, struct snap_gen **moved)
+int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *b, bool may_wait,
+		 struct snap_gen **moved)
 {
 	struct snap_gen *target, *old = NULL;
 	struct image *drop = b->image;
 
-	source_await_commit(s, &b->sample.version, SOURCE_WAIT_NS);
+	if (!source_await_commit(s, &b->sample.version, may_wait ? SOURCE_WAIT_NS : 0) && !may_wait) {
+		image_unref(drop);
+		return -EAGAIN;
+	}
 	pthread_mutex_lock(&s->lock);
 	if (!image_covers(b->image, b->max_frame)) {
 		/* It was spooled, or lost, since the binding was made. */
@@ -386,7 +390,7 @@ static int open_quick(struct source *s, struct snap_gen *gen, struct snap_gen **
 	live = source_live(s, st.st_dev, st.st_ino);
 	quick = live && (bind_quick(s, live, &b) || bind_idle(s, live, &b));
 	live_unref_later(live);
-	rc = quick ? source_adopt(s, gen, &b, moved) : -EAGAIN;
+	rc = quick ? source_adopt(s, gen, &b, false, moved) : -EAGAIN;
 	return rc == -EAGAIN ? SNAP_WOULD_WAIT : rc;
 }
 
@@ -400,7 +404,7 @@ static int open_slow(struct source *s, struct snap_gen *gen, struct snap_gen **m
 		rc = bind_slow(s, &b, err);
 		if (rc)
 			return rc;
-		rc = source_adopt(s, gen, &b, moved);
+		rc = source_adopt(s, gen, &b, true, moved);
 	}
 	return rc == -EAGAIN ? -EBUSY : rc;
 }

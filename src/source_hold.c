@@ -243,7 +243,7 @@ int hold_open(struct hold *h, const struct wal_header *at, bool *missed, struct 
 		image_unref(b.image);
 		return err_set(err, rc, "out of memory");
 	}
-	rc = source_adopt(h->source, gen, &b, &moved);
+	rc = source_adopt(h->source, gen, &b, true, &moved);
 	if (rc == SNAP_MOVED) {
 		snap_gen_unref(gen);
 		gen = moved;

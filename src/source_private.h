@@ -20,7 +20,8 @@ void source_sample_wal(struct sample *sample, const struct live *live, const str
 /* A copy becomes the binding's image; FLAT's descriptor is taken over, also on failure. */
 int source_bind_flat(struct source_binding *b, struct spool_flat *flat, struct snap_err *err);
 /* Ends an open: 0 when the bytes are GEN's, SNAP_MOVED when they are another generation's. Takes B's image.
- * -EAGAIN: they have gone meanwhile; -ENOMEM. */
-int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *b, struct snap_gen **moved);
+ * -EAGAIN: they have gone meanwhile, or a restore is about to commit and MAY_WAIT is false; -ENOMEM. */
+int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *b, bool may_wait,
+		 struct snap_gen **moved);
 
 #endif

@@ -83,15 +83,16 @@ void source_commit_over(struct source *s)
 	pthread_cond_broadcast(&s->changed);
 }
 
-void source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns)
+bool source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns)
 {
 	int64_t deadline = monotonic_ns() + wait_ns;
 
 	lock_scope(&s->lock);
 	while (s->committing && !version_equal(&s->base, seen)) {
 		if (!source_wait(s, deadline))
-			return;
+			return false;
 	}
+	return true;
 }
 
 int source_sample_now(struct source *s, struct live *live, struct sample *sample)

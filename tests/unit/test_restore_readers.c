@@ -295,6 +295,51 @@ static void test_open_while_the_wal_is_cut(void **state)
 	restore_down(&f, &u);
 }
 
+/* A restore whose WAL starts over changes the header of the wal-index long before it commits: an open that
+ * may not wait does not wait for that, either. */
+struct glance {
+	struct fixture *f;
+	int writes;
+};
+
+static int open_at_once(void *arg, enum vfs_call call)
+{
+	struct glance *glance = arg;
+	struct snap_gen *gen, *moved = NULL;
+	int64_t began;
+
+	if (call != VFS_WRITE || ++glance->writes != 3)
+		return SQLITE_OK;
+	gen = look(glance->f, NULL);
+	began = monotonic_ns();
+	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
+	assert_true(monotonic_ns() - began < SOURCE_WAIT_NS / 2);
+	assert_null(moved);
+	snap_gen_unref(gen);
+	return SQLITE_OK;
+}
+
+static void test_quick_open_before_the_commit(void **state)
+{
+	struct restoring how = RESTORING;
+	struct glance glance = {.writes = 0};
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	up(&f, WAL_OLD);
+	close_gen(open_now(&f)); /* connected */
+	app_do(&f.app, "PRAGMA wal_checkpoint");
+	upload_make(&u, f.snap, 4096, NEW);
+	glance.f = &f;
+	how.fault = open_at_once;
+	how.arg = &glance;
+	assert_restored(&f, &u, &how);
+	assert_true(glance.writes > 3);
+	assert_shows_upload(&f, &u);
+	restore_down(&f, &u);
+}
+
 /* ---- one at a time ------------------------------------------------------------------------------------- */
 
 struct rival {
@@ -356,6 +401,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_a_checkpoint_that_waits_for_readers),
 		cmocka_unit_test(test_open_waits_for_the_generation),
 		cmocka_unit_test(test_open_while_the_wal_is_cut),
+		cmocka_unit_test(test_quick_open_before_the_commit),
 		cmocka_unit_test(test_several_take_turns),
 	};
 
