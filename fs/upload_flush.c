@@ -180,11 +180,12 @@ bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *
 	*rc = 0;
 	pthread_mutex_lock(&u->state_lock);
 	failed = u->failed != 0;
-	mine = !u->dropped && (!u->has_owner || u->last_owner == flush->owner);
+	/* The kernel gives a dead writer's lock_owner to others. */
+	mine = !u->dropped && !u->writer_killed && (!u->has_owner || u->last_owner == flush->owner);
 	decided = u->judged == changes;
 	if (decided && !u->dropped)
 		*rc = u->verdict;
-	else if (u->writer_killed && !mine && !u->dropped && u->kind == UPLOAD_DATABASE)
+	else if (u->writer_killed && !u->dropped && u->kind == UPLOAD_DATABASE)
 		*rc = -EIO; /* unless somebody goes on with it nothing will be restored */
 	pthread_mutex_unlock(&u->state_lock);
 	if (!mine || decided || state == SNAP_UPLOAD_UNTOUCHED || (state == SNAP_UPLOAD_EMPTY && !failed))
