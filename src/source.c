@@ -221,8 +221,8 @@ void source_disconnect(struct source *s)
 bool source_is_unused(struct source *s)
 {
 	lock_scope(&s->lock);
-	return !s->live && !s->seen_dirty && !s->opened_dirty && !s->failing && list_empty(&s->gens) &&
-	       atomic_load(&s->refs) == 1 + (s->current != NULL) &&
+	return !s->live && !s->left_wal && !s->seen_dirty && !s->opened_dirty && !s->failing &&
+	       list_empty(&s->gens) && atomic_load(&s->refs) == 1 + (s->current != NULL) &&
 	       (!s->current || (atomic_load(&s->current->refs) == 1 && !s->current->uploaded));
 }
 
@@ -230,6 +230,7 @@ void source_shutdown(struct source *s)
 {
 	struct snap_gen *current;
 
+	source_close_left(s, INT64_MAX, true);
 	pthread_mutex_lock(&s->lock);
 	s->ending = true;
 	current = steal_ptr(&s->current);

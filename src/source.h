@@ -60,6 +60,7 @@ struct source {
 	bool no_clone;		       /* the file system cannot clone: learned by trying */
 	int64_t no_spool_until;	       /* CLOCK_MONOTONIC; spooling failed: not again before that */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
+	bool left_wal;	       /* a connection that failed had made a -wal, which another must close */
 	int64_t learn_after;   /* CLOCK_MONOTONIC; source_learn_wal() does nothing before that */
 	uint64_t told_stale;   /* the generation that stale() was last called for */
 	struct snap_gen *current; /* a reference; what LOOKUP answered last */
@@ -152,6 +153,10 @@ struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
  * -errno. */
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
 		   struct snap_err *err);
+
+/* Connects if a connection that failed has left the -wal that it had made: SQLite removes it when this one
+ * closes. Nothing is removed by its name, for an application may have it open by now. INLINE_ as above. */
+void source_close_left(struct source *s, int64_t now, bool inline_);
 
 /* Waits for s->changed. False: DEADLINE (CLOCK_MONOTONIC) has passed. Lock held. */
 bool source_wait(struct source *s, int64_t deadline);

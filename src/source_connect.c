@@ -10,6 +10,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "opath.h"
 
 #define GAP_POLL_NS (5 * NS_PER_MS)  /* nobody tells us when an application starts its WAL over */
 #define GAP_LOOK_NS (20 * NS_PER_MS) /* between two looks at /proc/locks */
@@ -24,14 +25,24 @@ bool source_wait(struct source *s, int64_t deadline)
 	return pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT;
 }
 
+static bool is_absent(struct source *s, const char *suffix)
+{
+	struct stat st;
+
+	return place_stat(&s->place, suffix, &st) == -ENOENT;
+}
+
 /* Connects, while s->connecting is this thread's. */
 static int connect_now(struct source *s, const struct stat *st, int64_t deadline, struct snap_err *err)
 {
 	struct live *live = NULL;
+	bool was_absent = is_absent(s, "-wal");
 	int rc = live_create(&live, s->core, &s->place, st, deadline, err);
+	bool left = rc != 0 && was_absent && !is_absent(s, "-wal");
 
 	pthread_mutex_lock(&s->lock);
 	s->live = live;
+	s->left_wal = rc != 0 && (s->left_wal || left);
 	s->refused_until = rc == 0 ? 0 : monotonic_ns() + SOURCE_WAIT_NS;
 	s->connecting = false;
 	s->idle_since = monotonic_ns();
@@ -115,6 +126,41 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 		*out = live_ref(s->live);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
+}
+
+/* What a failed connection left, if it is as it was left: empty. 0 with ST of the database; -ENOENT: it is
+ * gone, or an application's by now; -errno */
+static int stat_left(struct source *s, struct stat *st)
+{
+	struct stat wal;
+	int rc = place_stat(&s->place, "-wal", &wal);
+
+	if (rc == 0)
+		rc = wal.st_size > 0 ? -ENOENT : place_stat(&s->place, "", st);
+	return rc == 0 && source_must_not_connect(s, st) ? -ENOENT : rc;
+}
+
+void source_close_left(struct source *s, int64_t now, bool inline_)
+{
+	struct live *live = NULL;
+	struct stat st;
+	bool due;
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	due = s->left_wal && !s->connecting && !s->ending && now >= s->refused_until;
+	pthread_mutex_unlock(&s->lock);
+	if (!due)
+		return;
+	rc = stat_left(s, &st);
+	if (rc == 0) {
+		source_connect(s, &st, monotonic_ns(), inline_, &live, NULL);
+		live_unref_later(live);
+	} else if (!opath_transient(rc)) {
+		pthread_mutex_lock(&s->lock);
+		s->left_wal = false;
+		pthread_mutex_unlock(&s->lock);
+	}
 }
 
 /* ---- WAL mode that came later -------------------------------------------------------------------------- */

@@ -396,10 +396,11 @@ bool source_tend(struct source *s, int64_t now)
 	live_unref_later(live);
 	if (idle)
 		disconnect_later(s);
+	source_close_left(s, now, false);
 	save_seen(s, now);
 	unsaved = source_save_opened(s, now);
 	pthread_mutex_lock(&s->lock);
-	more = unsaved || s->live || !list_empty(&s->gens) || s->connecting;
+	more = unsaved || s->live || s->left_wal || !list_empty(&s->gens) || s->connecting;
 	pthread_mutex_unlock(&s->lock);
 	return more;
 }

@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <sys/resource.h>
 
+#include "../../src/clock.h"
 #include "../../src/source.h"
 
 /* Another user of the database's group: what he makes there is not the owner's. */
@@ -101,13 +102,80 @@ static void test_other_users_sidecars_lock_nobody_out(void **state)
 	}
 }
 
+/* Takes all descriptors below 64 but for FREE; returns how many were put into FDS. */
+static int take_descriptors(struct fixture *f, int free, int fds[64])
+{
+	int count = 0;
+
+	while (count < 64 && (fds[count] = dup(f->folder.fd)) >= 0)
+		count++;
+	while (free-- > 0 && count > 0)
+		close(fds[--count]);
+	return count;
+}
+
+/* What a connection made that then lacked a descriptor is closed by a later one: by the janitor's, whose
+ * rounds this makes, or the one at the end. True: there was something. */
+static bool closes_what_failed(int free, bool at_end)
+{
+	struct fixture f;
+	struct rlimit usual, few;
+	struct snap_gen *opened = NULL;
+	int fds[64], count, rc;
+	bool left;
+
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	app_stop(&f.app);
+	snap_up_still(&f);
+	struct snap_gen *gen = look(&f, NULL);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	few = (struct rlimit){.rlim_cur = 64, .rlim_max = usual.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	count = take_descriptors(&f, free, fds);
+	rc = snap_gen_open(gen, 0, &opened, NULL);
+	while (count > 0)
+		close(fds[--count]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+	if (rc == 0)
+		snap_gen_close(gen);
+	left = rc < 0 && file_exists(&f.folder, "db-wal");
+	for (int i = 0; left && !at_end && i < 1000 && file_exists(&f.folder, "db-wal"); i++) {
+		assert_true(source_tend(gen->source, monotonic_ns()));
+		assert_false(source_is_unused(gen->source));
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+	}
+	if (left && !at_end) {
+		assert_false(file_exists(&f.folder, "db-wal"));
+		assert_false(file_exists(&f.folder, "db-shm"));
+	}
+	snap_gen_unref(gen);
+	snap_destroy(f.snap);
+	assert_false(file_exists(&f.folder, "db-wal"));
+	assert_false(file_exists(&f.folder, "db-shm"));
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+	return left;
+}
+
+static void test_what_a_failed_connection_made_is_closed(void **state)
+{
+	(void)state;
+	for (int at_end = 0; at_end < 2; at_end++) {
+		int met = 0;
+
+		for (int free = 0; free < 16; free++)
+			met += closes_what_failed(free, at_end);
+		assert_true(met > 0);
+	}
+}
+
 /* A -wal that cannot be looked at is not one that is absent: what it holds would be missing. */
 static void test_wal_without_a_descriptor_left(void **state)
 {
 	struct fixture f;
 	struct rlimit usual, few;
 	struct sample sample;
-	int fds[64], count = 0;
+	int fds[64], count;
 
 	(void)state;
 	app_up(&f, APP_WAL ";" APP_ROWS(3));
@@ -116,8 +184,7 @@ static void test_wal_without_a_descriptor_left(void **state)
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
 	few = (struct rlimit){.rlim_cur = 64, .rlim_max = usual.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-	while (count < 64 && (fds[count] = dup(f.folder.fd)) >= 0)
-		count++;
+	count = take_descriptors(&f, 0, fds);
 	int rc = source_sample_stat(gen->source, &sample, 1, 2, 3, (struct timespec){0}, (struct timespec){0},
 				    4);
 	while (count > 0)
@@ -137,6 +204,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_other_users_sidecars_lock_nobody_out),
+		cmocka_unit_test(test_what_a_failed_connection_made_is_closed),
 		cmocka_unit_test(test_wal_without_a_descriptor_left),
 	};
 
