@@ -184,5 +184,9 @@ int db_errno(struct db *db, int rc)
 
 const char *db_text(struct db *db)
 {
-	return db->handle ? sqlite3_errmsg(db->handle) : "out of memory";
+	if (!db->handle)
+		return "out of memory";
+	if ((sqlite3_errcode(db->handle) & 0xff) == SQLITE_CANTOPEN && system_errno(db) == ENAMETOOLONG)
+		return DB_NAME_TOO_LONG;
+	return sqlite3_errmsg(db->handle);
 }

@@ -49,7 +49,9 @@ int db_exec(struct db *db, const char *sql);
  * errno or -EACCES, PERM and AUTH -EACCES, READONLY -EROFS, IOERR -ENOSPC when the system said so (a -shm
  * that cannot grow), everything else -EIO. */
 int db_errno(struct db *db, int rc);
-/* SQLite's words for its last failure on this connection; borrowed until the next call. */
+/* SQLite's words for its last failure on this connection, or better ones; borrowed until the next call. */
 const char *db_text(struct db *db);
+/* Said of a name behind which there is no room for "-wal" or "-journal" in NAME_MAX. */
+#define DB_NAME_TOO_LONG "its name is too long for its -journal or -wal: give it one of 247 bytes at most"
 
 #endif

@@ -405,6 +405,7 @@ int restore_commit(struct restore *r)
 		r->out->committed = is_committed(r);
 		rc = err_set(r->err, error, "%s: %s", what_is_true(r),
 			     error == -ENOSPC		      ? "no room for its WAL or journal"
+			     : error == -ENAMETOOLONG	      ? DB_NAME_TOO_LONG
 			     : (rc & 0xff) == SQLITE_CANTOPEN ? strerror(-error)
 							      : sqlite3_errstr(rc));
 	}

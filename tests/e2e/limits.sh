@@ -62,6 +62,23 @@ ladder() { # JOURNAL
 ladder wal
 ladder delete
 
+note 'names that are too long for what SQLite puts beside them'
+allow_log 'its name is too long for its -journal or -wal'
+printf -v long '%0252d' 0
+for journal in wal delete; do make_db "$T/old" --journal "$journal" && mv "$T/old" "$SRC/${journal:0:1}${long:1}"; done
+make_db "$T/new" --rows 300
+mount_fs "$SRC"
+must_fail any 'File name too long' cat "$MNT/w${long:1}"
+for name in "w${long:1}" "d${long:1}"; do
+	state=$(sha "$SRC/$name")
+	must_fail 1 'File name too long' cp "$T/new" "$MNT/$name"
+	tail -n 1 "$LOG" | grep -q 'refused, live database unchanged: .*its name is too long' || die "the log: $(tail -n 1 "$LOG")"
+	equal 'what cannot be restored' "$(sha "$SRC/$name")" "$state"
+done
+grep -q 'cannot be opened: .*its name is too long' "$LOG" || die "the log does not say why it cannot be opened"
+unmount
+rm "$SRC"/*
+
 note 'a store without room'
 mkdir "$T/tiny"
 plain_mount -t tmpfs -o size=24m none "$T/tiny"

@@ -227,6 +227,26 @@ static void test_errno(void **state)
 	assert_non_null(db_text(&db));
 }
 
+/* SQLite's own words would be that it is "unable to open database file". */
+static void test_name_too_long(void **state)
+{
+	char name[253];
+	struct db db = DB_INIT;
+	struct app app;
+
+	(void)state;
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	app_start(&app, &folder, "n");
+	app_do(&app, APP_WAL);
+	app_stop(&app);
+	assert_int_equal(renameat(folder.fd, "n", folder.fd, name), 0);
+	assert_int_equal(db_open(&db, folder.fd, name, DB_READER, NULL), 0);
+	assert_int_equal(db_errno(&db, db_exec(&db, "PRAGMA user_version")), -ENAMETOOLONG);
+	assert_string_equal(db_text(&db), DB_NAME_TOO_LONG);
+	db_close(&db);
+}
+
 /* As root, opening moves no ctime: SQLite alone would give a -wal to its owner anew each time. */
 static void test_ctime_stays(void **state)
 {
@@ -389,6 +409,7 @@ int main(void)
 		cmocka_unit_test(test_no_mapping),
 		cmocka_unit_test(test_open_touches_nothing),
 		cmocka_unit_test(test_errno),
+		cmocka_unit_test(test_name_too_long),
 		cmocka_unit_test(test_ctime_stays),
 		cmocka_unit_test(test_closer_last),
 		cmocka_unit_test(test_closer_beside_others),
