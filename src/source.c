@@ -62,6 +62,15 @@ struct snap_gen *snap_gen_ref(struct snap_gen *gen)
 	return gen;
 }
 
+/* IM goes. A spool has held nothing back, so nothing waits two seconds more because of it. Lock held. */
+static void note_pinned(struct source *s, struct image *im, int64_t now)
+{
+	int64_t since;
+
+	if (image_is_pinned(im, &since))
+		s->idle_since = now;
+}
+
 void snap_gen_unref(struct snap_gen *gen)
 {
 	if (!gen || atomic_fetch_sub(&gen->refs, 1) != 1)
@@ -75,7 +84,7 @@ void snap_gen_unref(struct snap_gen *gen)
 	list_remove(&gen->link);
 	im = steal_ptr(&gen->image);
 	if (im)
-		s->idle_since = monotonic_ns();
+		note_pinned(s, im, monotonic_ns());
 	pthread_mutex_unlock(&s->lock);
 	image_unref(im);
 	free(gen);
@@ -151,7 +160,7 @@ struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t 
 	gen->hold_until = 0;
 	gen->expected = 0;
 	list_remove(&gen->link);
-	s->idle_since = now;
+	note_pinned(s, gen->image, now);
 	return steal_ptr(&gen->image);
 }
 

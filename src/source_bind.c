@@ -265,6 +265,7 @@ static struct image *attach(struct source *s, struct snap_gen *gen, struct sourc
 	gen->image = steal_ptr(&b->image);
 	gen->images++;
 	gen->max_frame = b->max_frame;
+	s->idle_since = monotonic_ns(); /* a copy was made under a pin, too */
 	list_remove(&gen->link);
 	list_append(&s->gens, &gen->link);
 	return old;

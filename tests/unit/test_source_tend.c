@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_source_tend.c - the rounds of the janitor, one at a time: whose reader a WAL that is too long ends,
- * and a -shm that was removed, what is written when it could not be, and what is learned of a WAL that came
- * later. */
+ * and a -shm that was removed, what is written when it could not be, when the connection is closed, and what
+ * is learned of a WAL that came later. */
 #include "gens.h"
 
 #include <errno.h>
@@ -190,6 +190,37 @@ static void test_saved_later(void **state)
 	down(&f);
 }
 
+/* ---- the close ----------------------------------------------------------------------------------------- */
+
+/* The two seconds after the last reader are not followed by two more because of his spool. */
+static void test_a_spool_keeps_nothing_connected(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	snap_up_still(&f);
+	struct snap_gen *gen = open_now(&f);
+	struct source *s = gen->source;
+	struct image *image = gen->image;
+
+	snap_gen_arrived(gen);
+	app_stop(&f.app);
+	source_tend(s, monotonic_ns());
+	image_ref(image);
+	assert_int_equal(image_spool(&image, &gen->max_frame, 1, gen->size, false, NULL), 0);
+	image_unref(image);
+	snap_gen_close(gen);
+	assert_non_null(gen->image);
+	source_tend(s, monotonic_ns() + SOURCE_LINGER_NS);
+	assert_null(gen->image);
+	work_stop(f.snap->core.work); /* waits for what that has begun */
+	assert_null(s->live);
+	assert_false(file_exists(&f.folder, "db-wal"));
+	snap_gen_unref(gen);
+	down(&f);
+}
+
 /* ---- WAL mode that came later ---------------------------------------------------------------------------
  */
 
@@ -265,6 +296,7 @@ int main(void)
 		cmocka_unit_test(test_loses_the_right_readers),
 		cmocka_unit_test(test_sheds_all),
 		cmocka_unit_test(test_saved_later),
+		cmocka_unit_test(test_a_spool_keeps_nothing_connected),
 		cmocka_unit_test(test_turns_to_wal_mode),
 		cmocka_unit_test(test_turned_and_gone),
 	};
