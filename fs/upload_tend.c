@@ -15,6 +15,7 @@
 
 #include "../src/cleanup.h"
 #include "../src/clock.h"
+#include "../src/thread.h"
 
 #define TEND_NS NS_PER_S
 #define MIB (1024.0 * 1024.0)
@@ -166,29 +167,12 @@ static void *run_tender(void *arg)
 	return NULL;
 }
 
-/* A thread that takes no signals but those of its own making. */
-static int start_tender(struct uploads *all)
-{
-	sigset_t blocked, old;
-	int rc;
-
-	sigfillset(&blocked);
-	sigdelset(&blocked, SIGBUS);
-	sigdelset(&blocked, SIGSEGV);
-	sigdelset(&blocked, SIGFPE);
-	sigdelset(&blocked, SIGILL);
-	pthread_sigmask(SIG_SETMASK, &blocked, &old);
-	rc = pthread_create(&all->tender, NULL, run_tender, all);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return rc;
-}
-
 void uploads_watch(struct uploads *all)
 {
 	lock_scope(&all->lock);
 	if (all->ending)
 		return;
-	if (!all->has_tender)
-		all->has_tender = start_tender(all) == 0; /* else the next one tries again */
+	if (!all->has_tender) /* where that fails, the next one tries again */
+		all->has_tender = thread_start(&all->tender, NULL, run_tender, all) == 0;
 	pthread_cond_signal(&all->changed);
 }

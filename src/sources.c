@@ -8,6 +8,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "memory.h"
+#include "thread.h"
 
 #define TEND_MS 100
 #define HURRY_MS 20
@@ -261,7 +262,7 @@ void sources_destroy(struct sources *sources)
 
 int sources_start(struct sources *sources)
 {
-	int rc = work_start_thread(&sources->janitor, NULL, run_janitor, sources);
+	int rc = thread_start(&sources->janitor, NULL, run_janitor, sources);
 
 	sources->has_janitor = rc == 0;
 	return rc;

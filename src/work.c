@@ -9,13 +9,13 @@
 #include "work.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "cleanup.h"
 #include "clock.h"
 #include "list.h"
+#include "thread.h"
 
 #define IDLE_SECONDS 10
 
@@ -107,23 +107,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int work_start_thread(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
-{
-	sigset_t blocked, old;
-	int rc;
-
-	sigfillset(&blocked);
-	/* A blocked signal that the thread itself raises ends the process, whatever its handler. */
-	sigdelset(&blocked, SIGBUS);
-	sigdelset(&blocked, SIGSEGV);
-	sigdelset(&blocked, SIGFPE);
-	sigdelset(&blocked, SIGILL);
-	pthread_sigmask(SIG_SETMASK, &blocked, &old);
-	rc = pthread_create(thread, attr, fn, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -rc;
-}
-
 static int start_thread(struct work *w)
 {
 	pthread_attr_t attr;
@@ -133,7 +116,7 @@ static int start_thread(struct work *w)
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, (size_t)512 * 1024);
-	rc = work_start_thread(&thread, &attr, run, w);
+	rc = thread_start(&thread, &attr, run, w);
 	pthread_attr_destroy(&attr);
 	return rc;
 }

@@ -6,14 +6,8 @@
 #ifndef SQLSNAP_WORK_H
 #define SQLSNAP_WORK_H
 
-#include <pthread.h>
-
 #define WORK_THREADS 128
 #define WORK_URGENT 16
-
-/* Starts a thread in which all signals are blocked, except those that it causes itself: SIGBUS must reach
- * shmguard.h. ATTR may be NULL. -errno */
-int work_start_thread(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
 
 struct work;
 

@@ -3,6 +3,7 @@
  * test_work.c - calls on threads. A call that waits behind another one would hang here for ever: the alarm
  * ends the program then.
  */
+#include "../../src/thread.h"
 #include "../../src/work.h"
 
 #include <setjmp.h>
@@ -377,7 +378,7 @@ static void check_masks(bool own_thread)
 	sigemptyset(&inside);
 	pthread_sigmask(SIG_BLOCK, NULL, &before);
 	if (own_thread) {
-		assert_int_equal(work_start_thread(&thread, NULL, read_mask_of_thread, &inside), 0);
+		assert_int_equal(thread_start(&thread, NULL, read_mask_of_thread, &inside), 0);
 		assert_int_equal(pthread_join(thread, NULL), 0);
 	} else {
 		assert_int_equal(work_submit(work, read_mask, &inside), 0);
