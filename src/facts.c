@@ -239,5 +239,5 @@ void snap_kept_opened(struct snap *snap, const char *path, const struct snap_act
 	if (sources_each(snap->core.sources, note_if_it_is, &kept))
 		return;
 	if (store_load_opened(snap->core.store, file, &before) || before.time_ns <= kept.opened.time_ns)
-		store_save_opened(snap->core.store, file, &kept.opened, NULL);
+		store_save_opened(snap->core.store, file, &kept.opened);
 }

@@ -108,7 +108,7 @@ bool source_save_opened(struct source *s, int64_t now)
 	}
 	opened = s->opened;
 	pthread_mutex_unlock(&s->lock);
-	if (due && store_save_opened(s->core->store, s->path, &opened, NULL)) {
+	if (due && store_save_opened(s->core->store, s->path, &opened)) {
 		pthread_mutex_lock(&s->lock);
 		s->opened_dirty = true;
 		pthread_mutex_unlock(&s->lock);

@@ -325,7 +325,7 @@ static void save_seen(struct source *s, int64_t now)
 	s->seen_dirty &= !due;
 	seen = s->seen;
 	pthread_mutex_unlock(&s->lock);
-	if (!due || !store_save_seen(s->core->store, s->path, &seen, NULL))
+	if (!due || !store_save_seen(s->core->store, s->path, &seen))
 		return;
 	pthread_mutex_lock(&s->lock); /* the store is full, perhaps */
 	if (!s->ending) {

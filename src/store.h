@@ -97,13 +97,11 @@ struct store_seen {
 
 /* Who opened the newest state of SOURCE that anybody has opened. -ENOENT: nobody ever did. */
 int store_load_opened(struct store *store, const char *source, struct snap_opened *out);
-int store_save_opened(struct store *store, const char *source, const struct snap_opened *opened,
-		      struct snap_err *err);
+int store_save_opened(struct store *store, const char *source, const struct snap_opened *opened);
 
 /* -ENOENT: never seen. */
 int store_load_seen(struct store *store, const char *source, struct store_seen *out);
 /* Remembers the source's path too. */
-int store_save_seen(struct store *store, const char *source, const struct store_seen *seen,
-		    struct snap_err *err);
+int store_save_seen(struct store *store, const char *source, const struct store_seen *seen);
 
 #endif

@@ -317,13 +317,12 @@ int store_load_seen(struct store *s, const char *source, struct store_seen *out)
 }
 
 /* Writes the file NAME of SOURCE, whole. */
-static int save(struct store *s, const char *source, const char *name, const void *bytes, size_t size,
-		struct snap_err *err)
+static int save(struct store *s, const char *source, const char *name, const void *bytes, size_t size)
 {
 	char tmp[STORE_NAME_SIZE], prefix[16];
 	int rc;
 
-	autoclose int folder = store_open_source(s, source, true, err);
+	autoclose int folder = store_open_source(s, source, true, NULL);
 	if (folder < 0)
 		return folder;
 	snprintf(prefix, sizeof(prefix), ".%s-", name);
@@ -333,17 +332,17 @@ static int save(struct store *s, const char *source, const char *name, const voi
 		rc = -errno;
 	if (rc && fd >= 0)
 		unlinkat(folder, tmp, 0);
-	return rc ? err_set(err, rc, "cannot write to the store %s: %s", s->dir, strerror(-rc)) : 0;
+	return rc;
 }
 
-int store_save_seen(struct store *s, const char *source, const struct store_seen *seen, struct snap_err *err)
+int store_save_seen(struct store *s, const char *source, const struct store_seen *seen)
 {
 	struct seen_file file;
 
 	memset(&file, 0, sizeof(file)); /* padding included: it goes to disk */
 	memcpy(file.magic, SEEN_MAGIC, sizeof(file.magic));
 	file.seen = *seen;
-	return save(s, source, "seen", &file, sizeof(file), err);
+	return save(s, source, "seen", &file, sizeof(file));
 }
 
 int store_load_opened(struct store *s, const char *source, struct snap_opened *out)
@@ -361,13 +360,12 @@ int store_load_opened(struct store *s, const char *source, struct snap_opened *o
 	return 0;
 }
 
-int store_save_opened(struct store *s, const char *source, const struct snap_opened *opened,
-		      struct snap_err *err)
+int store_save_opened(struct store *s, const char *source, const struct snap_opened *opened)
 {
 	struct opened_file file;
 
 	memset(&file, 0, sizeof(file));
 	memcpy(file.magic, OPENED_MAGIC, sizeof(file.magic));
 	file.opened = *opened;
-	return save(s, source, "opened", &file, sizeof(file), err);
+	return save(s, source, "opened", &file, sizeof(file));
 }

@@ -77,22 +77,21 @@ static inline int in_child(int (*fn)(void))
 	return WEXITSTATUS(status);
 }
 
-/* Every function fails with RC, and leaves the caller words and nothing else. */
+/* Every function fails with RC, and leaves the caller words, where it has any, and nothing else. */
 static inline void assert_all_fail(int rc)
 {
 	struct store_seen seen = {.mtime_ns = 1};
 	int fds = count_fds();
 	char name[32];
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 2; i++) {
 		memset(&err, 0, sizeof(err));
-		assert_int_equal(i == 0	  ? store_spool(store, 1, &err)
-				 : i == 1 ? store_make_folder(store, name, &err)
-					  : store_save_seen(store, "/db", &seen, &err),
+		assert_int_equal(i == 0 ? store_spool(store, 1, &err) : store_make_folder(store, name, &err),
 				 rc);
 		assert_words(store_dir(store));
 		assert_words(strerror(-rc));
 	}
+	assert_int_equal(store_save_seen(store, "/db", &seen), rc);
 	assert_int_equal(store_spool(store, 1, NULL), rc);
 	store_drop_folder(store, "x");
 	assert_int_equal(count_fds(), fds);

@@ -32,7 +32,7 @@ static int do_save_seen(void *arg)
 	struct store_seen seen = {.mtime_ns = 7};
 
 	(void)arg;
-	return store_save_seen(store, DB, &seen, &err);
+	return store_save_seen(store, DB, &seen);
 }
 
 static bool is_kept(void)

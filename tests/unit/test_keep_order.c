@@ -150,7 +150,7 @@ static void *run_keeper(void *arg)
 			atomic_fetch_add(&failures, 1);
 		close(fd);
 		store_drop_folder(store, folder);
-		if (store_save_seen(store, DB, &(struct store_seen){.mtime_ns = i}, NULL))
+		if (store_save_seen(store, DB, &(struct store_seen){.mtime_ns = i}))
 			atomic_fetch_add(&failures, 1);
 	}
 	atomic_fetch_sub(&running, 1);
@@ -186,7 +186,7 @@ static int do_all(void *arg)
 
 	rc = fd < 0 ? fd : do_keep(arg);
 	if (!rc)
-		rc = store_save_seen(store, DB, &seen, &err);
+		rc = store_save_seen(store, DB, &seen);
 	if (fd < 0)
 		return rc;
 	if (access(at("fast/a/store/%s", folder), F_OK))

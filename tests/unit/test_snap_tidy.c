@@ -92,7 +92,7 @@ static void remember(struct store *store, const char *path, const char *folder)
 
 	assert_int_equal(stat(folder, &st), 0);
 	seen.version.dev = st.st_dev;
-	assert_int_equal(store_save_seen(store, source(path), &seen, NULL), 0);
+	assert_int_equal(store_save_seen(store, source(path), &seen), 0);
 	int fd = store_open_source(store, source(path), false, NULL);
 	assert_true(fd >= 0);
 	int mark = openat(fd, "gone", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);

@@ -148,19 +148,16 @@ static void test_sheds_all(void **state)
 
 /* ---- what could not be written ------------------------------------------------------------------------- */
 
-int __real_store_save_seen(struct store *s, const char *source, const struct store_seen *seen,
-			   struct snap_err *err);
-int __wrap_store_save_seen(struct store *s, const char *source, const struct store_seen *seen,
-			   struct snap_err *err);
+int __real_store_save_seen(struct store *s, const char *source, const struct store_seen *seen);
+int __wrap_store_save_seen(struct store *s, const char *source, const struct store_seen *seen);
 
 static bool full;
 static int saves;
 
-int __wrap_store_save_seen(struct store *s, const char *source, const struct store_seen *seen,
-			   struct snap_err *err)
+int __wrap_store_save_seen(struct store *s, const char *source, const struct store_seen *seen)
 {
 	saves++;
-	return full ? -ENOSPC : __real_store_save_seen(s, source, seen, err);
+	return full ? -ENOSPC : __real_store_save_seen(s, source, seen);
 }
 
 static void test_saved_later(void **state)

@@ -111,7 +111,7 @@ static void test_damaged_memories_are_none(void **state)
 	assert_int_equal(store_load_opened(f.snap->core.store, path, &got), -ENOENT);
 	memset(opened.who.command, 'x', sizeof(opened.who.command));
 	memset(opened.snapshot, 'y', sizeof(opened.snapshot));
-	assert_int_equal(store_save_opened(f.snap->core.store, path, &opened, NULL), 0);
+	assert_int_equal(store_save_opened(f.snap->core.store, path, &opened), 0);
 	assert_int_equal(store_load_opened(f.snap->core.store, path, &got), 0);
 	assert_int_equal(got.time_ns, 5);
 	assert_int_equal(strnlen(got.who.command, sizeof(got.who.command)), sizeof(got.who.command) - 1);

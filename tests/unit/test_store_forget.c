@@ -29,12 +29,12 @@ static void forget_at(int64_t now)
 
 static int save(int64_t n)
 {
-	return store_save_seen(store, DB, &(struct store_seen){.mtime_ns = n}, &err);
+	return store_save_seen(store, DB, &(struct store_seen){.mtime_ns = n});
 }
 
 static int save_opened(void)
 {
-	return store_save_opened(store, DB, &(struct snap_opened){.time_ns = 1}, &err);
+	return store_save_opened(store, DB, &(struct snap_opened){.time_ns = 1});
 }
 
 static void assert_folders(const char *expected)

@@ -23,7 +23,7 @@ static void remember(const char *path)
 {
 	struct store_seen seen = {.mtime_ns = 1};
 
-	assert_int_equal(store_save_seen(store, path, &seen, NULL), 0);
+	assert_int_equal(store_save_seen(store, path, &seen), 0);
 }
 
 struct target_case {
