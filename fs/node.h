@@ -73,7 +73,7 @@ size_t nodes_of_gen(struct nodes *nodes, uint64_t gen_id, uint64_t *ids, size_t 
 /* HELD: folder ID keeps its nodeid, even if the kernel forgets it, until the next call without HELD. */
 void node_hold(struct nodes *nodes, uint64_t id, bool held);
 
-/* node_hold() for uploads and tombs, which know a folder's nodeid and a name but no nodes. */
+/* node_hold() for uploads and tombstones, which know a folder's nodeid and a name but no nodes. */
 struct node_holder {
 	void (*hold)(struct nodes *nodes, uint64_t id, bool held); /* NULL: nothing is held */
 	struct nodes *nodes;					   /* borrowed */

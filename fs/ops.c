@@ -49,8 +49,9 @@ int fs_create(struct fs **out, const struct fs_config *config)
 	handles_init(&fs->handles, config->snap, &fs->nodes);
 	redirects_init(&fs->redirects);
 	uploads_init(&fs->uploads, config->snap);
-	tombs_init(&fs->tombs, config->options && config->options->hide_databases);
-	fs->uploads.holder = fs->tombs.holder = (struct node_holder){.hold = node_hold, .nodes = &fs->nodes};
+	tombstones_init(&fs->tombstones, config->options && config->options->hide_databases);
+	fs->uploads.holder = fs->tombstones.holder =
+		(struct node_holder){.hold = node_hold, .nodes = &fs->nodes};
 	buffers_init(&fs->buffers);
 	passthrough_init(&fs->passthrough);
 	refusals_init(&fs->refusals);
@@ -69,7 +70,7 @@ void fs_destroy(struct fs *fs)
 	uploads_abandon(&fs->uploads);
 	handles_finish(&fs->handles);
 	redirects_finish(&fs->redirects);
-	tombs_finish(&fs->tombs);
+	tombstones_finish(&fs->tombstones);
 	nodes_finish(&fs->nodes);
 	uploads_finish(&fs->uploads);
 	buffers_finish(&fs->buffers);
@@ -224,7 +225,8 @@ struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, const cha
 /* -o hide_databases: a database stands there for nobody who has not written it. */
 static int hide_database(struct fs *fs, pid_t tid, uint64_t parent, const char *name, struct looked *found)
 {
-	if (!fs->tombs.all || found->attr.kind != SNAP_DATABASE || !tomb_hides(&fs->tombs, tid, parent, name))
+	if (!fs->tombstones.all || found->attr.kind != SNAP_DATABASE ||
+	    !tombstone_hides(&fs->tombstones, tid, parent, name))
 		return 0;
 	snap_gen_unref(found->gen);
 	found->gen = NULL;
@@ -244,7 +246,7 @@ static int look(struct fs *fs, pid_t tid, struct node *parent, const char *name,
 	if (control_at(path))
 		return control_stat(fs, control_at(path), &out->attr);
 	out->upload = find_upload(fs, tid, parent->id, name);
-	if (!out->upload && !fs->tombs.all && tomb_hides(&fs->tombs, tid, parent->id, name))
+	if (!out->upload && !fs->tombstones.all && tombstone_hides(&fs->tombstones, tid, parent->id, name))
 		rc = -ENOENT;
 	if (!out->upload && rc == 0) {
 		out->gen = redirect_find(&fs->redirects, tid, parent->id, name);

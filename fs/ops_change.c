@@ -46,7 +46,7 @@ static int hide_name(struct fs *fs, struct node *parent, const char *name, const
 	actor = caller_actor(&caller, who->uid);
 	log_info("removing \"%s\" by %s is ignored: live databases are not removed here", path,
 		 actor_name(&actor, text, sizeof(text)));
-	return tomb_add(&fs->tombs, caller.tgid, parent->id, name);
+	return tombstone_add(&fs->tombstones, caller.tgid, parent->id, name);
 }
 
 static int remove_name(struct fs *fs, struct node *parent, const char *name, const struct actor *who)
@@ -107,7 +107,8 @@ static void show_again(struct rename_job *job)
 	struct caller caller;
 
 	if (caller_look(&caller, job->flush.who.tid))
-		tomb_remove(&job->fs->tombs, caller.tgid, job->parent, slash ? slash + 1 : job->path);
+		tombstone_remove(&job->fs->tombstones, caller.tgid, job->parent,
+				 slash ? slash + 1 : job->path);
 }
 
 static void answer_restored(void *arg)
@@ -180,7 +181,7 @@ static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struc
 	switch (kind) {
 	case SNAP_NAME_DATABASE:
 		if (flags & RENAME_NOREPLACE && snap_lookup(fs->config.snap, path, &attr, NULL, NULL) == 0 &&
-		    !tomb_hides(&fs->tombs, fuse_req_ctx(req)->pid, parent->id, name))
+		    !tombstone_hides(&fs->tombstones, fuse_req_ctx(req)->pid, parent->id, name))
 			return -EEXIST;
 		rc = become_later(fs, req, u, parent, path);
 		return rc ? rc : RENAME_LATER;

@@ -292,7 +292,7 @@ static int make_new(fuse_req_t req, struct node *parent, const char *name, mode_
 		if (knod && order.kind == UPLOAD_DATABASE)
 			upload_name(u);
 		else if (order.kind == UPLOAD_DATABASE)
-			tomb_remove(&fs->tombs, order.creator, parent->id, name);
+			tombstone_remove(&fs->tombstones, order.creator, parent->id, name);
 		upload_stat(u, &attr);
 		e->attr = attr_to_stat(&attr);
 		rc = node_enter_upload(&fs->nodes, parent, name, &attr, u, &e->ino);

@@ -173,7 +173,7 @@ static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_i
 
 	/* One that mknod(2) has made is what its name leads to until now. */
 	if (rc == 0 && node->upload->kind == UPLOAD_DATABASE)
-		tomb_remove(&fs->tombs, node->upload->creator, node->parent->id, node->name);
+		tombstone_remove(&fs->tombstones, node->upload->creator, node->parent->id, node->name);
 	node_put(&fs->nodes, node);
 	if (rc) {
 		reply_error(req, rc);

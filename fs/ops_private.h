@@ -18,7 +18,7 @@
 #include "passthrough.h"
 #include "redirect.h"
 #include "refusals.h"
-#include "tombs.h"
+#include "tombstones.h"
 
 struct fs {
 	struct fs_config config;
@@ -26,7 +26,7 @@ struct fs {
 	struct handles handles;
 	struct redirects redirects;
 	struct uploads uploads;
-	struct tombs tombs;
+	struct tombstones tombstones;
 	struct buffers buffers;
 	struct passthrough passthrough;
 	struct refusals refusals;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_tombs.c - names that a process has removed: hidden from it, from nobody else, and not for ever. */
+/* test_tombstones.c - names that a process has removed: hidden from it, from nobody else, and not for ever.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../fs/tombs.h"
+#include "../../fs/tombstones.h"
 
 static int64_t later; /* nanoseconds that the clock is ahead */
 
@@ -33,26 +34,26 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
 	return rc;
 }
 
-static struct tombs tombs;
+static struct tombstones tombstones;
 
 static int setup(void **state)
 {
 	(void)state;
 	later = 0;
-	tombs_init(&tombs, false);
+	tombstones_init(&tombstones, false);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	tombs_finish(&tombs);
+	tombstones_finish(&tombstones);
 	return 0;
 }
 
 static bool hidden(pid_t tid, uint64_t parent, const char *name)
 {
-	return tomb_hides(&tombs, tid, parent, name);
+	return tombstone_hides(&tombstones, tid, parent, name);
 }
 
 static void *look_from_thread(void *arg)
@@ -68,7 +69,7 @@ static void test_own_process(void **state)
 
 	(void)state;
 	assert_false(hidden(getpid(), 1, "db"));
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
 	assert_true(hidden(getpid(), 1, "db"));
 	assert_false(hidden(getpid(), 1, "db2"));
 	assert_false(hidden(getpid(), 1, "d"));
@@ -76,9 +77,9 @@ static void test_own_process(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, look_from_thread, &from_thread), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_true(from_thread);
-	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_true(tombstone_remove(&tombstones, getpid(), 1, "db"));
 	assert_false(hidden(getpid(), 1, "db"));
-	assert_false(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_false(tombstone_remove(&tombstones, getpid(), 1, "db"));
 }
 
 /* Not even a child sees it: what it does is its own. */
@@ -93,13 +94,13 @@ static void test_other_processes(void **state)
 		for (;;)
 			pause();
 	}
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
 	assert_false(hidden(child, 1, "db"));
 	assert_false(hidden(getppid(), 1, "db"));
 	assert_false(hidden(0, 1, "db")); /* who cannot be told apart is shown everything */
-	assert_false(tomb_remove(&tombs, child, 1, "db"));
-	assert_int_equal(tomb_add(&tombs, child, 1, "db"), 0);
-	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_false(tombstone_remove(&tombstones, child, 1, "db"));
+	assert_int_equal(tombstone_add(&tombstones, child, 1, "db"), 0);
+	assert_true(tombstone_remove(&tombstones, getpid(), 1, "db"));
 	assert_true(hidden(child, 1, "db"));
 	assert_false(hidden(getpid(), 1, "db"));
 	kill(child, SIGKILL);
@@ -110,16 +111,16 @@ static void test_other_processes(void **state)
 static void test_time(void **state)
 {
 	(void)state;
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
-	later += TOMB_NS - 1000000000;
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
+	later += TOMBSTONE_NS - 1000000000;
 	assert_true(hidden(getpid(), 1, "db"));
 	/* Removed once more: from now on. */
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
-	later += TOMB_NS - 1000000000;
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
+	later += TOMBSTONE_NS - 1000000000;
 	assert_true(hidden(getpid(), 1, "db"));
 	later += 2000000000;
 	assert_false(hidden(getpid(), 1, "db"));
-	assert_false(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_false(tombstone_remove(&tombstones, getpid(), 1, "db"));
 }
 
 /* One entry for each name, however often it is removed. */
@@ -127,8 +128,8 @@ static void test_once(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
-	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+		assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
+	assert_true(tombstone_remove(&tombstones, getpid(), 1, "db"));
 	assert_false(hidden(getpid(), 1, "db"));
 }
 
@@ -138,20 +139,20 @@ static void test_full(void **state)
 	char name[32];
 
 	(void)state;
-	for (int i = 0; i <= TOMBS_MAX; i++) {
+	for (int i = 0; i <= TOMBSTONES_MAX; i++) {
 		snprintf(name, sizeof(name), "db%d", i);
 		later += 10000000; /* the clock counts whole seconds of it */
-		assert_int_equal(tomb_add(&tombs, getpid(), 1, name), 0);
+		assert_int_equal(tombstone_add(&tombstones, getpid(), 1, name), 0);
 		assert_true(hidden(getpid(), 1, name));
 	}
 	assert_false(hidden(getpid(), 1, "db0"));
-	for (int i = 1; i <= TOMBS_MAX; i++) {
+	for (int i = 1; i <= TOMBSTONES_MAX; i++) {
 		snprintf(name, sizeof(name), "db%d", i);
 		assert_true(hidden(getpid(), 1, name));
 	}
 	/* What has ended is in nobody's way. */
-	later += 2 * TOMB_NS;
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	later += 2 * TOMBSTONE_NS;
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
 	assert_true(hidden(getpid(), 1, "db"));
 }
 
@@ -170,25 +171,25 @@ static void test_holds_folder(void **state)
 	char name[32];
 
 	(void)state;
-	tombs.holder.hold = count_held;
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	tombstones.holder.hold = count_held;
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
 	assert_int_equal(held, 1);
-	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_true(tombstone_remove(&tombstones, getpid(), 1, "db"));
 	assert_int_equal(held, 0);
-	for (int i = 0; i <= TOMBS_MAX; i++) {
+	for (int i = 0; i <= TOMBSTONES_MAX; i++) {
 		snprintf(name, sizeof(name), "db%d", i);
-		assert_int_equal(tomb_add(&tombs, getpid(), 1, name), 0);
+		assert_int_equal(tombstone_add(&tombstones, getpid(), 1, name), 0);
 	}
-	assert_int_equal(held, TOMBS_MAX);
-	tombs_finish(&tombs);
+	assert_int_equal(held, TOMBSTONES_MAX);
+	tombstones_finish(&tombstones);
 	assert_int_equal(held, 0);
-	tombs_init(&tombs, true);
-	tombs.holder.hold = count_held;
-	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
-	assert_true(tomb_remove(&tombs, 0, 1, "db")); /* who cannot be told apart */
+	tombstones_init(&tombstones, true);
+	tombstones.holder.hold = count_held;
+	assert_true(tombstone_remove(&tombstones, getpid(), 1, "db"));
+	assert_true(tombstone_remove(&tombstones, 0, 1, "db")); /* who cannot be told apart */
 	assert_int_equal(held, 1);
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
 	assert_int_equal(held, 0);
 }
 
@@ -196,8 +197,8 @@ static void test_holds_folder(void **state)
 
 static void hide_all(void)
 {
-	tombs_finish(&tombs);
-	tombs_init(&tombs, true);
+	tombstones_finish(&tombstones);
+	tombstones_init(&tombstones, true);
 }
 
 /* Shown for good to the process that has written it, until it removes it; to nobody else. */
@@ -207,18 +208,18 @@ static void test_all(void **state)
 	hide_all();
 	assert_true(hidden(getpid(), 1, "db"));
 	assert_true(hidden(0, 1, "db")); /* who cannot be told apart */
-	assert_true(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_true(tombstone_remove(&tombstones, getpid(), 1, "db"));
 	assert_false(hidden(getpid(), 1, "db"));
-	assert_false(tomb_remove(&tombs, getpid(), 1, "db"));
+	assert_false(tombstone_remove(&tombstones, getpid(), 1, "db"));
 	assert_true(hidden(getppid(), 1, "db"));
 	assert_true(hidden(0, 1, "db"));
 	assert_true(hidden(getpid(), 1, "db2"));
 	assert_true(hidden(getpid(), 2, "db"));
-	later += 100 * TOMB_NS;
+	later += 100 * TOMBSTONE_NS;
 	assert_false(hidden(getpid(), 1, "db"));
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
 	assert_true(hidden(getpid(), 1, "db"));
-	assert_int_equal(tomb_add(&tombs, getpid(), 1, "db"), 0);
+	assert_int_equal(tombstone_add(&tombstones, getpid(), 1, "db"), 0);
 	assert_true(hidden(getpid(), 1, "db"));
 }
 
@@ -227,7 +228,7 @@ static void show(pid_t tgid, int number)
 	char name[32];
 
 	snprintf(name, sizeof(name), "db%d", number);
-	assert_true(tomb_remove(&tombs, tgid, 1, name));
+	assert_true(tombstone_remove(&tombstones, tgid, 1, name));
 }
 
 /* As many as a tool restores at once, for it sets the times of all of them at the end. */
@@ -237,16 +238,16 @@ static void test_all_full(void **state)
 
 	(void)state;
 	hide_all();
-	for (int i = 0; i < TOMBS_SHOWN_MAX; i++) {
+	for (int i = 0; i < TOMBSTONES_SHOWN_MAX; i++) {
 		later = 1000000000ll * i;
 		show(getpid(), i);
 	}
-	for (int i = 0; i < TOMBS_SHOWN_MAX; i += i < 1000 ? 1 : 100) {
+	for (int i = 0; i < TOMBSTONES_SHOWN_MAX; i += i < 1000 ? 1 : 100) {
 		snprintf(name, sizeof(name), "db%d", i);
 		assert_false(hidden(getpid(), 1, name));
 	}
 	later += 1000000000;
-	show(getpid(), TOMBS_SHOWN_MAX);
+	show(getpid(), TOMBSTONES_SHOWN_MAX);
 	assert_true(hidden(getpid(), 1, "db0"));
 	assert_false(hidden(getpid(), 1, "db1"));
 }
@@ -265,19 +266,19 @@ static void test_all_ended(void **state)
 			for (;;)
 				pause();
 		}
-		for (int i = 0; i < TOMBS_MAX - 10; i++)
+		for (int i = 0; i < TOMBSTONES_MAX - 10; i++)
 			show(child, i);
 		kill(child, SIGKILL);
 		assert_int_equal(waitpid(child, NULL, 0), child);
 	}
-	assert_int_equal(tombs.count, TOMBS_MAX);
+	assert_int_equal(tombstones.count, TOMBSTONES_MAX);
 	show(0, 0);
-	for (int i = 0; i < TOMBS_MAX; i++)
+	for (int i = 0; i < TOMBSTONES_MAX; i++)
 		show(getpid(), i);
-	assert_int_equal(tombs.count, TOMBS_MAX);
+	assert_int_equal(tombstones.count, TOMBSTONES_MAX);
 	assert_false(hidden(getpid(), 1, "db0"));
-	show(getpid(), TOMBS_MAX);
-	assert_int_equal(tombs.count, 2 * TOMBS_MAX);
+	show(getpid(), TOMBSTONES_MAX);
+	assert_int_equal(tombstones.count, 2 * TOMBSTONES_MAX);
 	assert_false(hidden(getpid(), 1, "db0"));
 }
 
@@ -293,9 +294,9 @@ static void *add_and_remove(void *arg)
 		char name[32];
 
 		snprintf(name, sizeof(name), "%s%d", (const char *)arg, i % 50);
-		failures += tomb_add(&tombs, getpid(), 1, name) != 0;
+		failures += tombstone_add(&tombstones, getpid(), 1, name) != 0;
 		failures += !hidden(gettid(), 1, name);
-		failures += !tomb_remove(&tombs, getpid(), 1, name);
+		failures += !tombstone_remove(&tombstones, getpid(), 1, name);
 		failures += hidden(gettid(), 1, name);
 	}
 	return (void *)failures;

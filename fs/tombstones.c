@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* tombs.c - see tombs.h. */
-#include "tombs.h"
+/* tombstones.c - see tombstones.h. */
+#include "tombstones.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -12,22 +12,22 @@
 
 #define SHOWN_NS (NS_PER_S * 86400 * 366) /* for good */
 
-void tombs_init(struct tombs *t, bool all)
+void tombstones_init(struct tombstones *t, bool all)
 {
 	memset(t, 0, sizeof(*t));
 	t->all = all;
 	pthread_mutex_init(&t->lock, NULL);
 }
 
-static void empty(struct tombs *t, struct tomb *e)
+static void empty(struct tombstones *t, struct tombstone *e)
 {
 	if (e->tgid != 0)
 		node_holder_set(&t->holder, e->parent, false);
 	free(e->name);
-	*e = (struct tomb){.tgid = 0};
+	*e = (struct tombstone){.tgid = 0};
 }
 
-void tombs_finish(struct tombs *t)
+void tombstones_finish(struct tombstones *t)
 {
 	for (size_t i = 0; i < t->count; i++)
 		empty(t, &t->entries[i]);
@@ -35,12 +35,12 @@ void tombs_finish(struct tombs *t)
 	pthread_mutex_destroy(&t->lock);
 }
 
-static bool is_at(const struct tomb *e, uint64_t parent, const char *name, int64_t now)
+static bool is_at(const struct tombstone *e, uint64_t parent, const char *name, int64_t now)
 {
 	return e->tgid != 0 && e->until >= now && e->parent == parent && strcmp(e->name, name) == 0;
 }
 
-static struct tomb *find(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+static struct tombstone *find(struct tombstones *t, pid_t tgid, uint64_t parent, const char *name)
 {
 	int64_t now = monotonic_ns();
 
@@ -51,7 +51,7 @@ static struct tomb *find(struct tombs *t, pid_t tgid, uint64_t parent, const cha
 	return NULL;
 }
 
-static struct tomb *find_free(struct tombs *t)
+static struct tombstone *find_free(struct tombstones *t)
 {
 	int64_t now = monotonic_ns();
 
@@ -62,7 +62,7 @@ static struct tomb *find_free(struct tombs *t)
 	return NULL;
 }
 
-static void drop_ended(struct tombs *t)
+static void drop_ended(struct tombstones *t)
 {
 	for (size_t i = 0; i < t->count; i++) {
 		if (kill(t->entries[i].tgid, 0) != 0 && errno == ESRCH)
@@ -71,12 +71,12 @@ static void drop_ended(struct tombs *t)
 }
 
 /* The first of more entries. NULL: there are as many as may be, or there is no memory. */
-static struct tomb *grow(struct tombs *t)
+static struct tombstone *grow(struct tombstones *t)
 {
-	size_t old = t->count, count = old ? 2 * old : TOMBS_MAX;
-	struct tomb *entries;
+	size_t old = t->count, count = old ? 2 * old : TOMBSTONES_MAX;
+	struct tombstone *entries;
 
-	if (count > (t->all ? TOMBS_SHOWN_MAX : TOMBS_MAX))
+	if (count > (t->all ? TOMBSTONES_SHOWN_MAX : TOMBSTONES_MAX))
 		return NULL;
 	entries = realloc(t->entries, count * sizeof(*entries));
 	if (!entries)
@@ -88,9 +88,9 @@ static struct tomb *grow(struct tombs *t)
 }
 
 /* The entry that ends first; NULL: there is none. */
-static struct tomb *find_oldest(struct tombs *t)
+static struct tombstone *find_oldest(struct tombstones *t)
 {
-	struct tomb *e = t->entries;
+	struct tombstone *e = t->entries;
 
 	for (size_t i = 1; i < t->count; i++)
 		e = t->entries[i].until < e->until ? &t->entries[i] : e;
@@ -98,9 +98,9 @@ static struct tomb *find_oldest(struct tombs *t)
 }
 
 /* Makes an entry of NAME for TGID, or prolongs it. Takes over NAME. Lock held. -ENOMEM */
-static int enter(struct tombs *t, pid_t tgid, uint64_t parent, char *name, int64_t until)
+static int enter(struct tombstones *t, pid_t tgid, uint64_t parent, char *name, int64_t until)
 {
-	struct tomb *e = find(t, tgid, parent, name);
+	struct tombstone *e = find(t, tgid, parent, name);
 
 	if (!e)
 		e = find_free(t);
@@ -118,21 +118,21 @@ static int enter(struct tombs *t, pid_t tgid, uint64_t parent, char *name, int64
 	}
 	node_holder_set(&t->holder, parent, true);
 	empty(t, e);
-	*e = (struct tomb){.tgid = tgid, .parent = parent, .name = name, .until = until};
+	*e = (struct tombstone){.tgid = tgid, .parent = parent, .name = name, .until = until};
 	return 0;
 }
 
 /* Whether there was one. */
-static bool drop(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+static bool drop(struct tombstones *t, pid_t tgid, uint64_t parent, const char *name)
 {
-	struct tomb *e = find(t, tgid, parent, name);
+	struct tombstone *e = find(t, tgid, parent, name);
 
 	if (e)
 		empty(t, e);
 	return e != NULL;
 }
 
-int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+int tombstone_add(struct tombstones *t, pid_t tgid, uint64_t parent, const char *name)
 {
 	char *copy = t->all ? NULL : strdup(name);
 	int rc = 0;
@@ -143,12 +143,12 @@ int tomb_add(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 	if (t->all)
 		drop(t, tgid, parent, name);
 	else
-		rc = enter(t, tgid, parent, copy, monotonic_ns() + TOMB_NS);
+		rc = enter(t, tgid, parent, copy, monotonic_ns() + TOMBSTONE_NS);
 	pthread_mutex_unlock(&t->lock);
 	return rc;
 }
 
-bool tomb_remove(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
+bool tombstone_remove(struct tombstones *t, pid_t tgid, uint64_t parent, const char *name)
 {
 	/* Who cannot be told apart is shown nothing. */
 	char *copy = t->all && tgid != 0 ? strdup(name) : NULL;
@@ -162,7 +162,7 @@ bool tomb_remove(struct tombs *t, pid_t tgid, uint64_t parent, const char *name)
 	return was_hidden;
 }
 
-bool tomb_hides(struct tombs *t, pid_t tid, uint64_t parent, const char *name)
+bool tombstone_hides(struct tombstones *t, pid_t tid, uint64_t parent, const char *name)
 {
 	struct caller caller;
 	bool any = false, has;
