@@ -38,7 +38,8 @@ rm "$SRC"/*
 note 'a restore at each number of descriptors says what it lacks, and nothing else'
 ladder() { # JOURNAL
 	local few done=0 said
-	writer_start held --db "$SRC/db.sqlite3" --journal "$1" --follow --paused
+	# A restore that has answered still has its checkpoint before it.
+	writer_start held --db "$SRC/db.sqlite3" --journal "$1" --busy-timeout 10000 --follow --paused
 	writer_do held 'commit 50'
 	mount_fs "$SRC" -o keep=1
 	cp "$MNT/db.sqlite3" "$T/backup"
