@@ -179,15 +179,6 @@ static int look_at_super(const struct restore *r)
 	return rc > 0 ? superjournal_look(place, name) : rc;
 }
 
-/* Whether it is rolled back, whatever SQLite says then of what it was rolled back to: that may be damaged. */
-static bool is_rolled_back(const struct restore *r)
-{
-	struct stat st;
-	int rc = place_stat(&r->source->place, "-journal", &st);
-
-	return rc ? rc == -ENOENT : st.st_size == 0;
-}
-
 /*
  * Rolls back a hot journal, as the application's next open would. If SQLite would have to look into somebody
  * else's folder for that, the whole state before the transaction is what gets replaced.
@@ -206,7 +197,8 @@ static int roll_back(struct restore *r)
 			vfs_set_super_gone(db.vfs);
 		sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
 		sql = db_exec(&db, "PRAGMA user_version");
-		if (sql && !is_rolled_back(r))
+		/* Without a journal it is rolled back, perhaps to damage that SQLite cannot read. */
+		if (sql && restore_has_journal(r))
 			rc = err_set(r->err, db_errno(&db, sql), "its journal cannot be rolled back: %s",
 				     db_text(&db));
 	}

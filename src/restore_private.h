@@ -189,6 +189,8 @@ void restore_finish_backup(struct restore *r, bool failed);
 /* 0: the file that was looked at still stands there. Else -errno, -EBUSY when it was replaced, and the words.
  */
 int restore_is_still_there(struct restore *r);
+/* Whether a journal is there, or that cannot be told: whoever opens the database next rolls it back. */
+bool restore_has_journal(const struct restore *r);
 /* The watch over the write lock; ARG is the struct restore. */
 void restore_on_write(void *arg, bool held);
 

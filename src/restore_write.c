@@ -68,8 +68,7 @@ static bool sample_dest(struct restore *r, struct version *out, uint8_t *bytes, 
 	return known && *is_database;
 }
 
-/* Whether a journal stands there: what it belongs to is rolled back by whoever opens the database next. */
-static bool has_journal(struct restore *r)
+bool restore_has_journal(const struct restore *r)
 {
 	struct stat st;
 	int rc = place_stat(&r->source->place, "-journal", &st);
@@ -90,7 +89,7 @@ static void note_write(struct restore *r, bool held)
 		return;
 	}
 	w->has_after = sample_dest(r, &w->after, w->after_bytes, &w->after_is_database);
-	w->has_journal = w->after_is_database && has_journal(r);
+	w->has_journal = w->after_is_database && restore_has_journal(r);
 	if (w->has_after && w->age && !w->after.has_header)
 		version_age(r, &w->after);
 	if (w->armed)
