@@ -240,6 +240,17 @@ static inline void assert_restored(struct fixture *f, struct upload *u, struct r
 	assert_true(how->result.committed);
 }
 
+/* Makes the live database one that SQLite cannot read. */
+static inline void damage_header(struct fixture *f)
+{
+	char path[PATH_MAX];
+	int fd = open(folder_file(&f->folder, "db", path), O_WRONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "\1\2\3", 3, 21), 3);
+	close(fd);
+}
+
 /* ---- what became of it --------------------------------------------------------------------------------- */
 
 /* The name shows exactly what was uploaded. */

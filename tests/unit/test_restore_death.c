@@ -88,16 +88,6 @@ static void test_death_rollback(void **state)
 	check_death(ROLLBACK_OLD);
 }
 
-static void damage(struct fixture *f)
-{
-	char path[PATH_MAX];
-	int fd = open(folder_file(&f->folder, "db", path), O_WRONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(pwrite(fd, "\1\2\3", 3, 21), 3);
-	close(fd);
-}
-
 static void cut(struct fixture *f)
 {
 	char path[PATH_MAX];
@@ -137,7 +127,7 @@ static void check_death_over(void (*make)(struct fixture *f))
 static void test_death_damaged(void **state)
 {
 	(void)state;
-	check_death_over(damage);
+	check_death_over(damage_header);
 	check_death_over(cut);
 }
 

@@ -15,16 +15,6 @@ static const char *const damaged[] = {
 	ROLLBACK_OLD "; BEGIN IMMEDIATE; UPDATE t SET b=zeroblob(length(b))",
 };
 
-static void damage(struct fixture *f)
-{
-	char path[PATH_MAX];
-	int fd = open(folder_file(&f->folder, "db", path), O_WRONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(pwrite(fd, "\1\2\3", 3, 21), 3);
-	close(fd);
-}
-
 /* All of "db"; sqlite3_malloc'ed. */
 static struct copy read_db(struct fixture *f)
 {
@@ -50,7 +40,7 @@ static void test_locked(void **state)
 		struct fixture f;
 
 		up(&f, damaged[i]);
-		damage(&f);
+		damage_header(&f);
 		db = file_look(&f.folder, "db");
 		sidecar = file_look(&f.folder, beside[i]);
 		assert_true(sidecar.size > 0);
@@ -196,7 +186,7 @@ static bool roll_back(void (*make)(struct fixture *f), int n)
 
 static void test_rolled_back(void **state)
 {
-	static void (*const makes[])(struct fixture * f) = {damage, overwrite, cut, cut_to_one_byte};
+	static void (*const makes[])(struct fixture * f) = {damage_header, overwrite, cut, cut_to_one_byte};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
