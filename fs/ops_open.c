@@ -66,7 +66,7 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 		snap_gen_unref(moved);
 		rc = -ESTALE;
 	} else if (rc == -ENOENT || (rc == -ESTALE && node->kind == SNAP_PLAIN)) {
-		/* The kernel looks the name up again, and opens what it leads to by now. */
+		/* No fault: after ESTALE the kernel looks the name up again, and opens what it leads to. */
 		log_debug("\"%s\" was %s while it was being opened", node->name,
 			  rc == -ENOENT ? "removed" : "replaced");
 	} else if (rc) {

@@ -3,7 +3,7 @@
  * source_bind.c - see source.h: opening a generation, which binds it to bytes.
  *
  * The quick way: the newest pin serves every later commit too, so a new generation is a look at the mapped
- * header, without SQLite; or a connection that is idle begins a pin, which nobody has to be waited for.
+ * header, without SQLite; or an idle connection begins a pin, if it need not wait for anybody.
  * Everything else may wait and goes the slow way.
  */
 #include "source_private.h"
