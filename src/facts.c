@@ -189,7 +189,7 @@ struct pending_walk_arg {
 	void *arg;
 };
 
-static void show_pending(void *arg, const struct shot_state *state)
+static void show_pending(void *arg, const struct snapshot_state *state)
 {
 	const struct pending_walk_arg *walk = arg;
 	const struct snap_pending_facts facts = {
@@ -203,12 +203,12 @@ void snap_each_pending(struct snap *snap, void (*fn)(void *arg, const struct sna
 {
 	struct pending_walk_arg walk = {.fn = fn, .arg = arg};
 
-	shots_each(snap->shots, show_pending, &walk);
+	snapshots_each(snap->snapshots, show_pending, &walk);
 }
 
 void snap_each_lost(struct snap *snap, void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg)
 {
-	shots_each_lost(snap->shots, fn, arg);
+	snapshots_each_lost(snap->snapshots, fn, arg);
 }
 
 struct kept_opened {

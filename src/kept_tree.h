@@ -15,7 +15,7 @@
  *    and NAME-shm are found as empty files (SNAP_SIDECAR) that are not listed, so that sqlite3(1) can query
  *    it in place.
  *
- * One that is still being written (shots.h) is shown by kept_tree_show() and is as one that is kept, but for
+ * One that is still being written (snapshots.h) is shown by kept_tree_show(), as one that is kept but for
  * where its bytes come from: kept_tree_open_pending().
  *
  * PATH is relative to the mount's root, as in sqlsnap.h, and kept_tree_has(PATH). Everything is looked up in

@@ -64,7 +64,7 @@ int snap_create(struct snap **out, const struct snap_config *config, struct snap
 		rc = store_create(&snap->core.store, config->store, err);
 	if (!rc && kept_tree_create(&snap->kept, snap->core.store, snap->core.raw))
 		rc = err_set(err, -ENOMEM, "out of memory");
-	if (!rc && shots_create(&snap->shots, &snap->core, snap->tree, snap->kept))
+	if (!rc && snapshots_create(&snap->snapshots, &snap->core, snap->tree, snap->kept))
 		rc = err_set(err, -ENOMEM, "out of memory");
 	if (rc)
 		snap_destroy(snap);
@@ -146,7 +146,8 @@ int snap_start(struct snap *snap, struct snap_err *err)
 
 void snap_stop(struct snap *snap, int64_t patience_ms)
 {
-	shots_stop(snap->shots, patience_ms); /* as long as the janitor looks after what they hold back */
+	snapshots_stop(snap->snapshots,
+		       patience_ms); /* as long as the janitor looks after what they hold back */
 	sources_stop(snap->core.sources);
 	work_stop(snap->core.work);
 }
@@ -156,7 +157,7 @@ void snap_destroy(struct snap *snap)
 	if (!snap)
 		return;
 	snap_stop(snap, SNAP_PATIENCE_MS);
-	shots_destroy(snap->shots);
+	snapshots_destroy(snap->snapshots);
 	frozen_destroy(snap->frozen);
 	sources_destroy(snap->core.sources);
 	work_destroy(snap->core.work);

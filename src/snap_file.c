@@ -93,12 +93,12 @@ void snap_file_close(struct snap_file *f)
 
 int snap_kept_make(struct snap *snap, const char *name, struct snap_err *err)
 {
-	return shots_take(snap->shots, name, err);
+	return snapshots_take(snap->snapshots, name, err);
 }
 
 int snap_kept_drop(struct snap *snap, const char *name, struct snap_err *err)
 {
-	bool given_up = shots_drop(snap->shots, name) == 0;
+	bool given_up = snapshots_drop(snap->snapshots, name) == 0;
 	int rc = kept_tree_drop(snap->kept, name, err);
 
 	return given_up && rc == -ENOENT ? 0 : rc;

@@ -6,16 +6,16 @@
 
 #include "frozen.h"
 #include "kept_tree.h"
-#include "shots.h"
+#include "snapshots.h"
 #include "sources.h"
 #include "tree.h"
 
 struct snap {
 	struct core core;
-	struct tree *tree;	/* owned, as the next */
-	struct kept_tree *kept; /* .sqlsnapfs/snapshots */
-	struct shots *shots;	/* what of it is being made */
-	struct frozen *frozen;	/* -o frozen: constant once the first request is served; else NULL */
+	struct tree *tree;	     /* owned, as the next */
+	struct kept_tree *kept;	     /* .sqlsnapfs/snapshots */
+	struct snapshots *snapshots; /* what of it is being made */
+	struct frozen *frozen;	     /* -o frozen: constant once the first request is served; else NULL */
 	bool has_mountpoint;
 };
 

@@ -34,7 +34,7 @@ static void tell_lost(void *arg, const char *source, const char *name)
 {
 	struct snap *snap = arg;
 
-	shots_tell_killed(snap->shots, name, source);
+	snapshots_tell_killed(snap->snapshots, name, source);
 }
 
 static void tidy(void *arg)

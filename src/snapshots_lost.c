@@ -1,30 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shots_lost.c - see shots.h: snapshots that mkdir(2) has promised and that are not there. The log has a line
- * of each; who looks at warnings alone must hear of them too.
+ * snapshots_lost.c - see snapshots.h: those that mkdir(2) has promised and that are not there. The log has a
+ * line of each; who looks at warnings alone must hear of them too.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
 #include "clock.h"
-#include "shots_private.h"
+#include "snapshots_private.h"
 
 /* Lock held. */
-static struct shot_lost *find(struct shots *s, const char *name)
+static struct snapshot_lost *find(struct snapshots *s, const char *name)
 {
-	for (size_t i = 0; i < SHOTS_LOST_MAX; i++)
+	for (size_t i = 0; i < SNAPSHOTS_LOST_MAX; i++)
 		if (s->lost[i].time_ns && strcmp(s->lost[i].name, name) == 0)
 			return &s->lost[i];
 	return NULL;
 }
 
-void shots_note_lost(struct shots *s, const char *name, const char *why)
+void snapshots_note_lost(struct snapshots *s, const char *name, const char *why)
 {
 	lock_scope(&s->lock);
-	struct shot_lost *to = find(s, name);
+	struct snapshot_lost *to = find(s, name);
 
-	for (size_t i = 0; i < SHOTS_LOST_MAX && (!to || strcmp(to->name, name) != 0); i++)
+	for (size_t i = 0; i < SNAPSHOTS_LOST_MAX && (!to || strcmp(to->name, name) != 0); i++)
 		if (!to || s->lost[i].time_ns < to->time_ns)
 			to = &s->lost[i]; /* the oldest makes room */
 	to->time_ns = realtime_ns();
@@ -32,16 +32,16 @@ void shots_note_lost(struct shots *s, const char *name, const char *why)
 	snprintf(to->why, sizeof(to->why), "%s", why);
 }
 
-void shots_note_written(struct shots *s, const char *name)
+void snapshots_note_written(struct snapshots *s, const char *name)
 {
 	lock_scope(&s->lock);
-	struct shot_lost *lost = find(s, name);
+	struct snapshot_lost *lost = find(s, name);
 
 	if (lost)
 		lost->time_ns = 0;
 }
 
-void shots_tell_killed(struct shots *s, const char *name, const char *source)
+void snapshots_tell_killed(struct snapshots *s, const char *name, const char *source)
 {
 	struct snap_err why;
 	bool known;
@@ -52,15 +52,16 @@ void shots_tell_killed(struct shots *s, const char *name, const char *source)
 	pthread_mutex_unlock(&s->lock);
 	if (known)
 		return; /* by another of its databases */
-	shots_note_lost(s, name, why.text);
+	snapshots_note_lost(s, name, why.text);
 	core_event(s->core, SNAP_ERROR, "snapshot \"%s\" was lost: %s", name, why.text);
 }
 
-void shots_each_lost(struct shots *s, void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg)
+void snapshots_each_lost(struct snapshots *s, void (*fn)(void *arg, const struct snap_lost_facts *facts),
+			 void *arg)
 {
 	lock_scope(&s->lock);
-	for (size_t i = 0; i < SHOTS_LOST_MAX; i++) {
-		const struct shot_lost *lost = &s->lost[i];
+	for (size_t i = 0; i < SNAPSHOTS_LOST_MAX; i++) {
+		const struct snapshot_lost *lost = &s->lost[i];
 		const struct snap_lost_facts facts = {
 			.name = lost->name, .why = lost->why, .time_ns = lost->time_ns};
 

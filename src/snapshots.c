@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* shots.c - see shots.h: taking and dropping. shots_write.c writes. */
+/* snapshots.c - see snapshots.h: taking and dropping. snapshots_write.c writes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,13 +12,13 @@
 
 #include "cleanup.h"
 #include "clock.h"
-#include "shots_private.h"
+#include "snapshots_private.h"
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
-int shots_create(struct shots **out, struct core *core, struct tree *tree, struct kept_tree *kept)
+int snapshots_create(struct snapshots **out, struct core *core, struct tree *tree, struct kept_tree *kept)
 {
-	struct shots *s = calloc(1, sizeof(*s));
+	struct snapshots *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
@@ -33,19 +33,19 @@ int shots_create(struct shots **out, struct core *core, struct tree *tree, struc
 }
 
 /* No snapshot that is not published yet will be. Lock held. */
-static void give_up(struct shots *s)
+static void give_up(struct snapshots *s)
 {
 	list_each (e, &s->queue) {
-		struct shot *shot = list_entry(e, struct shot, link);
+		struct snapshot *snapshot = list_entry(e, struct snapshot, link);
 
-		if (shot->publishing || shot->over || atomic_load(&shot->cancelled))
+		if (snapshot->publishing || snapshot->over || atomic_load(&snapshot->cancelled))
 			continue;
-		atomic_store(&shot->late, true);
-		atomic_store(&shot->cancelled, true);
+		atomic_store(&snapshot->late, true);
+		atomic_store(&snapshot->cancelled, true);
 	}
 }
 
-void shots_stop(struct shots *s, int64_t patience_ms)
+void snapshots_stop(struct snapshots *s, int64_t patience_ms)
 {
 	struct timespec until = ns_timespec(monotonic_ns() + patience_ms * NS_PER_MS);
 
@@ -60,49 +60,49 @@ void shots_stop(struct shots *s, int64_t patience_ms)
 		pthread_cond_wait(&s->changed, &s->lock);
 }
 
-void shots_destroy(struct shots *s)
+void snapshots_destroy(struct snapshots *s)
 {
 	if (!s)
 		return;
-	shots_stop(s, 0);
+	snapshots_stop(s, 0);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->changed);
 	free(s);
 }
 
-void shot_finish(struct shot *shot)
+void snapshot_finish(struct snapshot *snapshot)
 {
-	for (size_t i = 0; shot->dbs && i < shot->instant.count; i++)
-		keep_destroy(shot->dbs[i].keep);
-	instant_finish(&shot->instant);
-	free(shot->pendings);
-	free(shot->dbs);
-	shot->pendings = NULL;
-	shot->dbs = NULL;
+	for (size_t i = 0; snapshot->dbs && i < snapshot->instant.count; i++)
+		keep_destroy(snapshot->dbs[i].keep);
+	instant_finish(&snapshot->instant);
+	free(snapshot->pendings);
+	free(snapshot->dbs);
+	snapshot->pendings = NULL;
+	snapshot->dbs = NULL;
 }
 
-static void destroy(struct shot *shot)
+static void destroy(struct snapshot *snapshot)
 {
-	shot_finish(shot);
-	free(shot);
+	snapshot_finish(snapshot);
+	free(snapshot);
 }
 
 /* ---- taking -------------------------------------------------------------------------------------------- */
 
 /* Begins what is to be kept of each database, under the name that is then taken. */
-static int reserve(struct shots *s, struct shot *shot, struct snap_err *err)
+static int reserve(struct snapshots *s, struct snapshot *snapshot, struct snap_err *err)
 {
-	size_t n = shot->instant.count;
+	size_t n = snapshot->instant.count;
 
-	shot->dbs = calloc(n, sizeof(*shot->dbs));
-	shot->pendings = calloc(n, sizeof(*shot->pendings));
-	if (!shot->dbs || !shot->pendings)
+	snapshot->dbs = calloc(n, sizeof(*snapshot->dbs));
+	snapshot->pendings = calloc(n, sizeof(*snapshot->pendings));
+	if (!snapshot->dbs || !snapshot->pendings)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < n; i++) {
-		autofree char *source = kept_tree_source(s->kept, shot->instant.dbs[i].path);
-		struct keep **keep = &shot->dbs[i].keep;
-		int rc = source ? keep_begin(keep, s->core->store, source, shot->name, err)
-				: err_errno(err, "\"%s\"", shot->instant.dbs[i].path);
+		autofree char *source = kept_tree_source(s->kept, snapshot->instant.dbs[i].path);
+		struct keep **keep = &snapshot->dbs[i].keep;
+		int rc = source ? keep_begin(keep, s->core->store, source, snapshot->name, err)
+				: err_errno(err, "\"%s\"", snapshot->instant.dbs[i].path);
 
 		rc = rc ? rc : keep_reserve(*keep, err);
 		if (rc)
@@ -111,7 +111,7 @@ static int reserve(struct shots *s, struct shot *shot, struct snap_err *err)
 	return 0;
 }
 
-static int no_room(struct shots *s, uint64_t size, struct snap_err *err)
+static int no_room(struct snapshots *s, uint64_t size, struct snap_err *err)
 {
 	const char *dir = store_dir(s->core->store);
 	struct statvfs vfs = {.f_frsize = 1};
@@ -145,57 +145,57 @@ static int make_room(int fd, uint64_t size, uint64_t *asked)
 	return (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < *asked ? -ENOSPC : 0;
 }
 
-static int prepare_all(struct shots *s, struct shot *shot, struct snap_err *err)
+static int prepare_all(struct snapshots *s, struct snapshot *snapshot, struct snap_err *err)
 {
 	uint64_t asked = STORE_RESERVE;
 
-	for (size_t i = 0; i < shot->instant.count; i++) {
-		struct snap_gen *gen = shot->instant.dbs[i].gen;
-		int fd = keep_fd(shot->dbs[i].keep), rc = 0;
+	for (size_t i = 0; i < snapshot->instant.count; i++) {
+		struct snap_gen *gen = snapshot->instant.dbs[i].gen;
+		int fd = keep_fd(snapshot->dbs[i].keep), rc = 0;
 
-		if (!source_gen_clone(gen, fd, &shot->dbs[i].cloned))
+		if (!source_gen_clone(gen, fd, &snapshot->dbs[i].cloned))
 			rc = make_room(fd, gen->size, &asked);
 		if (rc == -ENOSPC || rc == -EDQUOT)
 			return no_room(s, gen->size, err);
 		if (rc)
 			return err_set(err, rc, "cannot write to the store: %s", strerror(-rc));
-		shot->total += gen->size;
+		snapshot->total += gen->size;
 	}
 	return 0;
 }
 
 /* What is shown, which is what will be kept. */
-static int fill_pendings(struct shot *shot, struct snap_err *err)
+static int fill_pendings(struct snapshot *snapshot, struct snap_err *err)
 {
-	for (size_t i = 0; i < shot->instant.count; i++) {
-		const struct instant_db *db = &shot->instant.dbs[i];
-		struct kept_pending *p = &shot->pendings[i];
+	for (size_t i = 0; i < snapshot->instant.count; i++) {
+		const struct instant_db *db = &snapshot->instant.dbs[i];
+		struct kept_pending *p = &snapshot->pendings[i];
 		struct keep_meta *meta = &p->entry.meta;
 		struct snap_attr attr;
 		struct stat st;
 
-		if (fstat(keep_fd(shot->dbs[i].keep), &st))
+		if (fstat(keep_fd(snapshot->dbs[i].keep), &st))
 			return err_errno(err, "cannot examine the store");
 		snap_gen_stat(db->gen, &attr);
-		*p = (struct kept_pending){.name = shot->name, .path = db->path, .gen = db->gen};
+		*p = (struct kept_pending){.name = snapshot->name, .path = db->path, .gen = db->gen};
 		list_init(&p->link);
 		p->entry.dev = st.st_dev;
 		p->entry.ino = st.st_ino;
 		*meta = (struct keep_meta){.mtime_ns = timespec_ns(attr.mtime),
-					   .made_ns = shot->instant.at_ns,
+					   .made_ns = snapshot->instant.at_ns,
 					   .mode = db->attr.mode & 0777,
 					   .uid = db->attr.uid,
 					   .gid = db->attr.gid,
 					   .size = db->gen->size};
-		if (shot->instant.apart_ns)
+		if (snapshot->instant.apart_ns)
 			snprintf(meta->why, sizeof(meta->why), "mkdir; at most %lld ms apart from others",
-				 (long long)(shot->instant.apart_ns / NS_PER_MS + 1));
+				 (long long)(snapshot->instant.apart_ns / NS_PER_MS + 1));
 	}
 	return 0;
 }
 
 /* Whether the mount shows something of that name already, of whatever sources. */
-static bool is_taken(struct shots *s, const char *name)
+static bool is_taken(struct snapshots *s, const char *name)
 {
 	char path[64 + NAME_MAX];
 	struct snap_attr attr;
@@ -204,26 +204,26 @@ static bool is_taken(struct shots *s, const char *name)
 	return kept_tree_look(s->kept, path, &attr) == 0;
 }
 
-static int take(struct shots *s, struct shot *shot, struct snap_err *err)
+static int take(struct snapshots *s, struct snapshot *snapshot, struct snap_err *err)
 {
-	int rc = instant_find(&shot->instant, s->core, s->tree, store_dir(s->core->store), err);
+	int rc = instant_find(&snapshot->instant, s->core, s->tree, store_dir(s->core->store), err);
 
-	shot->total = 0;
-	if (!rc && shot->instant.count == 0)
+	snapshot->total = 0;
+	if (!rc && snapshot->instant.count == 0)
 		rc = err_set(err, -ENODATA, "there is no database to keep");
 	if (!rc)
-		rc = reserve(s, shot, err);
+		rc = reserve(s, snapshot, err);
 	if (!rc)
-		rc = instant_open(&shot->instant, err);
+		rc = instant_open(&snapshot->instant, err);
 	if (!rc)
-		rc = prepare_all(s, shot, err);
+		rc = prepare_all(s, snapshot, err);
 	if (!rc)
-		rc = fill_pendings(shot, err);
+		rc = fill_pendings(snapshot, err);
 	return rc;
 }
 
-/* Shows SHOT and has it written; takes it over. */
-static int start(struct shots *s, struct shot *shot)
+/* Shows SNAPSHOT and has it written; takes it over. */
+static int start(struct snapshots *s, struct snapshot *snapshot)
 {
 	bool first;
 	int rc = 0;
@@ -235,21 +235,21 @@ static int start(struct shots *s, struct shot *shot)
 	}
 	first = !s->writing;
 	s->writing = true;
-	list_append(&s->queue, &shot->link);
-	kept_tree_show(s->kept, shot->pendings, shot->instant.count);
+	list_append(&s->queue, &snapshot->link);
+	kept_tree_show(s->kept, snapshot->pendings, snapshot->instant.count);
 	pthread_mutex_unlock(&s->lock);
 	if (first)
-		rc = work_submit_urgent(s->core->work, shots_write, s);
+		rc = work_submit_urgent(s->core->work, snapshots_write, s);
 	if (first && rc) {
 		/* No thread is to be had: then this one. */
-		shots_write(s);
+		snapshots_write(s);
 	}
 	return 0;
 }
 
-int shots_take(struct shots *s, const char *name, struct snap_err *err)
+int snapshots_take(struct snapshots *s, const char *name, struct snap_err *err)
 {
-	struct shot *shot;
+	struct snapshot *snapshot;
 	int rc;
 
 	if (!keep_name_valid(name))
@@ -264,76 +264,76 @@ int shots_take(struct shots *s, const char *name, struct snap_err *err)
 			       name);
 	if (is_taken(s, name))
 		return err_set(err, -EEXIST, "there is a snapshot \"%s\"", name);
-	shot = calloc(1, sizeof(*shot));
-	if (!shot)
+	snapshot = calloc(1, sizeof(*snapshot));
+	if (!snapshot)
 		return err_set(err, -ENOMEM, "out of memory");
-	list_init(&shot->link);
-	shot->shots = s;
-	snprintf(shot->name, sizeof(shot->name), "%s", name);
-	rc = take(s, shot, err);
+	list_init(&snapshot->link);
+	snapshot->snapshots = s;
+	snprintf(snapshot->name, sizeof(snapshot->name), "%s", name);
+	rc = take(s, snapshot, err);
 	for (int i = 1; i < INSTANT_FINDS && rc == -ENOENT; i++) {
-		shot_finish(shot);
-		rc = take(s, shot, err);
+		snapshot_finish(snapshot);
+		rc = take(s, snapshot, err);
 	}
 	if (!rc)
-		rc = start(s, shot);
+		rc = start(s, snapshot);
 	if (rc)
-		destroy(shot);
+		destroy(snapshot);
 	return rc;
 }
 
 /* ---- dropping ------------------------------------------------------------------------------------------ */
 
 /* Lock held. */
-static struct shot *find(struct shots *s, const char *name)
+static struct snapshot *find(struct snapshots *s, const char *name)
 {
 	list_each (e, &s->queue) {
-		struct shot *shot = list_entry(e, struct shot, link);
+		struct snapshot *snapshot = list_entry(e, struct snapshot, link);
 
-		if (strcmp(shot->name, name) == 0)
-			return shot;
+		if (strcmp(snapshot->name, name) == 0)
+			return snapshot;
 	}
 	return NULL;
 }
 
-int shots_drop(struct shots *s, const char *name)
+int snapshots_drop(struct snapshots *s, const char *name)
 {
-	struct shot *shot;
+	struct snapshot *snapshot;
 	bool ours;
 
 	pthread_mutex_lock(&s->lock);
-	shot = find(s, name);
-	if (!shot || shot->publishing || shot->over) {
+	snapshot = find(s, name);
+	if (!snapshot || snapshot->publishing || snapshot->over) {
 		while (find(s, name))
 			pthread_cond_wait(&s->changed, &s->lock);
 		pthread_mutex_unlock(&s->lock);
 		return -ENOENT;
 	}
-	atomic_store(&shot->cancelled, true);
-	kept_tree_hide(s->kept, shot->pendings, shot->instant.count);
-	ours = s->current != shot;
+	atomic_store(&snapshot->cancelled, true);
+	kept_tree_hide(s->kept, snapshot->pendings, snapshot->instant.count);
+	ours = s->current != snapshot;
 	if (ours)
-		list_remove(&shot->link);
+		list_remove(&snapshot->link);
 	while (!ours && find(s, name))
 		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
 	if (ours)
-		destroy(shot);
+		destroy(snapshot);
 	return 0;
 }
 
-void shots_each(struct shots *s, void (*fn)(void *arg, const struct shot_state *state), void *arg)
+void snapshots_each(struct snapshots *s, void (*fn)(void *arg, const struct snapshot_state *state), void *arg)
 {
 	lock_scope(&s->lock);
 	list_each (e, &s->queue) {
-		struct shot *shot = list_entry(e, struct shot, link);
+		struct snapshot *snapshot = list_entry(e, struct snapshot, link);
 
-		if (shot->over)
+		if (snapshot->over)
 			continue;
-		struct shot_state state = {.name = shot->name,
-					   .apart_ns = shot->instant.apart_ns,
-					   .done = atomic_load(&shot->done),
-					   .total = shot->total};
+		struct snapshot_state state = {.name = snapshot->name,
+					       .apart_ns = snapshot->instant.apart_ns,
+					       .done = atomic_load(&snapshot->done),
+					       .total = snapshot->total};
 
 		fn(arg, &state);
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_shots.c - snapshots of all databases by snap_kept_make(), and frozen mounts, through the contract of
- * sqlsnap.h. Many writers at full speed are snapshots_instant.sh's. */
+/* test_snapshots.c - snapshots of all databases by snap_kept_make(), and frozen mounts, through the contract
+ * of sqlsnap.h. Many writers at full speed are snapshots_instant.sh's. */
 #include "gens.h"
 
 #include <errno.h>

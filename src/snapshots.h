@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shots.h - snapshots by mkdir: all databases of the mount as of one instant (instant.h), shown at once
+ * snapshots.h - snapshots by mkdir: all databases of the mount as of one instant (instant.h), shown at once
  * (kept_tree.h) and written to the store behind, one snapshot after the other.
  *
  * The way of one:
  *  1. For each database a partial one is begun in the store and the name is reserved (keep.h): from here on
- * it is nobody else's, in no daemon.
+ *     it is nobody else's, in no daemon.
  *  2. The instant: each has a generation that is open.
  *  3. Room: cloned where the file system can, else the blocks are set aside. So ENOSPC is mkdir's answer, and
  *     not what becomes of a snapshot that somebody counts on.
@@ -13,46 +13,47 @@
  *  5. The bytes are written, sealed, and published as a group: whole, or not there. The generations go on
  *     with what was written, which lets go of their pins.
  *  6. The store shows it. It is no longer known here.
- * A daemon that dies before 5 is done leaves what the next start removes, and tells: shots_tell_killed().
+ * A daemon that dies before 5 is done leaves what the next start removes, and tells: snapshots_tell_killed().
  */
-#ifndef SQLSNAP_SHOTS_H
-#define SQLSNAP_SHOTS_H
+#ifndef SQLSNAP_SNAPSHOTS_H
+#define SQLSNAP_SNAPSHOTS_H
 
 #include "core.h"
 #include "kept_tree.h"
 #include "tree.h"
 
-struct shots;
+struct snapshots;
 
 /* All are borrowed. -ENOMEM */
-int shots_create(struct shots **out, struct core *core, struct tree *tree, struct kept_tree *kept);
+int snapshots_create(struct snapshots **out, struct core *core, struct tree *tree, struct kept_tree *kept);
 /* Waits until everything is written, for PATIENCE_MS at most; then gives up what is not published. Accepts
  * NULL. */
-void shots_stop(struct shots *shots, int64_t patience_ms);
-void shots_destroy(struct shots *shots); /* accepts NULL; gives up what is being written */
+void snapshots_stop(struct snapshots *snapshots, int64_t patience_ms);
+void snapshots_destroy(struct snapshots *snapshots); /* accepts NULL; gives up what is being written */
 
 /* See snap_kept_make(). */
-int shots_take(struct shots *shots, const char *name, struct snap_err *err);
+int snapshots_take(struct snapshots *snapshots, const char *name, struct snap_err *err);
 
 /* Gives up the snapshot NAME while it is being written. 0: it is gone, and the name is free; -ENOENT: there
  * is none, or it was published before. */
-int shots_drop(struct shots *shots, const char *name);
+int snapshots_drop(struct snapshots *snapshots, const char *name);
 
 /* The state of a snapshot that is being written. */
-struct shot_state {
+struct snapshot_state {
 	const char *name;
 	int64_t apart_ns; /* how far from its instant some of the databases can be; 0: all are exact */
 	uint64_t done;	  /* bytes */
 	uint64_t total;
 };
 /* Calls FN for each, under a lock. */
-void shots_each(struct shots *shots, void (*fn)(void *arg, const struct shot_state *state), void *arg);
+void snapshots_each(struct snapshots *snapshots, void (*fn)(void *arg, const struct snapshot_state *state),
+		    void *arg);
 
 /* Reports that a killed daemon left the snapshot NAME of SOURCE (NULL: unknown) unfinished: one event for
  * each name, whatever the number of its sources. */
-void shots_tell_killed(struct shots *shots, const char *name, const char *source);
+void snapshots_tell_killed(struct snapshots *snapshots, const char *name, const char *source);
 /* See snap_each_lost(). */
-void shots_each_lost(struct shots *shots, void (*fn)(void *arg, const struct snap_lost_facts *facts),
-		     void *arg);
+void snapshots_each_lost(struct snapshots *snapshots,
+			 void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg);
 
 #endif
