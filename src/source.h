@@ -246,6 +246,9 @@ void source_connect_expected(struct source *s);
 void source_commit_over(struct source *s);
 /* Waits so, for WAIT_NS at most, in a thread that saw SEEN. False: it was not enough. Under no lock. */
 bool source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns);
+/* Whether what was uploaded is current though SAMPLE says another version: SAMPLE was made before a commit or
+ * a checkpoint of ours that is over by now. True: it is that of now instead. Under no lock. */
+bool source_is_overtaken(struct source *s, struct sample *sample);
 
 /* Makes a generation of the SIZE bytes of FD, which it takes over, also on failure. Nobody can see it yet.
  * MTIME_NS 0: now. *OUT is a reference. -ENOMEM */

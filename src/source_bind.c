@@ -325,7 +325,8 @@ int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *
 	struct snap_gen *target, *old = NULL;
 	struct image *drop = b->image;
 
-	if (!source_await_commit(s, &b->sample.version, may_wait ? SOURCE_WAIT_NS : 0) && !may_wait) {
+	if ((!source_await_commit(s, &b->sample.version, may_wait ? SOURCE_WAIT_NS : 0) && !may_wait) ||
+	    source_is_overtaken(s, &b->sample)) {
 		image_unref(drop);
 		return -EAGAIN;
 	}

@@ -276,6 +276,7 @@ int source_look(struct source *s, const struct tree_found *found, int64_t seen_n
 		return rc;
 	sample_content(s, found, &sample);
 	source_await_commit(s, &sample.version, SOURCE_LOOK_NS);
+	source_is_overtaken(s, &sample);
 	rc = settle(s, &sample, gen);
 	if (rc)
 		return rc;

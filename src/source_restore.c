@@ -110,6 +110,25 @@ int source_sample_now(struct source *s, struct live *live, struct sample *sample
 	return live ? source_sample_live(s, live, sample) : 0;
 }
 
+bool source_is_overtaken(struct source *s, struct sample *sample)
+{
+	struct live *live = NULL;
+	struct sample now;
+	bool overtaken;
+
+	pthread_mutex_lock(&s->lock);
+	overtaken = s->current && s->current->uploaded && !source_shows(s->current, sample);
+	if (overtaken && s->live)
+		live = live_ref(s->live);
+	pthread_mutex_unlock(&s->lock);
+	overtaken = overtaken && source_sample_now(s, live, &now) == 0;
+	live_unref_later(live);
+	if (!overtaken || !source_upload_is(s, &now.version))
+		return false;
+	*sample = now;
+	return true;
+}
+
 int source_upload_create(struct source *s, int fd, uint64_t size, uint32_t page_size, int64_t mtime_ns,
 			 struct snap_gen **out)
 {

@@ -124,6 +124,70 @@ static void test_outlives_our_connection(void **state)
 	}
 }
 
+/* ---- a restore that comes between a look at the database and what is made of it ------------------------ */
+
+static struct fixtures *comes_between; /* NULL: nothing does */
+
+bool __real_source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns);
+bool __wrap_source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns);
+bool __wrap_source_await_commit(struct source *s, const struct version *seen, int64_t wait_ns)
+{
+	struct fixtures *x = comes_between;
+
+	comes_between = NULL;
+	if (x)
+		assert_restored(&x->f, &x->u, &x->how);
+	return __real_source_await_commit(s, seen, wait_ns);
+}
+
+static void test_overtakes_a_look(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct fixtures x;
+
+		restore_over(&x, modes[i]);
+		close_gen(open_now(&x.f)); /* and so connected */
+		comes_between = &x;
+		assert_int_equal(mtime_of(&x.f), UPLOADED_AT);
+		assert_shows_upload(&x.f, &x.u);
+		assert_moves_on(&x);
+		end(&x, true);
+	}
+}
+
+static void test_overtakes_an_open(void **state)
+{
+	static const unsigned ways[] = {0, SNAP_NOWAIT};
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		struct snap_gen *gen, *moved = NULL;
+		struct fixtures x;
+		int rc;
+
+		restore_over(&x, modes[i / 2]);
+		close_gen(open_now(&x.f));
+		app_do(&x.f.app, "INSERT INTO t(b) VALUES('before')");
+		gen = look(&x.f, NULL);
+		comes_between = &x;
+		rc = snap_gen_open(gen, ways[i % 2], &moved, NULL);
+		if (rc == SNAP_WOULD_WAIT)
+			rc = snap_gen_open(gen, 0, &moved, NULL);
+		assert_null(comes_between);
+		assert_int_equal(rc, SNAP_MOVED);
+		snap_gen_unref(gen);
+		assert_int_equal(snap_gen_open(moved, 0, NULL, NULL), 0);
+		assert_same_bytes(moved, x.u.bytes);
+		close_gen(moved);
+		assert_shows_upload(&x.f, &x.u);
+		assert_moves_on(&x);
+		end(&x, true);
+	}
+}
+
+/* ---- readers of before, and of it ---------------------------------------------------------------------- */
+
 static void test_old_readers_read_on(void **state)
 {
 	(void)state;
@@ -374,6 +438,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_until_the_next_commit),
 		cmocka_unit_test(test_outlives_our_connection),
+		cmocka_unit_test(test_overtakes_a_look),
+		cmocka_unit_test(test_overtakes_an_open),
 		cmocka_unit_test(test_old_readers_read_on),
 		cmocka_unit_test(test_readers_of_it_read_on),
 		cmocka_unit_test(test_forgotten_is_no_more),
