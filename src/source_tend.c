@@ -335,11 +335,31 @@ static void save_seen(struct source *s, int64_t now)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* Whether to close the connection, even if spools are read for hours yet: until then, what an application
+ * committed before it ended stays in the WAL. Lock held. */
+static bool is_idle(struct source *s, int64_t now)
+{
+	int64_t since;
+
+	if (s->ending)
+		return true;
+	if (s->binding > 0 || source_has_pins(s, &since)) {
+		s->idle_since = now;
+		return false;
+	}
+	return !s->connecting && now - s->idle_since >= SOURCE_LINGER_NS;
+}
+
+/* Unless it was used since the janitor saw it idle: a restore may have come and gone. */
 static void run_disconnect(void *arg)
 {
 	struct source *s = arg;
+	struct live *live;
 
-	source_disconnect(s);
+	pthread_mutex_lock(&s->lock);
+	live = is_idle(s, monotonic_ns()) ? steal_ptr(&s->live) : NULL;
+	pthread_mutex_unlock(&s->lock);
+	live_unref(live);
 	source_unref(s);
 }
 
@@ -354,21 +374,6 @@ static void disconnect_later(struct source *s)
 	pthread_mutex_unlock(&s->lock);
 	if (connected && work_submit_urgent(s->core->work, run_disconnect, source_ref(s)))
 		run_disconnect(s);
-}
-
-/* Whether to close the connection, even if spools are read for hours yet: until then, what an application
- * committed before it ended stays in the WAL. Lock held. */
-static bool is_idle(struct source *s, int64_t now)
-{
-	int64_t since;
-
-	if (s->ending)
-		return true;
-	if (source_has_pins(s, &since)) {
-		s->idle_since = now;
-		return false;
-	}
-	return !s->connecting && now - s->idle_since >= SOURCE_LINGER_NS;
 }
 
 bool source_tend(struct source *s, int64_t now)

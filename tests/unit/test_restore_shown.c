@@ -186,6 +186,82 @@ static void test_overtakes_an_open(void **state)
 	}
 }
 
+/* ---- a connection that was idle before ----------------------------------------------------------------- */
+
+static struct {
+	bool armed;
+	void (*run)(void *arg);
+	void *arg;
+} late_job; /* the next one, which no thread has time for yet */
+
+int __real_work_submit_urgent(struct work *w, void (*run)(void *arg), void *arg);
+int __wrap_work_submit_urgent(struct work *w, void (*run)(void *arg), void *arg);
+int __wrap_work_submit_urgent(struct work *w, void (*run)(void *arg), void *arg)
+{
+	if (!late_job.armed)
+		return __real_work_submit_urgent(w, run, arg);
+	late_job.armed = false;
+	late_job.run = run;
+	late_job.arg = arg;
+	return 0;
+}
+
+static void tend_later(struct fixture *f)
+{
+	struct source *source = source_of(f);
+
+	source_tend(source, monotonic_ns() + SOURCE_LINGER_NS + NS_PER_S);
+	source_unref(source);
+}
+
+static bool tend_meanwhile(void *arg)
+{
+	struct fixtures *x = arg;
+
+	tend_later(&x->f);
+	return false;
+}
+
+/* What the janitor has seen idle before a restore, or during one, stays connected after it: for a moment the
+ * wal-index alone tells that nothing was committed since. */
+static void check_idle(bool before)
+{
+	struct fixtures x = {.how = RESTORING};
+
+	app_up(&x.f, WAL_OLD);
+	snap_up_still(&x.f);
+	upload_make(&x.u, x.f.snap, 4096, NEW);
+	close_gen(open_now(&x.f));
+	late_job.armed = true;
+	late_job.run = NULL;
+	if (before) {
+		tend_later(&x.f);
+		assert_non_null(late_job.run);
+	} else {
+		x.how.cancelled = tend_meanwhile;
+		x.how.arg = &x;
+	}
+	assert_restored(&x.f, &x.u, &x.how);
+	if (late_job.run)
+		late_job.run(late_job.arg);
+	late_job.armed = false;
+	assert_false(is_disconnected(&x.f));
+	assert_shows_upload(&x.f, &x.u);
+	end(&x, true);
+}
+
+static void test_idle_before_it(void **state)
+{
+	(void)state;
+	check_idle(true);
+}
+
+static void test_idle_in_between(void **state)
+{
+	(void)state;
+	check_idle(false);
+}
+
 /* ---- readers of before, and of it ---------------------------------------------------------------------- */
 
 static void test_old_readers_read_on(void **state)
@@ -440,6 +516,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_outlives_our_connection),
 		cmocka_unit_test(test_overtakes_a_look),
 		cmocka_unit_test(test_overtakes_an_open),
+		cmocka_unit_test(test_idle_before_it),
+		cmocka_unit_test(test_idle_in_between),
 		cmocka_unit_test(test_old_readers_read_on),
 		cmocka_unit_test(test_readers_of_it_read_on),
 		cmocka_unit_test(test_forgotten_is_no_more),

@@ -209,6 +209,7 @@ static void test_a_spool_keeps_nothing_connected(void **state)
 	image_unref(image);
 	snap_gen_close(gen);
 	assert_non_null(gen->image);
+	s->idle_since -= SOURCE_LINGER_NS; /* so much later */
 	source_tend(s, monotonic_ns() + SOURCE_LINGER_NS);
 	assert_null(gen->image);
 	work_stop(f.snap->core.work); /* waits for what that has begun */
