@@ -150,7 +150,8 @@ bool image_is_pinned(struct image *im, int64_t *since)
 	lock_scope(&im->lock);
 	if (im->dead || !im->backing->conn)
 		return false;
-	*since = im->backing->conn->since;
+	if (since)
+		*since = im->backing->conn->since;
 	return true;
 }
 

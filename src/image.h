@@ -34,7 +34,7 @@ void image_unref(struct image *image); /* may end a pin: under no lock. Accepts 
 int image_read(struct image *image, uint32_t max_frame, void *buf, size_t size, uint64_t offset,
 	       struct snap_err *err);
 
-/* Whether it is still read under its pin, and since when (CLOCK_MONOTONIC). */
+/* Whether it is still read under its pin; *SINCE (may be NULL): since when (CLOCK_MONOTONIC). */
 bool image_is_pinned(struct image *image, int64_t *since);
 bool image_is_dead(struct image *image);
 /* Whether a read found that bytes were gone or replaced: somebody truncated or overwrote the files. Not that

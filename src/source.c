@@ -65,9 +65,7 @@ struct snap_gen *snap_gen_ref(struct snap_gen *gen)
 /* IM goes. A spool has held nothing back, so nothing waits two seconds more because of it. Lock held. */
 static void note_pinned(struct source *s, struct image *im, int64_t now)
 {
-	int64_t since;
-
-	if (image_is_pinned(im, &since))
+	if (image_is_pinned(im, NULL))
 		s->idle_since = now;
 }
 
@@ -147,12 +145,10 @@ bool source_has_pins(struct source *s, int64_t *since)
 
 struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t now)
 {
-	int64_t since;
-
 	if (!gen->image || gen->opens > 0 || gen->hold_until > now || (gen->uploaded && s->current == gen))
 		return NULL;
 	/* A spool holds nothing back, and making it again would cost a copy: it lingers. */
-	if (gen->hold_until == 0 && !image_is_pinned(gen->image, &since) && !image_is_dead(gen->image) &&
+	if (gen->hold_until == 0 && !image_is_pinned(gen->image, NULL) && !image_is_dead(gen->image) &&
 	    !s->ending && now != INT64_MAX) {
 		gen->hold_until = now + SOURCE_LINGER_NS;
 		return NULL;
@@ -218,11 +214,10 @@ ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t off
 void source_disconnect(struct source *s)
 {
 	struct live *live;
-	int64_t since;
 
 	pthread_mutex_lock(&s->lock);
 	/* Only without pins, taken or under way: they would be bounded by nothing. */
-	live = s->ending || (!source_has_pins(s, &since) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
+	live = s->ending || (!source_has_pins(s, NULL) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
 	pthread_mutex_unlock(&s->lock);
 	live_unref(live);
 }

@@ -141,8 +141,8 @@ void source_shutdown(struct source *source);
 
 /* ---- between these files, and for restore*.c; the lock is held where it says so ---- */
 
-/* Whether a generation is read under a pin, which needs the connection; *SINCE (CLOCK_MONOTONIC): since when
- * the oldest is. Lock held. */
+/* Whether a generation is read under a pin, which needs the connection; *SINCE (may be NULL): since when the
+ * oldest is (CLOCK_MONOTONIC). Lock held. */
 bool source_has_pins(struct source *s, int64_t *since);
 
 /* A reference to the incarnation if it is on inode DEV, INO; otherwise drops the incarnation and returns

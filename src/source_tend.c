@@ -339,11 +339,9 @@ static void save_seen(struct source *s, int64_t now)
  * committed before it ended stays in the WAL. Lock held. */
 static bool is_idle(struct source *s, int64_t now)
 {
-	int64_t since;
-
 	if (s->ending)
 		return true;
-	if (s->binding > 0 || source_has_pins(s, &since)) {
+	if (s->binding > 0 || source_has_pins(s, NULL)) {
 		s->idle_since = now;
 		return false;
 	}
