@@ -5,6 +5,7 @@
 
 #include "keep.h"
 #include "restore.h"
+#include "source_restore.h"
 
 struct sqlite3_backup;
 

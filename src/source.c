@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* source.c - see source.h: life, closing. */
-#include "source.h"
+#include "source_private.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
  * one closes connections, which waits; all of it is counted under the source's lock, with no SQLite call and
  * no I/O but that of live_sample().
  */
-#include "source.h"
+#include "source_private.h"
 
 #include <errno.h>
 #include <stdarg.h>

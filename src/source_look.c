@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* source_look.c - see source.h: LOOKUP, which pins nothing and waits 50 ms at most: what the live database is
  * at this moment, and the generation that shows it. */
-#include "source.h"
+#include "source_private.h"
 
 #include <errno.h>
 #include <string.h>

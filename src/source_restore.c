@@ -11,7 +11,7 @@
  * moved on, it is never current again; what is remembered of it over remounts is equal to no version, for its
  * bytes are not there then.
  */
-#include "source.h"
+#include "source_private.h"
 
 #include <errno.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * source_tend.c - see source.h: what must be done in time. Called every TEND_MS by the janitor (sources.c)
  * for each source that is connected or holds an image; copies run on threads of their own.
  */
-#include "source.h"
+#include "source_private.h"
 
 #include <errno.h>
 #include <string.h>

@@ -21,6 +21,7 @@
 #include "own_mounts.h"
 #include "restore_private.h"
 #include "snap_private.h"
+#include "source_private.h"
 #include "wal_reset_app.h"
 
 #define FIRST_ROWS 20

@@ -5,6 +5,8 @@
 
 #include <stdatomic.h>
 
+#include "../../src/source_private.h"
+
 #define WAL_OLD "PRAGMA journal_mode=WAL;" TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(20000)
 #define PATIENCE_NS (20 * NS_PER_S)

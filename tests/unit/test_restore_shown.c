@@ -2,6 +2,8 @@
 /* What the name shows after a restore: exactly what was uploaded, until the database changes. */
 #include "restores.h"
 
+#include "../../src/source_private.h"
+
 #define WAL_OLD WAL_TABLE APP_ROWS(200)
 #define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)

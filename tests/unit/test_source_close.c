@@ -8,7 +8,7 @@
 #include "gens.h"
 
 #include "../../src/snap_private.h"
-#include "../../src/source.h"
+#include "../../src/source_private.h"
 
 /* Which thread opened the connection that closes for the application. */
 static struct {

@@ -14,7 +14,7 @@
 
 #include "../../src/clock.h"
 #include "../../src/snap_private.h"
-#include "../../src/source.h"
+#include "../../src/source_private.h"
 #include "../../src/vfs_private.h"
 
 static void up_still(struct fixture *f, const char *sql)

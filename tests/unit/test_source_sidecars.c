@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 
 #include "../../src/clock.h"
-#include "../../src/source.h"
+#include "../../src/source_private.h"
 
 /* Another user of the database's group: what he makes there is not the owner's. */
 struct user {

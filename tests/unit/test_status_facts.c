@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "../../src/source_private.h"
+
 static void test_looking_touches_nothing(void **state)
 {
 	struct fixture f;

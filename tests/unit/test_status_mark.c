@@ -3,6 +3,7 @@
 #include "status_view.h"
 
 #include "../../src/facts.h"
+#include "../../src/source_private.h"
 
 static void test_bug_versions(void **state)
 {

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "../../src/source_private.h"
+
 static void test_the_newest_state_that_was_opened(void **state)
 {
 	struct snap_actor cp = {.uid = 7, .pid = 42, .command = "cp"},

@@ -7,6 +7,7 @@
 
 #include "../../src/cleanup.h"
 #include "../../src/restore_private.h"
+#include "../../src/source_private.h"
 
 #define WAL_OLD WAL_TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
