@@ -30,51 +30,66 @@
 #include "tree.h"
 
 struct source {
-	struct core *core;  /* borrowed */
-	atomic_int refs;    /* the table's and one for each generation and job */
-	struct place place; /* constant, as the path */
-	char *path;	    /* absolute, for the store; NULL when it could not be told */
-	struct list link;   /* the table's; guarded by its lock */
+	atomic_int refs;  /* the table's and one for each generation and job */
+	struct list link; /* the table's; guarded by its lock */
+
+	/* constant */
+	struct core *core; /* borrowed */
+	struct place place;
+	char *path;  /* absolute, for the store; NULL when it could not be told */
+	int refused; /* 0; -EREMOTE: its file system does not share locks, for REFUSAL's reason */
+	struct snap_err refusal;
 
 	pthread_mutex_t lock;	/* guards all below */
 	pthread_cond_t changed; /* connecting, draining, a restore or its commit ended */
-	struct live *live;	/* the incarnation that new pins are taken on; NULL: not connected */
-	int refused; /* constant; -EREMOTE: its file system does not share locks, for REFUSAL's reason */
-	struct snap_err refusal;
-	bool connecting; /* somebody is at it, outside the lock */
-	int binding;	 /* opens between their first look and the generation that has their image */
-	bool awaited;	 /* at the last round another process was waiting for readers to go */
-	bool draining;	 /* pins are being spooled: no new ones */
 	bool ending;
-	bool restoring;		       /* a restore is under way: others wait for their turn */
-	char undo[64];		       /* the last before-restore name; whoever is restoring uses it */
-	bool committing;	       /* it may have committed what no generation shows yet */
-	int64_t tidy_next, tidy_until; /* CLOCK_MONOTONIC; tidy_until 0: there is nothing to tidy up */
-	struct version base;	       /* committing: what was there before, as long as it has not */
-	bool base_shown;	       /* committing: the uploaded bytes that are current are of BASE */
-	bool no_clone;		       /* the file system cannot clone: learned by trying */
-	int64_t no_spool_until;	       /* CLOCK_MONOTONIC; spooling failed: not again before that */
+
+	/* the connection */
+	struct live *live;  /* the incarnation that new pins are taken on; NULL: not connected */
+	bool connecting;    /* somebody is at it, outside the lock */
+	int binding;	    /* opens between their first look and the generation that has their image, and a
+			       restore: until they end source_disconnect() does nothing */
+	int64_t idle_since; /* CLOCK_MONOTONIC; when something was pinned last */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
 	bool left_wal;	       /* a connection that failed had made a -wal, which another must close */
 	int64_t learn_after;   /* CLOCK_MONOTONIC; source_learn_wal() does nothing before that */
-	uint64_t told_stale;   /* the generation that stale() was last called for */
-	struct snap_gen *current; /* a reference; what LOOKUP answered last */
-	struct list gens;	  /* generations with an image, in the order of their binding */
-	int64_t idle_since;	  /* CLOCK_MONOTONIC; when something was pinned last */
-	struct snap_attr attr;	  /* of the live file at the last look */
+
+	/* what is shown */
+	struct snap_gen *current;   /* a reference; what LOOKUP answered last */
+	struct list gens;	    /* generations with an image, in the order of their binding */
+	struct snap_attr attr;	    /* of the live file at the last look */
+	_Atomic uint32_t page_size; /* at the last look at a header; 0: none yet. Needs no lock */
+	uint64_t told_stale;	    /* the generation that stale() was last called for */
+
+	/* keeping the WAL within bounds */
+	bool awaited;		/* at the last round another process was waiting for readers to go */
+	bool draining;		/* pins are being spooled: no new ones */
+	bool no_clone;		/* the file system cannot clone: learned by trying */
+	int64_t no_spool_until; /* CLOCK_MONOTONIC; spooling failed: not again before that */
+
+	/* restores */
+	bool restoring;		       /* one is under way: others wait for their turn */
+	char undo[64];		       /* the last before-restore name; whoever is restoring uses it */
+	bool committing;	       /* it may have committed what no generation shows yet */
+	struct version base;	       /* committing: what was there before, as long as it has not */
+	bool base_shown;	       /* committing: the uploaded bytes that are current are of BASE */
+	int64_t tidy_next, tidy_until; /* CLOCK_MONOTONIC; tidy_until 0: there is nothing to tidy up */
+
+	/* what the store remembers over remounts */
 	bool has_seen, seen_dirty;
-	int64_t save_after;	/* CLOCK_MONOTONIC: it could not be saved, and is not tried before */
-	struct store_seen seen; /* of the generation opened last, over remounts */
+	struct store_seen seen; /* of the generation opened last */
+	int64_t save_after;	/* CLOCK_MONOTONIC: SEEN could not be saved, and is not tried before */
 	bool opened_dirty;
-	struct snap_opened opened; /* by whom, over remounts */
+	struct snap_opened opened; /* by whom */
 	int64_t opened_saved;	   /* CLOCK_MONOTONIC */
-	struct snap_err error;	   /* the last one, */
-	int64_t error_ns;	   /* CLOCK_REALTIME; 0: none yet */
-	bool failing;		   /* an open or a read failed, and nobody has opened it since */
-	bool mark_seen, marked;	   /* see source_watch_mark(); with the header at the last round */
+
+	/* for status.json */
+	struct snap_err error;	/* the last one, */
+	int64_t error_ns;	/* CLOCK_REALTIME; 0: none yet */
+	bool failing;		/* an open or a read failed, and nobody has opened it since */
+	bool mark_seen, marked; /* see source_watch_mark(); with the header at the last round */
 	uint8_t mark_header[WAL_INDEX_HEADER];
-	uint64_t count;		    /* number of source_facts() calls */
-	_Atomic uint32_t page_size; /* at the last look at a header; 0: none yet */
+	uint64_t count; /* number of source_facts() calls */
 };
 
 struct snap_gen {
