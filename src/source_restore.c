@@ -97,17 +97,10 @@ bool source_await_commit(struct source *s, const struct version *seen, int64_t w
 
 int source_sample_now(struct source *s, struct live *live, struct sample *sample)
 {
-	int64_t seen = realtime_ns();
 	struct stat st;
-	int rc = place_stat(&s->place, "", &st);
+	int rc = source_sample_place(s, sample, &st, NULL);
 
-	if (rc)
-		return rc;
-	rc = source_sample_stat(s, sample, st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim, st.st_ctim,
-				seen);
-	if (rc)
-		return rc;
-	return live ? source_sample_live(s, live, sample) : 0;
+	return rc || !live ? rc : source_sample_live(s, live, sample);
 }
 
 bool source_is_overtaken(struct source *s, struct sample *sample)
