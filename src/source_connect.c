@@ -92,7 +92,7 @@ static bool is_of(const struct live *live, const struct stat *st)
 	return live->dev == (uint64_t)st->st_dev && live->ino == (uint64_t)st->st_ino;
 }
 
-int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
+int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool here, struct live **out,
 		   struct snap_err *err)
 {
 	struct live *gone = NULL;
@@ -108,12 +108,12 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	if (!s->live && !s->connecting && !s->ending)
 		s->connecting = mine = true;
 	pthread_mutex_unlock(&s->lock);
-	if (inline_)
+	if (here)
 		live_unref(gone);
 	else
 		live_unref_later(gone);
 	if (mine)
-		rc = inline_ ? connect_now(s, st, deadline, err) : connect_later(s, st);
+		rc = here ? connect_now(s, st, deadline, err) : connect_later(s, st);
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&s->lock);
@@ -140,7 +140,7 @@ static int stat_left(struct source *s, struct stat *st)
 	return rc == 0 && source_must_not_connect(s, st) ? -ENOENT : rc;
 }
 
-void source_close_left(struct source *s, int64_t now, bool inline_)
+void source_close_left(struct source *s, int64_t now, bool here)
 {
 	struct live *live = NULL;
 	struct stat st;
@@ -154,7 +154,7 @@ void source_close_left(struct source *s, int64_t now, bool inline_)
 		return;
 	rc = stat_left(s, &st);
 	if (rc == 0) {
-		source_connect(s, &st, monotonic_ns(), inline_, &live, NULL);
+		source_connect(s, &st, monotonic_ns(), here, &live, NULL);
 		live_unref_later(live);
 	} else if (!opath_transient(rc)) {
 		pthread_mutex_lock(&s->lock);

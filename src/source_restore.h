@@ -28,10 +28,10 @@ int source_lacks_sidecars(struct source *s);
 
 /* ---- connecting and letting go: source_connect.c, source_tend.c ---- */
 
-/* A reference to the incarnation on the inode ST; connects first if need be, until DEADLINE. On a thread that
- * may not wait (INLINE_ false) a job connects. 0 with *OUT (NULL: time ran out), PIN_HOT_JOURNAL, -ESTALE
- * (another inode stands there), -errno. */
-int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool inline_, struct live **out,
+/* A reference to the incarnation on the inode ST; connects first if need be, until DEADLINE. HERE: on this
+ * thread, which may wait longer, for SQLite; else a job connects. 0 with *OUT (NULL: time ran out),
+ * PIN_HOT_JOURNAL, -ESTALE (another inode stands there), -errno. */
+int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool here, struct live **out,
 		   struct snap_err *err);
 
 /* Disconnects from a lost incarnation, and ends every image pinned on its inode, because they hold the
