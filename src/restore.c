@@ -89,7 +89,7 @@ static int write_it(struct restore *r)
 		rc = err_set(r->err, -EBUSY, "its page size is being changed");
 	if (!rc)
 		rc = restore_undo_commit(r);
-	if (!rc && r->cloned)
+	if (!rc && r->undo.cloned)
 		rc = restore_check_room(r);
 	if (!rc && restore_is_cancelled(r))
 		rc = err_set(r->err, -ECANCELED, "cancelled");
@@ -111,7 +111,7 @@ static int replace(struct restore *r)
 		rc = restore_check_room(r);
 	if (!rc)
 		rc = restore_undo_begin(r);
-	if (!rc && r->cloned)
+	if (!rc && r->undo.cloned)
 		rc = restore_check_room(r);
 	if (r->kind != RESTORE_ROLLBACK)
 		progress_over(r->order->progress, 2);
@@ -125,9 +125,9 @@ static int replace(struct restore *r)
 		keep_prune(r->core->store, r->source->path, r->order->keep, r->out->undo, realtime_ns(),
 			   NULL);
 	r->out->doubtful = r->doubtful;
-	keep_destroy(steal_ptr(&r->keep));
-	r->begun = r->counted = 0;
-	r->cloned = false;
+	keep_destroy(steal_ptr(&r->undo.keep));
+	r->undo.begun = r->undo.counted = 0;
+	r->undo.cloned = false;
 	restore_unfit(r);
 	return rc;
 }

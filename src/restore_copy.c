@@ -33,9 +33,9 @@ static int write_changes(struct restore *r, const uint8_t *buf, size_t size, uin
 
 	for (size_t done = 0, part; done < size && !rc; done += part) {
 		part = size - done < BLOCK ? size - done : BLOCK;
-		if (pread(keep_fd(r->keep), there, part, (off_t)(offset + done)) != (ssize_t)part ||
+		if (pread(keep_fd(r->undo.keep), there, part, (off_t)(offset + done)) != (ssize_t)part ||
 		    memcmp(there, buf + done, part) != 0)
-			rc = spool_write(keep_fd(r->keep), buf + done, part, offset + done, r->err);
+			rc = spool_write(keep_fd(r->undo.keep), buf + done, part, offset + done, r->err);
 	}
 	return rc;
 }
@@ -45,10 +45,11 @@ static int write_keep(struct restore *r, const uint8_t *buf, size_t size, uint64
 	size_t begun = 0;
 	int rc;
 
-	if (offset < r->begun)
-		begun = r->begun - offset < size ? (size_t)(r->begun - offset) : size;
+	if (offset < r->undo.begun)
+		begun = r->undo.begun - offset < size ? (size_t)(r->undo.begun - offset) : size;
 	rc = write_changes(r, buf, begun, offset);
-	return rc ? rc : spool_write(keep_fd(r->keep), buf + begun, size - begun, offset + begun, r->err);
+	return rc ? rc
+		  : spool_write(keep_fd(r->undo.keep), buf + begun, size - begun, offset + begun, r->err);
 }
 
 /* ---- under a pin --------------------------------------------------------------------------------------- */
@@ -56,14 +57,14 @@ static int write_keep(struct restore *r, const uint8_t *buf, size_t size, uint64
 /* The live file's blocks, shared: false where that cannot be had. */
 static bool clone_file(struct restore *r)
 {
-	r->cloned = spool_clone_into(r->live, keep_fd(r->keep));
-	return r->cloned;
+	r->undo.cloned = spool_clone_into(r->live, keep_fd(r->undo.keep));
+	return r->undo.cloned;
 }
 
 /* SIZE bytes at AT are kept. Those of a view that was given up are compared under the write lock. */
 static void count(struct restore *r, uint64_t at, size_t size)
 {
-	uint64_t before = r->counted > at ? r->counted - at : 0;
+	uint64_t before = r->undo.counted > at ? r->undo.counted - at : 0;
 
 	if (before < size)
 		progress_add(r->order->progress, size - before);
@@ -121,8 +122,9 @@ static int copy_frames(struct restore *r, struct vfs *vfs, uint32_t from, uint32
 
 static int resize(struct restore *r)
 {
-	return ftruncate(keep_fd(r->keep), (off_t)r->view.size) ? err_errno(r->err, "cannot write the store")
-								: 0;
+	return ftruncate(keep_fd(r->undo.keep), (off_t)r->view.size)
+		       ? err_errno(r->err, "cannot write the store")
+		       : 0;
 }
 
 /* -ENOSPC, before a copy that cannot end fills the disk for others. */
@@ -130,22 +132,22 @@ static int check_store(struct restore *r, uint64_t size)
 {
 	struct statvfs vfs;
 
-	size -= r->begun < size ? r->begun : size;
-	if (fstatvfs(keep_fd(r->keep), &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < size)
+	size -= r->undo.begun < size ? r->undo.begun : size;
+	if (fstatvfs(keep_fd(r->undo.keep), &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < size)
 		return err_set(r->err, -ENOSPC, "%s", strerror(ENOSPC));
 	return 0;
 }
 
 static int sync_keep(struct restore *r)
 {
-	return fdatasync(keep_fd(r->keep)) ? err_errno(r->err, "cannot write the store") : 0;
+	return fdatasync(keep_fd(r->undo.keep)) ? err_errno(r->err, "cannot write the store") : 0;
 }
 
 /* The first BYTES are there, and may be right. */
 static void count_begun(struct restore *r, uint64_t bytes)
 {
-	r->begun = bytes > r->begun ? bytes : r->begun;
-	r->counted = bytes > r->counted ? bytes : r->counted;
+	r->undo.begun = bytes > r->undo.begun ? bytes : r->undo.begun;
+	r->undo.counted = bytes > r->undo.counted ? bytes : r->undo.counted;
 }
 
 /*
@@ -217,7 +219,7 @@ int restore_copy_view(struct restore *r)
 	if (!rc)
 		rc = sync_keep(r); /* the rest will be synced under the write lock */
 	if (!rc)
-		r->counted = r->view.size;
+		r->undo.counted = r->view.size;
 	return rc;
 }
 

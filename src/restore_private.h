@@ -47,6 +47,20 @@ struct watch {
 	int64_t since, held_ns; /* CLOCK_MONOTONIC */
 };
 
+/* The snapshot of what is replaced. */
+struct undo {
+	struct keep *keep; /* owned; NULL: nothing is kept */
+	bool cloned;	   /* it shares the live file's blocks: what is written over takes room of its own */
+	uint64_t begun;	   /* bytes at its beginning that may be right already: see headstart.h */
+	uint64_t counted;  /* bytes at its beginning that the progress has: they are not counted again */
+	bool committed;	   /* it is on the disk, and has its name */
+	bool has_sidecar;  /* it holds a file that SQLite may delete as it looks at the database */
+	/* stat(2) of the files that it has as they were, from before; all zero for one that did not exist. */
+	struct stat raw[RESTORE_FILES];
+	bool raw_tells; /* whoever writes to the database or its -wal, and nothing else, changes that of them
+			 */
+};
+
 struct restore {
 	const struct restore_order *order;
 	struct restore_result *out;
@@ -55,11 +69,7 @@ struct restore {
 	struct core *core;
 
 	enum restore_kind kind;
-	struct stat st; /* of the live file */
-	/* stat(2) of the files that were kept as they are, from before; all zero for one that did not
-	 * exist. */
-	struct stat raw[RESTORE_FILES];
-	bool raw_kept;	   /* and only who writes the database changes it, or its -wal */
+	struct stat st;	   /* of the live file */
 	bool broken_wal;   /* RESTORE_BROKEN, and in WAL mode */
 	bool made;	   /* we made it, to restore into */
 	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
@@ -79,13 +89,8 @@ struct restore {
 	uint64_t staged_size;
 	uint32_t staged_page_size, staged_pages;
 
-	struct keep *keep; /* owned */
-	bool cloned;	   /* it shares the live file's blocks: what is written over takes room of its own */
-	uint64_t begun;	   /* bytes at its beginning that may be right already: see headstart.h */
-	uint64_t counted;  /* bytes at its beginning that the progress has: they are not counted again */
-	bool kept;	   /* it is committed */
-	bool doubtful;	   /* whether it was committed cannot be told: it stays */
-	bool kept_sidecar; /* and holds a file that SQLite may delete as it looks at the database */
+	struct undo undo;
+	bool doubtful; /* whether the restore was committed cannot be told: the undo stays */
 
 	struct db dest, staged;
 	uint32_t dest_page_size; /* with RESTORE_MISFIT */

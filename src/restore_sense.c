@@ -352,7 +352,7 @@ int restore_check_room(struct restore *r)
 {
 	autoclose int probe = open_probe(r);
 	bool in_place = is_in_place(probe);
-	uint64_t need = needed(r, in_place && !r->cloned), again = in_place ? reusable(r) : 0, room;
+	uint64_t need = needed(r, in_place && !r->undo.cloned), again = in_place ? reusable(r) : 0, room;
 	struct statvfs vfs;
 
 	if (fstatvfs(r->dirfd, &vfs))

@@ -93,10 +93,10 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
  * file. After that it cannot be told who changed it. */
 static int note_raw(struct restore *r)
 {
-	int rc = look_raw(r, r->raw, r->err);
+	int rc = look_raw(r, r->undo.raw, r->err);
 
-	r->raw_kept = !rc && r->kind == RESTORE_BROKEN && r->raw[2].st_size == 0 &&
-		      r->raw[0].st_size >= HEADER_SIZE;
+	r->undo.raw_tells = !rc && r->kind == RESTORE_BROKEN && r->undo.raw[2].st_size == 0 &&
+			    r->undo.raw[0].st_size >= HEADER_SIZE;
 	return rc;
 }
 
@@ -108,7 +108,7 @@ static bool are_as_they_were(const struct restore *r, int count)
 	if (look_raw(r, now, NULL))
 		return false;
 	for (int i = 0; i < count; i++) {
-		const struct stat *was = &r->raw[i], *is = &now[i];
+		const struct stat *was = &r->undo.raw[i], *is = &now[i];
 
 		if (was->st_size == 0 && is->st_size == 0)
 			continue; /* a -wal that SQLite has made for us */
@@ -121,7 +121,7 @@ static bool are_as_they_were(const struct restore *r, int count)
 
 bool restore_is_as_kept(struct restore *r)
 {
-	return !r->raw_kept || are_as_they_were(r, 2);
+	return !r->undo.raw_tells || are_as_they_were(r, 2);
 }
 
 static int copy_raw(struct restore *r)
@@ -129,16 +129,16 @@ static int copy_raw(struct restore *r)
 	int rc = note_raw(r);
 
 	if (!rc && r->kind != RESTORE_MISSING)
-		rc = copy_raw_file(r, "", keep_fd(r->keep));
+		rc = copy_raw_file(r, "", keep_fd(r->undo.keep));
 	for (int i = 1; i < RESTORE_FILES && !rc; i++) {
 		int fd;
 
-		if (r->raw[i].st_size == 0)
+		if (r->undo.raw[i].st_size == 0)
 			continue;
-		fd = keep_add_file(r->keep, suffixes[i]);
+		fd = keep_add_file(r->undo.keep, suffixes[i]);
 		rc = fd < 0 ? err_set(r->err, fd, "cannot write the store: %s", strerror(-fd))
 			    : copy_raw_file(r, suffixes[i], fd);
-		r->kept_sidecar = true;
+		r->undo.has_sidecar = true;
 	}
 	return rc;
 }
@@ -164,12 +164,12 @@ static int commit(struct restore *r)
 	if (place_stat(&r->source->place, "-wal", &wal) == 0 && wal.st_size > 0 &&
 	    timespec_ns(wal.st_mtim) > meta.mtime_ns)
 		meta.mtime_ns = timespec_ns(wal.st_mtim);
-	rc = keep_commit(r->keep, &meta, r->err);
+	rc = keep_commit(r->undo.keep, &meta, r->err);
 	if (rc)
 		return rc;
-	r->kept = true;
-	snprintf(r->out->undo, sizeof(r->out->undo), "%s", keep_name(r->keep));
-	snprintf(r->source->undo, sizeof(r->source->undo), "%s", keep_name(r->keep));
+	r->undo.committed = true;
+	snprintf(r->out->undo, sizeof(r->out->undo), "%s", keep_name(r->undo.keep));
+	snprintf(r->source->undo, sizeof(r->source->undo), "%s", keep_name(r->undo.keep));
 	r->out->undo_raw = r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK;
 	return 0;
 }
@@ -196,7 +196,7 @@ static void make_room(struct restore *r)
 	uint64_t need = (r->view.size ? r->view.size : (uint64_t)r->st.st_size) + STORE_RESERVE;
 	struct statvfs vfs;
 
-	need -= r->begun < need ? r->begun : need;
+	need -= r->undo.begun < need ? r->undo.begun : need;
 	if (statvfs(store_dir(r->core->store), &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < need)
 		core_make_room(r->core);
 }
@@ -212,14 +212,14 @@ static int begin(struct restore *r)
 		return err_set(r->err, -EIO,
 			       "its path cannot be told, by which the old content would be kept");
 	if (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK)
-		r->keep = headstart_take(r->order->headstart, r->source, &r->begun);
+		r->undo.keep = headstart_take(r->order->headstart, r->source, &r->undo.begun);
 	make_room(r);
 	gmtime_r(&now, &tm);
 	strftime(name, sizeof(name), KEEP_UNDO "%Y%m%dT%H%M%SZ", &tm);
-	rc = r->keep ? keep_retitle(r->keep, name)
-		     : keep_begin(&r->keep, r->core->store, r->source->path, name, r->err);
+	rc = r->undo.keep ? keep_retitle(r->undo.keep, name)
+			  : keep_begin(&r->undo.keep, r->core->store, r->source->path, name, r->err);
 	if (!rc)
-		keep_number_after(r->keep, r->source->undo); /* the log tells of each by its name */
+		keep_number_after(r->undo.keep, r->source->undo); /* the log tells of each by its name */
 	return rc;
 }
 
@@ -258,7 +258,7 @@ int restore_undo_commit(struct restore *r)
 {
 	int rc;
 
-	if (r->kept || !r->keep)
+	if (r->undo.committed || !r->undo.keep)
 		return 0;
 	progress_wait(r->order->progress, SNAP_PHASE_KEEPING);
 	if (r->kind != RESTORE_WAL)
@@ -272,7 +272,7 @@ int restore_undo_commit(struct restore *r)
 
 void restore_undo_drop(struct restore *r)
 {
-	if (r->kept && (!r->kept_sidecar || are_as_they_were(r, RESTORE_FILES)) &&
+	if (r->undo.committed && (!r->undo.has_sidecar || are_as_they_were(r, RESTORE_FILES)) &&
 	    keep_drop(r->core->store, r->source->path, r->out->undo, NULL) == 0)
 		r->out->undo[0] = '\0';
 }

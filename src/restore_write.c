@@ -252,7 +252,7 @@ static void yield_view(struct restore *r)
 {
 	if (r->kind != RESTORE_WAL || !r->view.image || !view_is_awaited(r))
 		return;
-	r->begun = r->keep ? r->view.size : 0;
+	r->undo.begun = r->undo.keep ? r->view.size : 0;
 	view_close(&r->view);
 }
 
