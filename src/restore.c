@@ -119,12 +119,11 @@ static int replace(struct restore *r)
 		view_close(&r->view); /* SHARED would keep our own writer out */
 	if (!rc)
 		rc = write_it(r);
-	if (!r->out->committed && !r->doubtful)
+	if (!r->out->committed && !r->out->doubtful)
 		restore_undo_drop(r);
 	if (r->out->undo[0]) /* also after a restore in vain: there may be many */
 		keep_prune(r->core->store, r->source->path, r->order->keep, r->out->undo, realtime_ns(),
 			   NULL);
-	r->out->doubtful = r->doubtful;
 	keep_destroy(steal_ptr(&r->undo.keep));
 	r->undo.begun = r->undo.counted = 0;
 	r->undo.cloned = false;

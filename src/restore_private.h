@@ -90,7 +90,6 @@ struct restore {
 	uint32_t staged_page_size, staged_pages;
 
 	struct undo undo;
-	bool doubtful; /* whether the restore was committed cannot be told: the undo stays */
 
 	struct db dest, staged;
 	uint32_t dest_page_size; /* with RESTORE_MISFIT */

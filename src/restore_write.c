@@ -348,15 +348,15 @@ static bool is_committed(struct restore *r)
 	if (w->base.has_header) {
 		if (w->after.has_header)
 			return counts_a_commit(w->base.header, w->after.header);
-		r->doubtful = !r->live || live_sample(r->live, &now) != 0 ||
-			      memcmp(now.raw, w->base.header, sizeof(now.raw)) != 0;
+		r->out->doubtful = !r->live || live_sample(r->live, &now) != 0 ||
+				   memcmp(now.raw, w->base.header, sizeof(now.raw)) != 0;
 		return false;
 	}
 	/* A single byte, which SQLite takes for nothing, is rolled back to nothing. */
 	if (w->after_is_database && !w->has_journal)
 		return memcmp(w->base_bytes, w->after_bytes, HEADER_SIZE) != 0 &&
 		       header_decode(&header, w->after_bytes, HEADER_SIZE) == 0;
-	r->doubtful = !is_rolled_back(r);
+	r->out->doubtful = !is_rolled_back(r);
 	return false;
 }
 
@@ -364,7 +364,8 @@ static const char *what_is_true(const struct restore *r)
 {
 	if (r->out->committed)
 		return "restored, but afterwards";
-	return r->doubtful ? "it cannot be told whether it was restored" : "cannot write the live database";
+	return r->out->doubtful ? "it cannot be told whether it was restored"
+				: "cannot write the live database";
 }
 
 /* ---- the commit ---------------------------------------------------------------------------------------- */
