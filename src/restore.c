@@ -184,9 +184,7 @@ int restore_run(const struct restore_order *order, struct restore_result *out, s
 			    .source = order->source,
 			    .core = order->source->core,
 			    .dirfd = -1,
-			    .staged_dir = -1,
-			    .fit_dir = -1,
-			    .fit_fd = -1,
+			    .fit = {.dir = -1, .own_dir = -1, .own_fd = -1},
 			    .dest = DB_INIT,
 			    .staged = DB_INIT};
 	int rc;

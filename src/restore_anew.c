@@ -67,7 +67,7 @@ void restore_begin_anew(struct restore *r)
 		return;
 	r->broken_wal = r->kind == RESTORE_BROKEN && is_broken_wal(r, &page_size);
 	if (r->broken_wal) {
-		vfs_set_emptied(r->dest.vfs, page_size ? page_size : r->staged_page_size, any_number());
+		vfs_set_emptied(r->dest.vfs, page_size ? page_size : r->fit.page_size, any_number());
 		return;
 	}
 	vfs_set_counters(r->dest.vfs, any_number(), any_number());

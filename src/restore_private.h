@@ -47,6 +47,16 @@ struct watch {
 	int64_t since, held_ns; /* CLOCK_MONOTONIC */
 };
 
+/* What is written: the upload as it is, or a copy of it with pages of another size. */
+struct fit {
+	int dir; /* the folder of its file: borrowed, or OWN_DIR */
+	char name[32];
+	uint64_t size; /* bytes, whole pages */
+	uint32_t page_size, pages;
+	int own_dir, own_fd; /* owned; the copy's folder in the store, and its file; -1: there is no copy */
+	char own_name[32];   /* the folder's */
+};
+
 /* The snapshot of what is replaced. */
 struct undo {
 	struct keep *keep; /* owned; NULL: nothing is kept */
@@ -82,12 +92,7 @@ struct restore {
 	int vain;	   /* gaps of which nobody has made use */
 	bool stays;	   /* a pin gives way no more */
 
-	int staged_dir;	     /* borrowed, or the next one */
-	int fit_dir, fit_fd; /* owned; the upload in another page size, in a folder of the store */
-	char fit_name[32];
-	char staged_name[32];
-	uint64_t staged_size;
-	uint32_t staged_page_size, staged_pages;
+	struct fit fit;
 
 	struct undo undo;
 

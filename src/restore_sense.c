@@ -197,22 +197,22 @@ static int use_upload(struct restore *r)
 
 	if (folder < 0)
 		return err_set(r->err, -EIO, "the upload has gone");
-	r->staged_dir = folder;
-	snprintf(r->staged_name, sizeof(r->staged_name), "%s", name);
-	r->staged_size = report->size;
-	r->staged_page_size = report->header.page_size;
-	r->staged_pages = report->pages;
+	r->fit.dir = folder;
+	snprintf(r->fit.name, sizeof(r->fit.name), "%s", name);
+	r->fit.size = report->size;
+	r->fit.page_size = report->header.page_size;
+	r->fit.pages = report->pages;
 	return 0;
 }
 
 void restore_unfit(struct restore *r)
 {
-	if (r->fit_dir < 0)
+	if (r->fit.own_dir < 0)
 		return;
-	store_drop_folder(r->core->store, r->fit_name);
-	cleanup_close(&r->fit_fd);
-	cleanup_close(&r->fit_dir);
-	r->fit_fd = r->fit_dir = -1;
+	store_drop_folder(r->core->store, r->fit.own_name);
+	cleanup_close(&r->fit.own_fd);
+	cleanup_close(&r->fit.own_dir);
+	r->fit.own_fd = r->fit.own_dir = -1;
 }
 
 /* Out of WAL mode the live database takes any page size, so that nothing has to be brought to it. */
@@ -234,18 +234,18 @@ int restore_fit(struct restore *r, uint32_t want)
 
 	restore_unfit(r); /* the page size may have changed since the first time */
 	rc = use_upload(r);
-	if (rc || want == r->staged_page_size)
+	if (rc || want == r->fit.page_size)
 		return rc;
-	r->fit_dir = store_make_folder(r->core->store, r->fit_name, r->err);
-	if (r->fit_dir < 0)
-		return r->fit_dir;
-	r->fit_fd = openat(r->fit_dir, FIT_NAME, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-	if (r->fit_fd < 0)
+	r->fit.own_dir = store_make_folder(r->core->store, r->fit.own_name, r->err);
+	if (r->fit.own_dir < 0)
+		return r->fit.own_dir;
+	r->fit.own_fd = openat(r->fit.own_dir, FIT_NAME, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	if (r->fit.own_fd < 0)
 		return err_errno(r->err, "cannot make a file in the store");
 	order.fd = staging_fd(r->order->staging);
 	order.size = staging_size(r->order->staging);
 	order.fit_only = true;
-	order.fit_fd = r->fit_fd;
+	order.fit_fd = r->fit.own_fd;
 	order.fit_page_size = want;
 	order.timeout_ms = VALIDATE_PATIENCE_MS;
 	order.cancelled = r->order->cancelled;
@@ -255,20 +255,20 @@ int restore_fit(struct restore *r, uint32_t want)
 		refuse_misfit(r, want, rc, why.text);
 	else if (rc)
 		err_set(r->err, rc, "%s", why.text);
-	if (!rc && fstat(r->fit_fd, &st))
+	if (!rc && fstat(r->fit.own_fd, &st))
 		rc = err_errno(r->err, "cannot examine a file of the store");
 	validate_report_finish(&report);
 	if (!rc)
-		rc = validate_header(r->fit_fd, (uint64_t)st.st_size, &report, r->err);
+		rc = validate_header(r->fit.own_fd, (uint64_t)st.st_size, &report, r->err);
 	if (!rc && report.header.page_size != want)
 		rc = refuse_misfit(r, want, -EOPNOTSUPP, "too much of each page is reserved");
 	if (rc)
 		return rc;
-	r->staged_dir = r->fit_dir;
-	snprintf(r->staged_name, sizeof(r->staged_name), "%s", FIT_NAME);
-	r->staged_size = report.size;
-	r->staged_page_size = want;
-	r->staged_pages = report.pages;
+	r->fit.dir = r->fit.own_dir;
+	snprintf(r->fit.name, sizeof(r->fit.name), "%s", FIT_NAME);
+	r->fit.size = report.size;
+	r->fit.page_size = want;
+	r->fit.pages = report.pages;
 	return 0;
 }
 
@@ -284,13 +284,13 @@ static unsigned long long mib(uint64_t bytes)
 static uint64_t needed(const struct restore *r, bool in_place)
 {
 	uint64_t old = (uint64_t)r->st.st_size;
-	uint64_t growth = r->staged_size > old ? r->staged_size - old : 0;
+	uint64_t growth = r->fit.size > old ? r->fit.size - old : 0;
 
 	if (!in_place)
-		growth = r->staged_size;
+		growth = r->fit.size;
 	if (r->kind == RESTORE_WAL)
-		return (uint64_t)r->staged_pages * (r->staged_page_size + WAL_FRAME_HEADER) + growth + SLACK;
-	return old + old / r->staged_page_size * JOURNAL_PAGE + growth + SLACK;
+		return (uint64_t)r->fit.pages * (r->fit.page_size + WAL_FRAME_HEADER) + growth + SLACK;
+	return old + old / r->fit.page_size * JOURNAL_PAGE + growth + SLACK;
 }
 
 /* Whether our first frame starts the WAL over: all of the WAL is in the database file, and nobody reads from

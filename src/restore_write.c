@@ -144,7 +144,7 @@ int restore_dest_open(struct restore *r)
 	if (!rc)
 		rc = restore_is_still_there(r);
 	if (!rc)
-		rc = db_open(&r->staged, r->staged_dir, r->staged_name, DB_STAGED, r->err);
+		rc = db_open(&r->staged, r->fit.dir, r->fit.name, DB_STAGED, r->err);
 	if (rc)
 		return rc;
 	vfs_set_fault(r->dest.vfs, r->order->fault, r->order->fault_arg);
@@ -240,7 +240,7 @@ static bool is_misfit(struct restore *r)
 	    sqlite3_step(stmt) == SQLITE_ROW)
 		r->dest_page_size = (uint32_t)sqlite3_column_int(stmt, 0);
 	sqlite3_finalize(stmt);
-	return r->dest_page_size != 0 && r->dest_page_size != r->staged_page_size;
+	return r->dest_page_size != 0 && r->dest_page_size != r->fit.page_size;
 }
 
 /*
@@ -374,7 +374,7 @@ static const char *what_is_true(const struct restore *r)
 static void forgive(struct restore *r)
 {
 	if (r->live)
-		live_forgive(r->live, (uint64_t)r->staged_pages * (r->staged_page_size + WAL_FRAME_HEADER));
+		live_forgive(r->live, (uint64_t)r->fit.pages * (r->fit.page_size + WAL_FRAME_HEADER));
 }
 
 int restore_commit(struct restore *r)
@@ -385,7 +385,7 @@ int restore_commit(struct restore *r)
 	forgive(r);
 	source_commit_expected(r->source, &w->base);
 	w->age = true;
-	progress_begin(r->order->progress, SNAP_PHASE_WRITING, 2, r->staged_size);
+	progress_begin(r->order->progress, SNAP_PHASE_WRITING, 2, r->fit.size);
 	vfs_watch_reads(r->staged.vfs, r->order->progress);
 	sqlite3_busy_timeout(r->dest.handle, r->order->busy_timeout_ms);
 	rc = sqlite3_backup_step(r->backup, -1);
