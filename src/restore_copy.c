@@ -170,7 +170,7 @@ static int copy_around(struct restore *r, uint8_t *buf)
 		seen += to - at;
 		total += to - at;
 		at = to;
-		r->stays |= total >= 2 * r->view.size;
+		r->yield.stays |= total >= 2 * r->view.size;
 		top = at > top ? at : top;
 		rc = rc || seen == r->view.size ? rc : view_give_way(r);
 		if (rc < 0)

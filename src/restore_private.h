@@ -31,6 +31,14 @@ struct view {
 	struct version version;
 };
 
+/* How views give way to others, over all views of one restore. */
+struct yield {
+	bool awaited;	/* at the last look, somebody waited for readers to end */
+	int64_t looked; /* CLOCK_MONOTONIC, when that was */
+	int vain;	/* gaps of which nobody has made use */
+	bool stays;	/* a pin gives way no more */
+};
+
 /* What the shim saw of the write lock. */
 struct watch {
 	bool armed; /* the transaction that restores holds it, or is about to */
@@ -77,7 +85,9 @@ struct restore {
 	struct snap_err *err;
 	struct source *source;
 	struct core *core;
+	int64_t began; /* CLOCK_MONOTONIC */
 
+	/* what stands there */
 	enum restore_kind kind;
 	struct stat st;	   /* of the live file */
 	bool broken_wal;   /* RESTORE_BROKEN, and in WAL mode */
@@ -85,23 +95,19 @@ struct restore {
 	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
 	int dirfd;	   /* owned; O_PATH */
 	struct live *live; /* a reference; NULL for the last three kinds */
-	bool unreadable;   /* the view is, in part: the file was cut or overwritten, not a read that failed */
 	struct view view;  /* empty once the write lock is to be waited for, but for the undo of WAL mode */
-	bool awaited;	   /* at the last look, somebody waited for readers to end */
-	int64_t looked;	   /* CLOCK_MONOTONIC, when that was */
-	int vain;	   /* gaps of which nobody has made use */
-	bool stays;	   /* a pin gives way no more */
+	bool unreadable;   /* the view is, in part: the file was cut or overwritten, not a read that failed */
+	struct yield yield;
 
 	struct fit fit;
-
 	struct undo undo;
+	struct snap_gen *gen; /* a reference; what will show the upload */
 
+	/* the transaction: from STAGED, the file of FIT, to DEST */
 	struct db dest, staged;
-	uint32_t dest_page_size; /* with RESTORE_MISFIT */
 	struct sqlite3_backup *backup;
 	struct watch watch;
-	int64_t began;	      /* CLOCK_MONOTONIC */
-	struct snap_gen *gen; /* a reference; what will show the upload */
+	uint32_t dest_page_size; /* with RESTORE_MISFIT */
 };
 
 static inline bool restore_is_cancelled(const struct restore *r)

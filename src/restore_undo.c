@@ -230,8 +230,8 @@ int restore_undo_begin(struct restore *r)
 	if (rc <= 0)
 		return rc;
 	rc = begin(r);
-	r->vain = 0;
-	r->stays = false;
+	r->yield.vain = 0;
+	r->yield.stays = false;
 	if (r->kind != RESTORE_ROLLBACK) /* that one follows under the write lock */
 		progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1,
 			       r->view.size ? r->view.size : (uint64_t)r->st.st_size);

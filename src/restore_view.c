@@ -151,10 +151,10 @@ static bool holds_too_much(const struct restore *r)
 
 bool view_is_awaited(struct restore *r)
 {
-	bool before = r->awaited;
+	bool before = r->yield.awaited;
 
-	r->awaited = live_observe(r->live);
-	return r->awaited && before;
+	r->yield.awaited = live_observe(r->live);
+	return r->yield.awaited && before;
 }
 
 static bool is_in_the_way(struct restore *r)
@@ -165,13 +165,13 @@ static bool is_in_the_way(struct restore *r)
 		return false;
 	if (r->view.conn)
 		return now - r->view.since >= SHARED_NS;
-	if (!r->view.image || r->stays)
+	if (!r->view.image || r->yield.stays)
 		return false;
 	if (holds_too_much(r))
 		return true;
-	if (now - r->looked < LOOK_NS)
+	if (now - r->yield.looked < LOOK_NS)
 		return false;
-	r->looked = now;
+	r->yield.looked = now;
 	return view_is_awaited(r);
 }
 
@@ -181,7 +181,7 @@ static void leave_gap(struct restore *r)
 {
 	int64_t now = monotonic_ns(), until = now + LIVE_GAP_NS, last = now + GAP_MAX_NS;
 
-	r->awaited = false;
+	r->yield.awaited = false;
 	while (now < until && now < last && !restore_is_cancelled(r) &&
 	       (holds_too_much(r) || live_observe(r->live))) {
 		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
@@ -190,7 +190,7 @@ static void leave_gap(struct restore *r)
 			until = now + LIVE_GAP_NS;
 	}
 	if (now >= until || now >= last)
-		r->stays = ++r->vain == VAIN;
+		r->yield.stays = ++r->yield.vain == VAIN;
 }
 
 /* Of one incarnation: in rollback-journal mode every commit counts. */

@@ -271,7 +271,7 @@ int restore_lock(struct restore *r)
 	int rc;
 
 	r->watch.armed = true;
-	r->awaited = false;
+	r->yield.awaited = false;
 	progress_wait(r->order->progress, SNAP_PHASE_LOCKING);
 	for (;;) {
 		rc = try_lock(r, deadline);
