@@ -136,7 +136,7 @@ static int replace_what_stands_there(struct restore *r)
 {
 	int rc = 0;
 
-	if (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK)
+	if (restore_is_readable(r))
 		rc = view_open(r);
 	if (!rc)
 		rc = restore_make_sense(r);

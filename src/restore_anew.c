@@ -63,7 +63,7 @@ void restore_begin_anew(struct restore *r)
 {
 	uint32_t page_size = 0;
 
-	if (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK)
+	if (restore_is_readable(r))
 		return;
 	r->broken_wal = r->kind == RESTORE_BROKEN && is_broken_wal(r, &page_size);
 	if (r->broken_wal) {

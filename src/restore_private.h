@@ -9,6 +9,7 @@
 
 struct sqlite3_backup;
 
+/* What stands at the place of a live database. */
 enum restore_kind {
 	RESTORE_WAL,
 	RESTORE_ROLLBACK,
@@ -75,8 +76,8 @@ struct undo {
 	bool has_sidecar;  /* it holds a file that SQLite may delete as it looks at the database */
 	/* stat(2) of the files that it has as they were, from before; all zero for one that did not exist. */
 	struct stat raw[RESTORE_FILES];
-	bool raw_tells; /* whoever writes to the database or its -wal, and nothing else, changes that of them
-			 */
+	/* A change of the first two since then was somebody's writing, and not SQLite's for us. */
+	bool raw_tells;
 };
 
 struct restore {
@@ -94,7 +95,7 @@ struct restore {
 	bool made;	   /* we made it, to restore into */
 	bool announced;	   /* its inode was announced to rawfd: there is no LIVE that does it */
 	int dirfd;	   /* owned; O_PATH */
-	struct live *live; /* a reference; NULL for the last three kinds */
+	struct live *live; /* a reference; before the commit NULL unless restore_is_readable() */
 	struct view view;  /* empty once the write lock is to be waited for, but for the undo of WAL mode */
 	bool unreadable;   /* the view is, in part: the file was cut or overwritten, not a read that failed */
 	struct yield yield;
@@ -109,6 +110,12 @@ struct restore {
 	struct watch watch;
 	uint32_t dest_page_size; /* with RESTORE_MISFIT */
 };
+
+/* Whether SQLite can read what stands there. */
+static inline bool restore_is_readable(const struct restore *r)
+{
+	return r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK;
+}
 
 static inline bool restore_is_cancelled(const struct restore *r)
 {

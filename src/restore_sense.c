@@ -92,7 +92,7 @@ int restore_make_sense(struct restore *r)
 {
 	const struct header *new = &r->order->report->header, *old = &r->view.header;
 
-	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
+	if (!restore_is_readable(r))
 		return 0;
 	r->out->old_user_version = old->user_version;
 	if (new->text_encoding && old->text_encoding &&new->text_encoding != old->text_encoding)
@@ -176,7 +176,7 @@ int restore_compare(struct restore *r)
 	autofree uint8_t *live = NULL, *staged = NULL;
 	int rc = VIEW_MOVED;
 
-	if (r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
+	if (!restore_is_readable(r))
 		return 0;
 	live = malloc(COPY_CHUNK);
 	staged = malloc(COPY_CHUNK);

@@ -170,7 +170,7 @@ static int commit(struct restore *r)
 	r->undo.committed = true;
 	snprintf(r->out->undo, sizeof(r->out->undo), "%s", keep_name(r->undo.keep));
 	snprintf(r->source->undo, sizeof(r->source->undo), "%s", keep_name(r->undo.keep));
-	r->out->undo_raw = r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK;
+	r->out->undo_raw = !restore_is_readable(r);
 	return 0;
 }
 
@@ -211,7 +211,7 @@ static int begin(struct restore *r)
 	if (!r->source->path)
 		return err_set(r->err, -EIO,
 			       "its path cannot be told, by which the old content would be kept");
-	if (r->kind == RESTORE_WAL || r->kind == RESTORE_ROLLBACK)
+	if (restore_is_readable(r))
 		r->undo.keep = headstart_take(r->order->headstart, r->source, &r->undo.begun);
 	make_room(r);
 	gmtime_r(&now, &tm);
@@ -239,7 +239,7 @@ int restore_undo_begin(struct restore *r)
 		rc = restore_copy_view(r);
 	else if (!rc && r->kind != RESTORE_ROLLBACK)
 		rc = copy_raw(r);
-	if (!rc && r->kind != RESTORE_WAL && r->kind != RESTORE_ROLLBACK)
+	if (!rc && !restore_is_readable(r))
 		rc = commit(r);
 	return explain(r, rc);
 }
