@@ -4,7 +4,7 @@
  *
  * What must stay true: uploads->lock is held for table work only; what an upload holds is let go outside it.
  */
-#include "upload.h"
+#include "upload_private.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -85,14 +85,6 @@ struct upload {
 	struct snap_err why; /* in words */
 };
 
-/* A thread that was answered ESTALE and will look up the name again. */
-struct intent {
-	struct intent *next;
-	struct upload *upload; /* a reference */
-	pid_t tid;
-	int64_t until; /* CLOCK_MONOTONIC */
-};
-
 struct uploads {
 	pthread_mutex_t lock;
 	struct upload *first;
@@ -145,6 +137,26 @@ void upload_expect(struct upload *u, const char *path);
 struct upload *upload_ref(struct upload *u);
 void upload_unref(struct upload *u); /* accepts NULL */
 
+/* ---- content and attributes: upload.c ---- */
+
+/* Its attributes; size and times follow the writes. */
+void upload_stat(struct upload *u, struct snap_attr *attr);
+
+/* Sets what is not NULL, and an MTIME other than 0. Owner and mode are a scratch file's own; writing over a
+ * live database does not change the database's. */
+void upload_set(struct upload *u, const mode_t *mode, const uid_t *uid, const gid_t *gid, int64_t mtime_ns);
+/* U was opened for reading and writing, without O_TRUNC: it accepts no writes before it is truncated. */
+void upload_in_place(struct upload *u);
+ssize_t upload_read(struct upload *u, void *buf, size_t size, uint64_t offset, struct snap_err *err);
+ssize_t upload_write(struct upload *u, const void *buf, size_t size, uint64_t offset, uint64_t owner,
+		     struct snap_err *err);
+int upload_truncate(struct upload *u, uint64_t size, struct snap_err *err);
+int upload_allocate(struct upload *u, uint64_t offset, uint64_t size, bool keep_size, struct snap_err *err);
+/* Lets U restore nothing any more. */
+void upload_drop(struct upload *u);
+
+/* ---- who is led to it, and its name: upload_names.c ---- */
+
 /* Leads TID's next lookup of the name to U; an earlier intent of TID is dropped. -ENOMEM; -ESTALE: U was
  * discarded, and another is to be made. */
 int upload_lead(struct upload *u, pid_t tid);
@@ -169,27 +181,12 @@ bool uploads_drop(struct uploads *all, pid_t tgid, uint64_t parent, const char *
 /* TID, which may have been led to U, opens it. -ESTALE: too late, U was discarded; the name leads to what
  * stands there. */
 int upload_opened(struct upload *u, pid_t tid);
-/* Whether closing it cannot mean a restore: upload_closed() then does not wait. */
-bool upload_closes_idle(struct upload *u);
-/* For RELEASE. Restores a complete upload that no FLUSH has decided about, unless its writer was killed.
- * Anything else is discarded, except a pending upload. */
-void upload_closed(struct upload *u);
-/* Lets U restore nothing any more. */
-void upload_drop(struct upload *u);
+/* TID wants to read what it was led to in order to write: it has opened /proc/PID/fd/N, where no name could
+ * lead it, and now opens the name for something else. True: its intent is removed, and it is to look up the
+ * name again. */
+bool upload_forgo(struct upload *u, pid_t tid);
 
-/* Its attributes; size and times follow the writes. */
-void upload_stat(struct upload *u, struct snap_attr *attr);
-
-/* Sets what is not NULL, and an MTIME other than 0. Owner and mode are a scratch file's own; writing over a
- * live database does not change the database's. */
-void upload_set(struct upload *u, const mode_t *mode, const uid_t *uid, const gid_t *gid, int64_t mtime_ns);
-/* U was opened for reading and writing, without O_TRUNC: it accepts no writes before it is truncated. */
-void upload_in_place(struct upload *u);
-ssize_t upload_read(struct upload *u, void *buf, size_t size, uint64_t offset, struct snap_err *err);
-ssize_t upload_write(struct upload *u, const void *buf, size_t size, uint64_t offset, uint64_t owner,
-		     struct snap_err *err);
-int upload_truncate(struct upload *u, uint64_t size, struct snap_err *err);
-int upload_allocate(struct upload *u, uint64_t offset, uint64_t size, bool keep_size, struct snap_err *err);
+/* ---- whether it restores: upload_flush.c ---- */
 
 struct upload_flush {
 	struct actor who;
@@ -202,25 +199,11 @@ struct upload_flush {
 	void *arg;
 };
 
-/* ---- upload_access.c ---- */
-
-/*
- * Whether whoever waits for ARG, a struct upload_flush, was killed. A signal alone (INTERRUPT) does not say
- * so: it may be a harmless one, and it arrives some milliseconds after the FLUSH. If the caller cannot be
- * looked at, it is all that is known.
- */
-bool upload_was_killed(void *arg);
-
-/*
- * Whether the live file may be written. Tells ORDER which file that is, because its name may lead elsewhere
- * a moment later. For an upload to a database's own name, this was asked at its open, and the rights of
- * whoever opened it count: the process that closes it may have inherited the descriptor and have more
- * rights, or fewer. For a RENAME the kernel checks the rights on folders only. 0, -EACCES, or why it cannot
- * be told.
- */
-int upload_check_access(struct upload *u, const struct upload_flush *flush, struct snap_restore *order);
-
-/* ---- upload_flush.c ---- */
+/* Whether closing it cannot mean a restore: upload_closed() then does not wait. */
+bool upload_closes_idle(struct upload *u);
+/* For RELEASE. Restores a complete upload that no FLUSH has decided about, unless its writer was killed.
+ * Anything else is discarded, except a pending upload. */
+void upload_closed(struct upload *u);
 
 /* Whether a FLUSH decides nothing; its answer is in *RC then. Never waits. */
 bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc);
@@ -236,30 +219,5 @@ int upload_refuse(struct upload *u, const struct actor *who, int rc);
 /* Restores scratch file U as the database at PATH. 0, -errno. May take as long as a restore. Logs the
  * verdict. */
 int upload_become(struct upload *u, const char *path, const struct upload_flush *flush);
-
-/* TID wants to read what it was led to in order to write: it has opened /proc/PID/fd/N, where no name could
- * lead it, and now opens the name for something else. True: its intent is removed, and it is to look up the
- * name again. */
-bool upload_forgo(struct upload *u, pid_t tid);
-
-/* Something was made that may time out: from now on uploads_tend() is called every second, as long as there
- * is something. */
-void uploads_watch(struct uploads *all);
-/* Discards what has been silent for too long. NOW: CLOCK_MONOTONIC nanoseconds. */
-void uploads_tend(struct uploads *all, int64_t now);
-
-/* ---- between the four files; the uploads' lock is held ---- */
-
-/* Takes *AT out of the list of intents; the reference is the caller's. */
-struct upload *upload_take_intent(struct intent **at);
-
-/* Logs that scratch file U at PATH (NULL: unknown) is discarded with its content. */
-void upload_note_left(struct upload *u, const char *path);
-
-/* Whether it can be found or written to. */
-static inline bool upload_lives(const struct upload *u)
-{
-	return u->named || u->opens > 0 || u->intents > 0;
-}
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* upload_access.c - see upload.h: who asks for a restore, whether he lives, and whether he may. */
-#include "upload.h"
+#include "upload_private.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -12,7 +12,7 @@
  * What must stay true: one verdict for each change of the content, whoever asks; every verdict about a
  * restore is one line in the log.
  */
-#include "upload.h"
+#include "upload_private.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * upload_names.c - see upload.h: who is led to which upload, by a name that others see, or by what he has
  * begun himself.
  */
-#include "upload.h"
+#include "upload_private.h"
 
 #include <errno.h>
 #include <stdlib.h>

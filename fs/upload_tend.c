@@ -3,7 +3,7 @@
  * upload_tend.c - see upload.h: uploads that nobody comes back for. They hold room on a disk that may be the
  * application's, and bytes of a live database; so somebody looks after them who needs no request for it.
  */
-#include "upload.h"
+#include "upload_private.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -3,6 +3,7 @@
 #include "kernel.h"
 
 #include "../../fs/log_ring.h"
+#include "../../fs/upload_private.h"
 
 /* ---- led elsewhere ------------------------------------------------------------------------------------- */
 

@@ -3,6 +3,7 @@
 #include "kernel.h"
 
 #include "../../fs/log_ring.h"
+#include "../../fs/upload_private.h"
 #include "../../src/clock.h"
 
 /* ---- what an upload began with ------------------------------------------------------------------------- */

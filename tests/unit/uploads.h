@@ -16,7 +16,7 @@
 
 #include "../../fs/log.h"
 #include "../../fs/log_ring.h"
-#include "../../fs/upload.h"
+#include "../../fs/upload_private.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
