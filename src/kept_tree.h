@@ -9,8 +9,8 @@
  *  - .sqlsnapfs, snapshots and all folders below: mode 0700, owned by this process; a snapshot's folders have
  *    the time at which it was kept, those above the time of the mount.
  *  - A kept database is SNAP_PLAIN with owner, mode and times as they were kept; key_dev and key_ino are
- * those of the file in the store; st_ino is another than the live file's, for cp(1) calls files of one inode
- * the same file. It is written by nobody ever.
+ *    those of the file in the store; st_ino is another than the live file's, for cp(1) calls files of one
+ *    inode the same file. It is written by nobody ever.
  *  - Of a raw state (keep.h) NAME-wal and NAME-journal stand beside it, as plain files. Of any other NAME-wal
  *    and NAME-shm are found as empty files (SNAP_SIDECAR) that are not listed, so that sqlite3(1) can query
  *    it in place.

@@ -11,7 +11,7 @@
  *
  * What must stay true:
  *  - Every way in which SQLite can change the database, the -wal or a journal, or delete a file, asks
- * vfs_may_change(). The -shm is written by the unix VFS itself (marks, recovery), as every reader does.
+ *    vfs_may_change(). The -shm is written by the unix VFS itself (marks, recovery), as every reader does.
  *  - Nothing is opened or deleted but the database and its own sidecars: see superjournal.h. What stands at
  *    their names when another database has taken its place is that one's: it would be cut, or rolled back.
  *  - The path goes to the unix VFS as the pointer that SQLite passed: it looks for parameters behind its end.

@@ -5,20 +5,20 @@
  * One struct vfs per connection, registered under a name of its own, so that the database's file, its -wal
  * and every xDelete of that connection meet the same policy and state. What must stay true:
  *  - VFS_READER never writes or truncates the database or the -wal, never deletes a file, never takes read
- * slot 0 of a reliable wal-index (a pin there would cost every commit of the application a full sort of the
- * WAL), and never takes an EXCLUSIVE lock on the database.
+ *    slot 0 of a reliable wal-index (a pin there would cost every commit of the application a full sort of
+ *    the WAL), and never takes an EXCLUSIVE lock on the database.
  *  - VFS_CLOSER may do what the last close of an application does (checkpoint, delete -wal and -shm), and
- * only once the EXCLUSIVE lock on the database has been granted to it. Neither rolls a journal back.
+ *    only once the EXCLUSIVE lock on the database has been granted to it. Neither rolls a journal back.
  *  - VFS_RESTORER writes as an application does, in a transaction; its checkpoints copy nothing once the WAL
- * has started over since they began (the guard against the WAL-reset bug).
+ *    has started over since they began (the guard against the WAL-reset bug).
  *  - VFS_STAGED reads a file of the store that nobody else has open and that does not change: without locks
- * and without sidecars.
+ *    and without sidecars.
  *  - xFullPathname is the identity: databases are opened as /proc/self/fd/DIRFD/NAME and must not be resolved
- * again.
+ *    again.
  *  - A -wal, -shm or journal with several names is not opened (EMLINK), and no file of several names is given
- * to another owner: it may be somebody else's.
+ *    to another owner: it may be somebody else's.
  *  - Nothing here opens a descriptor of its own: closing one would drop SQLite's POSIX locks (fcntl(2);
- * rawfd.h).
+ *    rawfd.h).
  *
  * The unix VFS maps one -shm once per process; its mapping is guarded against SIGBUS (somebody truncated the
  * -shm) by shmguard.h, and vfs_lost() tells, also a connection that comes later.

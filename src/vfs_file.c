@@ -5,10 +5,10 @@
  *
  * What must stay true:
  *  - VFS_CLOSER changes files only under EXCLUSIVE on the database. Nobody else is connected then, so its
- * checkpoint cannot meet another process's commit, which is what the WAL-reset bug of SQLite before 3.51.3
- * takes: it needs no further guard.
+ *    checkpoint cannot meet another process's commit, which is what the WAL-reset bug of SQLite before
+ *    3.51.3 takes: it needs no further guard.
  *  - SQLite never maps a database (xFetch gives nothing, FCNTL_MMAP_SIZE answers 0): a read is a pread(2),
- * which several threads may do at once on one handle.
+ *    which several threads may do at once on one handle.
  */
 #include <errno.h>
 #include <limits.h>

@@ -7,10 +7,10 @@
  *  - A region is known to shmguard before SQLite or we touch it and until just before it is unmapped
  *    (vfs_calls.c stands in for munmap(2)).
  *  - SQLite maps and unmaps on the connection's own thread only; other threads read regions under vfs->lock,
- * which unmapping takes first. Order: vfs->lock, then the unix VFS's own mutexes; SQLite's calls come without
- * vfs->lock.
+ *    which unmapping takes first. Order: vfs->lock, then the unix VFS's own mutexes; SQLite's calls come
+ *    without vfs->lock.
  *  - Once a region was lost, this connection maps and locks nothing any more: what it would share is private
- * zeros.
+ *    zeros.
  *
  * The wal-index is never written here. Its layout: walformat.html part 2; wal.c asserts it in
  * sqlite3WalOpen().
