@@ -191,7 +191,7 @@ int snap_count_databases(struct snap *snap, size_t *databases, size_t limit)
 
 /* ---- the tree ------------------------------------------------------------------------------------------ */
 
-static int look_kept(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_err *err)
+static int look_at_kept(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_err *err)
 {
 	int rc = kept_tree_look(snap->kept, path, attr);
 
@@ -200,6 +200,47 @@ static int look_kept(struct snap *snap, const char *path, struct snap_attr *attr
 		rc = kept_tree_look(snap->kept, path, attr);
 	}
 	return rc ? err_set(err, rc, "%s", strerror(-rc)) : 0;
+}
+
+static int look_at_tree(struct snap *snap, const struct snap_inode *folder, const char *path,
+			struct tree_found *found, struct snap_err *err)
+{
+	int rc = tree_look_in(snap->tree, folder, path, found, err);
+
+	if (rc != -EMFILE && rc != -ENFILE)
+		return rc;
+	core_shed(&snap->core);
+	rc = tree_look_in(snap->tree, folder, path, found, err);
+	if (rc != -EMFILE && rc != -ENFILE)
+		return rc;
+	return err_set(err, rc, "%s (what is open needs them all; raise the limit of open files)",
+		       strerror(-rc));
+}
+
+/* FOUND, a database, was looked up after SEEN_NS (CLOCK_REALTIME). */
+static int look_at_database(struct snap *snap, const struct tree_found *found, int64_t seen_ns,
+			    struct snap_attr *attr, struct snap_gen **gen)
+{
+	struct source *source;
+	struct snap_gen *got;
+	int rc;
+
+	if (found->missing)
+		return -ENOENT;
+	if (snap->frozen)
+		return frozen_look_found(snap->frozen, found, attr, gen);
+	rc = sources_get(snap->core.sources, &found->place, &source);
+	if (rc)
+		return rc;
+	rc = source_look(source, found, seen_ns, &got, attr);
+	source_unref(source);
+	if (rc)
+		return rc;
+	if (gen)
+		*gen = got;
+	else
+		snap_gen_unref(got);
+	return 0;
 }
 
 int snap_lookup(struct snap *snap, const char *path, struct snap_attr *attr, struct snap_gen **gen,
@@ -212,46 +253,25 @@ int snap_lookup_in(struct snap *snap, const struct snap_inode *folder, const cha
 		   struct snap_attr *attr, struct snap_gen **gen, struct snap_err *err)
 {
 	struct tree_found found = TREE_FOUND_INIT;
+	int64_t seen_ns = realtime_ns();
 	struct snap_err notice;
-	struct source *source;
-	struct snap_gen *got;
-	int64_t seen = realtime_ns();
 	int rc;
 
 	if (kept_tree_has(path))
-		return look_kept(snap, path, attr, err);
+		return look_at_kept(snap, path, attr, err);
 	if (gen)
 		*gen = NULL;
 	if (snap->frozen && frozen_look(snap->frozen, path, attr, gen) == 0)
 		return 0;
-	rc = tree_look_in(snap->tree, folder, path, &found, err);
-	if (rc == -EMFILE || rc == -ENFILE) {
-		core_shed(&snap->core);
-		rc = tree_look_in(snap->tree, folder, path, &found, err);
-		if (rc == -EMFILE || rc == -ENFILE)
-			err_set(err, rc, "%s (what is open needs them all; raise the limit of open files)",
-				strerror(-rc));
-	}
+	rc = look_at_tree(snap, folder, path, &found, err);
 	if (tree_take_notice(snap->tree, &notice))
 		core_event(&snap->core, SNAP_INFO, "%s", notice.text);
-	if (!rc && found.attr.kind != SNAP_DATABASE) {
+	if (!rc && found.attr.kind == SNAP_DATABASE) {
+		rc = look_at_database(snap, &found, seen_ns, attr, gen);
+	} else if (!rc) {
 		*attr = found.attr;
 		if (attr->kind == SNAP_FOLDER)
 			foldertimes_show(snap->core.folders, attr);
-	} else if (!rc && found.missing) {
-		rc = -ENOENT;
-	} else if (!rc && snap->frozen) {
-		rc = frozen_look_found(snap->frozen, &found, attr, gen);
-	} else if (!rc) {
-		rc = sources_get(snap->core.sources, &found.place, &source);
-		if (!rc) {
-			rc = source_look(source, &found, seen, &got, attr);
-			source_unref(source);
-		}
-		if (!rc && gen)
-			*gen = got;
-		else if (!rc)
-			snap_gen_unref(got);
 	}
 	tree_found_finish(&found);
 	return rc;
