@@ -68,7 +68,7 @@ static inline sqlite3 *copy_open(struct copy copy)
 	return db;
 }
 
-static inline int64_t ask(sqlite3 *db, const char *sql)
+static inline int64_t copy_ask(sqlite3 *db, const char *sql)
 {
 	sqlite3_stmt *stmt;
 	int64_t value;
@@ -83,8 +83,8 @@ static inline int64_t ask(sqlite3 *db, const char *sql)
 /* The whole database of DB, which is closed, is in order. */
 static inline void assert_whole(sqlite3 *db)
 {
-	assert_int_equal(ask(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
-			 0);
+	assert_int_equal(
+		copy_ask(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 

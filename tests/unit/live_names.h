@@ -22,7 +22,7 @@ static inline int64_t rows_of(struct conn *conn)
 {
 	struct copy copy = copy_of(conn->db.handle);
 	sqlite3 *db = copy_open(copy);
-	int64_t rows = ask(db, "SELECT count(*) FROM t");
+	int64_t rows = copy_ask(db, "SELECT count(*) FROM t");
 
 	sqlite3_close(db);
 	return rows;

@@ -7,11 +7,9 @@
 #define SQLSNAP_TEST_RESTORES_H
 
 #include "copy.h"
-#define ask ask_gen /* copy.h has one of connections */
 #include "gens.h"
 #include "kept_file.h"
 #include "locks_now.h"
-#undef ask
 
 #include <errno.h>
 #include <time.h>

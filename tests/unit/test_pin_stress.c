@@ -88,8 +88,8 @@ static void check_image(struct copy image)
 {
 	sqlite3 *db = copy_open(image);
 
-	assert_int_equal(ask(db, "SELECT sum(n) FROM acc"), TOTAL);
-	assert_int_equal(ask(db, "SELECT count(*) FROM acc"), ACCOUNTS);
+	assert_int_equal(copy_ask(db, "SELECT sum(n) FROM acc"), TOTAL);
+	assert_int_equal(copy_ask(db, "SELECT count(*) FROM acc"), ACCOUNTS);
 	assert_whole(db);
 }
 

@@ -30,7 +30,7 @@ static void test_open_connection_sees_it(void **state)
 	/* Until the next commit. */
 	app_do(&f.app, "INSERT INTO t(b) VALUES(1)");
 	struct snap_gen *gen = open_now(&f);
-	assert_int_equal(ask_gen(gen, COUNT_T), 2001);
+	assert_int_equal(ask(gen, COUNT_T), 2001);
 	close_gen(gen);
 	restore_down(&f, &u);
 }

@@ -85,7 +85,7 @@ static bool run_one(struct fixture *f, struct plan *plan, int64_t *rows)
 	if (how.result.committed)
 		assert_int_equal(ask_kept(f, how.result.undo, COUNT_T), OLD_ROWS);
 	struct snap_gen *gen = open_now(f);
-	assert_int_equal(ask_gen(gen, COUNT_T), *rows);
+	assert_int_equal(ask(gen, COUNT_T), *rows);
 	close_gen(gen);
 	upload_finish(&u);
 	return plan->hit;

@@ -57,7 +57,7 @@ static void test_readers_outlive_a_big_wal(void **state)
 		assert_same_bytes(gen, bytes);
 	}
 	assert_same_bytes(gen, bytes);
-	assert_int_equal(ask_gen(gen, COUNT_T), 200);
+	assert_int_equal(ask(gen, COUNT_T), 200);
 	assert_shows_upload(&f, &u);
 	/* And then the WAL is not in the way any more, either. */
 	while (file_bytes(&f, "db-wal") > 0) {

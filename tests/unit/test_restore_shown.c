@@ -47,7 +47,7 @@ static void assert_moves_on(struct fixtures *x)
 
 	app_do(&x->f.app, "INSERT INTO t(b) VALUES('after')");
 	gen = open_now(&x->f);
-	assert_int_equal(ask_gen(gen, "SELECT count(*) FROM t WHERE b='after'"), 1);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t WHERE b='after'"), 1);
 	assert_true(mtime_of(&x->f) > UPLOADED_AT);
 	close_gen(gen);
 }
@@ -282,7 +282,7 @@ static void test_old_readers_read_on(void **state)
 		assert_shows_upload(&x.f, &x.u);
 		app_do(&x.f.app, "DELETE FROM t");
 		assert_same_bytes(before, bytes);
-		assert_int_equal(ask_gen(before, COUNT_T), 200);
+		assert_int_equal(ask(before, COUNT_T), 200);
 		free(bytes);
 		close_gen(before);
 		end(&x, true);
@@ -322,7 +322,7 @@ static void test_forgotten_is_no_more(void **state)
 	assert_int_not_equal(snap_gen_id(moved), snap_gen_id(gen));
 	snap_gen_unref(gen);
 	assert_int_equal(snap_gen_open(moved, 0, NULL, NULL), 0);
-	assert_int_equal(ask_gen(moved, COUNT_T), 500);
+	assert_int_equal(ask(moved, COUNT_T), 500);
 	close_gen(moved);
 	assert_true(mtime_of(&x.f) > UPLOADED_AT);
 	end(&x, true);
@@ -456,7 +456,7 @@ static int look_on(void *arg, enum vfs_call call)
 		struct snap_gen *gen = open_now(o->f);
 
 		o->looked = true;
-		o->rows = ask_gen(gen, COUNT_T);
+		o->rows = ask(gen, COUNT_T);
 		close_gen(gen);
 	}
 	return SQLITE_OK;

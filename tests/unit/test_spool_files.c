@@ -187,7 +187,7 @@ static void test_hot_beside_wal(void **state)
 	assert_true(wal.size > 0);
 	assert_int_equal(hot_when_settled(f, &flat), 0);
 	copy = copy_open(read_whole(flat.fd, flat.size));
-	assert_int_equal(ask(copy, "SELECT count(*) FROM t"), 50);
+	assert_int_equal(copy_ask(copy, "SELECT count(*) FROM t"), 50);
 	assert_whole(copy);
 	close(flat.fd);
 	assert_same_file(db, file_look(&f->folder, NAME));

@@ -87,7 +87,7 @@ static void assert_consistent(const struct spool_flat *flat, int64_t sum)
 {
 	sqlite3 *db = copy_open(read_whole(flat->fd, flat->size));
 
-	assert_int_equal(ask(db, "SELECT sum(n) FROM t"), sum);
+	assert_int_equal(copy_ask(db, "SELECT sum(n) FROM t"), sum);
 	assert_whole(db);
 }
 

@@ -307,7 +307,7 @@ static void test_shm_of_another_database(void **state)
 	assert_true(was_unseen());
 	assert_null(live);
 	assert_true(strlen(err.text) > 0);
-	assert_int_equal(ask_gen(gen, COUNT_T), 200);
+	assert_int_equal(ask(gen, COUNT_T), 200);
 	close_gen(gen);
 	down(&f);
 }
