@@ -138,9 +138,12 @@ int restore_live_make(struct restore *r);
 
 /* ---- restore_view.c ---- */
 
+/* Opens the view, of what stands there now: 0; -errno with words. To be closed also after a failure. */
 int view_open(struct restore *r);
+/* Reads SIZE bytes at OFFSET, all of which lie in the view: 0; -errno with words, and UNREADABLE if it is not
+ * the disk that failed. */
 int view_read(struct restore *r, void *buf, size_t size, uint64_t offset);
-void view_close(struct view *view);
+void view_close(struct view *view); /* also of none */
 /*
  * To be called between two pieces that are read from a view, before the write lock is waited for. A view
  * that is in somebody's way is closed, others get their turn, and the next one is opened: in WAL mode if it

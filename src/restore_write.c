@@ -265,7 +265,8 @@ static bool is_still_nothing(struct restore *r)
 	       (vfs_db_size(r->dest.vfs, &size) == 0 && size == 0);
 }
 
-int restore_lock(struct restore *r)
+/* Asks for the lock until it is granted or the time is up; the answers of restore_lock(). */
+static int await_lock(struct restore *r)
 {
 	int64_t deadline = monotonic_ns() + r->order->busy_timeout_ms * NS_PER_MS;
 	int rc;
@@ -294,6 +295,16 @@ int restore_lock(struct restore *r)
 		return err_set(r->err, db_errno(&r->dest, rc), "cannot write the live database: %s",
 			       sqlite3_errstr(rc));
 	}
+	return 0;
+}
+
+int restore_lock(struct restore *r)
+{
+	int rc = await_lock(r);
+
+	if (rc)
+		return rc;
+	/* Now that nobody else can write: is it still what was looked at, and kept? */
 	if (!vfs_write_is_held(r->dest.vfs))
 		return err_set(r->err, -EIO, "SQLite has not taken the write lock");
 	/* The application may have changed the journal mode since it was looked at. */
