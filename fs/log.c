@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../src/clock.h"
+#include "../src/hash.h"
 #include "log_ring.h"
 #include "utf8.h"
 
@@ -153,13 +154,11 @@ void log_line(enum snap_level level, const char *module, const char *format, ...
 	errno = saved;
 }
 
-/* FNV-1a, and never 0. Two texts of one number would cost a line, no more. */
+/* Never 0. Two texts of one number would cost a line, no more. */
 static uint64_t number_of(const char *text)
 {
-	uint64_t number = 0xcbf29ce484222325;
+	uint64_t number = hash_text(HASH_START, text);
 
-	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
-		number = (number ^ *c) * 0x100000001b3;
 	return number ? number : 1;
 }
 

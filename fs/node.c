@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../src/hash.h"
 #include "upload.h"
 
 static unsigned hash_id(uint64_t id)
@@ -15,11 +16,7 @@ static unsigned hash_id(uint64_t id)
 
 static unsigned hash_name(const struct node *parent, const char *name)
 {
-	uint64_t h = 0xcbf29ce484222325ull ^ (parent ? parent->id : 0);
-
-	while (*name)
-		h = (h ^ (unsigned char)*name++) * 0x100000001b3ull;
-	return (unsigned)(h % NODE_BUCKETS);
+	return (unsigned)(hash_text(HASH_START ^ (parent ? parent->id : 0), name) % NODE_BUCKETS);
 }
 
 static struct node *find_id(struct nodes *nodes, uint64_t id)

@@ -17,6 +17,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "hash.h"
 #include "opath.h"
 #include "store_private.h"
 #include "tree_private.h"
@@ -208,24 +209,16 @@ static int take_first(struct kept_walk *walk, const struct keep_entry *entry)
 
 /* ---- attributes ---------------------------------------------------------------------------------------- */
 
-static uint64_t hash(const char *text)
-{
-	uint64_t h = 0xcbf29ce484222325ull;
-
-	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-		h = (h ^ *p) * 0x100000001b3ull;
-	return h;
-}
-
 uint64_t kept_folder_ino(const char *path)
 {
-	return opath_mix(hash(KEPT_FOLDER), hash(path));
+	return opath_mix(hash_text(HASH_START, KEPT_FOLDER), hash_text(HASH_START, path));
 }
 
 uint64_t kept_file_ino(const struct keep_entry *entry, const char *name, const char *path)
 {
 	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): filled for each SIDECAR */
-	return opath_mix(opath_mix(entry->dev, entry->ino), opath_mix(hash(name), hash(path)));
+	return opath_mix(opath_mix(entry->dev, entry->ino),
+			 opath_mix(hash_text(HASH_START, name), hash_text(HASH_START, path)));
 }
 
 static void set_times(struct snap_attr *attr, int64_t ns)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "hash.h"
 #include "opath.h"
 
 #define SEEN_MAGIC "sqlsnapfs seen 1\n"
@@ -34,14 +35,12 @@ struct opened_file {
 	struct snap_opened opened;
 };
 
-/* FNV-1a, 64 bits, with another start value for each try. It need not withstand an adversary, because the
- * folder says whose it is. */
+/* Another one for each HASH that is tried. Two sources may have the same, because the folder says whose it
+ * is. */
 static void folder_name(const char *source, unsigned hash, char out[24])
 {
-	uint64_t h = 0xcbf29ce484222325ull ^ hash * 0x9e3779b97f4a7c15ull;
+	uint64_t h = hash_text(HASH_START ^ hash * 0x9e3779b97f4a7c15ull, source);
 
-	for (const unsigned char *p = (const unsigned char *)source; *p; p++)
-		h = (h ^ *p) * 0x100000001b3ull;
 	snprintf(out, 24, "%016llx", (unsigned long long)h);
 }
 
