@@ -230,9 +230,9 @@ int restore_copy_since(struct restore *r)
 	uint32_t from;
 	int rc;
 
-	if (!r->watch.has_base)
+	if (!r->watch.base.known)
 		return err_set(r->err, -EIO, "the live database cannot be examined");
-	rc = view_advance(r, &r->watch.base, &from);
+	rc = view_advance(r, &r->watch.base.version, &from);
 	if (rc)
 		return rc;
 	rc = copy_frames(r, r->live->hub->db.vfs, from, r->view.max_frame);
@@ -265,7 +265,7 @@ int restore_copy_rollback(struct restore *r)
 
 	if (!buf)
 		return err_set(r->err, -ENOMEM, "out of memory");
-	if (!r->watch.base_is_database || header_decode(header, r->watch.base_bytes, HEADER_SIZE) ||
+	if (!r->watch.base.is_database || header_decode(header, r->watch.base.bytes, HEADER_SIZE) ||
 	    vfs_db_size(r->dest.vfs, &file_size))
 		return err_set(r->err, -EIO, "the live database cannot be examined");
 	size = spool_image_size(header, file_size);

@@ -40,20 +40,24 @@ struct yield {
 	bool stays;	/* a pin gives way no more */
 };
 
+/* What the writing connection saw at one moment. */
+struct dest_sample {
+	bool known; /* else VERSION has at most what the database itself says (HAS_HEADER) */
+	struct version version;
+	bool is_database;	    /* rollback-journal mode: there are BYTES, */
+	uint8_t bytes[HEADER_SIZE]; /* with which the database file began */
+};
+
 /* What the shim saw of the write lock. */
 struct watch {
 	bool armed; /* the transaction that restores holds it, or is about to */
 	bool age;   /* before the next release, wait until a later change must show in the file's times */
 	bool checkpointing; /* what holds it is a checkpoint, which may change the header and not the content
 			     */
-	bool has_base, has_after;
-	struct version base;			  /* right after it was granted */
-	struct version after;			  /* right before it was given up */
-	bool base_is_database, after_is_database; /* of the next: rollback-journal mode */
-	uint8_t base_bytes[HEADER_SIZE];	  /* of the database file, then */
-	uint8_t after_bytes[HEADER_SIZE];
-	bool has_journal;	/* after: it is not committed */
-	int64_t since, held_ns; /* CLOCK_MONOTONIC */
+	struct dest_sample base;  /* right after it was granted */
+	struct dest_sample after; /* right before it was given up */
+	bool has_journal;	  /* after: it is not committed */
+	int64_t since, held_ns;	  /* CLOCK_MONOTONIC */
 };
 
 /* What is written: the upload as it is, or a copy of it with pages of another size. */

@@ -24,12 +24,12 @@ static int checkpoint(struct restore *r, int mode)
 	struct watch *w = &r->watch;
 	int rc;
 
-	w->has_base = w->has_after = false;
+	w->base.known = w->after.known = false;
 	w->checkpointing = true;
 	rc = sqlite3_wal_checkpoint_v2(r->dest.handle, "main", mode, NULL, NULL);
 	w->checkpointing = false;
-	if (w->has_base && w->has_after)
-		source_upload_moved(r->source, &w->base, &w->after);
+	if (w->base.known && w->after.known)
+		source_upload_moved(r->source, &w->base.version, &w->after.version);
 	source_commit_over(r->source);
 	return db_errno(&r->dest, rc);
 }
@@ -55,7 +55,7 @@ static void shorten_wal(struct restore *r)
 /* Where nothing readable stood, the source connects now, so that its version outlives this connection. */
 static void connect_source(struct restore *r)
 {
-	struct version from = r->watch.after, to;
+	struct version from = r->watch.after.version, to;
 	struct sample sample;
 
 	if (r->live || !vfs_wal_is_open(r->dest.vfs) || source_sample_now(r->source, NULL, &sample) ||

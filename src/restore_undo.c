@@ -250,7 +250,7 @@ static int copy_now(struct restore *r)
 	uint32_t from;
 	int rc = view_open(r);
 
-	rc = rc ? rc : view_advance(r, &r->watch.base, &from);
+	rc = rc ? rc : view_advance(r, &r->watch.base.version, &from);
 	return rc ? rc : restore_copy_view(r);
 }
 

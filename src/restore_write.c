@@ -40,32 +40,33 @@ static bool sample_place(struct restore *r, struct version *out)
 	return true;
 }
 
-/* Samples the version of this moment through the writing connection. False: it cannot be told; OUT may still
- * have what the database itself says (HAS_HEADER). */
-static bool sample_dest(struct restore *r, struct version *out, uint8_t *bytes, bool *is_database)
+/* Samples this moment through the writing connection. */
+static void sample_dest(struct restore *r, struct dest_sample *out)
 {
+	struct version *v = &out->version;
 	struct wal_header wal;
 	struct header header;
-	bool known;
 
-	*is_database = false;
-	*out = (struct version){.dev = 0};
-	known = sample_place(r, out);
-	out->incarnation = r->live ? r->live->incarnation : 0;
+	out->is_database = false;
+	*v = (struct version){.dev = 0};
+	out->known = sample_place(r, v);
+	v->incarnation = r->live ? r->live->incarnation : 0;
 	if (vfs_wal_is_open(r->dest.vfs)) {
-		out->has_header = vfs_wal_header(r->dest.vfs, &wal) == 0;
-		if (out->has_header)
-			memcpy(out->header, wal.raw, sizeof(out->header));
-		return known && out->has_header;
+		v->has_header = vfs_wal_header(r->dest.vfs, &wal) == 0;
+		if (v->has_header)
+			memcpy(v->header, wal.raw, sizeof(v->header));
+		out->known = out->known && v->has_header;
+		return;
 	}
-	memset(bytes, 0, HEADER_SIZE);
-	*is_database = vfs_read_db(r->dest.vfs, bytes, HEADER_SIZE, 0) >= 0;
+	memset(out->bytes, 0, HEADER_SIZE);
+	out->is_database = vfs_read_db(r->dest.vfs, out->bytes, HEADER_SIZE, 0) >= 0;
+	out->known = out->known && out->is_database;
 	/* A database that says WAL is one from its next opening on, and then has no counters. */
-	if (*is_database && header_decode(&header, bytes, HEADER_SIZE) == 0 && !header_is_wal(&header)) {
-		out->has_counters = true;
-		memcpy(out->counters, header.counters, sizeof(out->counters));
+	if (out->is_database && header_decode(&header, out->bytes, HEADER_SIZE) == 0 &&
+	    !header_is_wal(&header)) {
+		v->has_counters = true;
+		memcpy(v->counters, header.counters, sizeof(v->counters));
 	}
-	return known && *is_database;
 }
 
 bool restore_has_journal(const struct restore *r)
@@ -82,16 +83,16 @@ static void note_write(struct restore *r, bool held)
 
 	if (held) {
 		w->since = monotonic_ns();
-		w->has_after = w->after_is_database = w->after.has_header = false;
-		w->has_base = sample_dest(r, &w->base, w->base_bytes, &w->base_is_database);
-		if (w->checkpointing && w->has_base)
-			source_commit_expected(r->source, &w->base);
+		w->after.known = w->after.is_database = w->after.version.has_header = false;
+		sample_dest(r, &w->base);
+		if (w->checkpointing && w->base.known)
+			source_commit_expected(r->source, &w->base.version);
 		return;
 	}
-	w->has_after = sample_dest(r, &w->after, w->after_bytes, &w->after_is_database);
-	w->has_journal = w->after_is_database && restore_has_journal(r);
-	if (w->has_after && w->age && !w->after.has_header)
-		version_age(r, &w->after);
+	sample_dest(r, &w->after);
+	w->has_journal = w->after.is_database && restore_has_journal(r);
+	if (w->after.known && w->age && !w->after.version.has_header)
+		version_age(r, &w->after.version);
 	if (w->armed)
 		w->held_ns += monotonic_ns() - w->since;
 }
@@ -315,7 +316,7 @@ int restore_lock(struct restore *r)
 		return rc;
 	if (!vfs_sidecars_have_their_names(r->dest.vfs))
 		return err_set(r->err, -EBUSY, "its -wal or -shm was removed meanwhile");
-	if (!r->watch.has_base)
+	if (!r->watch.base.known)
 		return err_set(r->err, -EIO, "the live database cannot be examined");
 	if (!restore_is_as_kept(r))
 		return err_set(r->err, -EBUSY, "somebody has written to the damaged database meanwhile");
@@ -336,7 +337,7 @@ static bool is_rolled_back(struct restore *r)
 	sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
 	same = db_exec(&db, "PRAGMA user_version") == SQLITE_OK &&
 	       vfs_read_db(db.vfs, bytes, HEADER_SIZE, 0) >= 0 &&
-	       memcmp(bytes, r->watch.base_bytes, HEADER_SIZE) == 0;
+	       memcmp(bytes, r->watch.base.bytes, HEADER_SIZE) == 0;
 	db_close(&db);
 	return same;
 }
@@ -356,17 +357,17 @@ static bool is_committed(struct restore *r)
 	struct wal_header now;
 	struct header header;
 
-	if (w->base.has_header) {
-		if (w->after.has_header)
-			return counts_a_commit(w->base.header, w->after.header);
+	if (w->base.version.has_header) {
+		if (w->after.version.has_header)
+			return counts_a_commit(w->base.version.header, w->after.version.header);
 		r->out->doubtful = !r->live || live_sample(r->live, &now) != 0 ||
-				   memcmp(now.raw, w->base.header, sizeof(now.raw)) != 0;
+				   memcmp(now.raw, w->base.version.header, sizeof(now.raw)) != 0;
 		return false;
 	}
 	/* A single byte, which SQLite takes for nothing, is rolled back to nothing. */
-	if (w->after_is_database && !w->has_journal)
-		return memcmp(w->base_bytes, w->after_bytes, HEADER_SIZE) != 0 &&
-		       header_decode(&header, w->after_bytes, HEADER_SIZE) == 0;
+	if (w->after.is_database && !w->has_journal)
+		return memcmp(w->base.bytes, w->after.bytes, HEADER_SIZE) != 0 &&
+		       header_decode(&header, w->after.bytes, HEADER_SIZE) == 0;
 	r->out->doubtful = !is_rolled_back(r);
 	return false;
 }
@@ -394,7 +395,7 @@ int restore_commit(struct restore *r)
 	int rc;
 
 	forgive(r);
-	source_commit_expected(r->source, &w->base);
+	source_commit_expected(r->source, &w->base.version);
 	w->age = true;
 	progress_begin(r->order->progress, SNAP_PHASE_WRITING, 2, r->fit.size);
 	vfs_watch_reads(r->staged.vfs, r->order->progress);
@@ -411,7 +412,7 @@ int restore_commit(struct restore *r)
 		w->age = false;
 		restore_finish_backup(r, true);
 		error = db_errno(&r->dest, rc);
-		if (!w->base.has_header)
+		if (!w->base.version.has_header)
 			db_close(&r->dest); /* what is left of it can then be rolled back */
 		r->out->committed = is_committed(r);
 		rc = err_set(r->err, error, "%s: %s", what_is_true(r),
@@ -423,8 +424,8 @@ int restore_commit(struct restore *r)
 	w->armed = w->age = false;
 	if (r->live)
 		live_forgive_end(r->live, r->out->committed);
-	if (r->out->committed && w->has_after) {
-		source_upload_publish(r->source, r->gen, &w->after);
+	if (r->out->committed && w->after.known) {
+		source_upload_publish(r->source, r->gen, &w->after.version);
 		if (!r->live)
 			source_connect_expected(r->source);
 	} else {
