@@ -90,23 +90,24 @@ static int check_tables(struct restore *r)
 
 int restore_make_sense(struct restore *r)
 {
-	const struct header *new = &r->order->report->header, *old = &r->view.header;
+	const struct header *uploaded = &r->order->report->header, *live = &r->view.header;
 
 	if (!restore_is_readable(r))
 		return 0;
-	r->out->old_user_version = old->user_version;
-	if (new->text_encoding && old->text_encoding &&new->text_encoding != old->text_encoding)
+	r->out->old_user_version = live->user_version;
+	if (uploaded->text_encoding && live->text_encoding && uploaded->text_encoding != live->text_encoding)
 		return err_set(r->err, -EINVAL,
 			       "its text encoding is not the live database's, which would break the "
 			       "applications that have it open");
 	if (r->order->force)
 		return 0;
-	if (new->application_id && old->application_id &&new->application_id != old->application_id)
+	if (uploaded->application_id && live->application_id &&
+	    uploaded->application_id != live->application_id)
 		return err_set(r->err, -EINVAL,
 			       "its application_id is %u, the live database's %u; if that is meant, mount "
 			       "with -o force",
-			       (unsigned)new->application_id, (unsigned)old->application_id);
-	if (old->reserved == HEADER_CHECKSUM_BYTES)
+			       (unsigned)uploaded->application_id, (unsigned)live->application_id);
+	if (live->reserved == HEADER_CHECKSUM_BYTES)
 		return err_set(r->err, -EINVAL,
 			       "the live database has 8 reserved bytes a page, as of SQLite's checksum VFS, "
 			       "which could not read what is restored; if its applications do not use that, "
