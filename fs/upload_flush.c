@@ -159,16 +159,13 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 
 /* ---- FLUSH --------------------------------------------------------------------------------------------- */
 
-/* Its length was announced, and the rest may still come, perhaps through another open; but not from a
- * process that is exiting. */
-static void keep_pending(struct upload *u, const struct actor *who)
+/* Whether the rest of what WHO has announced may still come, perhaps through another open: not from a process
+ * that is exiting. */
+static bool may_go_on(const struct actor *who)
 {
 	struct caller caller;
 
-	if (caller_look(&caller, who->tid) && caller.exiting)
-		upload_unname(u);
-	else
-		upload_name(u);
+	return !caller_look(&caller, who->tid) || !caller.exiting;
 }
 
 bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc)
@@ -192,9 +189,9 @@ bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *
 		return true;
 	if (u->kind == UPLOAD_SCRATCH)
 		return state != SNAP_UPLOAD_COMPLETE && !failed;
-	if (state != SNAP_UPLOAD_PENDING)
+	if (state != SNAP_UPLOAD_PENDING || !may_go_on(&flush->who))
 		return false;
-	keep_pending(u, &flush->who);
+	upload_name(u);
 	return true;
 }
 
@@ -281,6 +278,8 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 	if (upload_was_killed((void *)flush)) {
 		note_killed(u);
 		log_info("\"%s\": whoever wrote it was killed, nothing was restored", path);
+		if (u->kind == UPLOAD_DATABASE)
+			upload_unname(u); /* he has announced more */
 		return -EINTR;
 	}
 	state = snap_upload_state(u->data);
@@ -290,11 +289,11 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 		check_scratch(u, path, flush);
 		return 0;
 	}
-	if (state == SNAP_UPLOAD_INCOMPLETE || state == SNAP_UPLOAD_EMPTY)
-		rc = refuse_incomplete(u, path, &flush->who);
-	else
+	if (state == SNAP_UPLOAD_COMPLETE)
 		rc = restore(u, path, flush);
-	upload_unname(u); /* its length was announced, and all of it has come */
+	else
+		rc = refuse_incomplete(u, path, &flush->who);
+	upload_unname(u); /* its length was announced, and all of it has come, or no more will */
 	return rc;
 }
 

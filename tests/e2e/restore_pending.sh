@@ -27,7 +27,7 @@ pieces_start() {
 restores() { grep -c ' was restored by ' "$LOG" || :; }
 # The application's writes are in the WAL: the size is that of this moment.
 live_size() { stat -c %s "$SEEN"; }
-discarded() { grep -c 'db.sqlite3.*: thrown away' "$LOG" || :; }
+discarded() { grep -c 'db.sqlite3.*: \(thrown away\|parts of it were never written\|whoever wrote it was killed\)' "$LOG" || :; }
 none_stored() { [ -z "$(uploads)" ]; }
 uploads() { find "$STORE" -name upload.sqlite3; }
 
@@ -98,7 +98,7 @@ for end in closes exits killed; do
 	killed) kill -KILL "$APP_PID" ;;
 	esac
 	[ "$end" = closes ] || wait "$APP_PID" || :
-	wait_for 20 gone_soon "$count" || die "$end: it stays: $(discarded) thrown away, left: $(uploads)"
+	wait_for 20 gone_soon "$count" || die "$end: it stays: $(discarded) told, left: $(uploads)"
 	equal "$end: live files" "$(sha "$DB" "$DB-wal")" "$before"
 	others "$end" "${marker//\"/}"
 done

@@ -374,23 +374,29 @@ static void test_pending_other_owner(void **state)
 	assert_untouched();
 }
 
-/* The process ends with gaps: nobody will fill them. */
+/* The process ends with gaps: nobody will fill them. Who had given it the descriptor is told. */
 static void test_pending_exits(void **state)
 {
-	static const int signals[] = {0, SIGKILL};
+	static const struct {
+		int sig, rc;
+		const char *line;
+	} ends[] = {{0, -EIO, REFUSED},
+		    {SIGKILL, -EINTR, "whoever wrote it was killed, nothing was restored"}};
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(signals); i++) {
+	for (size_t i = 0; i < COUNT(ends); i++) {
 		struct upload *u = open_cut();
-		struct closing end = {.tid = ended_process(signals[i])};
+		struct closing end = {.tid = ended_process(ends[i].sig)};
 
 		truncate_to(u, image.size);
 		write_part(u, OWNER, &image, 0, 4096);
 		assert_int_equal(flush(u), 0);
-		assert_int_equal(flush_as(u, end), 0);
+		assert_int_equal(flush_as(u, end), ends[i].rc);
 		assert_null(pending());
+		assert_int_equal(logged(ends[i].line), 1);
+		assert_int_equal(flush_as(u, (struct closing){.owner = OWNER + 1}), -EIO);
 		upload_closed(u);
-		assert_int_equal(logged("\"db\" was closed before it was whole: thrown away"), i + 1);
+		assert_int_equal(logged("thrown away"), 0); /* it was said */
 		assert_untouched();
 		reap(end.tid);
 	}
