@@ -18,6 +18,7 @@
 #include "header.h"
 #include "holders.h"
 #include "live_private.h"
+#include "opath.h"
 
 int live_db_open(const struct live *live, struct db *db, enum db_kind kind, struct snap_err *err)
 {
@@ -102,15 +103,28 @@ static bool should_close_for_app(struct live *live)
 	       memcmp(now.raw, live->first.raw, sizeof(now.raw)) != 0;
 }
 
+/* Opens the connection that makes the application's close, if one is to be made. True: it must be made, but
+ * not now, for this process has run out of something. */
+static bool owes_close(struct live *live, struct db *closer)
+{
+	int rc;
+
+	if (!live->hub || !should_close_for_app(live))
+		return false;
+	rc = live_db_open(live, closer, DB_CLOSER, NULL);
+	rc = rc ? rc : db_errno(closer, db_exec(closer, "PRAGMA user_version"));
+	return opath_transient(rc);
+}
+
 static void live_destroy(struct live *live)
 {
 	struct db closer = DB_INIT;
+	bool owed;
 
 	/* The closer connects while the hub still is, so that no moment without a connection lies between
 	 * them. Its own close changes nothing when another process is connected. */
 	foldertimes_begin(live->core->folders, live->dirfd);
-	if (live->hub && should_close_for_app(live) && live_db_open(live, &closer, DB_CLOSER, NULL) == 0)
-		db_exec(&closer, "PRAGMA user_version");
+	owed = owes_close(live, &closer);
 	for (struct conn *c = live->idle, *next; c; c = next) {
 		next = c->next;
 		if (c != live->hub)
@@ -125,6 +139,8 @@ static void live_destroy(struct live *live)
 	pthread_mutex_destroy(&live->lock);
 	pthread_mutex_destroy(&live->clone_lock);
 	atomic_fetch_sub(&live->core->connected, 1);
+	if (live->closed)
+		live->closed(live->arg, owed);
 	free(live->name);
 	free(live);
 }

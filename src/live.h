@@ -66,6 +66,12 @@ struct live {
 
 	pthread_mutex_t clone_lock;
 	struct rawfd clone; /* a descriptor for FICLONE, opened once; guarded by clone_lock */
+
+	/* Called when all is closed, under no lock; NULL: nobody asks. OWED: but the close that the
+	 * application would have made was not, for want of descriptors or memory. Set before others see it.
+	 */
+	void (*closed)(void *arg, bool owed);
+	void *arg;
 };
 
 /* Without pins for this long, whatever the WAL still holds is not our doing. */

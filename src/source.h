@@ -52,6 +52,7 @@ struct source {
 	int64_t idle_since; /* CLOCK_MONOTONIC; when something was pinned last */
 	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
 	bool left_wal;	       /* a connection that failed had made a -wal, which another must close */
+	bool owes_close;       /* LEFT_WAL, and what is in it is an application's that had left it to us */
 	int64_t learn_after;   /* CLOCK_MONOTONIC; source_learn_wal() does nothing before that */
 
 	/* what is shown */

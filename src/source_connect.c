@@ -32,6 +32,28 @@ static bool is_absent(struct source *s, const char *suffix)
 	return place_stat(&s->place, suffix, &st) == -ENOENT;
 }
 
+/* An incarnation of the source ARG has ended, which loses its reference. OWED: see live.h */
+static void note_closed(void *arg, bool owed)
+{
+	struct source *s = arg;
+
+	if (owed) {
+		pthread_mutex_lock(&s->lock);
+		s->left_wal = s->owes_close = true;
+		pthread_mutex_unlock(&s->lock);
+		core_wake(s->core);
+	}
+	source_unref(s);
+}
+
+/* What was left is closed when LIVE is. Lock held. */
+static void leave_to(struct source *s, struct live *live)
+{
+	if (s->owes_close)
+		atomic_store(&live->had_others, true);
+	s->left_wal = s->owes_close = false;
+}
+
 /* Connects, while s->connecting is this thread's. */
 static int connect_now(struct source *s, const struct stat *st, int64_t deadline, struct snap_err *err)
 {
@@ -40,9 +62,15 @@ static int connect_now(struct source *s, const struct stat *st, int64_t deadline
 	int rc = live_create(&live, s->core, &s->place, st, deadline, err);
 	bool left = rc != 0 && was_absent && !is_absent(s, "-wal");
 
+	if (live) {
+		live->closed = note_closed;
+		live->arg = source_ref(s);
+	}
 	pthread_mutex_lock(&s->lock);
 	s->live = live;
-	s->left_wal = rc != 0 && (s->left_wal || left);
+	s->left_wal |= left;
+	if (live)
+		leave_to(s, live);
 	s->refused_until = rc == 0 ? 0 : monotonic_ns() + SOURCE_WAIT_NS;
 	s->connecting = false;
 	s->idle_since = monotonic_ns();
@@ -128,15 +156,15 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	return rc;
 }
 
-/* What a failed connection left, if it is as it was left: empty. 0 with ST of the database; -ENOENT: it is
+/* What was left, if it is as it was left: empty, unless it is OWED. 0 with ST of the database; -ENOENT: it is
  * gone, or an application's by now; -errno */
-static int stat_left(struct source *s, struct stat *st)
+static int stat_left(struct source *s, bool owed, struct stat *st)
 {
 	struct stat wal;
 	int rc = place_stat(&s->place, "-wal", &wal);
 
 	if (rc == 0)
-		rc = wal.st_size > 0 ? -ENOENT : place_stat(&s->place, "", st);
+		rc = wal.st_size > 0 && !owed ? -ENOENT : place_stat(&s->place, "", st);
 	return rc == 0 && source_must_not_connect(s, st) ? -ENOENT : rc;
 }
 
@@ -144,21 +172,26 @@ void source_close_left(struct source *s, int64_t now, bool here)
 {
 	struct live *live = NULL;
 	struct stat st;
-	bool due;
+	bool due, owed;
 	int rc;
 
 	pthread_mutex_lock(&s->lock);
 	due = s->left_wal && !s->connecting && !s->ending && now >= s->refused_until;
+	owed = s->owes_close;
 	pthread_mutex_unlock(&s->lock);
 	if (!due)
 		return;
-	rc = stat_left(s, &st);
+	rc = stat_left(s, owed, &st);
 	if (rc == 0) {
 		source_connect(s, &st, monotonic_ns(), here, &live, NULL);
+		pthread_mutex_lock(&s->lock);
+		if (live && live == s->live)
+			leave_to(s, live); /* connected already */
+		pthread_mutex_unlock(&s->lock);
 		live_unref_later(live);
 	} else if (!opath_transient(rc)) {
 		pthread_mutex_lock(&s->lock);
-		s->left_wal = false;
+		s->left_wal = s->owes_close = false;
 		pthread_mutex_unlock(&s->lock);
 	}
 }

@@ -51,9 +51,9 @@ bool source_has_pins(struct source *s, int64_t *since);
 struct live *source_live(struct source *s, uint64_t dev, uint64_t ino);
 /* Lets the incarnation go, unless it has pins, taken or under way. */
 void source_disconnect(struct source *s);
-/* Connects if a connection that failed has left the -wal that it had made: SQLite removes it when this one
- * closes. Nothing is removed by its name, for an application may have it open by now. HERE: see
- * source_connect(). */
+/* Connects if a connection that failed has left the -wal that it had made, or one that was closed has left
+ * what it should have closed: SQLite removes it when this one closes. Nothing is removed by its name, for an
+ * application may have it open by now. HERE: see source_connect(). */
 void source_close_left(struct source *s, int64_t now, bool here);
 
 /* Whether connecting would leave sidecars that lock the application out, because they are made by neither

@@ -169,6 +169,58 @@ static void test_what_a_failed_connection_made_is_closed(void **state)
 	}
 }
 
+/* An application's last close was left to us, and descriptors have run out when we close: FREE are left. What
+ * it has committed is brought to the database all the same, by a later close. True: it took one. */
+static bool closes_later(int free, bool reopens)
+{
+	struct fixture f;
+	struct rlimit usual, few;
+	struct snap_gen *gen;
+	int fds[64], count;
+	bool left;
+
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	snap_up_still(&f);
+	gen = open_now(&f);
+	app_stop(&f.app);
+	assert_true(file_exists(&f.folder, "db-wal"));
+	snap_gen_close(gen);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	few = (struct rlimit){.rlim_cur = 64, .rlim_max = usual.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	count = take_descriptors(&f, free, fds);
+	source_shed(gen->source);
+	while (count > 0)
+		close(fds[--count]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+	left = file_exists(&f.folder, "db-wal");
+	if (left && reopens)
+		snap_gen_close(open_now(&f));
+	for (int i = 0; i < 1000 && file_exists(&f.folder, "db-wal"); i++) {
+		source_tend(gen->source, monotonic_ns());
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+	}
+	assert_false(file_exists(&f.folder, "db-wal"));
+	assert_false(file_exists(&f.folder, "db-shm"));
+	snap_gen_unref(gen);
+	snap_destroy(f.snap);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+	return left;
+}
+
+static void test_close_without_a_descriptor_left(void **state)
+{
+	(void)state;
+	for (int reopens = 0; reopens < 2; reopens++) {
+		int met = 0;
+
+		for (int free = 0; free < 6; free++)
+			met += closes_later(free, reopens);
+		assert_true(met > 0);
+	}
+}
+
 /* A -wal that cannot be looked at is not one that is absent: what it holds would be missing. */
 static void test_wal_without_a_descriptor_left(void **state)
 {
@@ -205,6 +257,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_other_users_sidecars_lock_nobody_out),
 		cmocka_unit_test(test_what_a_failed_connection_made_is_closed),
+		cmocka_unit_test(test_close_without_a_descriptor_left),
 		cmocka_unit_test(test_wal_without_a_descriptor_left),
 	};
 
