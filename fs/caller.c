@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* caller.c - see caller.h. Source of the format: proc_pid_status(5). */
+/* caller.c - see caller.h. Source of the formats: proc_pid_status(5), proc_pid_stat(5). */
 #include "caller.h"
 
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../src/cleanup.h"
@@ -97,8 +98,20 @@ bool caller_parse_group(const char *text, gid_t group)
 	return false;
 }
 
-/* The status file of thread TID, to be freed; NULL: it cannot be read. */
-static char *read_status(pid_t tid)
+#define STAT_NAME 2	  /* the fields of a stat file are counted from 1; this one ends with a ")" */
+#define STAT_EXIT_CODE 52 /* as waitpid(2) has it, from before its memory goes; 0 to who may not know */
+
+bool caller_parse_end(const char *text)
+{
+	const char *at = strrchr(text, ')');
+
+	for (int field = STAT_NAME; at && field < STAT_EXIT_CODE; field++)
+		at = strchr(at + 1, ' ');
+	return at && WIFSIGNALED((int)strtol(at, NULL, 10));
+}
+
+/* The file NAME of thread TID, to be freed; NULL: it cannot be read. */
+static char *read_text(pid_t tid, const char *name)
 {
 	autofree char *text = NULL;
 	size_t size = 0, used = 0;
@@ -107,7 +120,7 @@ static char *read_status(pid_t tid)
 
 	if (tid <= 0)
 		return NULL;
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)tid, name);
 	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return NULL;
@@ -128,14 +141,24 @@ static char *read_status(pid_t tid)
 	return n == 0 && used > 0 ? steal_ptr(&text) : NULL;
 }
 
+/* Whether a signal has ended TID, which has no memory any more. It need not be pending: one that dumps a core
+ * is taken first, and so is one to the thread, as cgroup.kill sends it. */
+static bool was_ended(pid_t tid)
+{
+	autofree char *text = read_text(tid, "stat");
+
+	return text && caller_parse_end(text);
+}
+
 bool caller_look(struct caller *out, pid_t tid)
 {
-	autofree char *text = read_status(tid);
+	autofree char *text = read_text(tid, "status");
 
 	*out = (struct caller){.tgid = 0};
 	if (!text)
 		return false;
 	caller_parse(out, text);
+	out->killed = out->killed || (out->exiting && was_ended(tid));
 	return true;
 }
 
@@ -160,7 +183,7 @@ static bool in_group(const struct actor *who, gid_t group)
 
 	if (who->gid == group)
 		return true;
-	text = read_status(who->tid);
+	text = read_text(who->tid, "status");
 	return text && caller_parse_group(text, group);
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * caller.h - the process behind a request, as far as /proc/TID/status tells.
+ * caller.h - the process behind a request, as far as /proc/TID/status tells, and what ended it.
  *
  * Nothing else below /proc/TID may be read while a request of that thread waits for us: stat, fd, environ
  * and others take a lock that exec(2) holds while it closes descriptors, so they would wait for our own
- * answer to a FLUSH.
+ * answer to a FLUSH. But of a thread that has no memory any more stat may be read: it is not in exec(2).
  */
 #ifndef SQLSNAPFS_CALLER_H
 #define SQLSNAPFS_CALLER_H
@@ -33,6 +33,8 @@ struct caller {
 void caller_parse(struct caller *out, const char *text);
 /* The same: whether GROUP is among the supplementary groups. */
 bool caller_parse_group(const char *text, gid_t group);
+/* Pure: whether TEXT, the content of a stat file, is of a thread that a signal has ended. */
+bool caller_parse_end(const char *text);
 
 /* Looks at thread TID. False, with *OUT empty, if that is not possible: there is no such thread, or TID is
  * 0. */

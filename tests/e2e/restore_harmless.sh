@@ -95,12 +95,13 @@ cp "$T/up" "$T/kept"
 harmless backup_beside fails mv "$T/kept" "$SEEN.bak"
 cmp "$T/up" "$T/kept" || die "mv to a name that is refused lost what it moved"
 
-# A writer that is killed: SIGKILL and SIGTERM, before and while it closes.
+# A writer that is killed, by whatever signal, before and while it closes.
 killed_writer() {
 	python3 - "$T/big" "$SEEN" "$1" "$2" <<'PY'
-import os, signal, sys
+import os, resource, signal, sys
 
 data = open(sys.argv[1], "rb").read()
+resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 part = len(data) * int(sys.argv[4]) // 100
 ready, tell = os.pipe()
 pid = os.fork()
@@ -116,7 +117,7 @@ os.kill(pid, getattr(signal, sys.argv[3]))
 os.waitpid(pid, 0)
 PY
 }
-for signal in SIGKILL SIGTERM SIGHUP; do
+for signal in SIGKILL SIGTERM SIGHUP SIGQUIT SIGSEGV; do
 	harmless "killed_half_$signal" ok killed_writer "$signal" 50
 	harmless "killed_whole_$signal" ok killed_writer "$signal" 100
 done

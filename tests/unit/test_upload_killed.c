@@ -10,11 +10,11 @@ static const struct {
 	bool interrupted; /* INTERRUPT has come */
 	bool restores;
 } ends[] = {
-	{-1, false, true},	{-1, true, true},	 /* SIGALRM, SIGWINCH, SIGCHLD while it closes */
-	{0, false, true},				 /* gpg -d > file, which never closes */
-	{0, true, false},	{SIGKILL, false, false}, /* INTERRUPT comes some milliseconds later */
-	{SIGKILL, true, false}, {SIGTERM, false, false}, {SIGTERM, true, false},
-	{SIGHUP, true, false},	{-2, false, true},	 {-2, true, false},
+	{-1, false, true},	 {-1, true, true},	  /* SIGALRM, SIGWINCH, SIGCHLD while it closes */
+	{0, false, true},				  /* gpg -d > file, which never closes */
+	{0, true, false},	 {SIGKILL, false, false}, /* INTERRUPT comes some milliseconds later */
+	{SIGKILL, true, false},	 {SIGTERM, false, false}, {SIGTERM, true, false}, {SIGHUP, true, false},
+	{SIGQUIT, false, false}, {SIGABRT, false, false}, {-2, false, true},	  {-2, true, false},
 };
 
 static void test_ends(void **state)
