@@ -6,7 +6,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -109,6 +111,25 @@ void vfs_maps_shm(const struct vfs *vfs)
 	maps_shm = vfs;
 }
 
+static _Thread_local const struct vfs *removes_shm;
+
+void vfs_removes_shm(const struct vfs *vfs)
+{
+	removes_shm = vfs;
+}
+
+/* Stands in for unlink(2) in the unix VFS, which has one -shm for all connections and removes it by the path
+ * that the first one had: a descriptor's number, which may be another folder's by now. */
+static int unlink_own(const char *path)
+{
+	char own[PATH_MAX + 8];
+
+	if (!removes_shm)
+		return unlink(path);
+	snprintf(own, sizeof(own), "%s-shm", removes_shm->path);
+	return unlink(own);
+}
+
 static _Thread_local int make_errno; /* of the last file that could not be made; 0: none */
 
 void vfs_forget_make(void)
@@ -177,6 +198,7 @@ static void set_calls(void)
 	real->xSetSystemCall(real, "fcntl", (sqlite3_syscall_ptr)fcntl_and_note);
 	real->xSetSystemCall(real, "open", (sqlite3_syscall_ptr)open_at_once);
 	real->xSetSystemCall(real, "fstat", (sqlite3_syscall_ptr)fstat_and_note);
+	real->xSetSystemCall(real, "unlink", (sqlite3_syscall_ptr)unlink_own);
 	real->xSetSystemCall(real, "munmap", (sqlite3_syscall_ptr)forget_and_unmap);
 }
 

@@ -132,6 +132,8 @@ int vfs_switch_asked(void);
 void vfs_asks_write(struct vfs *vfs);
 /* Until it is called with NULL the unix VFS may open a -shm for VFS on this thread, and nothing else. */
 void vfs_maps_shm(const struct vfs *vfs);
+/* Until it is called with NULL what the unix VFS removes on this thread is the -shm beside VFS's database. */
+void vfs_removes_shm(const struct vfs *vfs);
 
 /* ---- vfs_restorer.c: VFS_RESTORER ---- */
 /* The write lock was granted, or is about to be given up. */

@@ -253,6 +253,7 @@ int vfs_shm_unmap(sqlite3_file *base, int delete_flag)
 	struct vfs_file *file = (struct vfs_file *)base;
 	struct vfs *vfs = file->vfs;
 	sqlite3_file *real = vfs_real_file(file);
+	int rc;
 
 	if (vfs->policy != VFS_CLOSER || !atomic_load(&vfs->exclusive) || !vfs_is_still_there(vfs))
 		delete_flag = 0;
@@ -261,7 +262,10 @@ int vfs_shm_unmap(sqlite3_file *base, int delete_flag)
 	vfs_shm_forget(vfs);
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmUnmap)
 		return SQLITE_OK;
-	return real->pMethods->xShmUnmap(real, delete_flag);
+	vfs_removes_shm(vfs);
+	rc = real->pMethods->xShmUnmap(real, delete_flag);
+	vfs_removes_shm(NULL);
+	return rc;
 }
 
 /* ---- what the connection holds ------------------------------------------------------------------------- */

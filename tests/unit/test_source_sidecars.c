@@ -3,6 +3,7 @@
 #include "gens.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <sys/resource.h>
 
@@ -169,6 +170,17 @@ static void test_what_a_failed_connection_made_is_closed(void **state)
 	}
 }
 
+/* Makes the janitor's rounds until there is nothing of GEN's but the database. */
+static void tend_to_the_end(struct fixture *f, struct snap_gen *gen)
+{
+	for (int i = 0; i < 1000 && file_exists(&f->folder, "db-wal"); i++) {
+		source_tend(gen->source, monotonic_ns());
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+	}
+	assert_false(file_exists(&f->folder, "db-wal"));
+	assert_false(file_exists(&f->folder, "db-shm"));
+}
+
 /* An application's last close was left to us, and descriptors have run out when we close: FREE are left. What
  * it has committed is brought to the database all the same, by a later close. True: it took one. */
 static bool closes_later(int free, bool reopens)
@@ -196,12 +208,7 @@ static bool closes_later(int free, bool reopens)
 	left = file_exists(&f.folder, "db-wal");
 	if (left && reopens)
 		snap_gen_close(open_now(&f));
-	for (int i = 0; i < 1000 && file_exists(&f.folder, "db-wal"); i++) {
-		source_tend(gen->source, monotonic_ns());
-		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
-	}
-	assert_false(file_exists(&f.folder, "db-wal"));
-	assert_false(file_exists(&f.folder, "db-shm"));
+	tend_to_the_end(&f, gen);
 	snap_gen_unref(gen);
 	snap_destroy(f.snap);
 	folder_remove(&f.folder);
@@ -219,6 +226,45 @@ static void test_close_without_a_descriptor_left(void **state)
 			met += closes_later(free, reopens);
 		assert_true(met > 0);
 	}
+}
+
+/* The -shm that a close removes is its own database's, whatever has by now the number of the descriptor by
+ * which it was opened: another incarnation's folder, which is closed. */
+static void test_close_removes_its_own(void **state)
+{
+	struct fixture f;
+	struct folder other;
+	struct live *closing;
+	struct snap_gen *gen;
+	int number;
+
+	(void)state;
+	folder_make(&other);
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	snap_up_still(&f);
+	gen = open_now(&f);
+	closing = live_ref(gen->source->live);
+	number = closing->dirfd;
+	snap_gen_close(gen);
+	source_shed(gen->source);
+	snap_gen_unref(gen);
+	gen = open_now(&f);
+	live_unref(closing);
+	app_stop(&f.app);
+	assert_int_equal(fcntl(number, F_GETFD), -1);
+	assert_int_equal(dup2(other.fd, number), number);
+	close(openat(other.fd, "db-shm", O_CREAT | O_WRONLY, 0600));
+	snap_gen_close(gen);
+	source_shed(gen->source);
+	assert_true(file_exists(&other, "db-shm"));
+	assert_false(file_exists(&f.folder, "db-shm"));
+	assert_false(file_exists(&f.folder, "db-wal"));
+	close(number);
+	folder_remove(&other);
+	snap_gen_unref(gen);
+	snap_destroy(f.snap);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
 }
 
 /* A -wal that cannot be looked at is not one that is absent: what it holds would be missing. */
@@ -258,6 +304,7 @@ int main(void)
 		cmocka_unit_test(test_other_users_sidecars_lock_nobody_out),
 		cmocka_unit_test(test_what_a_failed_connection_made_is_closed),
 		cmocka_unit_test(test_close_without_a_descriptor_left),
+		cmocka_unit_test(test_close_removes_its_own),
 		cmocka_unit_test(test_wal_without_a_descriptor_left),
 	};
 
