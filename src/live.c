@@ -103,35 +103,50 @@ static bool should_close_for_app(struct live *live)
 	       memcmp(now.raw, live->first.raw, sizeof(now.raw)) != 0;
 }
 
-/* Opens the connection that makes the application's close, if one is to be made. True: it must be made, but
- * not now, for this process has run out of something. */
-static bool owes_close(struct live *live, struct db *closer)
+/* Opens the connection that makes the application's close, if one is to be made. -errno */
+static int open_closer(struct live *live, struct db *closer)
 {
 	int rc;
 
 	if (!live->hub || !should_close_for_app(live))
-		return false;
+		return 0;
 	rc = live_db_open(live, closer, DB_CLOSER, NULL);
-	rc = rc ? rc : db_errno(closer, db_exec(closer, "PRAGMA user_version"));
-	return opath_transient(rc);
+	return rc ? rc : db_errno(closer, db_exec(closer, "PRAGMA user_version"));
+}
+
+/* Closes it; RC is what opening it came to. True: the close that it was for must still be made, for this
+ * process has run out of something, or was kept from it and no other process will make it. */
+static bool owes_close(struct live *live, struct db *closer, int rc)
+{
+	char here[] = "";
+	const struct place place = {.root = live->dirfd, .dir = here, .name = live->name};
+	bool kept = rc == 0 && closer->vfs && vfs_wal_is_open(closer->vfs);
+
+	sqlite3_close(steal_ptr(&closer->handle));
+	kept = kept && !vfs_was_alone(closer->vfs);
+	db_close(closer);
+	if (kept)
+		rc = holders_have_shm(live->core, &place);
+	return opath_transient(rc) || (kept && rc == 0);
 }
 
 static void live_destroy(struct live *live)
 {
 	struct db closer = DB_INIT;
 	bool owed;
+	int rc;
 
 	/* The closer connects while the hub still is, so that no moment without a connection lies between
-	 * them. Its own close changes nothing when another process is connected. */
+	 * them. Its own close changes nothing when somebody else is connected. */
 	foldertimes_begin(live->core->folders, live->dirfd);
-	owed = owes_close(live, &closer);
+	rc = open_closer(live, &closer);
 	for (struct conn *c = live->idle, *next; c; c = next) {
 		next = c->next;
 		if (c != live->hub)
 			conn_close(c);
 	}
 	conn_close(live->hub);
-	db_close(&closer);
+	owed = owes_close(live, &closer, rc);
 	foldertimes_end(live->core->folders, live->dirfd);
 	rawfd_close(live->core->raw, &live->clone);
 	rawfd_disconnect(live->core->raw, live->dev, live->ino);

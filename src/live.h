@@ -68,8 +68,8 @@ struct live {
 	struct rawfd clone; /* a descriptor for FICLONE, opened once; guarded by clone_lock */
 
 	/* Called when all is closed, under no lock; NULL: nobody asks. OWED: but the close that the
-	 * application would have made was not, for want of descriptors or memory. Set before others see it.
-	 */
+	 * application would have made was not, for want of descriptors or memory, or because another
+	 * incarnation was connected. Set before others see it. */
 	void (*closed)(void *arg, bool owed);
 	void *arg;
 };

@@ -164,6 +164,11 @@ bool vfs_is_still_there(const struct vfs *vfs)
 	return vfs->path && leads_to(vfs->path, vfs->db_dev, vfs->db_ino);
 }
 
+bool vfs_was_alone(const struct vfs *vfs)
+{
+	return vfs->was_exclusive;
+}
+
 /* Whether PATH is the file that this connection has beside its database, and not that of another database
  * which has taken its place since: there an application may have acknowledged what is in it. -errno: that
  * cannot be told. */

@@ -101,6 +101,10 @@ bool vfs_sidecars_have_their_names(const struct vfs *vfs);
 /* Whether the path of the open database still leads to it. */
 bool vfs_is_still_there(const struct vfs *vfs);
 
+/* VFS_CLOSER, after sqlite3_close(): whether the EXCLUSIVE lock was granted, for nobody else was connected.
+ */
+bool vfs_was_alone(const struct vfs *vfs);
+
 /* ---- what the connection holds; callable from any thread while it is open ---- */
 
 /* The read slot that is locked: 1..4, 0 (a reader only where vfs_shm_unreliable()), or -1. */

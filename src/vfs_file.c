@@ -222,8 +222,10 @@ static int file_lock(sqlite3_file *base, int level)
 	    !vfs_sidecars_have_their_names(vfs))
 		rc = SQLITE_BUSY;
 	if (db && level == SQLITE_LOCK_EXCLUSIVE) {
-		if (rc == SQLITE_OK)
+		if (rc == SQLITE_OK) {
 			atomic_store(&vfs->exclusive, true);
+			vfs->was_exclusive = true;
+		}
 		if (rc == SQLITE_OK && vfs->policy == VFS_RESTORER)
 			vfs_note_write(vfs, true);
 		/* PENDING stays behind and keeps new readers out; SQLite would drop it a little later. A

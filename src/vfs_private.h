@@ -31,6 +31,7 @@ struct vfs {
 	uint64_t journal_dev, journal_ino; /* of the one opened last; 0: not known */
 	uint64_t db_dev, db_ino; /* constant once DB is open: what that is, whatever its name leads to */
 	atomic_bool exclusive;	 /* EXCLUSIVE on the database is held */
+	bool was_exclusive;	 /* it was; its own thread's */
 	_Atomic uint64_t wal_dev, wal_ino; /* of the -wal opened last, or expected; 0: not known */
 	bool wal_expected;		   /* set before the first statement: no other is opened */
 	_Atomic uint64_t shm_dev, shm_ino; /* of the -shm that this process has mapped; 0: not known */

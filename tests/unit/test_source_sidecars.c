@@ -228,6 +228,34 @@ static void test_close_without_a_descriptor_left(void **state)
 	}
 }
 
+/* Somebody opens it in the moment when the close is made that an application has left to us: then that is
+ * made when he has gone. */
+static void test_close_beside_an_open(void **state)
+{
+	struct fixture f;
+	struct live *closing;
+	struct snap_gen *gen;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	snap_up_still(&f);
+	gen = open_now(&f);
+	app_stop(&f.app);
+	closing = live_ref(gen->source->live);
+	snap_gen_close(gen);
+	source_shed(gen->source);
+	snap_gen_unref(gen);
+	gen = open_now(&f);
+	live_unref(closing);
+	assert_true(file_exists(&f.folder, "db-wal"));
+	snap_gen_close(gen);
+	tend_to_the_end(&f, gen);
+	snap_gen_unref(gen);
+	snap_destroy(f.snap);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+}
+
 /* The -shm that a close removes is its own database's, whatever has by now the number of the descriptor by
  * which it was opened: another incarnation's folder, which is closed. */
 static void test_close_removes_its_own(void **state)
@@ -261,6 +289,28 @@ static void test_close_removes_its_own(void **state)
 	assert_false(file_exists(&f.folder, "db-wal"));
 	close(number);
 	folder_remove(&other);
+	snap_gen_unref(gen);
+	snap_destroy(f.snap);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+}
+
+/* Another process that is connected makes the last close itself: nobody connects for that. */
+static void test_close_beside_an_application(void **state)
+{
+	struct fixture f;
+	struct snap_gen *gen;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	snap_up_still(&f);
+	gen = open_now(&f);
+	snap_gen_close(gen);
+	source_shed(gen->source);
+	assert_false(source_tend(gen->source, monotonic_ns()));
+	assert_null(gen->source->live);
+	app_stop(&f.app);
+	assert_false(file_exists(&f.folder, "db-wal"));
 	snap_gen_unref(gen);
 	snap_destroy(f.snap);
 	folder_remove(&f.folder);
@@ -304,7 +354,9 @@ int main(void)
 		cmocka_unit_test(test_other_users_sidecars_lock_nobody_out),
 		cmocka_unit_test(test_what_a_failed_connection_made_is_closed),
 		cmocka_unit_test(test_close_without_a_descriptor_left),
+		cmocka_unit_test(test_close_beside_an_open),
 		cmocka_unit_test(test_close_removes_its_own),
+		cmocka_unit_test(test_close_beside_an_application),
 		cmocka_unit_test(test_wal_without_a_descriptor_left),
 	};
 
