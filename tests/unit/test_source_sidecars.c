@@ -207,7 +207,7 @@ static bool closes_later(int free, bool reopens)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
 	left = file_exists(&f.folder, "db-wal");
 	if (left && reopens)
-		snap_gen_close(open_now(&f));
+		close_gen(open_now(&f));
 	tend_to_the_end(&f, gen);
 	snap_gen_unref(gen);
 	snap_destroy(f.snap);
