@@ -169,6 +169,49 @@ static void test_for_as_long_as_was_said(void **state)
 	}
 }
 
+/* ---- the journal mode ---------------------------------------------------------------------------------- */
+
+struct turning {
+	struct app *app;
+	bool turned;
+};
+
+/* When all has been looked at, and nothing is locked yet. */
+static int turn_to_wal(void *arg, enum vfs_call call)
+{
+	struct turning *turning = arg;
+
+	if (call != VFS_LOCK || turning->turned)
+		return SQLITE_OK;
+	turning->turned = true;
+	app_do(turning->app, "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; "
+			     "INSERT INTO t(b) VALUES('last')");
+	return SQLITE_OK;
+}
+
+/* What is in the WAL would not be kept as it is for a database without one. */
+static void test_turned_to_wal_meanwhile(void **state)
+{
+	struct restoring how = RESTORING;
+	struct turning turning = {.turned = false};
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	restore_up(&f, &u, modes[1], NEW);
+	turning.app = &f.app;
+	how.fault = turn_to_wal;
+	how.arg = &turning;
+	assert_int_equal(restore(&f, &u, &how), -EBUSY);
+	assert_true(turning.turned);
+	assert_int_equal(app_get(&f.app, COUNT_T), 201);
+	assert_int_equal(count_kept(&f), 0);
+	how = RESTORING;
+	assert_restored(&f, &u, &how);
+	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 201);
+	restore_down(&f, &u);
+}
+
 /* ---- giving it up -------------------------------------------------------------------------------------- */
 
 static bool always(void *arg)
@@ -242,6 +285,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_open_read_transaction),
 		cmocka_unit_test(test_whatever_it_is_called),
 		cmocka_unit_test(test_for_as_long_as_was_said),
+		cmocka_unit_test(test_turned_to_wal_meanwhile),
 		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_the_wal_stays_as_it_was),
 	};
