@@ -212,6 +212,54 @@ static void test_turned_to_wal_meanwhile(void **state)
 	restore_down(&f, &u);
 }
 
+/* ---- another file -------------------------------------------------------------------------------------- */
+
+struct replacing {
+	struct fixture *f;
+	enum vfs_call call; /* at the first of which it is replaced */
+	bool replaced;
+};
+
+static int replace_db(void *arg, enum vfs_call call)
+{
+	struct replacing *r = arg;
+
+	if (call == r->call && !r->replaced)
+		assert_int_equal(renameat(r->f->folder.fd, "successor", r->f->folder.fd, "db"), 0);
+	r->replaced |= call == r->call;
+	return SQLITE_OK;
+}
+
+/* What is locked is open, and has no name any more: nothing is restored into it. */
+static void test_replaced_meanwhile(void **state)
+{
+	static const enum vfs_call calls[] = {VFS_SHM_LOCK, VFS_LOCK};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct copy successor = database_of(4096, TABLE);
+		struct restoring how = RESTORING;
+		struct replacing replacing = {.call = calls[i]};
+		struct file_look look;
+		struct upload u;
+		struct fixture f;
+
+		restore_up(&f, &u, modes[i], NEW);
+		put_bytes(&f, "successor", &successor);
+		look = file_look(&f.folder, "successor");
+		replacing.f = &f;
+		how.fault = replace_db;
+		how.arg = &replacing;
+		assert_int_equal(restore(&f, &u, &how), -EBUSY);
+		assert_true(replacing.replaced);
+		assert_non_null(strstr(how.err.text, "replaced"));
+		assert_same_file(file_look(&f.folder, "db"), look);
+		assert_int_equal(count_kept(&f), 0);
+		sqlite3_free(successor.bytes);
+		restore_down(&f, &u);
+	}
+}
+
 /* ---- giving it up -------------------------------------------------------------------------------------- */
 
 static bool always(void *arg)
@@ -286,6 +334,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_whatever_it_is_called),
 		cmocka_unit_test(test_for_as_long_as_was_said),
 		cmocka_unit_test(test_turned_to_wal_meanwhile),
+		cmocka_unit_test(test_replaced_meanwhile),
 		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_the_wal_stays_as_it_was),
 	};
