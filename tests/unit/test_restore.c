@@ -39,15 +39,15 @@ static void test_open_connection_sees_it(void **state)
 
 static struct {
 	bool deleted; /* the journal was, or is just about to be */
-	ino_t folder;
-	int synced; /* times that the folder was, since */
+	ino_t file;   /* the folder, or what is in it */
+	int synced;   /* times that the file was, since */
 } seen;
 
 static int note_sync(int fd)
 {
 	struct stat st;
 
-	if (seen.deleted && fstat(fd, &st) == 0 && st.st_ino == seen.folder)
+	if (seen.deleted && fstat(fd, &st) == 0 && st.st_ino == seen.file)
 		seen.synced++;
 	return 0;
 }
@@ -80,7 +80,7 @@ static void test_deleted_journal_is_durable(void **state)
 	(void)state;
 	up(&f, "PRAGMA journal_mode=DELETE; CREATE TABLE t(a INTEGER PRIMARY KEY, b);" APP_ROWS(500));
 	assert_int_equal(fstat(f.folder.fd, &st), 0);
-	seen.folder = st.st_ino;
+	seen.file = st.st_ino;
 	upload_make(&u, f.snap, 4096, NEW);
 	how.fault = note_delete;
 	assert_restored(&f, &u, &how);
@@ -89,11 +89,43 @@ static void test_deleted_journal_is_durable(void **state)
 	restore_down(&f, &u);
 }
 
+/* What is there already was committed by an application, which need not have synced it, nor the folder. */
+static void test_unchanged_is_durable(void **state)
+{
+	static const struct {
+		const char *mode, *name;
+	} cases[] = {
+		{ROLLBACK_TABLE, "."},
+		{ROLLBACK_TABLE, "db"},
+		{WAL_TABLE, "db-wal"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct restoring how = RESTORING;
+		struct upload u;
+		struct fixture f;
+		struct stat st;
+
+		restore_up(&f, &u, cases[i].mode, TABLE);
+		assert_int_equal(fstatat(f.folder.fd, cases[i].name, &st, 0), 0);
+		seen.deleted = true;
+		seen.file = st.st_ino;
+		seen.synced = 0;
+		assert_restored(&f, &u, &how);
+		assert_true(how.result.unchanged);
+		assert_true(seen.synced > 0);
+		seen.deleted = false;
+		restore_down(&f, &u);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open_connection_sees_it),
 		cmocka_unit_test(test_deleted_journal_is_durable),
+		cmocka_unit_test(test_unchanged_is_durable),
 	};
 
 	if (argc > 1 && strcmp(argv[1], VALIDATE_ARGUMENT) == 0)
