@@ -170,8 +170,9 @@ struct restoring {
 	int busy_timeout_ms;
 	struct headstart *headstart; /* borrowed */
 	bool (*cancelled)(void *arg);
+	void (*durable)(void *arg);
 	vfs_fault_fn fault;
-	void *arg; /* of both */
+	void *arg; /* of all three */
 };
 
 #define RESTORING ((struct restoring){.keep = 3, .busy_timeout_ms = 5000})
@@ -220,6 +221,7 @@ static inline int restore(struct fixture *f, struct upload *u, struct restoring 
 				      .busy_timeout_ms = how->busy_timeout_ms,
 				      .mtime_ns = UPLOADED_AT,
 				      .cancelled = how->cancelled,
+				      .durable = how->durable,
 				      .arg = how->arg,
 				      .fault = how->fault,
 				      .fault_arg = how->arg};

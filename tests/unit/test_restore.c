@@ -89,6 +89,42 @@ static void test_deleted_journal_is_durable(void **state)
 	restore_down(&f, &u);
 }
 
+static int forget_syncs(void *arg, enum vfs_call call)
+{
+	(void)arg;
+	if (call == VFS_WRITE)
+		seen.synced = 0;
+	return SQLITE_OK;
+}
+
+static void note_durable(void *arg)
+{
+	*(int *)arg = seen.synced;
+}
+
+/* In WAL mode the commit itself is not synced. */
+static void test_durable_when_it_is_said(void **state)
+{
+	struct restoring how = RESTORING;
+	int synced = -1;
+	struct upload u;
+	struct fixture f;
+	struct stat st;
+
+	(void)state;
+	restore_up(&f, &u, OLD, NEW);
+	assert_int_equal(fstatat(f.folder.fd, "db-wal", &st, 0), 0);
+	seen.deleted = true;
+	seen.file = st.st_ino;
+	how.fault = forget_syncs;
+	how.durable = note_durable;
+	how.arg = &synced;
+	assert_restored(&f, &u, &how);
+	assert_true(synced > 0); /* since the last write */
+	seen.deleted = false;
+	restore_down(&f, &u);
+}
+
 /* What is there already was committed by an application, which need not have synced it, nor the folder. */
 static void test_unchanged_is_durable(void **state)
 {
@@ -125,6 +161,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open_connection_sees_it),
 		cmocka_unit_test(test_deleted_journal_is_durable),
+		cmocka_unit_test(test_durable_when_it_is_said),
 		cmocka_unit_test(test_unchanged_is_durable),
 	};
 
