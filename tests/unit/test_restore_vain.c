@@ -38,6 +38,7 @@ static void test_locked(void **state)
 		struct file_look db, sidecar;
 		struct upload u;
 		struct fixture f;
+		struct stat st;
 
 		up(&f, damaged[i]);
 		damage_header(&f);
@@ -56,6 +57,9 @@ static void test_locked(void **state)
 			assert_int_equal(count_kept(&f), 0);
 			assert_same_file(file_look(&f.folder, "db"), db);
 			assert_same_file(file_look(&f.folder, beside[i]), sidecar);
+			/* Nothing of ours is connected, so that its descriptors can be closed. */
+			assert_int_equal(fstatat(f.folder.fd, "db", &st, 0), 0);
+			assert_false(rawfd_connected(f.snap->core.raw, st.st_dev, st.st_ino));
 		}
 		upload_finish(&u);
 		app_kill(&f.app);

@@ -367,6 +367,25 @@ static void test_deleted_file_leaves_no_other_database(void **state)
 	down(&f);
 }
 
+/* What is not in the database file yet is in its -wal: the later of the two is the time of the content. */
+static void test_mtime_is_that_of_the_wal(void **state)
+{
+	static const struct timespec db[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	static const struct timespec wal[2] = {{.tv_sec = 2000, .tv_nsec = 5},
+					       {.tv_sec = 2000, .tv_nsec = 5}};
+	struct fixture f;
+	struct snap_attr attr;
+
+	(void)state;
+	up(&f, APP_WAL);
+	assert_int_equal(utimensat(f.folder.fd, "db", db, 0), 0);
+	assert_int_equal(utimensat(f.folder.fd, "db-wal", wal, 0), 0);
+	snap_gen_unref(look(&f, &attr));
+	assert_int_equal(ns(attr.mtime), ns(wal[0]));
+	app_stop(&f.app);
+	down(&f);
+}
+
 static void test_mtime_tells_generations_apart(void **state)
 {
 	struct fixture f;
@@ -444,6 +463,7 @@ int main(void)
 		cmocka_unit_test(test_exclusive_application_is_busy),
 		cmocka_unit_test(test_replaced_file_is_followed),
 		cmocka_unit_test(test_deleted_file_leaves_no_other_database),
+		cmocka_unit_test(test_mtime_is_that_of_the_wal),
 		cmocka_unit_test(test_mtime_tells_generations_apart),
 		cmocka_unit_test(test_empty_and_garbage_files),
 	};
