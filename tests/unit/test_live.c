@@ -225,6 +225,39 @@ static void test_part_of_the_shm_is_cut(void **state)
 	live_unpin(first);
 }
 
+/* ---- a wal-index that cannot be read ------------------------------------------------------------------- */
+
+static int unreadable; /* what the next look at its header answers; 0: what is so */
+
+int __real_vfs_wal_header(struct vfs *vfs, struct wal_header *out);
+int __wrap_vfs_wal_header(struct vfs *vfs, struct wal_header *out);
+
+int __wrap_vfs_wal_header(struct vfs *vfs, struct wal_header *out)
+{
+	int rc = unreadable;
+
+	unreadable = 0;
+	return rc ? rc : __real_vfs_wal_header(vfs, out);
+}
+
+/* A pin of which it is not known what it holds is none. */
+static void test_pin_of_an_unknown_state(void **state)
+{
+	static const int codes[][2] = {{WAL_TORN, -EBUSY}, {WAL_MALFORMED, -EIO}, {-ENXIO, -EIO}};
+	struct fixture *f = *state;
+
+	make_database(f, "WAL", 4096, 20, 100);
+	connect_live(f);
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		unreadable = codes[i][0];
+		assert_null(pin(f, codes[i][1]));
+		assert_int_equal(unreadable, 0);
+		assert_int_equal(f->live->pins, 0);
+		assert_int_equal(vfs_read_slot(f->live->hub->db.vfs), -1);
+	}
+	live_unpin(pin(f, 0));
+}
+
 /* ---- closing ------------------------------------------------------------------------------------------- */
 
 /* Its last close finds us connected, and leaves the files: ours is to remove them, however soon it comes and
@@ -246,13 +279,10 @@ static void test_application_that_goes_at_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(test_name_leads_elsewhere),
-		test(test_name_is_gone),
-		test(test_forgiven_while_written),
-		test(test_shm_of_two_files),
-		test(test_shm_of_one_file),
-		test(test_part_of_the_shm_is_cut),
-		test(test_application_that_goes_at_once),
+		test(test_name_leads_elsewhere),    test(test_name_is_gone),
+		test(test_forgiven_while_written),  test(test_shm_of_two_files),
+		test(test_shm_of_one_file),	    test(test_part_of_the_shm_is_cut),
+		test(test_pin_of_an_unknown_state), test(test_application_that_goes_at_once),
 	};
 
 	if (shmguard_install() < 0 || sigaction(SIGBUS, NULL, &guard_action) < 0)
