@@ -63,6 +63,40 @@ static void test_disk_error(void **state)
 	sqlite3_free(copy.bytes);
 }
 
+/* Whichever read it is that fails, of the file, a frame or its header: what could not be read is not given
+ * out. */
+static void test_each_read_that_fails(void **state)
+{
+	struct countdown failing = {.call = VFS_READ, .code = SQLITE_IOERR_READ};
+	struct fixture *f = *state;
+	struct image *image;
+	struct conn *conn;
+	struct copy copy;
+	unsigned char *buf;
+	uint32_t max_frame;
+	int n = 0;
+
+	make_database(f, "WAL", 4096, 100, 3000);
+	assert_true(app_can_truncate(f));
+	app_do(&f->app, "UPDATE t SET b=randomblob(3000) WHERE a%5=0");
+	connect_live(f);
+	image = pin_faulty(f, count_down, &failing, &conn, &max_frame, &copy);
+	buf = malloc(copy.size + 2);
+	assert_non_null(buf);
+	do {
+		int rc;
+
+		failing.left = ++n;
+		rc = read_and_compare(image, max_frame, &copy, buf, copy.size, 0);
+		assert_int_equal(rc, failing.left > 0 ? 0 : -EIO);
+	} while (failing.left <= 0);
+	assert_true(n > 40);
+	image_unref(image);
+	vfs_set_fault(conn->db.vfs, NULL, NULL);
+	sqlite3_free(copy.bytes);
+	free(buf);
+}
+
 /* SQLite rolls back by itself when a statement meets an I/O error, and drops the lock. Whoever looks first
  * finds it. */
 static void test_transaction_lost(void **state)
@@ -171,6 +205,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		test(test_kill),
 		test(test_disk_error),
+		test(test_each_read_that_fails),
 		test(test_transaction_lost),
 		test(test_locks_lost),
 	};
