@@ -169,6 +169,7 @@ struct restoring {
 	unsigned keep;
 	int busy_timeout_ms;
 	struct headstart *headstart; /* borrowed */
+	struct snap_inode file, folder;
 	bool (*cancelled)(void *arg);
 	void (*durable)(void *arg);
 	vfs_fault_fn fault;
@@ -218,6 +219,8 @@ static inline int restore(struct fixture *f, struct upload *u, struct restoring 
 				      .force = how->force,
 				      .keep = how->keep,
 				      .headstart = how->headstart,
+				      .file = how->file,
+				      .folder = how->folder,
 				      .busy_timeout_ms = how->busy_timeout_ms,
 				      .mtime_ns = UPLOADED_AT,
 				      .cancelled = how->cancelled,

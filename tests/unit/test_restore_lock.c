@@ -217,6 +217,7 @@ static void test_turned_to_wal_meanwhile(void **state)
 struct replacing {
 	struct fixture *f;
 	enum vfs_call call; /* at the first of which it is replaced */
+	const char *name;   /* or this is removed */
 	bool replaced;
 };
 
@@ -258,6 +259,75 @@ static void test_replaced_meanwhile(void **state)
 		sqlite3_free(successor.bytes);
 		restore_down(&f, &u);
 	}
+}
+
+static int remove_sidecar(void *arg, enum vfs_call call)
+{
+	struct replacing *r = arg;
+
+	if (call == r->call && !r->replaced)
+		assert_int_equal(unlinkat(r->f->folder.fd, r->name, 0), 0);
+	r->replaced |= call == r->call;
+	return SQLITE_OK;
+}
+
+/* What is written into a -wal without a name is lost with whoever has it open. */
+static void test_sidecar_removed_meanwhile(void **state)
+{
+	static const char *const names[] = {"db-wal", "db-shm"};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct replacing removing = {.call = VFS_SHM_LOCK, .name = names[i]};
+		struct restoring how = RESTORING;
+		struct file_look db;
+		struct upload u;
+		struct fixture f;
+
+		restore_up(&f, &u, modes[0], NEW);
+		db = file_look(&f.folder, "db");
+		removing.f = &f;
+		how.fault = remove_sidecar;
+		how.arg = &removing;
+		assert_int_equal(restore(&f, &u, &how), -EBUSY);
+		assert_true(removing.replaced);
+		assert_non_null(strstr(how.err.text, "removed"));
+		assert_same_file(file_look(&f.folder, "db"), db);
+		assert_int_equal(app_get(&f.app, COUNT_T), 200);
+		restore_down(&f, &u);
+	}
+}
+
+/* Who was asked for his rights on another file, or in another folder, has none on what stands there now. */
+static void test_another_than_was_asked_about(void **state)
+{
+	struct restoring how = RESTORING;
+	struct file_look db;
+	struct upload u;
+	struct fixture f;
+	struct stat st;
+
+	(void)state;
+	restore_up(&f, &u, modes[0], NEW);
+	db = file_look(&f.folder, "db");
+	assert_int_equal(fstatat(f.folder.fd, "db", &st, 0), 0);
+	how.file = (struct snap_inode){.dev = st.st_dev, .ino = st.st_ino + 1};
+	assert_int_equal(restore(&f, &u, &how), -EBUSY);
+	assert_same_file(file_look(&f.folder, "db"), db);
+	how.file.ino = st.st_ino;
+	assert_restored(&f, &u, &how);
+	app_stop(&f.app);
+	assert_int_equal(unlinkat(f.folder.fd, "db", 0), 0);
+	assert_int_equal(restore(&f, &u, &how), -EBUSY);
+	how.file.ino = 0;
+	assert_int_equal(fstat(f.folder.fd, &st), 0);
+	how.folder = (struct snap_inode){.dev = st.st_dev, .ino = st.st_ino + 1};
+	assert_int_equal(restore(&f, &u, &how), -EBUSY);
+	assert_false(file_exists(&f.folder, "db"));
+	how.folder.ino = st.st_ino;
+	assert_restored(&f, &u, &how);
+	upload_finish(&u);
+	down(&f);
 }
 
 /* ---- giving it up -------------------------------------------------------------------------------------- */
@@ -335,6 +405,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_for_as_long_as_was_said),
 		cmocka_unit_test(test_turned_to_wal_meanwhile),
 		cmocka_unit_test(test_replaced_meanwhile),
+		cmocka_unit_test(test_sidecar_removed_meanwhile),
+		cmocka_unit_test(test_another_than_was_asked_about),
 		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_the_wal_stays_as_it_was),
 	};
