@@ -41,15 +41,18 @@ static struct {
 	bool deleted; /* the journal was, or is just about to be */
 	ino_t file;   /* the folder, or what is in it */
 	int synced;   /* times that the file was, since */
+	bool fails;   /* it cannot be */
 } seen;
 
 static int note_sync(int fd)
 {
 	struct stat st;
 
-	if (seen.deleted && fstat(fd, &st) == 0 && st.st_ino == seen.file)
-		seen.synced++;
-	return 0;
+	if (!seen.deleted || fstat(fd, &st) || st.st_ino != seen.file)
+		return 0;
+	seen.synced++;
+	errno = EIO;
+	return seen.fails ? -1 : 0;
 }
 
 /* In front of the C library's: the disk is taken for a fast one. */
@@ -148,6 +151,12 @@ static void test_unchanged_is_durable(void **state)
 		seen.deleted = true;
 		seen.file = st.st_ino;
 		seen.synced = 0;
+		seen.fails = true;
+		assert_int_equal(restore(&f, &u, &how), -EIO);
+		assert_false(how.result.committed);
+		assert_true(seen.synced > 0);
+		seen.synced = 0;
+		seen.fails = false;
 		assert_restored(&f, &u, &how);
 		assert_true(how.result.unchanged);
 		assert_true(seen.synced > 0);
