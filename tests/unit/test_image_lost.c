@@ -97,6 +97,50 @@ static void test_each_read_that_fails(void **state)
 	free(buf);
 }
 
+/* Changes the byte AT of each frame of the -wal. */
+static void spoil_frames(struct fixture *f, off_t at)
+{
+	int fd = openat(f->folder.fd, NAME "-wal", O_RDWR | O_CLOEXEC);
+	uint8_t byte;
+
+	assert_true(fd >= 0);
+	for (off_t frame = WAL_FILE_HEADER; pread(fd, &byte, 1, frame + at) == 1;
+	     frame += WAL_FRAME_HEADER + 4096) {
+		byte ^= 1;
+		assert_int_equal(pwrite(fd, &byte, 1, frame + at), 1);
+	}
+	close(fd);
+}
+
+/* Somebody writes over the -wal, or cuts it: what are no frames of the image's is not given out. */
+static void test_wal_spoilt(void **state)
+{
+	static const off_t spoilt[] = {3 /* the page number */, 8, 15 /* the salts */};
+	struct fixture *f = *state;
+	struct image *image;
+	struct copy copy;
+	uint32_t max_frame;
+	char path[PATH_MAX], byte;
+
+	make_database(f, "WAL", 4096, 100, 3000);
+	connect_live(f);
+	for (size_t i = 0; i <= sizeof(spoilt) / sizeof(spoilt[0]); i++) {
+		image = pin_image(f, &max_frame, &copy);
+		assert_reads_all(image, max_frame, &copy);
+		if (i < sizeof(spoilt) / sizeof(spoilt[0]))
+			spoil_frames(f, spoilt[i]);
+		else
+			assert_int_equal(truncate(folder_file(&f->folder, NAME "-wal", path), 100), 0);
+		assert_int_equal(image_read(image, max_frame, &byte, 1, copy.size - 1, &f->err), -EIO);
+		assert_non_null(strstr(f->err.text, "WAL"));
+		assert_true(image_is_damaged(image));
+		if (i < sizeof(spoilt) / sizeof(spoilt[0]))
+			spoil_frames(f, spoilt[i]);
+		image_unref(image);
+		sqlite3_free(copy.bytes);
+	}
+}
+
 /* SQLite rolls back by itself when a statement meets an I/O error, and drops the lock. Whoever looks first
  * finds it. */
 static void test_transaction_lost(void **state)
@@ -203,11 +247,8 @@ static void test_locks_lost(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_kill),
-		test(test_disk_error),
-		test(test_each_read_that_fails),
-		test(test_transaction_lost),
-		test(test_locks_lost),
+		test(test_kill),       test(test_disk_error),	    test(test_each_read_that_fails),
+		test(test_wal_spoilt), test(test_transaction_lost), test(test_locks_lost),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);
