@@ -183,7 +183,7 @@ static int connect_hub(struct live *live, const struct place *place, int64_t dea
 	if (!same_inode(live, &st))
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	rc = pin_begin(&live->hub->db, deadline, err);
-	if (rc >= 0 && !same_inode(live, &st)) /* its -wal was opened by name, and may be another's */
+	if (rc >= 0 && !same_inode(live, &st)) /* its -shm was opened by name, and may be another's */
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	if (rc >= 0 && !live_sidecars_are_there(live)) /* another incarnation still has what was removed */
 		rc = err_set(err, -ESTALE, "its -wal or -shm was removed");
@@ -377,7 +377,7 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 	}
 	rc = pin_begin(&c->db, deadline, err);
 	if (rc == 0 && !had_wal && !same_inode(live, &st)) {
-		/* The -wal was opened by name just now, and may be another file's: nothing may be read so. */
+		/* The -shm was opened by name just now, and may be another file's: nothing may be read so. */
 		pin_end(&c->db);
 		atomic_store(&live->spoilt, true);
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");

@@ -225,6 +225,97 @@ static void test_part_of_the_shm_is_cut(void **state)
 	live_unpin(first);
 }
 
+/* ---- another inode at the worst moment ----------------------------------------------------------------- */
+
+static struct {
+	struct fixture *f;
+	bool maps;			  /* names are swapped as the next pin maps the -shm */
+	void (*after)(struct fixture *f); /* the next pin has begun; NULL: nothing happens */
+} moment;
+
+static int swap_at_map(void *arg, enum vfs_call call)
+{
+	(void)arg;
+	if (moment.maps && call == VFS_SHM_MAP) {
+		moment.maps = false;
+		swap_all(moment.f);
+	}
+	return SQLITE_OK;
+}
+
+int __real_pin_begin(struct db *db, int64_t deadline, struct snap_err *err);
+int __wrap_pin_begin(struct db *db, int64_t deadline, struct snap_err *err);
+
+int __wrap_pin_begin(struct db *db, int64_t deadline, struct snap_err *err)
+{
+	void (*after)(struct fixture * f) = moment.after;
+	int rc;
+
+	moment.after = NULL;
+	if (moment.maps)
+		vfs_set_fault(db->vfs, swap_at_map, NULL);
+	rc = __real_pin_begin(db, deadline, err);
+	if (after)
+		after(moment.f);
+	return rc;
+}
+
+/* The database and its -wal are open, and the -shm, which is opened by its name, is the other's. */
+static void test_replaced_before_its_shm_is_mapped(void **state)
+{
+	/* Page 1 is not in the WAL, so that it can be read with either. */
+	static const char to_wal[] = "PRAGMA journal_mode=WAL; INSERT INTO t(b) VALUES(1)";
+	struct fixture *f = *state;
+	struct live *live = NULL;
+	struct app other;
+	struct conn *conn;
+
+	make_database(f, "DELETE", 4096, 3, 100);
+	app_start(&other, &f->folder, OTHER);
+	app_do(&other, "CREATE TABLE t(a INTEGER PRIMARY KEY, n, b)");
+	moment.f = f;
+	connect_live(f);
+	app_do(&f->app, to_wal);
+	app_do(&other, to_wal);
+	moment.maps = true;
+	refused(f);
+	assert_false(moment.maps);
+	assert_true(live_is_lost(f->live));
+	swap_all(f);
+	disconnect_live(f);
+	/* The same of the first connection. */
+	moment.maps = true;
+	assert_int_equal(connect_other(f, &live), -ESTALE);
+	assert_false(moment.maps);
+	assert_null(live);
+	swap_all(f);
+	connect_live(f);
+	conn = pin(f, 0);
+	assert_int_equal(rows_of(conn), 4);
+	live_unpin(conn);
+	app_stop(&other);
+}
+
+static void remove_wal(struct fixture *f)
+{
+	assert_int_equal(unlinkat(f->folder.fd, NAME "-wal", 0), 0);
+}
+
+/* What applications write from now on is not in the one that is open. */
+static void test_wal_removed_while_a_pin_begins(void **state)
+{
+	struct fixture *f = *state;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	connect_live(f);
+	moment.f = f;
+	moment.after = remove_wal;
+	refused(f);
+	assert_null(moment.after);
+	assert_true(live_is_lost(f->live));
+	assert_int_equal(f->live->pins, 0);
+}
+
 /* ---- a wal-index that cannot be read ------------------------------------------------------------------- */
 
 static int unreadable; /* what the next look at its header answers; 0: what is so */
@@ -279,10 +370,16 @@ static void test_application_that_goes_at_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(test_name_leads_elsewhere),    test(test_name_is_gone),
-		test(test_forgiven_while_written),  test(test_shm_of_two_files),
-		test(test_shm_of_one_file),	    test(test_part_of_the_shm_is_cut),
-		test(test_pin_of_an_unknown_state), test(test_application_that_goes_at_once),
+		test(test_name_leads_elsewhere),
+		test(test_name_is_gone),
+		test(test_forgiven_while_written),
+		test(test_shm_of_two_files),
+		test(test_shm_of_one_file),
+		test(test_part_of_the_shm_is_cut),
+		test(test_replaced_before_its_shm_is_mapped),
+		test(test_wal_removed_while_a_pin_begins),
+		test(test_pin_of_an_unknown_state),
+		test(test_application_that_goes_at_once),
 	};
 
 	if (shmguard_install() < 0 || sigaction(SIGBUS, NULL, &guard_action) < 0)
