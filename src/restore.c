@@ -200,5 +200,6 @@ int restore_run(const struct restore_order *order, struct restore_result *out, s
 	rc = run(&r);
 	source_restore_end(order->source);
 	restore_measure(&r);
-	return rc;
+	/* To the kernel ESTALE means: look the name up again, and write to what it leads to by now. */
+	return rc == -ESTALE ? -EBUSY : rc;
 }

@@ -270,7 +270,7 @@ static bool is_still_nothing(struct restore *r)
 static int await_lock(struct restore *r)
 {
 	int64_t deadline = monotonic_ns() + r->order->busy_timeout_ms * NS_PER_MS;
-	int rc;
+	int rc, error;
 
 	r->watch.armed = true;
 	r->yield.awaited = false;
@@ -293,8 +293,10 @@ static int await_lock(struct restore *r)
 	if (rc != SQLITE_OK) {
 		r->unreadable |= (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
 		restore_finish_backup(r, false);
-		return err_set(r->err, db_errno(&r->dest, rc), "cannot write the live database: %s",
-			       sqlite3_errstr(rc));
+		error = db_errno(&r->dest, rc);
+		return err_set(r->err, error, "cannot write the live database: %s",
+			       error == -ESTALE ? "it, or its -wal, was replaced meanwhile"
+						: sqlite3_errstr(rc));
 	}
 	return 0;
 }

@@ -203,6 +203,67 @@ static void test_looks(void **state)
 	}
 }
 
+/* ---- it cannot be told --------------------------------------------------------------------------------- */
+
+struct hiding {
+	struct plan plan;
+	struct fixture *f;
+};
+
+static int fail_and_hide(void *arg, enum vfs_call call)
+{
+	struct hiding *h = arg;
+	bool was_hit = h->plan.hit;
+	int rc = fail_nth(&h->plan, call);
+
+	if (h->plan.hit && !was_hit)
+		assert_int_equal(renameat(h->f->folder.fd, "db", h->f->folder.fd, "hidden"), 0);
+	return rc;
+}
+
+/* The N-th write fails, and then nobody finds the file: what is not seen to be as it was stays kept. True if
+ * there was such a write. */
+static bool check_hidden(int n, int *doubts)
+{
+	struct hiding hiding = {
+		.plan = {.call = VFS_WRITE, .left = n, .persistent = true, .code = SQLITE_IOERR_WRITE}};
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+	int rc;
+
+	up(&f, ROLLBACK_OLD);
+	upload_make(&u, f.snap, 4096, NEW);
+	hiding.f = &f;
+	how.fault = fail_and_hide;
+	how.arg = &hiding;
+	rc = restore(&f, &u, &how);
+	assert_int_equal(rc, hiding.plan.hit ? -EIO : 0);
+	assert_int_equal(how.result.committed, !hiding.plan.hit);
+	if (hiding.plan.hit) {
+		assert_int_equal(file_exists(&f.folder, "db-journal"), how.result.doubtful);
+		assert_int_equal(count_kept(&f), how.result.doubtful);
+		assert_int_equal(renameat(f.folder.fd, "hidden", f.folder.fd, "db"), 0);
+		assert_int_equal(app_get(&f.app, COUNT_T), OLD_ROWS);
+	}
+	if (how.result.doubtful)
+		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), OLD_ROWS);
+	*doubts += how.result.doubtful;
+	restore_down(&f, &u);
+	return hiding.plan.hit;
+}
+
+static void test_hidden(void **state)
+{
+	int n = 0, doubts = 0;
+
+	(void)state;
+	while (check_hidden(++n, &doubts))
+		assert_true(n < N_MAX);
+	print_message("# hidden: %d writes, %d doubts\n", n - 1, doubts);
+	assert_true(doubts > 0);
+}
+
 /* ---- somebody else is quicker -------------------------------------------------------------------------- */
 
 /* Somebody who makes a table as soon as the write lock is free. */
@@ -443,6 +504,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_wal_starts_over),
 		cmocka_unit_test(test_rollback),
 		cmocka_unit_test(test_looks),
+		cmocka_unit_test(test_hidden),
 		cmocka_unit_test(test_jumped_upon),
 		cmocka_unit_test(test_torn),
 		cmocka_unit_test(test_replaced_at_the_first_look),

@@ -234,10 +234,10 @@ static int replace_db(void *arg, enum vfs_call call)
 /* What is locked is open, and has no name any more: nothing is restored into it. */
 static void test_replaced_meanwhile(void **state)
 {
-	static const enum vfs_call calls[] = {VFS_SHM_LOCK, VFS_LOCK};
+	static const enum vfs_call calls[] = {VFS_SHM_LOCK, VFS_LOCK, VFS_LOCK};
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		struct copy successor = database_of(4096, TABLE);
 		struct restoring how = RESTORING;
 		struct replacing replacing = {.call = calls[i]};
@@ -245,7 +245,7 @@ static void test_replaced_meanwhile(void **state)
 		struct upload u;
 		struct fixture f;
 
-		restore_up(&f, &u, modes[i], NEW);
+		restore_up(&f, &u, modes[i % 2], NEW);
 		put_bytes(&f, "successor", &successor);
 		look = file_look(&f.folder, "successor");
 		replacing.f = &f;
@@ -296,6 +296,42 @@ static void test_sidecar_removed_meanwhile(void **state)
 		assert_int_equal(app_get(&f.app, COUNT_T), 200);
 		restore_down(&f, &u);
 	}
+}
+
+static int replace_wal(void *arg, enum vfs_call call)
+{
+	struct replacing *r = arg;
+
+	if (call == r->call && !r->replaced)
+		assert_int_equal(renameat(r->f->folder.fd, "successor", r->f->folder.fd, "db-wal"), 0);
+	r->replaced |= call == r->call;
+	return SQLITE_OK;
+}
+
+/* Nor is one opened that has taken the name of the one which applications have. */
+static void test_wal_replaced_meanwhile(void **state)
+{
+	struct replacing replacing = {.call = VFS_LOCK};
+	struct copy empty = {(unsigned char[]){0}, 0};
+	struct restoring how = RESTORING;
+	struct file_look db;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	restore_up(&f, &u, modes[0], NEW);
+	db = file_look(&f.folder, "db");
+	put_bytes(&f, "successor", &empty);
+	replacing.f = &f;
+	how.fault = replace_wal;
+	how.arg = &replacing;
+	assert_int_equal(restore(&f, &u, &how), -EBUSY);
+	assert_true(replacing.replaced);
+	assert_non_null(strstr(how.err.text, "replaced"));
+	assert_same_file(file_look(&f.folder, "db"), db);
+	assert_int_equal(file_bytes(&f, "db-wal"), 0);
+	assert_int_equal(app_get(&f.app, COUNT_T), 200);
+	restore_down(&f, &u);
 }
 
 /* Who was asked for his rights on another file, or in another folder, has none on what stands there now. */
@@ -406,6 +442,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_turned_to_wal_meanwhile),
 		cmocka_unit_test(test_replaced_meanwhile),
 		cmocka_unit_test(test_sidecar_removed_meanwhile),
+		cmocka_unit_test(test_wal_replaced_meanwhile),
 		cmocka_unit_test(test_another_than_was_asked_about),
 		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_the_wal_stays_as_it_was),
