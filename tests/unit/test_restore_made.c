@@ -86,11 +86,48 @@ static void test_made_and_not_owned(void **state)
 	restore_down(&f, &u);
 }
 
+/* A missing file gets the owner and mode that the newest snapshot knows; without any nobody else may read it.
+ */
+static void test_made_as_it_was(void **state)
+{
+	static const struct keep_meta metas[] = {
+		{.made_ns = 1, .mode = S_IFREG | 0604, .uid = 1, .gid = 2},
+		{.made_ns = 2, .mode = S_IFREG | 04640, .uid = 12, .gid = 34},
+		{.made_ns = 3, .mode = 0, .uid = 5, .gid = 6}, /* of no file */
+	};
+
+	(void)state;
+	for (size_t count = 0; count <= sizeof(metas) / sizeof(metas[0]); count += 3) {
+		struct restoring how = RESTORING;
+		char path[PATH_MAX], name[2] = "a";
+		struct keep *keep;
+		struct upload u;
+		struct fixture f;
+		struct stat st;
+
+		up_missing(&f, &u);
+		folder_file(&f.folder, "db", path);
+		assert_int_equal(chown(f.folder.path, 56, 78), 0);
+		for (size_t i = 0; i < count; i++, name[0]++) {
+			assert_int_equal(keep_begin(&keep, f.snap->core.store, path, name, NULL), 0);
+			assert_int_equal(keep_commit(keep, &metas[i], NULL), 0);
+			keep_destroy(keep);
+		}
+		assert_restored(&f, &u, &how);
+		assert_int_equal(fstatat(f.folder.fd, "db", &st, 0), 0);
+		assert_int_equal(st.st_mode & 07777, count ? 0640 : 0600);
+		assert_int_equal(st.st_uid, count ? 12 : 56);
+		assert_int_equal(st.st_gid, count ? 34 : 78);
+		restore_down(&f, &u);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_made_and_opened_meanwhile),
 		cmocka_unit_test(test_made_and_not_owned),
+		cmocka_unit_test(test_made_as_it_was),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)

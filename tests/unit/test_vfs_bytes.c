@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 
 #include "../../src/shmguard.h"
 
@@ -20,6 +21,53 @@ static uint32_t be32(const unsigned char *p)
 }
 
 /* ---- the wal-index ------------------------------------------------------------------------------------- */
+
+/* Puts HEADER, with a checksum that holds, where both copies stand: another process does, for ours would lose
+ * its locks with the descriptor. */
+static void put_header(struct fixture *f, uint8_t header[WAL_INDEX_HEADER])
+{
+	uint32_t sums[2] = {0}, words[2];
+	char path[PATH_MAX];
+	int status;
+	pid_t pid;
+
+	for (size_t at = 0; at < WAL_INDEX_HEADER - sizeof(sums); at += sizeof(words)) {
+		memcpy(words, header + at, sizeof(words));
+		sums[0] += words[0] + sums[1];
+		sums[1] += words[1] + sums[0];
+	}
+	memcpy(header + WAL_INDEX_HEADER - sizeof(sums), sums, sizeof(sums));
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int fd = open(folder_file(&f->folder, NAME "-shm", path), O_WRONLY | O_CLOEXEC);
+
+		_exit(pwrite(fd, header, WAL_INDEX_HEADER, WAL_INDEX_HEADER) != WAL_INDEX_HEADER ||
+		      pwrite(fd, header, WAL_INDEX_HEADER, 0) != WAL_INDEX_HEADER);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* It is whole, and none that SQLite writes. */
+static void test_malformed_header(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t good[WAL_INDEX_HEADER], bytes[WAL_INDEX_HEADER];
+	struct wal_header now;
+
+	app_do(&f->app, APP_WAL);
+	open_reader(f);
+	assert_int_equal(begin(&f->db), SQLITE_OK);
+	assert_int_equal(vfs_wal_header(f->db.vfs, &now), 0);
+	memcpy(good, now.raw, sizeof(good));
+	memcpy(bytes, now.raw, sizeof(bytes));
+	memset(bytes + 14, 0xff, 2); /* the page size */
+	put_header(f, bytes);
+	assert_int_equal(vfs_wal_header(f->db.vfs, &now), WAL_MALFORMED);
+	put_header(f, good);
+	assert_int_equal(vfs_wal_header(f->db.vfs, &now), 0);
+}
 
 static void test_header(void **state)
 {
@@ -368,10 +416,15 @@ static void test_faults_in_reads(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_header),	    test(test_pgnos),
-		test(test_torn_header),	    test(test_truncated_shm),
-		test(test_truncated_part),  test(test_sampling_while_closing),
-		test(test_reads),	    test(test_faults_one_by_one),
+		test(test_header),
+		test(test_malformed_header),
+		test(test_pgnos),
+		test(test_torn_header),
+		test(test_truncated_shm),
+		test(test_truncated_part),
+		test(test_sampling_while_closing),
+		test(test_reads),
+		test(test_faults_one_by_one),
 		test(test_faults_in_reads),
 	};
 
