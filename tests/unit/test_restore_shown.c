@@ -332,11 +332,20 @@ static void test_forgotten_is_no_more(void **state)
 static void test_remount_shows_another_time(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 4; i++) {
+		struct snap_gen *early, *moved = NULL;
+		struct snap_attr attr;
 		struct fixtures x;
 
-		restore_over(&x, modes[i]);
+		restore_over(&x, modes[i % 2]);
+		early = look(&x.f, &attr);
 		assert_restored(&x.f, &x.u, &x.how);
+		if (i >= 2) { /* somebody who has looked before opens what is there by now */
+			assert_int_equal(snap_gen_open(early, 0, &moved, NULL), SNAP_MOVED);
+			snap_gen_arrived(moved);
+			snap_gen_unref(moved);
+		}
+		snap_gen_unref(early);
 		assert_shows_upload(&x.f, &x.u);
 		upload_finish(&x.u);
 		snap_destroy(x.f.snap);
