@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -90,9 +91,29 @@ static bool ends_with(const char *text, size_t size, const char *end)
 	return size >= n && memcmp(text + size - n, end, n) == 0;
 }
 
-/* Whether the process has no file named NAME + SUFFIX open, in whatever folder; a removed one that it has
- * open has another name, see proc_pid_fd(5). -errno: it cannot be told. */
-static int lacks(pid_t pid, const char *name, const char *suffix)
+/* Whether the descriptor FD of the process may be of an inode of that number: proc_pid_fdinfo(5) does not say
+ * it before Linux 5.14. */
+static bool may_be_inode(pid_t pid, const char *fd, uint64_t ino)
+{
+	char path[64], line[128];
+	bool may_be = true;
+	FILE *info;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.20s", (int)pid, fd);
+	info = fopen(path, "re");
+	while (info && fgets(line, sizeof(line), info)) {
+		if (strncmp(line, "ino:", 4) == 0)
+			may_be = strtoull(line + 4, NULL, 10) == ino;
+	}
+	if (info)
+		fclose(info);
+	return may_be;
+}
+
+/* Whether the process has no file named NAME + SUFFIX open, in whatever folder, of the inode number INO (0:
+ * whichever); a removed one that it has open has another name, see proc_pid_fd(5). -errno: it cannot be told.
+ */
+static int lacks(pid_t pid, const char *name, const char *suffix, uint64_t ino)
 {
 	char path[32], end[NAME_MAX + 16], text[PATH_MAX + 32];
 	int rc = 1;
@@ -109,15 +130,18 @@ static int lacks(pid_t pid, const char *name, const char *suffix)
 
 		if (size < 0 && errno != ENOENT)
 			rc = -errno;
-		else if (size > 0 && ends_with(text, (size_t)size, end))
+		else if (size > 0 && ends_with(text, (size_t)size, end) &&
+			 (!ino || may_be_inode(pid, e->d_name, ino)))
 			rc = 0;
 	}
 	closedir(dir);
 	return rc;
 }
 
-/* Whether who has the database open, with the lock DB, has not the -shm beside it: 1, 0, -errno. */
-static int lacks_shm(struct core *core, const struct place *place, const struct holder *db)
+/* Whether who has the database open, with the lock DB, has not the -shm beside it, which is HELD by somebody
+ * or not: 1, 0, -errno. One of that name that nobody holds here may be beside another path of the database.
+ */
+static int lacks_shm(struct core *core, const struct place *place, const struct holder *db, bool held)
 {
 	struct stat st;
 	int rc;
@@ -128,13 +152,11 @@ static int lacks_shm(struct core *core, const struct place *place, const struct 
 	rc = spool_is_wal(core, place);
 	if (rc <= 0)
 		return rc;
-	rc = db->pid > 0 ? lacks(db->pid, place->name, "-shm") : -ESRCH;
-	if (rc >= 0 || is_no_answer(rc))
-		return rc;
 	rc = place_stat(place, "-shm", &st);
-	if (is_no_answer(rc))
-		return rc;
-	return rc == -ENOENT;
+	if (rc == -ENOENT || is_no_answer(rc))
+		return rc == -ENOENT ? 1 : rc;
+	rc = db->pid > 0 ? lacks(db->pid, place->name, "-shm", rc || held ? 0 : st.st_ino) : -ESRCH;
+	return rc >= 0 || is_no_answer(rc) ? rc : 0;
 }
 
 /* *WHY stays NULL: all is well. -errno: that cannot be told. */
@@ -147,13 +169,14 @@ static int judge(struct core *core, const struct place *place, const char **why)
 		rc = holder_of_shm(core, place, &shm);
 	if (rc || (db.any && shm.any && db.pid == shm.pid))
 		return rc;
-	rc = lacks_shm(core, place, &db);
+	rc = lacks_shm(core, place, &db, shm.any);
 	if (rc > 0)
-		*why = "its -wal and -shm were removed or replaced under an application that has it open: "
-		       "end that first";
+		*why = "an application has it open with another -wal and -shm: these were removed or "
+		       "replaced "
+		       "under it (end it first), or it was given this file alone (bind the folder)";
 	if (rc || !shm.any || shm.pid <= 0)
 		return rc < 0 ? rc : 0;
-	rc = lacks(shm.pid, place->name, "");
+	rc = lacks(shm.pid, place->name, "", 0);
 	if (rc > 0)
 		*why = "an application still has the database open that this one has replaced, and both "
 		       "share the -shm: end that first";

@@ -10,6 +10,7 @@
  * Why: SQLite knows a -shm by the inode of its database, the file system knows it by its name. If somebody
  * removes or replaces one of the two under an application, whoever comes later has another wal-index than
  * that application, or the same one for another database, and both overwrite what the other has committed.
+ * So do two who reach one database by two paths, such as a mount of the file alone.
  */
 #ifndef SQLSNAP_HOLDERS_H
 #define SQLSNAP_HOLDERS_H

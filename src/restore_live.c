@@ -242,8 +242,9 @@ static int connect_once(struct restore *r, int64_t deadline)
 	case 0:
 		if (!r->live)
 			return err_set(r->err, -EBUSY, "another process holds the live database exclusively");
+		/* An application may have come since that was connected. */
 		if (!live_is_lost(r->live) && live_sidecars_are_there(r->live))
-			return 0;
+			return holders_check(r->core, &s->place, deadline, r->err);
 		source_lose(s, r->live);
 		live_unref(steal_ptr(&r->live));
 		return -EAGAIN;

@@ -332,6 +332,55 @@ static void test_replaced(void **state)
 	sqlite3_free(other.bytes);
 }
 
+/* A container that was given the file alone, without its folder, has its -wal and -shm beside its own name of
+ * it, whether it comes before we connect, or after that, or where we have left others. */
+static void test_file_given_alone(void **state)
+{
+	static const struct {
+		bool connected, left;
+	} ways[] = {{false, false}, {false, true}, {true, false}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		char own[PATH_MAX], given[PATH_MAX];
+		struct snap_gen *gen = NULL;
+		struct folder container;
+		struct upload u;
+		struct fixture f;
+
+		app_up(&f, WAL_OLD);
+		app_stop(&f.app);
+		folder_make(&container);
+		assert_int_equal(mknodat(container.fd, "db", S_IFREG | 0644, 0), 0);
+		assert_int_equal(mount(folder_file(&f.folder, "db", own),
+				       folder_file(&container, "db", given), NULL, MS_BIND, NULL),
+				 0);
+		app_start(&f.app, &container, "db");
+		snap_up(&f);
+		upload_make(&u, f.snap, 4096, NEW);
+		if (ways[i].left) {
+			assert_int_equal(mknodat(f.folder.fd, "db-shm", S_IFREG | 0644, 0), 0);
+			assert_int_equal(mknodat(f.folder.fd, "db-wal", S_IFREG | 0644, 0), 0);
+		}
+		if (ways[i].connected)
+			gen = open_now(&f);
+		app_do(&f.app, "PRAGMA wal_autocheckpoint=0;" APP_ROWS(50));
+		if (!gen)
+			assert_int_equal(try_open(&f, &gen), -EBUSY);
+		assert_int_equal(file_exists(&f.folder, "db-wal"), ways[i].connected || ways[i].left);
+		assert_busy(&f, &u, "given this file alone");
+		if (gen)
+			close_gen(gen);
+		app_do(&f.app, APP_ROWS(50));
+		assert_int_equal(app_get(&f.app, COUNT_T), 300);
+		app_stop(&f.app);
+		assert_int_equal(umount2(given, MNT_DETACH), 0);
+		upload_finish(&u);
+		down(&f);
+		folder_remove(&container);
+	}
+}
+
 /* Two applications that are in order, and one that comes and goes: nobody is in the way. */
 static void test_several_in_order(void **state)
 {
@@ -367,6 +416,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_without_sidecars),
 		cmocka_unit_test(test_without_sidecars_while_open),
 		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_file_given_alone),
 		cmocka_unit_test(test_several_in_order),
 	};
 
