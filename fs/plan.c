@@ -3,7 +3,7 @@
  * plan.c - see plan.h. Each refusal is one line that says what to do instead.
  *
  * Paths are compared by name, without links: a mount covers a name, and the same folder stays reachable by
- * another.
+ * another. Databases are compared as files, too.
  */
 #include "plan.h"
 
@@ -158,13 +158,24 @@ static int refuse_same_name(const struct plan_source *a, const struct plan_sourc
 		     a->path, second, b->path);
 }
 
-/* Each name is a database of its own, for what is kept of it stands under its path. */
+/* Also through another mount of their folder, where the names differ. */
+static bool is_one_file(const struct plan_source *a, const struct plan_source *b)
+{
+	struct stat first, second;
+
+	return strcmp(a->real, b->real) == 0 ||
+	       (stat(a->real, &first) == 0 && stat(b->real, &second) == 0 && first.st_dev == second.st_dev &&
+		first.st_ino == second.st_ino);
+}
+
+/* Each name is a database of its own, for what is kept of it stands under its path; and what connects for one
+ * would keep the other from closing what it has left. */
 static int refuse_pair(const struct plan_source *a, const struct plan_source *b, struct snap_err *err)
 {
 	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): they have names */
 	if (strcmp(a->name, b->name) == 0)
 		return refuse_same_name(a, b, err);
-	if (strcmp(a->real, b->real) == 0)
+	if (is_one_file(a, b))
 		return fault(err, -EEXIST, "%s and %s are one database, %s: give it one name", a->name,
 			     b->name, a->real);
 	return 0;

@@ -99,6 +99,9 @@ static const struct plan_case plan_cases[] = {
 	{.sources = {"x=a.db", "b.db", "y=./a.db"},
 	 .mountpoint = "../empty",
 	 .refusal = "x and y are one database, @/app/a.db: give it one name"},
+	{.sources = {"x=a.db", "y=../same.db"}, /* as by another mount of the folder */
+	 .mountpoint = "../empty",
+	 .refusal = "x and y are one database, @/app/a.db: give it one name"},
 	{.sources = {".sqlsnapfs=a.db"},
 	 .mountpoint = "../empty",
 	 .refusal = "a database cannot be named .sqlsnapfs"},
@@ -130,6 +133,7 @@ static void make_tree(void)
 	touch("app/sub/x");
 	touch("full/a.db");
 	assert_return_code(symlink("app/b.db", "link.db"), errno);
+	assert_return_code(link("app/a.db", "same.db"), errno);
 }
 
 /* The options as options.c would have left them; the strings are the caller's. */
