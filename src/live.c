@@ -202,6 +202,16 @@ static int connect_hub(struct live *live, const struct place *place, int64_t dea
 	return 0;
 }
 
+static int refuse_elsewhere(const struct place *place, uint64_t dev, uint64_t ino, struct snap_err *err)
+{
+	int rc = live_shm_is_elsewhere(place, dev, ino);
+
+	if (rc < 0)
+		return err_set(err, rc, "cannot examine its -shm: %s", strerror(-rc));
+	return rc ? err_set(err, -ESTALE, "it was renamed, or its -shm removed, and is still read as it was")
+		  : 0;
+}
+
 int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st,
 		int64_t deadline, struct snap_err *err)
 {
@@ -220,6 +230,8 @@ int live_create(struct live **out, struct core *core, const struct place *place,
 	else if (rc)
 		err_set(err, rc, "cannot examine its -shm: %s", strerror(-rc));
 	else
+		rc = refuse_elsewhere(place, live->dev, live->ino, err);
+	if (!rc)
 		rc = holders_check(core, place, deadline, err);
 	if (rc) {
 		free(live);

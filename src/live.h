@@ -152,6 +152,13 @@ uint64_t live_forgiven(struct live *live);
  */
 int live_shm_is_anothers(struct core *core, const struct place *place, uint64_t dev, uint64_t ino);
 
+/*
+ * Whether this process has a -shm open for the database DEV, INO that is not the one beside PLACE, as after
+ * it was renamed, or its -shm removed: 1, 0, -errno as above. A connection would have that one, and whatever
+ * -wal stands at PLACE.
+ */
+int live_shm_is_elsewhere(const struct place *place, uint64_t dev, uint64_t ino);
+
 /* Notes who else is connected, for the close to come; true if another process waits for readers to go. Reads
  * /proc/locks, which concurrent callers share (proclocks.h). */
 bool live_observe(struct live *live);

@@ -27,6 +27,20 @@ int live_shm_is_anothers(struct core *core, const struct place *place, uint64_t 
 	       !rawfd_connected(core->raw, dev, ino);
 }
 
+int live_shm_is_elsewhere(const struct place *place, uint64_t dev, uint64_t ino)
+{
+	uint64_t shm_dev, shm_ino;
+	struct stat shm;
+	int rc;
+
+	if (!rawfd_shm_of(dev, ino, &shm_dev, &shm_ino))
+		return 0;
+	rc = place_stat(place, "-shm", &shm);
+	if (rc)
+		return rc == -ENOENT ? 1 : rc;
+	return shm.st_dev != shm_dev || shm.st_ino != shm_ino;
+}
+
 /* ---- who has locks on it ------------------------------------------------------------------------------- */
 
 /* Who holds what, as of MAX_AGE_NS ago or later; false when that cannot be told. */

@@ -300,6 +300,32 @@ static void test_shm_of_the_incarnation_before(void **state)
 	live_unpin(pin(f, 0));
 }
 
+/* The database alone was renamed while it is read: SQLite would go on with the wal-index that it has mapped,
+ * beside another -wal, which it would make. */
+static void test_shm_of_the_name_before(void **state)
+{
+	struct fixture *f = *state;
+	struct live *live = NULL;
+	struct conn *conn;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	connect_live(f);
+	conn = pin(f, 0);
+	app_stop(&f->app);
+	f->app.pid = 0;
+	assert_int_equal(renameat(f->folder.fd, NAME, f->folder.fd, OTHER), 0);
+	free(f->place.name);
+	f->place.name = strdup(OTHER);
+	assert_int_equal(connect_other(f, &live), -ESTALE);
+	assert_null(live);
+	assert_false(file_exists(&f->folder, OTHER "-wal"));
+	assert_true(conn_intact(conn, conn->start.max_frame, conn->start.salt));
+	live_unpin(conn);
+	disconnect_live(f);
+	connect_live(f);
+	live_unpin(pin(f, 0));
+}
+
 static bool refuses_to_know;
 int __real_rawfd_shm_opened(int fd);
 int __wrap_rawfd_shm_opened(int fd);
@@ -347,7 +373,7 @@ int main(void)
 		test(test_shm_is_another_one),		 test(test_shm_beside_a_rollback_journal),
 		test(test_shm_is_read_in_the_middle),	 test(test_shm_that_sqlite_makes),
 		test(test_shm_name_is_anothers),	 test(test_shm_of_the_incarnation_before),
-		test(test_shm_cannot_be_known),
+		test(test_shm_of_the_name_before),	 test(test_shm_cannot_be_known),
 	};
 
 	if (shmguard_install() < 0)
