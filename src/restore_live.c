@@ -58,6 +58,48 @@ static int look(struct restore *r)
 	return r->st.st_size == 0 ? RESTORE_EMPTY : RESTORE_WAL;
 }
 
+/* Drops an incarnation of ours: like any reader it has the inode locked, and what its pins read is gone. */
+static void let_go(struct source *s)
+{
+	struct live *live;
+
+	pthread_mutex_lock(&s->lock);
+	live = steal_ptr(&s->live);
+	pthread_mutex_unlock(&s->lock);
+	if (live)
+		source_kill_pinned(s);
+	live_unref(live);
+}
+
+/* Whether this process has the -shm that stands there open for another database than that of R: 1, 0, -errno
+ */
+static int shm_is_anothers(const struct restore *r, int kind)
+{
+	uint64_t dev, ino;
+	struct stat shm;
+	int rc = place_stat(&r->source->place, "-shm", &shm);
+
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	if (!rawfd_is_shm(shm.st_dev, shm.st_ino))
+		return 0;
+	return kind == RESTORE_MISSING || !rawfd_shm_of(r->st.st_dev, r->st.st_ino, &dev, &ino) ||
+	       dev != shm.st_dev || ino != shm.st_ino;
+}
+
+/* Whether a reader of ours still uses the old database, when what he had open was taken from him: a thread
+ * may be in the middle of reading it. The same. */
+static int is_still_read(const struct restore *r, int kind)
+{
+	int rc = shm_is_anothers(r, kind);
+
+	if (rc <= 0)
+		return rc;
+	let_go(r->source);
+	source_kill_pinned(r->source);
+	return shm_is_anothers(r, kind);
+}
+
 /*
  * Whether an application still uses the old database, at a place where SQLite would find nothing, or a
  * single byte, which it takes for nothing: 1, 0, -errno. A database made beside the old one's -shm would
@@ -73,6 +115,8 @@ static int is_in_use(const struct restore *r, int kind)
 	if (kind < 0 || (kind == RESTORE_WAL && r->st.st_size > 1))
 		return 0;
 	rc = holders_have_shm(r->core, place);
+	if (!rc)
+		rc = is_still_read(r, kind);
 	if (rc || kind == RESTORE_MISSING)
 		return rc;
 	rc = place_stat(place, "-wal", &wal);
@@ -94,9 +138,11 @@ static int check_in_use(struct restore *r, int kind)
 		if (restore_is_cancelled(r))
 			return err_set(r->err, -ECANCELED, "cancelled");
 		if (monotonic_ns() >= end)
-			return err_set(r->err, -EBUSY,
-				       "an application still has the database open that was %s: end it first",
-				       kind == RESTORE_MISSING ? "removed" : "emptied or replaced");
+			return err_set(
+				r->err, -EBUSY,
+				"an application, or a reader here, still has the database open that was %s: "
+				"end it first",
+				kind == RESTORE_MISSING ? "removed" : "emptied or replaced");
 		nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL);
 	}
 	if (rc)
@@ -114,19 +160,6 @@ static int check_owner(struct restore *r)
 		return err_set(r->err, rc, "cannot examine its -wal and -shm: %s", strerror(-rc));
 	return rc ? err_set(r->err, -EACCES, "only root or the owner of the live file can restore it now")
 		  : 0;
-}
-
-/* Drops an incarnation of ours: like any reader it has the inode locked, and what its pins read is gone. */
-static void let_go(struct source *s)
-{
-	struct live *live;
-
-	pthread_mutex_lock(&s->lock);
-	live = steal_ptr(&s->live);
-	pthread_mutex_unlock(&s->lock);
-	if (live)
-		source_kill_pinned(s);
-	live_unref(live);
 }
 
 /* Announces an inode that no incarnation announces. */

@@ -381,6 +381,41 @@ static void test_file_given_alone(void **state)
 	}
 }
 
+/* A thread of ours is still in the middle of reading what was removed or replaced by nothing, and has its
+ * -shm locked: an application would share that with the new database. */
+static void test_still_read(void **state)
+{
+	(void)state;
+	for (int replaced = 0; replaced < 2; replaced++) {
+		struct copy new = database_of(4096, NEW);
+		struct restoring how = RESTORING;
+		struct snap_gen *gen;
+		struct live *reading;
+		struct upload u;
+		struct fixture f;
+
+		new.bytes[18] = new.bytes[19] = 2; /* WAL */
+		up(&f, WAL_OLD);
+		upload_bytes(&u, f.snap, new);
+		gen = open_now(&f);
+		reading = live_ref(gen->source->live);
+		app_stop(&f.app);
+		if (replaced)
+			put_empty(&f);
+		else
+			take_away(&f);
+		how.busy_timeout_ms = 100;
+		assert_int_equal(restore(&f, &u, &how), -EBUSY);
+		assert_non_null(strstr(how.err.text, "or a reader here,"));
+		live_unref(reading);
+		assert_restored(&f, &u, &how);
+		assert_afresh(&f, COUNT_T, 500);
+		close_gen(gen);
+		upload_finish(&u);
+		down(&f);
+	}
+}
+
 /* Two applications that are in order, and one that comes and goes: nobody is in the way. */
 static void test_several_in_order(void **state)
 {
@@ -416,6 +451,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_without_sidecars),
 		cmocka_unit_test(test_without_sidecars_while_open),
 		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_still_read),
 		cmocka_unit_test(test_file_given_alone),
 		cmocka_unit_test(test_several_in_order),
 	};
