@@ -168,6 +168,12 @@ static int stat_left(struct source *s, bool owed, struct stat *st)
 	return rc == 0 && source_must_not_connect(s, st) ? -ENOENT : rc;
 }
 
+static bool source_is_connected(struct source *s)
+{
+	lock_scope(&s->lock);
+	return s->live != NULL;
+}
+
 void source_close_left(struct source *s, int64_t now, bool here)
 {
 	struct live *live = NULL;
@@ -183,6 +189,10 @@ void source_close_left(struct source *s, int64_t now, bool here)
 		return;
 	rc = stat_left(s, owed, &st);
 	if (rc == 0) {
+		/* Another incarnation of this process, perhaps by another path: who connects beside it keeps
+		 * it from closing, and has to come again, and so on. */
+		if (!source_is_connected(s) && rawfd_connected(s->core->raw, st.st_dev, st.st_ino))
+			return;
 		source_connect(s, &st, monotonic_ns(), here, &live, NULL);
 		pthread_mutex_lock(&s->lock);
 		if (live && live == s->live)

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "../../src/clock.h"
+#include "../../src/snap_private.h"
 #include "../../src/source_private.h"
 
 /* Another user of the database's group: what he makes there is not the owner's. */
@@ -317,6 +318,45 @@ static void test_close_beside_an_application(void **state)
 	folder_remove(&f.store);
 }
 
+/* A close that another incarnation of ours is in the way of waits until that has ended: two that connected
+ * again and again would keep each other from it. */
+static void test_close_beside_another(void **state)
+{
+	struct fixture f;
+	struct live *other;
+	struct snap_gen *gen;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	snap_up_still(&f);
+	gen = open_now(&f);
+	other = live_ref(gen->source->live);
+	snap_gen_close(gen);
+	source_shed(gen->source);
+	snap_gen_unref(gen);
+	gen = open_now(&f);
+	assert_ptr_not_equal(gen->source->live, other);
+	app_do(&f.app, APP_ROWS(3));
+	app_stop(&f.app);
+	snap_gen_close(gen);
+	source_shed(gen->source);
+	assert_true(gen->source->owes_close);
+	for (int i = 0; i < 5; i++) {
+		source_tend(gen->source, monotonic_ns());
+		work_stop(f.snap->core.work); /* waits for what it began; what follows is done at once */
+		assert_null(gen->source->live);
+	}
+	assert_true(file_exists(&f.folder, "db-wal"));
+	live_unref(other);
+	tend_to_the_end(&f, gen);
+	source_tend(gen->source, monotonic_ns());
+	assert_false(gen->source->owes_close);
+	snap_gen_unref(gen);
+	snap_destroy(f.snap);
+	folder_remove(&f.folder);
+	folder_remove(&f.store);
+}
+
 /* A -wal that cannot be looked at is not one that is absent: what it holds would be missing. */
 static void test_wal_without_a_descriptor_left(void **state)
 {
@@ -356,6 +396,7 @@ int main(void)
 		cmocka_unit_test(test_close_without_a_descriptor_left),
 		cmocka_unit_test(test_close_beside_an_open),
 		cmocka_unit_test(test_close_removes_its_own),
+		cmocka_unit_test(test_close_beside_another),
 		cmocka_unit_test(test_close_beside_an_application),
 		cmocka_unit_test(test_wal_without_a_descriptor_left),
 	};
