@@ -33,12 +33,14 @@ static struct handle *make(struct handles *handles, struct node *node, enum hand
 	h->kind = kind;
 	h->node = node_ref(handles->nodes, node);
 	atomic_init(&h->failed, false);
+	pthread_mutex_init(&h->list_lock, NULL);
 	return h;
 }
 
 static void unmake(struct handles *handles, struct handle *h)
 {
 	node_put(handles->nodes, h->node);
+	pthread_mutex_destroy(&h->list_lock);
 	free(h);
 }
 
@@ -170,24 +172,53 @@ int handle_open_text(struct handle **out, struct handles *handles, struct node *
 	return 0;
 }
 
+static int list_folder(const struct node *node, struct snap *snap, struct snap_list **out,
+		       struct snap_err *err)
+{
+	struct snap_inode folder = node_folder(node);
+	char path[PATH_MAX];
+	int rc = node_path(node, NULL, path, sizeof(path));
+
+	return explain(rc ? rc : snap_list_create(snap, &folder, path, out, err), err);
+}
+
 int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err)
 {
 	struct handle *h = make(handles, node, HANDLE_FOLDER);
-	struct snap_inode folder = node_folder(node);
-	char path[PATH_MAX];
 	int rc;
 
 	if (!h)
 		return explain(-ENOMEM, err);
-	rc = node_path(node, NULL, path, sizeof(path));
-	if (!rc)
-		rc = snap_list_create(handles->snap, &folder, path, &h->list, err);
+	rc = list_folder(node, handles->snap, &h->list, err);
 	if (rc) {
 		unmake(handles, h);
-		return explain(rc, err);
+		return rc;
 	}
 	enter(handles, h);
 	*out = h;
+	return 0;
+}
+
+int handle_begin_list(struct handle *h, struct handles *handles, struct snap_err *err)
+{
+	struct snap_list *list = NULL, *old;
+	bool again;
+	int rc;
+
+	pthread_mutex_lock(&h->list_lock);
+	again = h->begun;
+	h->begun = true;
+	pthread_mutex_unlock(&h->list_lock);
+	if (!again)
+		return 0; /* open(2) has made the list */
+	rc = list_folder(h->node, handles->snap, &list, err);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&h->list_lock);
+	old = h->list;
+	h->list = list;
+	pthread_mutex_unlock(&h->list_lock);
+	snap_list_destroy(old);
 	return 0;
 }
 

@@ -28,12 +28,14 @@ struct handle {
 	union {
 		struct snap_gen *gen;	/* opened; the reference is the node's */
 		struct snap_file *file; /* owned */
-		struct snap_list *list; /* owned */
+		struct snap_list *list; /* owned; guarded by list_lock */
 		struct upload *upload;	/* opened */
 		char *text;		/* owned */
 	};
 	atomic_bool failed; /* a read failed and was logged */
 	bool counted;	    /* by passthrough.h */
+	pthread_mutex_t list_lock;
+	bool begun; /* the entries were asked for; guarded by list_lock */
 };
 
 /* All open handles: a session that is ended by force sends no RELEASE. */
@@ -67,6 +69,9 @@ int handle_open_text(struct handle **out, struct handles *handles, struct node *
 		     struct snap_err *err);
 /* Opens a folder, with the entries of this moment. */
 int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err);
+/* The entries of folder H are asked for from the first one on. From the second time on, rewinddir(3), they
+ * are those of this moment; on failure, the old ones. */
+int handle_begin_list(struct handle *h, struct handles *handles, struct snap_err *err);
 ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 /* Attributes of NODE's plain file as somebody has it open; -ENOENT if nobody has. See snap_file_stat(). */
 int handle_stat(struct handles *handles, const struct node *node, struct snap_attr *attr);

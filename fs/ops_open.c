@@ -266,6 +266,12 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 
 /* ---- folders ------------------------------------------------------------------------------------------- */
 
+static void tell_no_list(struct fs *fs, const struct node *node, int rc, const struct snap_err *err)
+{
+	if (err->text[0] && (rc != -ESTALE || !atomic_exchange(&fs->told_stale, true)))
+		log_warn("folder \"%s\": %s", node->parent ? node->name : "/", err->text);
+}
+
 void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -274,8 +280,8 @@ void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	struct snap_err err = {{0}};
 	int rc = node ? handle_open_folder(&h, &fs->handles, node, &err) : -ESTALE;
 
-	if (rc && node && err.text[0] && (rc != -ESTALE || !atomic_exchange(&fs->told_stale, true)))
-		log_warn("folder \"%s\": %s", node->parent ? node->name : "/", err.text);
+	if (rc && node)
+		tell_no_list(fs, node, rc, &err);
 	node_put(&fs->nodes, node);
 	if (rc) {
 		reply_error(req, rc);
@@ -315,19 +321,24 @@ static bool entry_at(const struct handle *h, size_t i, const char **name, struct
 void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	const struct handle *h = handle_of(fi);
-	char *buffer = buffer_get(&fs->buffers);
+	struct handle *h = handle_of(fi);
+	struct snap_err err = {{0}};
 	const char *name;
 	struct stat st;
 	size_t used = 0;
+	int rc = offset == 0 ? handle_begin_list(h, &fs->handles, &err) : 0;
+	char *buffer = rc ? NULL : buffer_get(&fs->buffers);
 
 	(void)id;
+	if (rc)
+		tell_no_list(fs, h->node, rc, &err);
 	if (!buffer) {
-		reply_error(req, ENOMEM);
+		reply_error(req, rc ? rc : -ENOMEM);
 		return;
 	}
 	if (size > BUFFER_SIZE)
 		size = BUFFER_SIZE;
+	pthread_mutex_lock(&h->list_lock);
 	for (size_t i = (size_t)offset; entry_at(h, i, &name, &st); i++) {
 		size_t n = fuse_add_direntry(req, buffer + used, size - used, name, &st, (off_t)i + 1);
 
@@ -335,6 +346,7 @@ void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct
 			break;
 		used += n;
 	}
+	pthread_mutex_unlock(&h->list_lock);
 	fuse_reply_buf(req, buffer, used);
 	buffer_put(&fs->buffers, buffer);
 }

@@ -120,6 +120,21 @@ unmount
 mount_fs "$SRC"
 equal 'a file handle from before a remount' "$(handle open "$MNT/plain.txt")" ESTALE
 
+# A program that keeps a folder open and reads it from the beginning again (rewinddir(3)) is shown what stands there now.
+python3 - "$MNT" "$SRC" <<'PY' || die "a folder that is kept open"
+import os, sys
+mnt, src = sys.argv[1:]
+folder = os.open(mnt, os.O_RDONLY)
+before = sorted(os.listdir(folder))
+os.rename(src + "/plain.txt", src + "/moved.txt")
+now = sorted(os.listdir(folder))  # begins with rewinddir(3)
+os.rename(src + "/moved.txt", src + "/plain.txt")
+if sorted(set(now) ^ set(before)) != ["moved.txt", "plain.txt"]:
+    sys.exit(f"{before}, then {now}")
+if sorted(os.listdir(folder)) != before:
+    sys.exit("not put back")
+PY
+
 # Permissions are those of the live files, for others too.
 if command -v setpriv >/dev/null; then
 	chmod 600 "$db"

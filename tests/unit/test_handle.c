@@ -225,9 +225,19 @@ static void test_folders(void **state)
 	assert_true(lists(root, "db") && lists(root, "plain") && lists(root, "sub"));
 	assert_false(lists(root, "db-wal") || lists(root, "inner"));
 	assert_true(lists(h, "inner"));
-	/* As it was when it was opened. */
+	/* As it was when it was opened, until it is read from the beginning for the second time. */
 	assert_int_equal(unlinkat(f->folder.fd, "sub/inner", 0), 0);
 	assert_true(lists(h, "inner"));
+	assert_int_equal(handle_begin_list(h, &f->handles, &f->err), 0);
+	assert_true(lists(h, "inner"));
+	put(f, "sub/later", "later");
+	assert_int_equal(handle_begin_list(h, &f->handles, &f->err), 0);
+	assert_true(lists(h, "later") && !lists(h, "inner"));
+	/* Another folder's entries are not shown. */
+	assert_int_equal(renameat(f->folder.fd, "sub", f->folder.fd, "was"), 0);
+	assert_int_equal(mkdirat(f->folder.fd, "sub", 0755), 0);
+	assert_int_equal(handle_begin_list(h, &f->handles, &f->err), -ESTALE);
+	assert_true(lists(h, "later"));
 	assert_int_equal(handle_read(h, &byte, 1, 0, &f->err), -EISDIR);
 	assert_true(outlives_forget(f, sub));
 	handle_close(root, &f->handles);
