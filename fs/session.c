@@ -341,6 +341,8 @@ static int serve(struct session *session, struct snap_err *err)
 	if (rc < 0)
 		return rc;
 	rc = run_loop(session);
+	/* Before COMMAND is waited for, which may do other things for hours. */
+	fs_end_restores(session->config->fs);
 	session->loop_over = true;
 	pthread_kill(session->keeper, WAKE_KEEPER);
 	pthread_join(session->keeper, NULL);

@@ -200,3 +200,23 @@ for way in close rename; do
 		note "$(tail -n 1 "$T/restorer")"
 	done
 done
+
+# The same where a COMMAND was told that it failed, and goes on for as long as it likes.
+note 'a restore waits: a COMMAND goes on'
+before=$(sha "$SRC/kept.sqlite3")
+writer_do keeper 'exec BEGIN IMMEDIATE'
+mkfifo "$T/until"
+run_fs "$SRC" "$made" -- sh -c "python3 '$T/restore.py' '$made' '$T/backup' close >'$T/restorer' 2>&1; read -r end <'$T/until'" \
+	>"$LOGS/command" 2>&1 &
+command=$!
+CHILDREN+=("$command")
+wait_for 20 locking || die "it does not wait: $(cat "$LOGS/command" "$T/restorer")"
+abort_connection
+wait_for 20 grep -q 'answer E' "$T/restorer" || die "it is not told that it failed: $(cat "$T/restorer")"
+ended_in_log() { grep -q 'the mount has ended before it was written' "$LOGS/command"; }
+wait_for 10 ended_in_log || note 'the restore is not given up'
+writer_do keeper 'exec ROLLBACK'
+wait_for 10 ended_in_log || die "restored, though its writer was told that it failed: $(sha "$SRC/kept.sqlite3")"
+equal 'a COMMAND goes on: the live database' "$(sha "$SRC/kept.sqlite3")" "$before"
+echo over >"$T/until"
+wait "$command" || die "status $? of the command: $(cat "$LOGS/command")"
