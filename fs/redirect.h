@@ -17,7 +17,7 @@
 
 #include "../src/sqlsnap.h"
 
-#define REDIRECT_MAX 64
+#define REDIRECT_MAX 256 /* twice as many as may wait in an open (SNAP_DEFER_MAX) */
 
 struct redirect_entry {
 	struct snap_gen *gen; /* a reference; NULL: free */

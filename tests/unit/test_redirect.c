@@ -215,6 +215,18 @@ static void fill(int from, int n)
 	}
 }
 
+/* As many as may wait in an open, and those that come while these are on their way. */
+static void test_crowd(void **state)
+{
+	const int crowd = SNAP_DEFER_MAX + SNAP_DEFER_MAX / 2;
+
+	(void)state;
+	for (int i = 0; i < crowd; i++)
+		redirect_add(&r, 100 + i, 1, "db", &gens[0]);
+	for (int i = 0; i < crowd; i++)
+		assert_ptr_equal(find(100 + i, 1, "db"), &gens[0]);
+}
+
 /* The ones that would end first make room. */
 static void test_overflow(void **state)
 {
@@ -309,6 +321,7 @@ int main(void)
 		test(test_durations),
 		test(test_ends),
 		test(test_added_again_lasts_again),
+		test(test_crowd),
 		test(test_overflow),
 		test(test_full_but_not_over),
 		test(test_threads),
