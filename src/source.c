@@ -33,6 +33,8 @@ int source_create(struct source **out, struct core *core, const struct place *pl
 	if (s->path && place->root == AT_FDCWD && !core->config.shared_locks)
 		s->refused = place_locks_shared(s->path, &s->refusal);
 	s->has_seen = s->path && store_load_seen(core->store, s->path, &s->seen) == 0;
+	s->seen_loaded = s->has_seen;
+	s->seen_part = realtime_ns() / 1000 % (VERSION_PART_MAX / 1000) * 1000;
 	if (s->path)
 		store_load_opened(core->store, s->path, &s->opened);
 	*out = s;
@@ -127,9 +129,13 @@ struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen)
 
 int64_t source_mtime(struct source *s, const struct sample *sample)
 {
+	int64_t last = s->has_seen ? s->seen.mtime_ns : 0;
+
 	if (s->has_seen && version_equal(&s->seen.version, &sample->version))
 		return s->seen.mtime_ns;
-	return version_mtime(sample->changed_ns, s->has_seen ? s->seen.mtime_ns : 0, realtime_ns());
+	if (s->seen_loaded)
+		last = version_last_saved(sample->changed_ns, last, s->seen_part);
+	return version_mtime(sample->changed_ns, last, realtime_ns());
 }
 
 /* ---- closing ------------------------------------------------------------------------------------------- */

@@ -78,6 +78,8 @@ struct source {
 
 	/* what the store remembers over remounts */
 	bool has_seen, seen_dirty;
+	bool seen_loaded;	/* SEEN is what another process saved, which may have shown more */
+	int64_t seen_part;	/* see version_last_saved(); constant */
 	struct store_seen seen; /* of the generation opened last */
 	int64_t save_after;	/* CLOCK_MONOTONIC: SEEN could not be saved, and is not tried before */
 	bool opened_dirty;

@@ -346,6 +346,7 @@ int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *
 			s->seen =
 				(struct store_seen){.version = target->version, .mtime_ns = target->mtime_ns};
 			s->has_seen = s->seen_dirty = true;
+			s->seen_loaded = false;
 		}
 		if (target == gen) {
 			gen->opens++;

@@ -152,3 +152,15 @@ int64_t version_mtime(int64_t changed, int64_t last, int64_t now)
 		return changed;
 	return last == INT64_MAX ? last : last + 1;
 }
+
+int64_t version_last_saved(int64_t changed, int64_t last, int64_t part)
+{
+	int64_t shown;
+
+	if (second_of(changed) > second_of(last) + 1 ||
+	    __builtin_add_overflow(changed, VERSION_RACY_NS, &shown) ||
+	    __builtin_mul_overflow(second_of(shown) + 1, NS_PER_S, &shown))
+		return last;
+	shown = shown > last ? shown : last;
+	return __builtin_add_overflow(shown, NS_PER_MS + part, &shown) ? last : shown;
+}

@@ -76,4 +76,14 @@ bool version_equal(const struct version *older, const struct version *newer);
  */
 int64_t version_mtime(int64_t changed, int64_t last, int64_t now);
 
+/*
+ * LAST for the first generation that is new since LAST was read from the store. Whoever saved it may have
+ * been killed, or lost the power, before it saved what it showed afterwards: of states before CHANGED, and so
+ * nothing later than LAST or the second after CHANGED, and some nanoseconds. The answer is a millisecond and
+ * PART later than that; PART, nanoseconds below VERSION_PART_MAX, tells two processes apart that were both
+ * killed. LAST itself if CHANGED is in a second of its own.
+ */
+int64_t version_last_saved(int64_t changed, int64_t last, int64_t part);
+#define VERSION_PART_MAX (10 * NS_PER_MS)
+
 #endif

@@ -135,6 +135,29 @@ if sorted(os.listdir(folder)) != before:
     sys.exit("not put back")
 PY
 
+# A daemon that is killed a moment after a copy was made has not saved its times. The next one gives them to no other state.
+unmount
+state_of() { # "NAME INODE MTIME CTIME", and a digest of the bytes
+	python3 -c 'import hashlib, os, sys
+with open(sys.argv[1], "rb") as f:
+    st, digest = os.fstat(f.fileno()), hashlib.sha1(f.read()).hexdigest()
+print(os.path.basename(sys.argv[1]), st.st_ino, st.st_mtime_ns, st.st_ctime_ns, digest)' "$1"
+}
+writer_start again --db "$db" --paused
+: >"$T/states"
+for _ in $(seq 4); do
+	mount_fs "$SRC"
+	for i in $(seq 6); do
+		writer_do again 'commit 1'
+		state_of "$seen" >>"$T/states"
+	done
+	kill -9 "$(fs_pid "$MNT")"
+	expect_daemon_end "$MNT"
+done
+mount_fs "$SRC"
+equal 'times that two states had' "$(sort -u "$T/states" | cut -d' ' -f1-4 | uniq -d)" ''
+equal 'states' "$(sort -u "$T/states" | wc -l)" 24
+
 # Permissions are those of the live files, for others too.
 if command -v setpriv >/dev/null; then
 	chmod 600 "$db"

@@ -129,6 +129,40 @@ static void test_mtime_monotonic(void **state)
 	}
 }
 
+/* What a process showed that was killed before it saved it does not come again. */
+static void test_mtime_unsaved(void **state)
+{
+	/* When it was looked at, and whether the one before was saved. */
+	static const int64_t steps[] = {4 * NS_PER_MS, 20 * NS_PER_MS, 600 * NS_PER_MS,
+					NS_PER_S - 1,  NS_PER_S,       1200 * NS_PER_MS};
+
+	(void)state;
+	for (int64_t start = T0; start < T0 + NS_PER_S; start += 37 * NS_PER_MS) {
+		for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+			int64_t saved = version_mtime(start, T0 - 5 * NS_PER_S, start), lost = saved;
+
+			/* Some were opened and not saved, each changed just before, as the file system tells
+			 * it. */
+			for (int n = 1; n < 50; n++)
+				lost = version_mtime(start + n * NS_PER_MS - 10 * NS_PER_MS, lost,
+						     start + n * NS_PER_MS);
+			int64_t changed = start + 40 * NS_PER_MS, now = changed + steps[i];
+			int64_t last = version_last_saved(changed, saved, 0);
+			int64_t shown = version_mtime(changed, last, now);
+
+			assert_true(last >= saved && shown > lost);
+			assert_true(shown <= now + 2 * NS_PER_S);
+			/* Another one that is killed as soon. */
+			assert_true(version_last_saved(changed, saved, 1) != last);
+		}
+	}
+	/* In a second of its own it shows its own time, and so it does far from any time. */
+	assert_true(version_last_saved(T0 + 2 * NS_PER_S, T0 + 5, 7) == T0 + 5);
+	assert_true(version_last_saved(T0 - 5, T0, 7) == T0 + NS_PER_S + NS_PER_MS + 7);
+	assert_true(version_last_saved(INT64_MAX, INT64_MAX, 7) == INT64_MAX);
+	assert_true(version_last_saved(T0, INT64_MAX, 7) == INT64_MAX);
+}
+
 static void test_clock(void **state)
 {
 	static const struct {
@@ -154,9 +188,9 @@ static void test_clock(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mtime),	    cmocka_unit_test(test_mtime_hour),
-		cmocka_unit_test(test_mtime_pairs), cmocka_unit_test(test_mtime_monotonic),
-		cmocka_unit_test(test_clock),
+		cmocka_unit_test(test_mtime),	      cmocka_unit_test(test_mtime_hour),
+		cmocka_unit_test(test_mtime_pairs),   cmocka_unit_test(test_mtime_monotonic),
+		cmocka_unit_test(test_mtime_unsaved), cmocka_unit_test(test_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
