@@ -324,11 +324,16 @@ int keep_commit(struct keep *k, const struct keep_meta *meta, struct snap_err *e
 	return rc ? rc : keep_publish(&k, 1, NULL, err);
 }
 
-/* Takes the name back, and all of it. */
-static void remove_unfinished(struct keep *k)
+void keep_take_name_back(struct keep *k)
 {
 	if (k->named)
 		(void)renameat(k->kept, k->name, k->kept, k->partial); /* or it is left without content */
+}
+
+/* Takes the name back, and all of it. */
+static void remove_unfinished(struct keep *k)
+{
+	keep_take_name_back(k);
 	if (k->folder >= 0)
 		store_remove(k->kept, k->partial, k->folder);
 	if (k->reserved >= 0 && !k->named)

@@ -11,6 +11,7 @@
  *     kept/NAME/           empty: the name is reserved for one of those
  * STORE/groups/<16 hex digits>       keep_group.c has the format
  *              .group-<16 hex digits>   the same, of one that is being published
+ *              .ended-<16 hex digits>   the same, of one that is being dropped
  *
  * A snapshot of several databases is one of each under the same name, and they are a group: meta names it,
  * and they count only while the group's file is there. That file comes after the last of them has its name
@@ -96,9 +97,13 @@ int keep_seal(struct keep *keep, const struct keep_meta *meta, const char *group
  * none of them is kept; keep_destroy() removes them. */
 int keep_publish(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err);
 /* Ends the group that SOURCE's snapshot NAME belongs to, if each of the group's sources passes IS_OURS: none
- * of its snapshots is kept any more, and each can be dropped. 0 also if there was nothing to do. */
+ * of its snapshots is kept any more, and each can be dropped. ENDED receives its name; "": it has not ended.
+ * 0 also if there was nothing to do. */
 int keep_group_end(struct store *store, const char *source, const char *name,
-		   bool (*is_ours)(void *arg, const char *source), void *arg, struct snap_err *err);
+		   bool (*is_ours)(void *arg, const char *source), void *arg, char ended[KEEP_GROUP_SIZE],
+		   struct snap_err *err);
+/* Forgets the group ENDED if all of its snapshots are dropped. Else keep_clean() does, later. */
+void keep_group_over(struct store *store, const char *ended);
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
@@ -143,6 +148,14 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
  */
 int keep_clean(struct store *store, void (*lost)(void *arg, const char *source, const char *name), void *arg,
 	       struct snap_err *err);
+
+/* Calls FN with every kept snapshot that is damaged, so that it is not shown: its meta or one of its files is
+ * missing or is not what was written, or its group's file is gone. It stays, in the folder FOLDER (absolute),
+ * until somebody removes it. What somebody is at work on is not told. 0 also if there is no store yet;
+ * -errno: it cannot be looked through. */
+int keep_each_damaged(struct store *store,
+		      void (*fn)(void *arg, const char *source, const char *name, const char *folder),
+		      void *arg);
 
 /* ---- sources ------------------------------------------------------------------------------------------- */
 

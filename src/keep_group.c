@@ -7,9 +7,12 @@
  * says: that is for those who end it.
  *
  * Until it has its name it is called .group-<16 hex digits>: what a killed daemon has left so was to be kept.
+ * Once it is ended it is called .ended-<16 hex digits>, until the last member has gone. Where none of the
+ * three is there, somebody else has removed it: the members are not shown, but they are not ours to remove.
  *
  * What must stay true: the file gets its name after every member has its own and is on the disk, under the
- * locks of all of them; it loses its name, on the disk as well, before any member is touched. What cannot be
+ * locks of all of them, and loses it, on the disk as well, before any member is touched; without a name of
+ * the three it is only when no member has one. What cannot be
  * read or understood at the moment is left alone: a snapshot is never taken for a leaving by a failure.
  */
 #include <errno.h>
@@ -26,7 +29,8 @@
 
 #define FOLDER "groups"
 #define PENDING ".group-" /* what its name begins with before it has its own */
-#define PENDING_SIZE (sizeof(PENDING) - 1 + KEEP_GROUP_SIZE)
+#define ENDED ".ended-"	  /* and when it has lost it */
+#define MARKED_SIZE (sizeof(PENDING) - 1 + KEEP_GROUP_SIZE) /* of either */
 #define ATTEMPTS 8
 #define FILE_MAX (64u << 20) /* bytes */
 
@@ -117,7 +121,7 @@ static int name_group(int folder, const char *pending, const char *group)
 	int rc = renameat(folder, pending, folder, group) ? -errno : store_sync_folder(folder);
 
 	if (rc)
-		unlinkat(folder, group, 0);
+		(void)renameat(folder, group, folder, pending);
 	return rc;
 }
 
@@ -140,7 +144,7 @@ static int publish_group(struct keep *const *keeps, size_t count, const char *gr
 {
 	autoclose int dir = store_open(keeps[0]->store, false, err);
 	autoclose int folder = -1, fd = -1;
-	char pending[PENDING_SIZE];
+	char pending[MARKED_SIZE];
 	int rc = dir < 0 ? dir : 0;
 
 	if (rc)
@@ -155,14 +159,17 @@ static int publish_group(struct keep *const *keeps, size_t count, const char *gr
 	if (rc || fd < 0)
 		return fail(keeps, rc ? rc : fd, err);
 	rc = give_names(keeps, count, err);
-	if (rc) {
-		unlinkat(folder, pending, 0);
-		return rc;
+	if (!rc) {
+		rc = name_group(folder, pending, group);
+		if (rc)
+			fail(keeps, rc, err);
 	}
-	rc = name_group(folder, pending, group);
-	if (rc)
+	if (rc) {
+		for (size_t i = 0; i < count; i++)
+			keep_take_name_back(keeps[i]);
 		unlinkat(folder, pending, 0);
-	return rc ? fail(keeps, rc, err) : 0;
+	}
+	return rc;
 }
 
 int keep_publish(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err)
@@ -259,13 +266,16 @@ static int find_record(struct store *store, const char *source, const char *name
 }
 
 int keep_group_end(struct store *store, const char *source, const char *name,
-		   bool (*is_ours)(void *arg, const char *source), void *arg, struct snap_err *err)
+		   bool (*is_ours)(void *arg, const char *source), void *arg, char ended[KEEP_GROUP_SIZE],
+		   struct snap_err *err)
 {
 	struct owner owner = {is_ours, arg};
 	struct keep_record record;
+	char marked[MARKED_SIZE];
 	autoclose int groups = -1;
 	int rc;
 
+	ended[0] = '\0';
 	if (!keep_name_valid(name) || find_record(store, source, name, &record) || !record.group[0])
 		return 0;
 	groups = open_groups(store);
@@ -274,8 +284,13 @@ int keep_group_end(struct store *store, const char *source, const char *name,
 	rc = each_member(groups, record.group, is_foreign, &owner);
 	if (rc == 1 || rc == -ENOENT || rc == -EINVAL)
 		return 0;
-	if (!rc && unlinkat(groups, record.group, 0) && errno != ENOENT)
+	snprintf(marked, sizeof(marked), ENDED "%s", record.group);
+	/* Where there is no room for another name it must go all the same. */
+	if (!rc && renameat(groups, record.group, groups, marked) && errno != ENOENT &&
+	    unlinkat(groups, record.group, 0) && errno != ENOENT)
 		rc = -errno;
+	if (!rc)
+		snprintf(ended, KEEP_GROUP_SIZE, "%s", record.group);
 	/* What cannot be synced must be removable all the same: a full disk may be the reason for both. */
 	store_sync_folder(groups);
 	return rc ? err_set(err, rc, "cannot drop the kept snapshot \"%s\": %s", name, strerror(-rc)) : 0;
@@ -293,7 +308,7 @@ bool keep_free_name(int kept, const char *name, bool *was_reserved)
 {
 	autoclose int folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct keep_record record;
-	bool removed, pends;
+	bool removed, pends, ended;
 
 	if (was_reserved)
 		*was_reserved = false;
@@ -311,8 +326,11 @@ bool keep_free_name(int kept, const char *name, bool *was_reserved)
 		return true;
 	if (keep_read_record(folder, &record) || counts(kept, &record))
 		return false;
-	/* A group that was to be kept has a file that never got its name; one that was ended has none. */
+	/* A group that was to be kept has a file that never got its name; one that was ended has lost it. */
 	pends = has_file(kept, PENDING, record.group) > 0;
+	ended = has_file(kept, ENDED, record.group) > 0;
+	if (!pends && !ended)
+		return false;
 	removed = keep_drop_locked(kept, name, folder) == 0;
 	if (was_reserved)
 		*was_reserved = removed && pends;
@@ -353,13 +371,29 @@ static int has_member(void *arg, const char *source)
 
 static int clean_group(void *arg, int groups, const char *name)
 {
-	struct search search = {.store = arg, .group = name};
+	bool pends = strncmp(name, PENDING, strlen(PENDING)) == 0;
+	bool marked = pends || strncmp(name, ENDED, strlen(ENDED)) == 0;
+	struct search search = {.store = arg, .group = marked ? name + strlen(PENDING) : name};
+	int rc;
 
-	if (strncmp(name, PENDING, strlen(PENDING)) == 0)
+	if (name[0] == '.' && !marked)
+		return 0;
+	rc = each_member(groups, name, has_member, &search);
+	if (pends && (rc == 0 || rc == -EINVAL)) /* before it is whole no member has a name */
 		store_remove_stale(groups, name);
-	else if (name[0] != '.' && each_member(groups, name, has_member, &search) == 0)
+	else if (rc == 0)
 		unlinkat(groups, name, 0);
 	return 0;
+}
+
+void keep_group_over(struct store *store, const char *ended)
+{
+	autoclose int groups = open_groups(store);
+	char marked[MARKED_SIZE];
+
+	snprintf(marked, sizeof(marked), ENDED "%s", ended);
+	if (groups >= 0)
+		clean_group(store, groups, marked);
 }
 
 int keep_clean_groups(struct store *store)

@@ -73,6 +73,8 @@ struct keep {
 
 /* Gives a sealed one its name, on the disk as well. It keeps its lock. */
 int keep_give_name(struct keep *keep, struct snap_err *err);
+/* Takes the name back that keep_give_name() has given; keep_destroy() removes the rest. */
+void keep_take_name_back(struct keep *keep);
 /* It is kept: lets go of its lock. */
 void keep_settle(struct keep *keep);
 

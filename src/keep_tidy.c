@@ -12,6 +12,7 @@
 
 #include "cleanup.h"
 #include "keep_private.h"
+#include "opath.h"
 #include "store_private.h"
 
 int keep_drop_locked(int kept, const char *name, int folder)
@@ -140,6 +141,47 @@ static int clean_source(void *arg, int folder, const char *source)
 	if (kept >= 0)
 		store_each_name(kept, clean_partial, arg);
 	return 0;
+}
+
+struct damaged {
+	void (*fn)(void *arg, const char *source, const char *name, const char *folder);
+	void *arg;
+	const char *source; /* borrowed: whose folder it is */
+};
+
+static int look_at_one(void *arg, int kept, const char *name)
+{
+	const struct damaged *d = arg;
+	autoclose int folder = -1;
+	struct keep_entry entry;
+	char path[PATH_MAX];
+
+	if (!keep_name_valid(name) || keep_load(kept, name, -1, &entry) != -ENOENT)
+		return 0;
+	/* Asked again under the lock: what is being written or dropped is not damaged. */
+	folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (folder >= 0 && !store_lock(folder) && store_is(kept, name, folder) &&
+	    keep_load(kept, name, -1, &entry) == -ENOENT && !opath_path(folder, path, sizeof(path)))
+		d->fn(d->arg, d->source, name, path);
+	return 0;
+}
+
+static int look_through_source(void *arg, int folder, const char *source)
+{
+	autoclose int kept = source ? keep_open_kept(folder, false) : -1;
+	struct damaged *d = arg;
+
+	d->source = source;
+	return kept < 0 ? 0 : store_each_name(kept, look_at_one, d);
+}
+
+int keep_each_damaged(struct store *store,
+		      void (*fn)(void *arg, const char *source, const char *name, const char *folder),
+		      void *arg)
+{
+	struct damaged d = {.fn = fn, .arg = arg};
+
+	return store_each(store, look_through_source, &d);
 }
 
 int keep_clean(struct store *store, void (*lost)(void *arg, const char *source, const char *name), void *arg,

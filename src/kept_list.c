@@ -176,6 +176,7 @@ int kept_tree_each(struct kept_tree *k,
 struct drop {
 	struct kept_tree *kept;
 	const char *name;
+	char ended[KEEP_GROUP_SIZE]; /* a group that this has ended; "": none */
 	bool dropped;
 	int failed;	      /* the first failure, */
 	struct snap_err *err; /* its words */
@@ -206,10 +207,13 @@ static bool is_ours(void *arg, const char *source)
 static int end_group(void *arg, const char *source)
 {
 	struct drop *drop = arg;
+	char ended[KEEP_GROUP_SIZE] = "";
 
 	if (kept_shown_path(drop->kept, source))
-		drop->failed =
-			keep_group_end(drop->kept->store, source, drop->name, is_ours, drop->kept, drop->err);
+		drop->failed = keep_group_end(drop->kept->store, source, drop->name, is_ours, drop->kept,
+					      ended, drop->err);
+	if (ended[0])
+		memcpy(drop->ended, ended, sizeof(ended));
 	return drop->failed != 0;
 }
 
@@ -226,6 +230,8 @@ int kept_tree_drop(struct kept_tree *k, const char *name, struct snap_err *err)
 	if (rc < 0)
 		return err_set(err, rc, "cannot look through the store %s: %s", store_dir(k->store),
 			       strerror(-rc));
+	if (drop.ended[0])
+		keep_group_over(k->store, drop.ended);
 	if (drop.failed)
 		return drop.failed;
 	return drop.dropped ? 0 : err_set(err, -ENOENT, "there is no kept snapshot \"%s\"", name);

@@ -101,5 +101,7 @@ int snap_kept_drop(struct snap *snap, const char *name, struct snap_err *err)
 	bool given_up = snapshots_drop(snap->snapshots, name) == 0;
 	int rc = kept_tree_drop(snap->kept, name, err);
 
+	if (!rc)
+		snapshots_tell_dropped(snap->snapshots, name);
 	return given_up && rc == -ENOENT ? 0 : rc;
 }

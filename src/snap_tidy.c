@@ -37,13 +37,23 @@ static void tell_lost(void *arg, const char *source, const char *name)
 	snapshots_tell_killed(snap->snapshots, name, source);
 }
 
+/* Of this mount's alone, which does not show them. */
+static void tell_damaged(void *arg, const char *source, const char *name, const char *folder)
+{
+	struct snap *snap = arg;
+
+	if (kept_shown_path(snap->kept, source))
+		snapshots_tell_damaged(snap->snapshots, name, folder);
+}
+
 static void tidy(void *arg)
 {
 	struct snap *snap = arg;
 	struct snap_err err;
 	int rc = keep_clean(snap->core.store, tell_lost, snap, &err);
 
-	if (!rc && (rc = store_forget(snap->core.store, is_gone, snap, realtime_ns())) != 0)
+	if (!rc && ((rc = keep_each_damaged(snap->core.store, tell_damaged, snap)) != 0 ||
+		    (rc = store_forget(snap->core.store, is_gone, snap, realtime_ns())) != 0))
 		err_set(&err, rc, "cannot look through the store %s: %s", store_dir(snap->core.store),
 			strerror(-rc));
 	if (rc)

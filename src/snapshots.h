@@ -52,6 +52,10 @@ void snapshots_each(struct snapshots *snapshots, void (*fn)(void *arg, const str
 /* Reports that a killed daemon left the snapshot NAME of SOURCE (NULL: unknown) unfinished: one event for
  * each name, whatever the number of its sources. */
 void snapshots_tell_killed(struct snapshots *snapshots, const char *name, const char *source);
+/* Reports likewise that what the store has of NAME, in FOLDER, is damaged, and not shown. */
+void snapshots_tell_damaged(struct snapshots *snapshots, const char *name, const char *folder);
+/* What is left of NAME was dropped: nobody need hear of it any more. */
+void snapshots_tell_dropped(struct snapshots *snapshots, const char *name);
 /* See snap_each_lost(). */
 void snapshots_each_lost(struct snapshots *snapshots,
 			 void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg);

@@ -41,19 +41,39 @@ void snapshots_note_written(struct snapshots *s, const char *name)
 		lost->time_ns = 0;
 }
 
-void snapshots_tell_killed(struct snapshots *s, const char *name, const char *source)
+static void tell(struct snapshots *s, const char *name, const struct snap_err *why)
 {
-	struct snap_err why;
 	bool known;
 
-	err_set(&why, 0, "whoever wrote it was killed (of %.200s)", source ? source : "an unknown database");
 	pthread_mutex_lock(&s->lock);
 	known = find(s, name) != NULL;
 	pthread_mutex_unlock(&s->lock);
 	if (known)
 		return; /* by another of its databases */
-	snapshots_note_lost(s, name, why.text);
-	core_event(s->core, SNAP_ERROR, "snapshot \"%s\" was lost: %s", name, why.text);
+	snapshots_note_lost(s, name, why->text);
+	core_event(s->core, SNAP_ERROR, "snapshot \"%s\" was lost: %s", name, why->text);
+}
+
+void snapshots_tell_killed(struct snapshots *s, const char *name, const char *source)
+{
+	struct snap_err why;
+
+	err_set(&why, 0, "whoever wrote it was killed (of %.200s)", source ? source : "an unknown database");
+	tell(s, name, &why);
+}
+
+void snapshots_tell_damaged(struct snapshots *s, const char *name, const char *folder)
+{
+	struct snap_err why;
+
+	err_set(&why, 0, "what the store has of it is damaged, and stays until you remove it: %.200s",
+		folder);
+	tell(s, name, &why);
+}
+
+void snapshots_tell_dropped(struct snapshots *s, const char *name)
+{
+	snapshots_note_written(s, name);
 }
 
 void snapshots_each_lost(struct snapshots *s, void (*fn)(void *arg, const struct snap_lost_facts *facts),

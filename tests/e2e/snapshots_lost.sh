@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # snapshots_lost.sh - a snapshot that mkdir has made and that is lost before it is written, because the store runs full or the daemon
-# is killed, is a warning in status.json until one of its name is written.
+# is killed, is a warning in status.json until one of its name is written; so is one that is damaged.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need jq
@@ -70,6 +70,21 @@ for ((i = 0; i < 20; i++)); do
 	break
 done
 [ "$i" -lt 20 ] || die "none was killed while it was written"
+mkdir "$SNAPS/killed-$i"
+wait_for 20 written "killed-$i" || die "it is not written"
+well || die "$(warnings)"
+
+note "somebody has removed the group's file: nothing is thrown away, and it is told"
+unmount
+before=$(find "$STORE" -name db | sort)
+rm -r "$STORE/groups"
+mount_fs "$SRC"
+wait_for 20 lost "killed-$i" "is damaged, and stays until you remove it: $STORE/" || die "$(warnings)"
+equal "what is kept" "$(find "$STORE" -name db | sort)" "$before"
+must_fail 2 'No such file' ls "$SNAPS/killed-$i"
+unmount
+rm -r "$STORE"/*/"kept/killed-$i"
+mount_fs "$SRC"
 mkdir "$SNAPS/killed-$i"
 wait_for 20 written "killed-$i" || die "it is not written"
 well || die "$(warnings)"

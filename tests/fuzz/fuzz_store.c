@@ -289,6 +289,7 @@ static bool is_ours(void *arg, const char *source)
 /* Something that lets go of what is kept, whatever that may be by now. */
 static void drop_something(struct ground *g, const char *source)
 {
+	char ended[KEEP_GROUP_SIZE];
 	uint8_t what = bytes_u8(g->bytes);
 	const char *name = PICK(names, g->bytes);
 	struct snap_err err = {""};
@@ -301,7 +302,7 @@ static void drop_something(struct ground *g, const char *source)
 		must(after <= before && after >= (before < (what >> 1 & 3u) ? before : (what >> 1 & 3u)));
 		return;
 	}
-	keep_group_end(g->store, source, name, is_ours, NULL, &err);
+	keep_group_end(g->store, source, name, is_ours, NULL, ended, &err);
 	if (keep_drop(g->store, source, name, &err) == 0)
 		must(keep_find(g->store, source, name, &(struct keep_entry){0}) == -ENOENT);
 	else

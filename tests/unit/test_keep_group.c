@@ -14,10 +14,11 @@
 
 static const char *const sources[MEMBERS] = {"/srv/app/a.db", "/srv/app/b.db", "/srv/app/sub/c.db"};
 
+static char group[KEEP_GROUP_SIZE]; /* the last one */
+
 static int keep_all_until(const char *name, bool publish, struct keep **keeps)
 {
 	struct keep_meta meta = meta_at(1);
-	char group[KEEP_GROUP_SIZE];
 	int rc = keep_group_name(group);
 
 	for (int i = 0; i < MEMBERS && !rc; i++) {
@@ -50,13 +51,16 @@ static bool any(void *arg, const char *source)
 /* As kept_tree_drop() does it. */
 static int drop_all(const char *name)
 {
-	int rc = keep_group_end(store, sources[0], name, any, NULL, &err);
+	char ended[KEEP_GROUP_SIZE];
+	int rc = keep_group_end(store, sources[0], name, any, NULL, ended, &err);
 
 	for (int i = 0; i < MEMBERS; i++) {
 		int one = keep_drop(store, sources[i], name, &err);
 
 		rc = rc || one == -ENOENT ? rc : one;
 	}
+	if (ended[0])
+		keep_group_over(store, ended);
 	return rc;
 }
 
@@ -150,9 +154,15 @@ static void test_killed_keeping(void **state)
 static int do_half(void)
 {
 	struct keep *keeps[MEMBERS] = {NULL}, *late = NULL;
+	static const char text[] = "/srv/app/a.db\n/srv/app/b.db\n/srv/app/sub/c.db\nend\n";
+	char pending[PATH_MAX];
 
-	return keep_all_until("half", false, keeps) || keep_publish(keeps, 2, NULL, NULL) ||
-	       keep_begin(&late, store, sources[0], "reserved", NULL) || keep_reserve(late, NULL);
+	if (keep_all_until("half", false, keeps))
+		return -1;
+	snprintf(pending, sizeof(pending), "%s/groups/.group-%s", store_dir(store), group);
+	write_file(pending, text, sizeof(text) - 1);
+	return keep_publish(keeps, 2, NULL, NULL) || keep_begin(&late, store, sources[0], "reserved", NULL) ||
+	       keep_reserve(late, NULL);
 }
 
 static void test_killed_cleaning(void **state)
@@ -351,7 +361,7 @@ static void keep_odd(const char *const odd[2])
 {
 	struct keep *keeps[2] = {NULL};
 	struct keep_meta meta = meta_at(1);
-	char group[KEEP_GROUP_SIZE];
+	char ended[KEEP_GROUP_SIZE];
 	struct keep_entry entry;
 
 	assert_int_equal(keep_group_name(group), 0);
@@ -368,7 +378,7 @@ static void keep_odd(const char *const odd[2])
 		for (size_t i = 0; i < 2; i++)
 			assert_int_equal(keep_find(store, odd[i], "one", &entry), 0);
 	}
-	assert_int_equal(keep_group_end(store, odd[0], "one", any, NULL, &err), 0);
+	assert_int_equal(keep_group_end(store, odd[0], "one", any, NULL, ended, &err), 0);
 	for (size_t i = 0; i < 2; i++)
 		assert_int_equal(keep_find(store, odd[i], "one", &entry), -ENOENT);
 }
@@ -406,14 +416,48 @@ static void test_odd_group(void **state)
 	assert_true(is_kept());
 }
 
+static void count_damaged(void *arg, const char *source, const char *name, const char *folder)
+{
+	unsigned *count = arg;
+
+	assert_string_equal(name, "one");
+	assert_string_equal(folder, in_source(source, "kept/one"));
+	*count += 1;
+}
+
+/* A store that came back from a backup without the groups' files, say: that nobody was at work on it, nobody
+ * had dropped it. */
+static void test_lost_group(void **state)
+{
+	unsigned count = 0;
+
+	(void)state;
+	assert_int_equal(keep_all("one"), 0);
+	assert_int_equal(keep_each_damaged(store, count_damaged, &count), 0);
+	assert_int_equal(count, 0);
+	assert_int_equal(nftw(at("store/groups"), remove_one, 32, FTW_DEPTH | FTW_PHYS), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_false(is_kept());
+		assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+		for (int m = 0; m < MEMBERS; m++)
+			assert_true(exists(in_source(sources[m], "kept/one/db")));
+	}
+	assert_int_equal(keep_each_damaged(store, count_damaged, &count), 0);
+	assert_int_equal(count, MEMBERS);
+	assert_int_equal(drop_all("one"), 0);
+	for (int m = 0; m < MEMBERS; m++)
+		assert_string_equal(names_in(in_source(sources[m], "kept")), "");
+}
+
 /* Who shows only some of the databases drops only these. */
 static void test_foreign_member(void **state)
 {
+	char ended[KEEP_GROUP_SIZE];
 	struct keep_entry entry;
 
 	(void)state;
 	assert_int_equal(keep_all("one"), 0);
-	assert_int_equal(keep_group_end(store, sources[0], "one", is_first, NULL, &err), 0);
+	assert_int_equal(keep_group_end(store, sources[0], "one", is_first, NULL, ended, &err), 0);
 	assert_true(is_kept());
 	assert_int_equal(keep_drop(store, sources[0], "one", &err), 0);
 	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
@@ -427,6 +471,7 @@ static void test_foreign_member(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		test(test_lost_group),
 		test_fast(test_killed_keeping),
 		test_fast(test_killed_dropping),
 		test_fast(test_killed_cleaning),
