@@ -118,15 +118,17 @@ static int no_room(struct snapshots *s, uint64_t size, struct snap_err *err)
 
 	if (statvfs(dir, &vfs))
 		vfs.f_bavail = 0;
-	return err_set(err, -ENOSPC,
-		       "a database of %llu MiB is to be kept in %s, %llu MiB free; rmdir an old snapshot, or "
-		       "mount with -o store=DIR",
-		       (unsigned long long)(size >> 20) + 1, dir,
-		       (unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize >> 20));
+	return err_set(
+		err, -ENOSPC,
+		"a database of %llu MiB is to be kept in %s, %llu MiB free, and some must stay; rmdir an "
+		"old snapshot, or mount with -o store=DIR",
+		(unsigned long long)(size >> 20) + 1, dir,
+		(unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize >> 20));
 }
 
-/* Reserves SIZE bytes for FD. On a tmpfs that would fill memory with zeros first: there it only checks the
- * room, together with what was asked for before. */
+/* Reserves SIZE bytes for FD, if more than *ASKED stay: the disk may be an application's, and what else a
+ * snapshot needs has no place yet. On a tmpfs that would fill memory with zeros first: there it only checks
+ * the room, together with what was asked for before. */
 static int make_room(int fd, uint64_t size, uint64_t *asked)
 {
 	struct statfs fs;
@@ -135,6 +137,8 @@ static int make_room(int fd, uint64_t size, uint64_t *asked)
 		return 0;
 	if (fstatfs(fd, &fs))
 		return -errno;
+	if ((uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < *asked + size)
+		return -ENOSPC;
 	if (fs.f_type != TMPFS_MAGIC) {
 		if (fallocate(fd, 0, 0, (off_t)size) == 0)
 			return 0;
@@ -142,7 +146,7 @@ static int make_room(int fd, uint64_t size, uint64_t *asked)
 			return -errno;
 	}
 	*asked += size;
-	return (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < *asked ? -ENOSPC : 0;
+	return 0;
 }
 
 static int prepare_all(struct snapshots *s, struct snapshot *snapshot, struct snap_err *err)

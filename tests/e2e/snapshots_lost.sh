@@ -9,7 +9,7 @@ need jq
 SNAPS=$MNT/.sqlsnapfs/snapshots
 STATUS=$MNT/.sqlsnapfs/status.json
 allow_sidecars
-allow_log 'snapshot "[^"]*" was lost: |snapshot "full" cannot be made: a database of'
+allow_log 'snapshot "[^"]*" was lost: |snapshot "(full|fills)" cannot be made: a database of'
 
 warnings() { jq -c '.warnings' "$STATUS"; }
 well() { jq -e '.warnings == []' "$STATUS" >/dev/null; } # as the manual has it
@@ -88,3 +88,21 @@ mount_fs "$SRC"
 mkdir "$SNAPS/killed-$i"
 wait_for 20 written "killed-$i" || die "it is not written"
 well || die "$(warnings)"
+
+note "the store is on the application's disk: a snapshot that would fill it is refused, and the application goes on"
+unmount
+DISK=$T/disk
+loop_mount ext4 128M "$DISK"
+STORE=$DISK/store
+mkdir "$DISK/app" "$STORE"
+sqlite3 "$DISK/app/a.db" 'PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(30000000))' >/dev/null
+mount_fs "$DISK/app"
+free_kib() { df --output=avail -k "$DISK" | tail -1; }
+fallocate -l "$(($(free_kib) - 31000))K" "$DISK/filler"
+must_fail 1 'No space left on device' mkdir "$SNAPS/fills"
+grep -qF 'error: ops: snapshot "fills" cannot be made: a database of 29 MiB is to be kept in' "$LOG" || die "$(tail -n 3 "$LOG")"
+sqlite3 "$DISK/app/a.db" 'INSERT INTO t VALUES(zeroblob(3000000))' || die "the application's disk is full"
+rm "$DISK/filler"
+mkdir "$SNAPS/fills"
+wait_for 20 written fills || die "it is not written"
+[ "$(free_kib)" -gt 16000 ] || die "$(free_kib) KiB are left"
