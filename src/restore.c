@@ -89,8 +89,8 @@ static int write_it(struct restore *r)
 		rc = err_set(r->err, -EBUSY, "its page size is being changed");
 	if (!rc)
 		rc = restore_undo_commit(r);
-	if (!rc && r->undo.cloned)
-		rc = restore_check_room(r);
+	if (!rc)
+		rc = restore_check_room(r); /* what is kept may have taken it */
 	if (!rc && restore_is_cancelled(r))
 		rc = err_set(r->err, -ECANCELED, "cancelled");
 	view_close(&r->view);
@@ -111,8 +111,8 @@ static int replace(struct restore *r)
 		rc = restore_check_room(r);
 	if (!rc)
 		rc = restore_undo_begin(r);
-	if (!rc && r->undo.cloned)
-		rc = restore_check_room(r);
+	if (!rc)
+		rc = restore_check_room(r); /* before anybody is locked out for nothing */
 	if (r->kind != RESTORE_ROLLBACK)
 		progress_over(r->order->progress, 2);
 	if (!rc && r->kind != RESTORE_WAL)

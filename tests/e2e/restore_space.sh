@@ -27,13 +27,13 @@ nothing_left() { [ -z "$(left_in_store)" ]; }
 # Readers map the -shm; it holds no content.
 live_bytes() { find "$APP" -type f ! -name '*-shm' -exec sha256sum {} + | sort; }
 
-# live FOLDER JOURNAL: its application has it open.
+# live FOLDER JOURNAL [ROWS]: its application has it open.
 live() {
 	APP=$1
 	DB=$APP/db.sqlite3
 	rm -rf "$APP"
 	mkdir -p "$APP"
-	make_marked "$DB" live "$2" 4096 6000
+	make_marked "$DB" live "$2" 4096 "${3:-6000}"
 	mount_fs "$APP"
 	held_start "$DB"
 	held 'sql PRAGMA wal_autocheckpoint=0' >/dev/null
@@ -104,6 +104,19 @@ for journal in wal delete; do
 	rm -rf "$STORE"
 	mkdir "$STORE"
 done
+
+for journal in wal delete; do
+	note "both are on one disk: what is kept takes the room of the transaction, $journal"
+	STORE=$DISK/store
+	live "$DISK/app" "$journal" 26000
+	make_marked "$T/like" like delete 4096 26000
+	fill "$(($(stat -c %s "$T/like") / 1024 * 27 / 10))"
+	refused 'one disk' 'replacing it in one transaction needs [0-9]+ MiB beside the live database, [0-9]+ MiB free' "$T/like"
+	unchanged 'one disk'
+	goes_on 'one disk'
+	rm -rf "$STORE" "$APP"
+done
+STORE=$T/store
 
 # What was counted on is not there: the part of the -wal that a restore may write over is holes. The disk is full in the middle of
 # the transaction.
