@@ -336,8 +336,13 @@ static void remove_unfinished(struct keep *k)
 	keep_take_name_back(k);
 	if (k->folder >= 0)
 		store_remove(k->kept, k->partial, k->folder);
-	if (k->reserved >= 0 && !k->named)
+	if (k->reserved >= 0 && !k->named && !k->leaves_name)
 		unlinkat(k->kept, k->name, AT_REMOVEDIR);
+}
+
+void keep_leave_name(struct keep *k)
+{
+	k->leaves_name = true;
 }
 
 void keep_destroy(struct keep *k)

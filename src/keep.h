@@ -81,6 +81,8 @@ int keep_retitle(struct keep *keep, const char *name);
  * that of LAST, the last one given, which may have been dropped. LAST ("": none) is borrowed until the
  * commit. */
 void keep_number_after(struct keep *keep, const char *last);
+/* keep_destroy() will leave the name that was reserved, for keep_clean() to tell. */
+void keep_leave_name(struct keep *keep);
 /* Removes one that is not committed. Accepts NULL. */
 void keep_destroy(struct keep *keep);
 

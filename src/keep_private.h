@@ -65,7 +65,7 @@ struct keep {
 	int folder;	     /* the partial one; the snapshot's own once it is named */
 	int reserved;	     /* the empty folder that has the name; -1: none */
 	int files[KEEP_PARTS];
-	bool insists, named, committed;
+	bool insists, named, committed, leaves_name;
 	const char *after; /* borrowed: see keep_number_after() */
 	char partial[NAME_MAX + 1];
 	char name[KEEP_NAME_MAX + 16]; /* a number behind it included */

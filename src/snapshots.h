@@ -13,7 +13,8 @@
  *  5. The bytes are written, sealed, and published as a group: whole, or not there. The generations go on
  *     with what was written, which lets go of their pins.
  *  6. The store shows it. It is no longer known here.
- * A daemon that dies before 5 is done leaves what the next start removes, and tells: snapshots_tell_killed().
+ * A daemon that dies before 5 is done, or has no time left for it, leaves what the next start removes, and
+ * tells: snapshots_tell_killed().
  */
 #ifndef SQLSNAP_SNAPSHOTS_H
 #define SQLSNAP_SNAPSHOTS_H

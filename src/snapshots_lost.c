@@ -58,7 +58,8 @@ void snapshots_tell_killed(struct snapshots *s, const char *name, const char *so
 {
 	struct snap_err why;
 
-	err_set(&why, 0, "whoever wrote it was killed (of %.200s)", source ? source : "an unknown database");
+	err_set(&why, 0, "whoever wrote it was killed, or had no time left (of %.200s)",
+		source ? source : "an unknown database");
 	tell(s, name, &why);
 }
 

@@ -123,6 +123,13 @@ static void report(const struct snapshot *snapshot, int rc, int64_t took_ns, con
 		snapshots_note_lost(snapshot->snapshots, snapshot->name, why);
 }
 
+/* Nobody may ever look at this log: the next start tells it, too. */
+static void leave_names(struct snapshot *snapshot)
+{
+	for (size_t i = 0; i < snapshot->instant.count; i++)
+		keep_leave_name(snapshot->dbs[i].keep);
+}
+
 /* Takes the first of the queue; NULL: there is none, and the thread is over. Lock held. */
 static struct snapshot *next(struct snapshots *s)
 {
@@ -152,6 +159,8 @@ void snapshots_write(void *arg)
 		pthread_mutex_lock(&s->lock);
 		snapshot->over = true;
 		pthread_mutex_unlock(&s->lock);
+		if (rc == -ECANCELED && atomic_load(&snapshot->late))
+			leave_names(snapshot);
 		snapshot_finish(snapshot);
 		/* Only now the name is free, which rmdir waits for. */
 		pthread_mutex_lock(&s->lock);

@@ -65,7 +65,7 @@ for ((i = 0; i < 20; i++)); do
 	umount -l "$MNT"
 	mount_fs "$SRC"
 	! [ -d "$SNAPS/killed-$i" ] || { well && rmdir "$SNAPS/killed-$i" && unmount && continue; }
-	wait_for 20 lost "killed-$i" "whoever wrote it was killed (of $SRC/" || die "$(warnings)"
+	wait_for 20 lost "killed-$i" "whoever wrote it was killed, or had no time left (of $SRC/" || die "$(warnings)"
 	equal "lines of it in the log" "$(grep -c "error: .*snapshot \"killed-$i\" was lost: whoever wrote it was killed" "$LOG")" 1
 	break
 done

@@ -223,6 +223,41 @@ static void test_no_room(void **state)
 	make(f, "one"); /* the name is free */
 }
 
+static void note_lost(void *arg, const struct snap_lost_facts *facts)
+{
+	assert_string_equal(facts->name, "one");
+	*(bool *)arg = true;
+}
+
+static bool is_told(struct fixture *f)
+{
+	bool told = false;
+
+	snap_each_lost(f->snap, note_lost, &told);
+	return told;
+}
+
+/* Who ends before it is written has nobody to tell but the next start. */
+static void test_no_time_left(void **state)
+{
+	struct fixture *f = *state;
+	struct snap_attr attr;
+
+	app_do(&f->app, "INSERT INTO t VALUES(zeroblob(60000000)); PRAGMA wal_checkpoint(TRUNCATE)");
+	for (int i = 0;; i++) {
+		assert_true(i < 20); /* it may have been fast */
+		assert_int_equal(snap_kept_make(f->snap, "one", NULL), 0);
+		snap_stop(f->snap, 0);
+		restart(f);
+		if (snap_lookup(f->snap, TOP "one", &attr, NULL, NULL))
+			break;
+		assert_false(is_told(f));
+		assert_int_equal(snap_kept_drop(f->snap, "one", NULL), 0);
+	}
+	await(is_told, f);
+	assert_int_equal(snap_kept_make(f->snap, "one", NULL), 0); /* the name is free */
+}
+
 static void test_frozen(void **state)
 {
 	struct fixture *f = *state;
@@ -257,14 +292,9 @@ static void test_frozen(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_at_once_and_later),
-		test(test_empty_wal),
-		test(test_lets_go),
-		test(test_rollback),
-		test(test_refused),
-		test(test_no_room),
-		test(test_frozen),
-		test(test_no_patience),
+		test(test_at_once_and_later), test(test_no_time_left), test(test_empty_wal),
+		test(test_lets_go),	      test(test_rollback),     test(test_refused),
+		test(test_no_room),	      test(test_frozen),       test(test_no_patience),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);
