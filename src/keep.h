@@ -150,6 +150,11 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
  */
 int keep_clean(struct store *store, void (*lost)(void *arg, const char *source, const char *name), void *arg,
 	       struct snap_err *err);
+/* The same, but names that were reserved for a source that is none of OURS stay until another cleans, who can
+ * tell those who wait for it. */
+int keep_clean_ours(struct store *store, bool (*ours)(void *arg, const char *source),
+		    void (*lost)(void *arg, const char *source, const char *name), void *arg,
+		    struct snap_err *err);
 
 /* Calls FN with every kept snapshot that is damaged, so that it is not shown: its meta or one of its files is
  * missing or is not what was written, or its group's file is gone. It stays, in the folder FOLDER (absolute),

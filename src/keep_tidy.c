@@ -113,6 +113,7 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
 /* ---- leavings ------------------------------------------------------------------------------------------ */
 
 struct clean {
+	bool (*ours)(void *arg, const char *source);		       /* NULL: all are */
 	void (*lost)(void *arg, const char *source, const char *name); /* NULL: nobody asks */
 	void *arg;
 	const char *source; /* borrowed: whose folder it is; NULL: unknown */
@@ -125,7 +126,8 @@ static int clean_partial(void *arg, int kept, const char *name)
 
 	if (keep_is_partial(name))
 		store_remove_stale(kept, name);
-	else if (keep_name_valid(name))
+	else if (keep_name_valid(name) &&
+		 (!clean->ours || !clean->source || clean->ours(clean->arg, clean->source)))
 		keep_free_name(kept, name, &was_reserved);
 	if (was_reserved && clean->lost)
 		clean->lost(clean->arg, clean->source, name);
@@ -187,7 +189,14 @@ int keep_each_damaged(struct store *store,
 int keep_clean(struct store *store, void (*lost)(void *arg, const char *source, const char *name), void *arg,
 	       struct snap_err *err)
 {
-	struct clean clean = {.lost = lost, .arg = arg};
+	return keep_clean_ours(store, NULL, lost, arg, err);
+}
+
+int keep_clean_ours(struct store *store, bool (*ours)(void *arg, const char *source),
+		    void (*lost)(void *arg, const char *source, const char *name), void *arg,
+		    struct snap_err *err)
+{
+	struct clean clean = {.ours = ours, .lost = lost, .arg = arg};
 	int rc = store_clean(store, err);
 
 	if (rc)

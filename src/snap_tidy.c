@@ -30,6 +30,13 @@ static int is_gone(void *arg, const char *source)
 	return tree_is_gone(snap->tree, path, seen.version.dev);
 }
 
+static bool is_ours(void *arg, const char *source)
+{
+	struct snap *snap = arg;
+
+	return kept_shown_path(snap->kept, source) != NULL;
+}
+
 static void tell_lost(void *arg, const char *source, const char *name)
 {
 	struct snap *snap = arg;
@@ -42,7 +49,7 @@ static void tell_damaged(void *arg, const char *source, const char *name, const 
 {
 	struct snap *snap = arg;
 
-	if (kept_shown_path(snap->kept, source))
+	if (is_ours(snap, source))
 		snapshots_tell_damaged(snap->snapshots, name, folder);
 }
 
@@ -50,7 +57,7 @@ static void tidy(void *arg)
 {
 	struct snap *snap = arg;
 	struct snap_err err;
-	int rc = keep_clean(snap->core.store, tell_lost, snap, &err);
+	int rc = keep_clean_ours(snap->core.store, is_ours, tell_lost, snap, &err);
 
 	if (!rc && ((rc = keep_each_damaged(snap->core.store, tell_damaged, snap)) != 0 ||
 		    (rc = store_forget(snap->core.store, is_gone, snap, realtime_ns())) != 0))

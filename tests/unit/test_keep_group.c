@@ -356,6 +356,11 @@ static bool is_first(void *arg, const char *source)
 	return strcmp(source, sources[0]) == 0;
 }
 
+static bool is_other(void *arg, const char *source)
+{
+	return !is_first(arg, source);
+}
+
 /* Paths are made of any bytes but NUL; a line of the group's file is not. */
 static void keep_odd(const char *const odd[2])
 {
@@ -449,6 +454,24 @@ static void test_lost_group(void **state)
 		assert_string_equal(names_in(in_source(sources[m], "kept")), "");
 }
 
+/* A start of another mount leaves it to ours to tell what was lost. */
+static void test_killed_is_told_ours(void **state)
+{
+	unsigned told = 0;
+	struct keep *k;
+
+	(void)state;
+	assert_int_equal(keep_begin(&k, store, sources[0], "one", &err), 0);
+	assert_int_equal(keep_reserve(k, &err), 0);
+	keep_leave_name(k);
+	keep_destroy(k);
+	assert_int_equal(keep_clean_ours(store, is_other, note_lost, &told, &err), 0);
+	assert_int_equal(told, 0);
+	assert_int_equal(keep_clean_ours(store, is_first, note_lost, &told, &err), 0);
+	assert_int_equal(told, 1);
+	assert_string_equal(names_in(in_source(sources[0], "kept")), "");
+}
+
 /* Who shows only some of the databases drops only these. */
 static void test_foreign_member(void **state)
 {
@@ -472,6 +495,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		test(test_lost_group),
+		test(test_killed_is_told_ours),
 		test_fast(test_killed_keeping),
 		test_fast(test_killed_dropping),
 		test_fast(test_killed_cleaning),
