@@ -302,8 +302,13 @@ int keep_seal(struct keep *k, const struct keep_meta *meta, const char *group, s
 
 int keep_give_name(struct keep *k, struct snap_err *err)
 {
-	int rc = give_name(k);
+	int rc;
 
+	if (!store_is_source(k->store, k->path, k->source))
+		return err_set(err, -EBUSY,
+			       "cannot keep \"%s\": the store %s was moved or replaced meanwhile", k->name,
+			       store_dir(k->store));
+	rc = give_name(k);
 	if (rc)
 		return fail(k, rc, err);
 	k->named = true;

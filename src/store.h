@@ -63,6 +63,10 @@ int store_open_source(struct store *store, const char *source, bool make, struct
 /* Syncs FOLDER, which store_open_source() made, with its path file and its name. */
 int store_sync_source(struct store *store, int folder, struct snap_err *err);
 
+/* Whether FOLDER is still where the store has SOURCE: somebody may have moved or replaced the store since it
+ * was opened. */
+bool store_is_source(struct store *store, const char *source, int folder);
+
 /* Whether a mount ever opened SOURCE. */
 bool store_knows(struct store *store, const char *source);
 

@@ -237,6 +237,13 @@ int store_sync_source(struct store *s, int folder, struct snap_err *err)
 	return rc ? err_set(err, rc, "cannot write to the store %s: %s", s->dir, strerror(-rc)) : 0;
 }
 
+bool store_is_source(struct store *s, const char *source, int folder)
+{
+	autoclose int dir = store_open(s, false, NULL);
+
+	return dir >= 0 && has_name(dir, source, folder);
+}
+
 bool store_knows(struct store *s, const char *source)
 {
 	char path[STORE_PATH_SIZE];

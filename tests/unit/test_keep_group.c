@@ -472,6 +472,26 @@ static void test_killed_is_told_ours(void **state)
 	assert_string_equal(names_in(in_source(sources[0], "kept")), "");
 }
 
+/* What nobody would find is not said to be kept. */
+static void test_store_replaced(void **state)
+{
+	struct keep *keeps[MEMBERS] = {NULL}, *k;
+	struct keep_meta meta = meta_at(1);
+
+	(void)state;
+	assert_int_equal(keep_begin(&k, store, DB, "alone", &err), 0);
+	assert_int_equal(keep_all_until("one", false, keeps), 0);
+	assert_int_equal(rename(at("store"), at("moved")), 0);
+	make_folder("store", 0700);
+	assert_int_equal(keep_publish(keeps, MEMBERS, group, &err), -EBUSY);
+	assert_words("was moved or replaced");
+	assert_int_equal(keep_commit(k, &meta, &err), -EBUSY);
+	keep_destroy(k);
+	for (int i = 0; i < MEMBERS; i++)
+		keep_destroy(keeps[i]);
+	assert_string_equal(names_in(at("store/groups")), "");
+}
+
 /* Who shows only some of the databases drops only these. */
 static void test_foreign_member(void **state)
 {
@@ -496,6 +516,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		test(test_lost_group),
 		test(test_killed_is_told_ours),
+		test(test_store_replaced),
 		test_fast(test_killed_keeping),
 		test_fast(test_killed_dropping),
 		test_fast(test_killed_cleaning),
