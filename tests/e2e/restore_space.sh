@@ -110,7 +110,7 @@ for journal in wal delete; do
 	STORE=$DISK/store
 	live "$DISK/app" "$journal" 26000
 	make_marked "$T/like" like delete 4096 26000
-	fill "$(($(stat -c %s "$T/like") / 1024 * 27 / 10))"
+	fill "$(($(stat -c %s "$T/like") * 27 / 10240))"
 	refused 'one disk' 'replacing it in one transaction needs [0-9]+ MiB beside the live database, [0-9]+ MiB free' "$T/like"
 	unchanged 'one disk'
 	goes_on 'one disk'
