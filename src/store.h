@@ -71,7 +71,8 @@ bool store_is_source(struct store *store, const char *source, int folder);
 bool store_knows(struct store *store, const char *source);
 
 /* Calls FN with the folder (borrowed) of every source, until it answers something other than 0, which is
- * returned. SOURCE is NULL where its path cannot be told. 0 also when there is no store yet. */
+ * returned. SOURCE is NULL where its path cannot be told. What another user has there, and does not let us
+ * into, is his alone. 0 also when there is no store yet. */
 int store_each(struct store *store, int (*fn)(void *arg, int folder, const char *source), void *arg);
 
 /*

@@ -268,7 +268,7 @@ static int visit(void *arg, int dir, const char *name)
 		return 0;
 	autoclose int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : -errno;
+		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES ? 0 : -errno;
 	rc = store_read_path(fd, path);
 	return opath_transient(rc) ? rc : each->fn(each->arg, fd, rc ? NULL : path);
 }

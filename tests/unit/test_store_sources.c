@@ -116,6 +116,22 @@ static void test_what_is_not_ours(void **state)
 	assert_int_equal(saved(DB), 1);
 }
 
+/* Root keeps something in a user's store, say. */
+static void test_another_users(void **state)
+{
+	(void)state;
+	assert_int_equal(chmod(at("."), 0755), 0);
+	save(DB, 1);
+	assert_int_equal(chown(at("store"), NOBODY, NOBODY), 0);
+	assert_int_equal(seteuid(NOBODY), 0);
+	save("/home/user/db", 2);
+	assert_string_equal(sources(), "/home/user/db;");
+	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(try_keep("/home/user/db", "one", "x", 1, NULL), 0);
+	assert_true(try_keep(DB, "one", "x", 1, NULL) < 0);
+	assert_int_equal(seteuid(0), 0);
+}
+
 /* ---- two of one hash ----------------------------------------------------------------------------------- */
 
 /* Makes the folder where DB belongs OTHER's, as if both had one hash. */
@@ -228,8 +244,9 @@ static void test_cut_path(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_sources),	     test(test_what_is_not_ours), test(test_same_hash),
-		test(test_all_hashes_taken), test(test_old_store),	  test(test_cut_path),
+		test(test_another_users), test(test_sources),	       test(test_what_is_not_ours),
+		test(test_same_hash),	  test(test_all_hashes_taken), test(test_old_store),
+		test(test_cut_path),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
