@@ -13,8 +13,6 @@ struct kept {
 	int64_t made_ns;
 };
 
-#define PENDING_MAX 64 /* that are told from kept ones: they are written one after the other */
-
 struct pending {
 	char name[256];
 	int64_t apart_ns;
@@ -24,17 +22,27 @@ struct pending {
 struct kept_list {
 	struct kept *entries; /* owned */
 	size_t count, room;
-	struct pending pending[PENDING_MAX];
-	size_t pending_count;
+	struct pending *pending; /* owned */
+	size_t pending_count, pending_room;
+	bool failed; /* there is no memory for one of them */
 };
 
 static void take_pending(void *arg, const struct snap_pending_facts *f)
 {
 	struct kept_list *list = arg;
-	struct pending *p = &list->pending[list->pending_count];
+	struct pending *p;
 
-	if (list->pending_count == PENDING_MAX)
-		return;
+	if (list->pending_count == list->pending_room) {
+		size_t room = list->pending_room ? list->pending_room * 2 : 16;
+		struct pending *more = reallocarray(list->pending, room, sizeof(*more));
+
+		list->failed |= !more;
+		if (!more)
+			return;
+		list->pending = more;
+		list->pending_room = room;
+	}
+	p = &list->pending[list->pending_count];
 	*p = (struct pending){.apart_ns = f->apart_ns, .done = f->done, .total = f->total};
 	snprintf(p->name, sizeof(p->name), "%s", f->name);
 	list->pending_count++;
@@ -200,7 +208,7 @@ void status_put_snapshots(struct making *m, struct snap *snap)
 	json_array(&m->json, "snapshots");
 	if (list) {
 		snap_each_pending(snap, take_pending, list);
-		rc = snap_each_kept(snap, take_kept, list);
+		rc = list->failed ? -ENOMEM : snap_each_kept(snap, take_kept, list);
 	}
 	if (rc == -ENOMEM)
 		json_fail(&m->json);
@@ -212,7 +220,9 @@ void status_put_snapshots(struct making *m, struct snap *snap)
 	json_end(&m->json);
 	for (size_t i = 0; list && i < list->count; i++)
 		free_kept(&list->entries[i]);
-	if (list)
+	if (list) {
 		free(list->entries);
+		free(list->pending);
+	}
 	free(list);
 }

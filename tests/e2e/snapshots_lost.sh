@@ -106,3 +106,17 @@ rm "$DISK/filler"
 mkdir "$SNAPS/fills"
 wait_for 20 written fills || die "it is not written"
 [ "$(free_kib)" -gt 16000 ] || die "$(free_kib) KiB are left"
+
+note "as many as one likes are being written: none of them is said to be kept before it is"
+unmount
+STORE=$T/store
+mkdir "$T/many"
+sqlite3 "$T/many/a.db" 'PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(16000000))' >/dev/null
+mount_fs "$T/many"
+NAMES=()
+for ((i = 0; i < 100; i++)); do NAMES+=("$SNAPS/many-$i"); done
+mkdir "${NAMES[@]}"
+said=$(jq '[.snapshots[] | select(.state == "kept")] | length' "$STATUS")
+written=$(grep -c 'snapshot "many-[0-9]*" of 1 database was written' "$LOG") || :
+[ "$said" -le "$written" ] || die "$said are said to be kept, $written were written"
+rmdir "${NAMES[@]}"
