@@ -140,6 +140,14 @@ void fs_end_restores(struct fs *fs)
 	atomic_store(&fs->uploads.unheard, true);
 }
 
+void fs_await_answers(struct fs *fs)
+{
+	const struct timespec pause = {.tv_nsec = NS_PER_MS};
+
+	for (int i = 0; i < FS_ANSWERS_MS && atomic_load(&fs->unanswered) > 0; i++)
+		nanosleep(&pause, NULL);
+}
+
 void fs_drop_pages(struct fs *fs, uint64_t gen_id)
 {
 	uint64_t ids[NODE_NAMES_MAX];

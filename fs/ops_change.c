@@ -118,6 +118,7 @@ static void answer_restored(void *arg)
 	show_again(job);
 	job->answered = true;
 	reply_error(job->req, 0);
+	atomic_fetch_sub(&job->fs->unanswered, 1);
 }
 
 static void run_rename(void *arg)
@@ -130,8 +131,10 @@ static void run_rename(void *arg)
 	upload_unref(job->upload);
 	if (rc == 0 && !job->answered)
 		show_again(job);
-	if (!job->answered)
+	if (!job->answered) {
 		reply_error(job->req, rename_errno(rc));
+		atomic_fetch_sub(&job->fs->unanswered, 1);
+	}
 	free(job);
 }
 
@@ -155,8 +158,10 @@ static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const s
 		.parent = parent->id,
 	};
 	memcpy(job->path, path, strlen(path) + 1);
+	atomic_fetch_add(&fs->unanswered, 1);
 	rc = run_later(fs, job->flush.who.uid, run_rename, job);
 	if (rc) {
+		atomic_fetch_sub(&fs->unanswered, 1);
 		upload_unref(u);
 		free(job);
 	}

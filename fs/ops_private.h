@@ -31,6 +31,7 @@ struct fs {
 	struct passthrough passthrough;
 	struct refusals refusals;
 	struct jobs jobs;
+	atomic_uint unanswered; /* close(2) and rename(2) that may restore */
 	atomic_bool told_stale; /* of what stands in the tree, since a database was last looked up */
 	int64_t started_ns;	/* CLOCK_REALTIME; constant */
 	uint32_t generation;	/* of all nodeids: another one in each session; not 0; constant */

@@ -217,6 +217,7 @@ void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
 /* ---- close() ------------------------------------------------------------------------------------------- */
 
 struct flush_job {
+	struct fs *fs;
 	fuse_req_t req;
 	struct upload *upload; /* a reference */
 	struct upload_flush flush;
@@ -236,6 +237,7 @@ static void answer_restored(void *arg)
 
 	job->answered = true;
 	reply_error(job->req, 0);
+	atomic_fetch_sub(&job->fs->unanswered, 1);
 }
 
 static void run_flush(void *arg)
@@ -246,8 +248,10 @@ static void run_flush(void *arg)
 	job->flush.arg = job;
 	rc = upload_flush(job->upload, &job->flush);
 	upload_unref(job->upload);
-	if (!job->answered)
+	if (!job->answered) {
 		reply_error(job->req, rc);
+		atomic_fetch_sub(&job->fs->unanswered, 1);
+	}
 	free(job);
 }
 
@@ -270,8 +274,12 @@ void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	job = malloc(sizeof(*job));
 	rc = job ? 0 : -ENOMEM;
 	if (job) {
-		*job = (struct flush_job){.req = req, .upload = upload_ref(h->upload), .flush = flush};
+		*job = (struct flush_job){
+			.fs = fs, .req = req, .upload = upload_ref(h->upload), .flush = flush};
+		atomic_fetch_add(&fs->unanswered, 1);
 		rc = run_later(fs, flush.who.uid, run_flush, job);
+		if (rc)
+			atomic_fetch_sub(&fs->unanswered, 1);
 	}
 	if (rc == 0)
 		return;

@@ -383,6 +383,7 @@ int session_run(const struct session_config *config, struct snap_err *err)
 	if (rc == 0)
 		rc = serve(&session, err);
 	fs_end_restores(config->fs);
+	fs_await_answers(config->fs);
 	end_connection(&session); /* ends the greeter's question too */
 	command_finish(&session.greeter);
 	snap_stop(config->snap, patience_of(&session)); /* opens that wait still answer through the session */

@@ -220,3 +220,27 @@ wait_for 10 ended_in_log || die "restored, though its writer was told that it fa
 equal 'a COMMAND goes on: the live database' "$(sha "$SRC/kept.sqlite3")" "$before"
 echo over >"$T/until"
 wait "$command" || die "status $? of the command: $(cat "$LOGS/command")"
+
+# What close(2) says is so, at whatever moment the mount is told to end at once.
+note 'a restore is under way: term_twice'
+allow_log '"kept\.sqlite3" (was closed before it was whole|was given up): thrown away'
+make_db "$T/other" --rows 60
+next=$T/backup
+for _ in $(seq 30); do
+	mount_at "$made" "$SRC"
+	before=$(sha "$SRC/kept.sqlite3")
+	status=0
+	cp "$next" "$made/kept.sqlite3" 2>/dev/null &
+	copier=$!
+	CHILDREN+=("$copier")
+	sleep "0.0$((RANDOM % 4))$((RANDOM % 10))"
+	term_twice
+	wait "$copier" || status=1
+	wait_daemon "$made"
+	if [ "$(sha "$SRC/kept.sqlite3")" = "$before" ]; then
+		[ "$status" -ne 0 ] || die 'cp was told that it was restored'
+	else
+		[ "$status" -eq 0 ] || die 'restored, though cp was told that it failed'
+		if [ "$next" = "$T/backup" ]; then next=$T/other; else next=$T/backup; fi
+	fi
+done
