@@ -42,7 +42,8 @@ term() { kill -TERM "$(fs_pid "$made")"; }
 term_twice() {
 	term
 	wait_for 10 not_mounted "$made" || die "SIGTERM does not detach the mount"
-	term
+	wait_for 10 grep -q 'told to end by' "$LOG" # else the two signals are one
+	term 2>/dev/null || gone_or_zombie "$(fs_pid "$made")" || die 'it cannot be told again'
 }
 lazily_then_term_twice() {
 	umount -l "$made"
@@ -230,9 +231,12 @@ for _ in $(seq 30); do
 	mount_at "$made" "$SRC"
 	before=$(sha "$SRC/kept.sqlite3")
 	status=0
-	cp "$next" "$made/kept.sqlite3" 2>/dev/null &
+	rm -f "$T/there"
+	# By its working folder: who comes late to a name would write to what is below the mount.
+	(cd "$made" && : >"$T/there" && exec cp "$next" kept.sqlite3 2>/dev/null) &
 	copier=$!
 	CHILDREN+=("$copier")
+	wait_for 10 test -e "$T/there"
 	sleep "0.0$((RANDOM % 4))$((RANDOM % 10))"
 	term_twice
 	wait "$copier" || status=1
