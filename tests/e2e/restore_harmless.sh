@@ -106,7 +106,8 @@ part = len(data) * int(sys.argv[4]) // 100
 ready, tell = os.pipe()
 pid = os.fork()
 if pid == 0:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup(1) has it ignored
+    for ignored in signal.SIGHUP, signal.SIGQUIT:  # by nohup(1), and by a shell for what runs in the background
+        signal.signal(ignored, signal.SIG_DFL)
     fd = os.open(sys.argv[2], os.O_WRONLY | os.O_TRUNC)
     for at in range(0, part, 1 << 16):
         os.write(fd, data[at : min(at + (1 << 16), part)])
