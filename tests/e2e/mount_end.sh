@@ -20,6 +20,13 @@ ended() {
 	[ -z "$(find "$STORE" -type f -size +1M)" ] || die "$1: left in the store: $(find "$STORE" -type f -size +1M)"
 }
 
+# Each thread stops for itself, and what has not stopped yet still answers.
+has_stopped() { ! grep -qs '^State:[[:space:]]*[^T[:space:]]' "/proc/$1/task/"*/status; }
+stop() {
+	kill -STOP "$1"
+	wait_for 10 has_stopped "$1" || die "it does not stop"
+}
+
 begin SIGTERM
 kill -TERM "$(fs_pid "$made")"
 ended SIGTERM
@@ -66,7 +73,7 @@ ended busy
 begin 'the next one is faster'
 old=${DAEMON_PID[$made]}
 device=$(stat -c %d "$made")
-kill -STOP "$old"
+stop "$old"
 umount -l "$made"
 begin 'the next one'
 [ "$(stat -c %d "$made")" = "$device" ] || note 'it has another device number'
@@ -95,7 +102,7 @@ next_one_asks() {
 	done < <(grep -ls request_wait_answer /proc/[0-9]*/wchan)
 	return 1
 }
-kill -STOP "$old"
+stop "$old"
 (wait_for 10 next_one_asks || note 'the next one did not ask'; kill -9 "$old") &
 killer=$!
 mount_at "$made" "$SRC"
