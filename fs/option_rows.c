@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * option_rows.c - every option that there is, in the order of usage, whose headings stand in usage.c.
+ * option_rows.c - the table of all options, in the order of the usage text; its headings are in usage.c.
  *
- * What mount(8) and fstab may add is accepted here, or mounting at boot fails: libfuse refuses most of it.
- * suid and dev, which mount.fuse3 adds by itself, are dropped: a mount is always nosuid and nodev.
+ * Whatever mount(8) and fstab may add is accepted here. Otherwise mounting at boot would fail, because
+ * libfuse refuses most of it. suid and dev, which mount.fuse3 adds by itself, are dropped: a mount is always
+ * nosuid and nodev.
  */
 #include "options.h"
 
@@ -53,41 +54,42 @@ static const char *const check_words[] = {"quick", "full", NULL};		    /* enum o
 static const char *const log_words[] = {"debug", "info", "warning", "error", NULL}; /* enum snap_level */
 
 const struct option_row option_rows[] = {
-	SWITCH("-f", NULL, foreground, "stay in the foreground, log to stderr"),
-	SWITCH("-d", NULL, debug, "the same, with every request in the log"),
-	SWITCH("-h", "--help", help, "print this"),
-	SWITCH("-V", "--version", version, "print the versions"),
-	ARGUMENT("--check", "FILE", check_file, "say whether FILE could be restored, and why not"),
+	SWITCH("-f", NULL, foreground, "stay in the foreground and log to stderr"),
+	SWITCH("-d", NULL, debug, "like -f, and log every request"),
+	SWITCH("-h", "--help", help, "print this help"),
+	SWITCH("-V", "--version", version, "print version information"),
+	ARGUMENT("--check", "FILE", check_file, "check whether FILE could be restored, and why not"),
 
 	/* Reading. */
 	NUMBER("wal_limit", "SIZE", OPTION_SIZE, wal_limit, 64 * KIB, TIB,
-	       "WAL that readers may hold back (64M)"),
+	       "WAL that readers may hold back before data is copied (64M)"),
 	NUMBER("wal_max", "SIZE", OPTION_SIZE, wal_max, 64 * KIB, TIB,
-	       "WAL at which the oldest readers end (1G)"),
-	FLAG("frozen", frozen, "databases stay as of now; refuse restores"),
-	FLAG("databases_only", databases_only, "show databases and folders, nothing else"),
-	FLAG("shared_locks", shared_locks, "every writer runs in this kernel and sees this path"),
+	       "held-back WAL at which the oldest readers fail (1G)"),
+	FLAG("frozen", frozen, "show databases as of mount time; refuse restores"),
+	FLAG("databases_only", databases_only, "show only databases, and directories that lead to them"),
+	FLAG("shared_locks", shared_locks, "accept a file system that may hide locks (see the manual)"),
 
 	/* Restoring. */
 	FLAG("norestore", norestore, "refuse restores"),
-	UNFLAG("restore", norestore, "accept restores, also behind norestore"),
-	WORD("check", "quick|full", check, check_words, "how an upload is checked (quick)"),
+	UNFLAG("restore", norestore, "accept restores; cancels an earlier norestore"),
+	WORD("check", "quick|full", check, check_words, "how uploads are checked (quick)"),
 	NUMBER("busy_timeout", "SECONDS", OPTION_SECONDS, busy_timeout, 0, 3600,
-	       "how long a restore waits for the live database (30)"),
-	NUMBER("keep", "N", OPTION_COUNT, keep, 0, 1000, "kept snapshots of what restores replaced (3)"),
-	FLAG("force", force, "accept restores that look like a mistake"),
-	FLAG("hide_databases", hide_databases, "show a database to nobody who has not written it"),
+	       "how long a restore waits for the database lock (30)"),
+	NUMBER("keep", "N", OPTION_COUNT, keep, 0, 1000,
+	       "snapshots of replaced content to keep per database (3)"),
+	FLAG("force", force, "accept restores that look like mistakes"),
+	FLAG("hide_databases", hide_databases, "hide a database from processes that have not written it"),
 
 	/* The mount. */
-	STRING("store", "DIR", store, "folder for what a slow reader needs kept, and for kept snapshots"),
-	WORD("log", "LEVEL", log, log_words, "debug, info, warning or error (info)"),
+	STRING("store", "DIR", store, "directory for slow readers' data, uploads and snapshots"),
+	WORD("log", "LEVEL", log, log_words, "lowest level to log: debug, info, warning or error (info)"),
 	FLAG("ro", read_only, "refuse every change"),
 	UNFLAG("rw", read_only, NULL),
-	FLAG("nonempty", nonempty, "mount over a folder that is not empty"),
-	FLAG("allow_other", allow_other, "let other users in (always on for root)"),
-	FLAG("allow_root", allow_root, "let root in, and nobody else"),
-	STRING("fsname", "NAME", fsname, "what the table of mounts shows as the source"),
-	NUMBER("max_read", "BYTES", OPTION_COUNT, max_read, 4096, MIB, "largest read request"),
+	FLAG("nonempty", nonempty, "mount over a directory that is not empty"),
+	FLAG("allow_other", allow_other, "allow access by other users (always on for root)"),
+	FLAG("allow_root", allow_root, "allow access by root too, but by no other user"),
+	STRING("fsname", "NAME", fsname, "source that the mount table shows"),
+	NUMBER("max_read", "BYTES", OPTION_COUNT, max_read, 4096, MIB, "maximum size of a read request"),
 
 	FLAG("debug", debug, NULL),
 	FLAG("auto_unmount", auto_unmount, NULL),
@@ -107,7 +109,7 @@ const struct option_row option_rows[] = {
 	/* Never on. */
 	IGNORED("suid"),
 	IGNORED("dev"),
-	/* Without a meaning here. */
+	/* No effect here. */
 	IGNORED("defaults"),
 	IGNORED("auto"),
 	IGNORED("noauto"),

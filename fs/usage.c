@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * usage.c - what --help and --version print, the former from the table of options. tests/unit/test_texts.c
- * holds the manual page and the completion to the same table.
+ * usage.c - prints --help, from the table of options, and --version. tests/unit/test_texts.c compares the
+ * manual page and the completion with the same table.
  */
 #include <stdio.h>
 #include <string.h>
@@ -9,9 +9,9 @@
 #include "fs.h"
 #include "options.h"
 
-#define COLUMN 26 /* where explanations begin */
+#define COLUMN 26 /* at which the help texts begin */
 
-/* What stands above which option. */
+/* The heading above the option FIRST. */
 static const struct {
 	const char *first, *text;
 } headings[] = {
@@ -49,10 +49,10 @@ void usage_print(FILE *to)
 	fputs("usage: sqlsnapfs [options] [SOURCE...] MOUNTPOINT [-- COMMAND...]\n"
 	      "       sqlsnapfs [-o check=full] --check FILE\n"
 	      "\n"
-	      "Shows SQLite databases so that each file that is opened is one committed point in time.\n"
-	      "SOURCE is a database, NAME=PATH for a database under another name, or one folder; without "
-	      "it,\n"
-	      "the current directory. With COMMAND: mount, run it, unmount, exit with its status.\n",
+	      "Mounts a directory in which reading an SQLite database gives a consistent copy of the\n"
+	      "live one, and writing it restores the live one. SOURCE is a database, NAME=PATH for a\n"
+	      "database under another name, or one directory; the default is the current directory.\n"
+	      "With COMMAND: mount, run it, unmount, and exit with its status.\n",
 	      to);
 	for (const struct option_row *row = option_rows; row->name; row++) {
 		if (!row->help)
@@ -60,21 +60,19 @@ void usage_print(FILE *to)
 		print_heading(to, row);
 		print_row(to, row);
 	}
-	fputs("  -o ...                  what mount(8) and fstab(5) add is accepted\n"
+	fputs("  -o ...                  other options that mount(8) and fstab(5) add are accepted\n"
 	      "\n"
 	      "examples:\n"
-	      "  cd /srv/app && sqlsnapfs /mnt/snap                       all databases of the folder\n"
+	      "  cd /srv/app && sqlsnapfs /mnt/snap                       mount a directory\n"
 	      "  sqlsnapfs /srv/app /tmp/snap -- restic backup /tmp/snap  mount, back up, unmount\n"
-	      "  cp /mnt/snap/db.sqlite3 backup.sqlite3                   a consistent copy\n"
-	      "  cp backup.sqlite3 /mnt/snap/db.sqlite3                   restores; what it replaces is kept "
-	      "in\n"
-	      "  ls /mnt/snap/.sqlsnapfs/snapshots                        this folder\n"
-	      "  mkdir /mnt/snap/.sqlsnapfs/snapshots/NAME                keeps all databases as of one "
-	      "instant\n"
+	      "  cp /mnt/snap/db.sqlite3 backup.sqlite3                   copy a database\n"
+	      "  cp backup.sqlite3 /mnt/snap/db.sqlite3                   restore it\n"
+	      "  ls /mnt/snap/.sqlsnapfs/snapshots                        list what restores replaced\n"
+	      "  mkdir /mnt/snap/.sqlsnapfs/snapshots/NAME                snapshot all databases\n"
 	      "  tail /mnt/snap/.sqlsnapfs/log                            why a restore was refused\n"
 	      "  umount /mnt/snap                                         or: fusermount3 -u /mnt/snap\n"
 	      "\n"
-	      "SIZE takes K, M, G or T. The manual: man sqlsnapfs\n",
+	      "SIZE takes K, M, G or T. For more, see: man sqlsnapfs\n",
 	      to);
 }
 
