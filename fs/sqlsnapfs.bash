@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # bash completion for sqlsnapfs(8). tests/unit/test_texts.c compares it with the table of options.
 
-# Completes the last of a list of options: LIST is what stands behind -o so far, BEFORE what readline keeps of it.
+# Completes the last option of LIST, which is the text after -o so far. BEFORE is the part of it that readline keeps.
 _sqlsnapfs_options() {
 	local list=$1 before=$2 item prefix value folder
 	local plain='frozen databases_only shared_locks norestore restore force hide_databases ro rw nonempty allow_other allow_root'
@@ -48,7 +48,7 @@ _sqlsnapfs() {
 		fi
 		return
 	done
-	# readline completes what stands behind the last = alone.
+	# readline completes only the text after the last =.
 	[[ $COMP_WORDBREAKS != *=* || $word != *=* ]] || before=${word%"${word##*=}"}
 
 	if [[ $previous == -o || $previous == -[fd]*o ]]; then
