@@ -60,6 +60,13 @@ int keep_group_is(int kept, const char *group)
 	return has_file(kept, "", group);
 }
 
+int keep_group_passes(int kept, const char *group)
+{
+	int pends = has_file(kept, PENDING, group);
+
+	return pends ? pends : has_file(kept, ENDED, group);
+}
+
 /* ---- beginning ----------------------------------------------------------------------------------------- */
 
 static int write_member(int fd, const char *path)
@@ -308,7 +315,7 @@ bool keep_free_name(int kept, const char *name, bool *was_reserved)
 {
 	autoclose int folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct keep_record record;
-	bool removed, pends, ended;
+	bool removed, pends;
 
 	if (was_reserved)
 		*was_reserved = false;
@@ -327,10 +334,9 @@ bool keep_free_name(int kept, const char *name, bool *was_reserved)
 	if (keep_read_record(folder, &record) || counts(kept, &record))
 		return false;
 	/* A group that was to be kept has a file that never got its name; one that was ended has lost it. */
-	pends = has_file(kept, PENDING, record.group) > 0;
-	ended = has_file(kept, ENDED, record.group) > 0;
-	if (!pends && !ended)
+	if (keep_group_passes(kept, record.group) <= 0)
 		return false;
+	pends = has_file(kept, PENDING, record.group) > 0;
 	removed = keep_drop_locked(kept, name, folder) == 0;
 	if (was_reserved)
 		*was_reserved = removed && pends;

@@ -35,7 +35,8 @@ static int drop(int kept, const char *name)
 
 	if (folder < 0)
 		return errno == ENOTDIR || errno == ELOOP ? -ENOENT : -errno;
-	if (store_lock(folder) == -EWOULDBLOCK)
+	/* Who names it, or clears away what a killed daemon has left of its group, is done in a moment. */
+	if (store_lock_patiently(folder))
 		return -EBUSY;
 	return store_is(kept, name, folder) ? keep_drop_locked(kept, name, folder) : -ENOENT;
 }
@@ -151,6 +152,15 @@ struct damaged {
 	const char *source; /* borrowed: whose folder it is */
 };
 
+/* Whether it is of a group that is being kept or dropped, by us or by somebody who was killed. */
+static bool is_passing(int kept, int folder)
+{
+	struct keep_record record;
+
+	return keep_read_record(folder, &record) == 0 && record.group[0] &&
+	       keep_group_passes(kept, record.group) != 0;
+}
+
 static int look_at_one(void *arg, int kept, const char *name)
 {
 	const struct damaged *d = arg;
@@ -160,9 +170,10 @@ static int look_at_one(void *arg, int kept, const char *name)
 
 	if (!keep_name_valid(name) || keep_load(kept, name, -1, &entry) != -ENOENT)
 		return 0;
-	/* Asked again under the lock: what is being written or dropped is not damaged. */
+	/* Asked again under the lock: what is being written or dropped is not damaged. Of a group that is
+	 * being dropped one member is locked at a time, and who drops it must not find the others busy. */
 	folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (folder >= 0 && !store_lock(folder) && store_is(kept, name, folder) &&
+	if (folder >= 0 && !is_passing(kept, folder) && !store_lock(folder) && store_is(kept, name, folder) &&
 	    keep_load(kept, name, -1, &entry) == -ENOENT && !opath_path(folder, path, sizeof(path)))
 		d->fn(d->arg, d->source, name, path);
 	return 0;

@@ -24,8 +24,8 @@
 #include "opath.h"
 
 #define ATTEMPTS 8
-#define SHARE_ATTEMPTS 500
-#define SHARE_PAUSE_NS 2000000 /* between two of them */
+#define LOCK_ATTEMPTS 500
+#define LOCK_PAUSE_NS 2000000 /* between two of them */
 
 int store_random_name(char name[STORE_NAME_SIZE], const char *prefix)
 {
@@ -50,16 +50,26 @@ int store_lock(int fd)
 	return flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
 }
 
-int store_share(int fd)
+static int lock_within_a_second(int fd, int how)
 {
-	const struct timespec pause = {.tv_nsec = SHARE_PAUSE_NS};
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
 
-	for (int i = 0; i < SHARE_ATTEMPTS; i++) {
-		if (flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+	for (int i = 0; i < LOCK_ATTEMPTS; i++) {
+		if (flock(fd, how | LOCK_NB) == 0 || errno != EWOULDBLOCK)
 			return 0;
 		nanosleep(&pause, NULL);
 	}
 	return -EBUSY;
+}
+
+int store_share(int fd)
+{
+	return lock_within_a_second(fd, LOCK_SH);
+}
+
+int store_lock_patiently(int fd)
+{
+	return lock_within_a_second(fd, LOCK_EX);
 }
 
 /* Whether what was just made is ours: 0; -EAGAIN: somebody has taken it for leavings and locked it. -errno:

@@ -37,6 +37,8 @@ int store_lock(int fd);
 /* Shares flock(2) of FD with others who write to what it is. 0, also where the file system has no such locks;
  * -EBUSY: somebody has had it alone for a second, which takes him microseconds. */
 int store_share(int fd);
+/* The same for who needs it alone. -EBUSY: somebody has been at work on it for a second. */
+int store_lock_patiently(int fd);
 
 /* Writes all SIZE bytes to FD, by one write(2); -ENOSPC when that is cut short. -errno */
 int store_write(int fd, const void *bytes, size_t size);

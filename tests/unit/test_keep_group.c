@@ -8,6 +8,7 @@
 
 #include "keep_deaths.h"
 
+#include <sys/file.h>
 #include <sys/uio.h>
 
 #define MEMBERS 3
@@ -454,6 +455,54 @@ static void test_lost_group(void **state)
 		assert_string_equal(names_in(in_source(sources[m], "kept")), "");
 }
 
+/* A mount that starts while another one drops a snapshot, or after that one was killed at it. */
+static void test_dropped_is_not_damaged(void **state)
+{
+	char ended[KEEP_GROUP_SIZE];
+	unsigned count = 0;
+
+	(void)state;
+	assert_int_equal(keep_all("one"), 0);
+	assert_int_equal(keep_group_end(store, sources[0], "one", any, NULL, ended, &err), 0);
+	assert_int_equal(keep_each_damaged(store, count_damaged, &count), 0);
+	assert_int_equal(keep_drop(store, sources[0], "one", &err), 0);
+	assert_int_equal(keep_each_damaged(store, count_damaged, &count), 0);
+	assert_int_equal(count, 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_clean();
+	assert_false(is_kept());
+}
+
+struct held {
+	int fd;
+	unsigned tries;
+};
+
+/* Whoever has the lock lets go of it when it has been asked for in vain. */
+static int let_go_after_one(void *arg, const struct seccomp_data *call)
+{
+	struct held *held = arg;
+
+	if (call->nr == SYS_flock && ++held->tries == 2)
+		close(held->fd);
+	return 0;
+}
+
+/* Somebody clears away what was left of the group while it is dropped. */
+static void test_drop_waits(void **state)
+{
+	struct held held = {.fd = -1};
+	struct watch w = {.fn = do_drop, .judge = let_go_after_one, .judge_arg = &held};
+
+	(void)state;
+	assert_int_equal(keep_all("one"), 0);
+	held.fd = open(in_source(sources[0], "kept/one"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(flock(held.fd, LOCK_EX | LOCK_NB), 0);
+	assert_int_equal(watch_run(&w), 0);
+	assert_clean();
+	assert_false(is_kept());
+}
+
 /* A start of another mount leaves it to ours to tell what was lost. */
 static void test_killed_is_told_ours(void **state)
 {
@@ -515,6 +564,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		test(test_lost_group),
+		test(test_dropped_is_not_damaged),
+		test(test_drop_waits),
 		test(test_killed_is_told_ours),
 		test(test_store_replaced),
 		test_fast(test_killed_keeping),
