@@ -311,11 +311,19 @@ static int agree(struct hold *holds, size_t count, struct wal_header *now, int64
 	return err_set(err, -EBUSY, "its writers left no instant between two commits");
 }
 
-/* Opens HOLD, for which no other writer waits longer than until SHARED_UNTIL. */
-static int open_one(struct instant *in, struct hold *holds, struct hold *hold, const struct wal_header *at,
+/* RC with WORDS, and of which database. */
+static int fail_one(const struct instant_db *db, int rc, const struct snap_err *words, struct snap_err *err)
+{
+	return err_set(err, rc, "\"%.100s\": %.200s", db->path, words->text[0] ? words->text : strerror(-rc));
+}
+
+/* Opens hold I, for which no other writer waits longer than until SHARED_UNTIL. */
+static int open_one(struct instant *in, struct hold *holds, size_t i, const struct wal_header *at,
 		    int64_t shared_until, struct snap_err *err)
 {
+	struct hold *hold = &holds[i];
 	int64_t began = monotonic_ns();
+	struct snap_err words = {{0}};
 	bool missed = false;
 	int rc;
 
@@ -323,10 +331,10 @@ static int open_one(struct instant *in, struct hold *holds, struct hold *hold, c
 		yield_all(holds, in->count, hold);
 	if (began > shared_until)
 		yield_all(holds, in->count, NULL);
-	rc = hold_open(hold, at, &missed, err);
+	rc = hold_open(hold, &at[i], &missed, &words);
 	if (missed)
 		in->apart_ns = 1; /* how far is told at the end */
-	return rc;
+	return rc ? fail_one(&in->dbs[i], rc, &words, err) : 0;
 }
 
 /* Makes opened generations of the holds: of what is large and is copied last. */
@@ -338,7 +346,7 @@ static int open_all(struct instant *in, struct hold *holds, const struct wal_hea
 	for (int large = 0; large < 2; large++)
 		for (size_t i = 0; i < in->count && !rc; i++)
 			if ((holds[i].kind == HOLD_ROLLBACK && holds[i].sample.size > SMALL) == large)
-				rc = open_one(in, holds, &holds[i], &at[i], shared_until, err);
+				rc = open_one(in, holds, i, at, shared_until, err);
 	return rc;
 }
 
@@ -353,8 +361,7 @@ static int hold_all(struct instant *in, struct hold *holds, int64_t *shared_unti
 		int rc = hold_begin(&holds[i], in->dbs[i].source, &words);
 
 		if (rc)
-			return err_set(err, rc, "\"%.100s\": %.200s", in->dbs[i].path,
-				       words.text[0] ? words.text : strerror(-rc));
+			return fail_one(&in->dbs[i], rc, &words, err);
 		hold_yield(&holds[i]);
 	}
 	*shared_until = monotonic_ns() + SHARED_NS;

@@ -209,7 +209,7 @@ static int bind_rollback(struct hold *h, struct source_binding *b, bool *missed,
 	}
 	rc = spool_rollback(&flat, steal_ptr(&h->conn), err);
 	if (rc)
-		return rc;
+		return rc == -ESTALE ? -EAGAIN : rc;
 	*missed = memcmp(flat.header.counters, h->header.counters, sizeof(flat.header.counters)) != 0;
 	b->sample = h->sample;
 	b->sample.version.incarnation = h->live->incarnation;

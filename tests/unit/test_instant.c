@@ -70,6 +70,16 @@ static struct snap_gen *told;
 
 static bool slow; /* the first one takes longer to open than the second may be locked for */
 
+static bool replaced; /* once, the second one is replaced when it is held */
+
+static void replace_second(void)
+{
+	char command[160];
+
+	snprintf(command, sizeof(command), "mv -f %s/other %s/db2", fixture.store.path, fixture.folder.path);
+	assert_int_equal(system(command), 0);
+}
+
 int __real_hold_open(struct hold *hold, const struct wal_header *at, bool *missed, struct snap_err *err);
 int __wrap_hold_open(struct hold *hold, const struct wal_header *at, bool *missed, struct snap_err *err);
 
@@ -85,6 +95,10 @@ int __wrap_hold_open(struct hold *hold, const struct wal_header *at, bool *misse
 		app_do(&fixture.app, "INSERT INTO t VALUES(1)");
 		told = look(&fixture, NULL);
 	}
+	if (replaced && strcmp(hold->source->place.name, "db2") == 0) {
+		replaced = false;
+		replace_second();
+	}
 	rc = __real_hold_open(hold, at, missed, err);
 	if (slow && strcmp(hold->source->place.name, "db") == 0)
 		nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
@@ -95,7 +109,7 @@ static int setup(void **state)
 {
 	(void)state;
 	looks = commits = vanish = 0;
-	slow = late = large = beside = false;
+	slow = late = large = beside = replaced = false;
 	fixture = (struct fixture){.snap = NULL};
 	app_up(&fixture, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
 	app_start(&second, &fixture.folder, "db2");
@@ -286,14 +300,32 @@ static void test_nothing_to_hold(void **state)
 	app_start(&fixture.app, &fixture.folder, "db");
 }
 
+static void make_other(void)
+{
+	struct app other;
+
+	app_start(&other, &fixture.store, "other");
+	app_do(&other, "CREATE TABLE t(a); INSERT INTO t VALUES(1)");
+	app_stop(&other);
+}
+
+/* What replaces it is in the snapshot. */
+static void test_one_is_replaced(void **state)
+{
+	(void)state;
+	app_do(&second, "PRAGMA journal_mode=DELETE");
+	make_other();
+	replaced = true;
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	assert_false(replaced);
+	assert_int_equal(rows("db"), 0);
+	assert_int_equal(rows("db2"), 1);
+}
+
 /* The third is a database while all are looked for. */
 static void prepare_third(int times)
 {
-	struct app third;
-
-	app_start(&third, &fixture.store, "other");
-	app_do(&third, "CREATE TABLE t(a)");
-	app_stop(&third);
+	make_other();
 	make_third();
 	vanish = times;
 }
@@ -355,6 +387,7 @@ int main(void)
 						  test(test_large),
 						  test(test_nothing_in_the_wal),
 						  test(test_nothing_to_hold),
+						  test(test_one_is_replaced),
 						  test(test_one_vanishes),
 						  test(test_one_vanishes_always),
 						  test(test_one_vanishes_before_it_is_frozen)};
