@@ -3,7 +3,9 @@
 #include "jobs.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 void jobs_init(struct jobs *jobs, struct snap *snap)
@@ -17,12 +19,13 @@ void jobs_finish(struct jobs *jobs)
 	pthread_mutex_destroy(&jobs->lock);
 }
 
-/* One that is counted. */
-struct counted_job {
+#define UNCOUNTED SIZE_MAX /* the place of root, and of whoever mounted */
+
+struct job {
 	struct jobs *jobs;
-	size_t user; /* its place among the users */
+	size_t user; /* its place among the users, or UNCOUNTED */
 	void (*fn)(void *arg);
-	void *arg;
+	max_align_t arg[]; /* the copy */
 };
 
 /* 0 with UID's place in *USER, or -EAGAIN. There are as many places as jobs, so one is free for each. */
@@ -59,37 +62,33 @@ static void remove_one(struct jobs *jobs, size_t user)
 	pthread_mutex_unlock(&jobs->lock);
 }
 
-static void run_counted(void *arg)
+static void run(void *arg)
 {
-	struct counted_job *job = arg;
+	struct job *job = arg;
 
 	job->fn(job->arg);
-	remove_one(job->jobs, job->user);
+	if (job->user != UNCOUNTED)
+		remove_one(job->jobs, job->user);
 	free(job);
 }
 
-static int run_counted_later(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), void *arg)
+int jobs_run(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), const void *arg, size_t size)
 {
-	struct counted_job *job = malloc(sizeof(*job));
-	int rc;
+	struct job *job = malloc(sizeof(*job) + size);
+	int rc = 0;
 
 	if (!job)
 		return -ENOMEM;
-	*job = (struct counted_job){.jobs = jobs, .fn = fn, .arg = arg};
-	rc = add(jobs, uid, &job->user);
-	if (rc == 0) {
-		rc = snap_defer(jobs->snap, run_counted, job);
-		if (rc)
+	*job = (struct job){.jobs = jobs, .user = UNCOUNTED, .fn = fn};
+	memcpy(job->arg, arg, size);
+	if (uid != 0 && uid != geteuid())
+		rc = add(jobs, uid, &job->user);
+	if (!rc) {
+		rc = snap_defer(jobs->snap, run, job);
+		if (rc && job->user != UNCOUNTED)
 			remove_one(jobs, job->user);
 	}
 	if (rc)
 		free(job);
 	return rc;
-}
-
-int jobs_run(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), void *arg)
-{
-	bool is_exempt = uid == 0 || uid == geteuid();
-
-	return is_exempt ? snap_defer(jobs->snap, fn, arg) : run_counted_later(jobs, uid, fn, arg);
 }

@@ -33,8 +33,9 @@ struct jobs {
 void jobs_init(struct jobs *jobs, struct snap *snap);
 void jobs_finish(struct jobs *jobs); /* when none is under way any more */
 
-/* Runs FN(ARG) for UID as snap_defer() does. -EAGAIN: too many jobs are under way: in all, of UID, or of all
- * users but root and whoever mounted; -ENOMEM. */
-int jobs_run(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), void *arg);
+/* Runs FN for UID on a thread as snap_defer() does, with a copy of the SIZE bytes of ARG, which is freed when
+ * FN returns. -EAGAIN: too many jobs are under way: in all, of UID, or of all users but root and whoever
+ * mounted; -ENOMEM. */
+int jobs_run(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), const void *arg, size_t size);
 
 #endif

@@ -118,9 +118,9 @@ bool is_database(struct fs *fs, const char *path, enum snap_kind kind)
 	       (kind == SNAP_PLAIN && snap_name_kind(fs->config.snap, path, NULL) == SNAP_NAME_DATABASE);
 }
 
-int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), void *arg)
+int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), const void *arg, size_t size)
 {
-	int rc = jobs_run(&fs->jobs, uid, fn, arg);
+	int rc = jobs_run(&fs->jobs, uid, fn, arg, size);
 
 	return rc == -EAGAIN ? -EBUSY : rc;
 }

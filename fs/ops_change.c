@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/fs.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
@@ -135,19 +134,13 @@ static void run_rename(void *arg)
 		reply_error(job->req, rename_errno(rc));
 		atomic_fetch_sub(&job->fs->unanswered, 1);
 	}
-	free(job);
 }
 
 /* Hands the restore of U over PATH, in PARENT, to a thread that may wait. */
 static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const struct node *parent,
 			const char *path)
 {
-	struct rename_job *job = malloc(sizeof(*job));
-	int rc;
-
-	if (!job)
-		return -ENOMEM;
-	*job = (struct rename_job){
+	struct rename_job job = {
 		.fs = fs,
 		.req = req,
 		.upload = upload_ref(u),
@@ -157,13 +150,14 @@ static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const s
 			  .restored = answer_restored},
 		.parent = parent->id,
 	};
-	memcpy(job->path, path, strlen(path) + 1);
+	int rc;
+
+	memcpy(job.path, path, strlen(path) + 1);
 	atomic_fetch_add(&fs->unanswered, 1);
-	rc = run_later(fs, job->flush.who.uid, run_rename, job);
+	rc = run_later(fs, job.flush.who.uid, run_rename, &job, sizeof(job));
 	if (rc) {
 		atomic_fetch_sub(&fs->unanswered, 1);
 		upload_unref(u);
-		free(job);
 	}
 	return rc;
 }

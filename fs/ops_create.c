@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "fault.h"
@@ -166,7 +165,6 @@ static void run_intent(void *arg)
 	}
 	node_put(&job->fs->nodes, job->node);
 	reply_error(job->req, rc);
-	free(job);
 }
 
 /* Says what whoever copies a database's -wal or -shm must know. */
@@ -184,31 +182,24 @@ static int refuse_sidecar(struct fs *fs, struct node *node)
 void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct intent_job *job = NULL;
+	struct intent_job job = {.fs = fs,
+				 .req = req,
+				 .node = node,
+				 .who = actor_of(req),
+				 .readable = (fi->flags & O_ACCMODE) == O_RDWR};
 	int rc = check_writable(fs);
 
 	if (rc && (fi->flags & O_ACCMODE) == O_WRONLY) /* SQLite tries both, and then reads */
 		tell_read_only(req, node->name);
 	if (rc == 0 && node->kind == SNAP_SIDECAR)
-		rc = (fi->flags & O_ACCMODE) == O_RDWR ? -EACCES /* SQLite tries, and then reads */
-						       : refuse_sidecar(fs, node);
+		rc = job.readable ? -EACCES /* SQLite tries, and then reads */
+				  : refuse_sidecar(fs, node);
 	else if (rc == 0 && node->kind != SNAP_DATABASE && node->kind != SNAP_PLAIN)
 		rc = -EROFS;
-	if (rc == 0) {
-		job = malloc(sizeof(*job));
-		rc = job ? 0 : -ENOMEM;
-	}
-	if (rc == 0) {
-		*job = (struct intent_job){.fs = fs,
-					   .req = req,
-					   .node = node,
-					   .who = actor_of(req),
-					   .readable = (fi->flags & O_ACCMODE) == O_RDWR};
-		rc = run_later(fs, job->who.uid, run_intent, job);
-	}
+	if (rc == 0)
+		rc = run_later(fs, job.who.uid, run_intent, &job, sizeof(job));
 	if (rc == 0)
 		return;
-	free(job);
 	node_put(&fs->nodes, node);
 	reply_error(req, rc);
 }

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "fault.h"
@@ -99,27 +98,19 @@ static void run_open(void *arg)
 	int rc = handle_open(&h, &job->fs->handles, job->node, true, &moved, &err);
 
 	finish_open(job, rc, h, moved, &err);
-	free(job);
 }
 
 /* Hands an OPEN to a thread that may wait. */
-static void open_later(const struct open_job *job)
+static void open_later(struct open_job *job)
 {
-	struct open_job *copy = malloc(sizeof(*copy));
-	struct open_job here = *job;
 	struct snap_err err = {{0}};
-	int rc = -ENOMEM;
+	int rc = run_later(job->fs, job->who.uid, run_open, job, sizeof(*job));
 
-	if (copy) {
-		*copy = *job;
-		rc = run_later(job->fs, job->who.uid, run_open, copy);
-	}
 	if (!rc)
 		return;
-	free(copy);
 	if (rc == -EBUSY)
 		fault(&err, 0, JOBS_TOO_MANY);
-	finish_open(&here, rc, NULL, NULL, &err);
+	finish_open(job, rc, NULL, NULL, &err);
 }
 
 /* An OPEN of .sqlsnapfs/status.json or its like, whose text takes a look through the tree. */
@@ -135,7 +126,6 @@ static void run_control(void *arg)
 	node_put(&fs->nodes, job->node);
 	if (rc) {
 		reply_error(job->req, rc);
-		free(job);
 		return;
 	}
 	job->fi.fh = (uintptr_t)h;
@@ -143,23 +133,14 @@ static void run_control(void *arg)
 	job->fi.noflush = 1;
 	if (fuse_reply_open(job->req, &job->fi) == -ENOENT)
 		handle_close(h, &fs->handles);
-	free(job);
 }
 
 /* Whoever looks for what keeps others waiting does not wait behind them: with no thread free it is done here.
  */
-static void open_control(const struct open_job *job)
+static void open_control(struct open_job *job)
 {
-	struct open_job *copy = malloc(sizeof(*copy));
-
-	if (!copy) {
-		node_put(&job->fs->nodes, job->node);
-		reply_error(job->req, ENOMEM);
-		return;
-	}
-	*copy = *job;
-	if (run_later(job->fs, job->who.uid, run_control, copy))
-		run_control(copy);
+	if (run_later(job->fs, job->who.uid, run_control, job, sizeof(*job)))
+		run_control(job);
 }
 
 /* An OPEN that needs neither a live database nor a wait. */
@@ -236,25 +217,18 @@ static void run_release(void *arg)
 
 	handle_close(job->handle, &job->fs->handles);
 	fuse_reply_err(job->req, 0);
-	free(job);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct handle *h = handle_of(fi);
-	struct release_job *job = NULL;
+	struct release_job job = {.fs = fs, .req = req, .handle = h};
 
 	(void)id;
-	if (h->kind == HANDLE_UPLOAD && !upload_closes_idle(h->upload))
-		job = malloc(sizeof(*job));
-	if (job) {
-		*job = (struct release_job){.fs = fs, .req = req, .handle = h};
-		if (run_later(fs, h->upload->who.uid, run_release, job) == 0)
-			return;
-		free(job);
-	}
 	if (h->kind == HANDLE_UPLOAD && !upload_closes_idle(h->upload)) {
+		if (run_later(fs, h->upload->who.uid, run_release, &job, sizeof(job)) == 0)
+			return;
 		/* Not on this thread. */
 		upload_refuse(h->upload, &h->upload->who, -EBUSY);
 		upload_drop(h->upload);

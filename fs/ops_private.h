@@ -95,7 +95,7 @@ void tell_read_only(fuse_req_t req, const char *name);
 bool is_database(struct fs *fs, const char *path, enum snap_kind kind);
 
 /* jobs_run(), with -EBUSY when too many wait already. */
-int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), void *arg);
+int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), const void *arg, size_t size);
 
 /* Handles an OPEN for writing of something that is no upload yet. */
 void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_info *fi);

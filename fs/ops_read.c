@@ -4,7 +4,6 @@
 #include "ops_private.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -69,24 +68,18 @@ static void run_read(void *arg)
 	struct read_job *job = arg;
 
 	read_now(job->fs, job->req, job->handle, job->size, job->offset);
-	free(job);
 }
 
 static void read_later(struct fs *fs, fuse_req_t req, struct handle *h, size_t size, off_t offset)
 {
-	struct read_job *job = malloc(sizeof(*job));
+	struct read_job job = {.fs = fs, .req = req, .handle = h, .size = size, .offset = offset};
 	struct snap_err err = {{0}};
-	int rc = job ? 0 : -ENOMEM;
+	int rc = run_later(fs, actor_of(req).uid, run_read, &job, sizeof(job));
 
-	if (job) {
-		*job = (struct read_job){.fs = fs, .req = req, .handle = h, .size = size, .offset = offset};
-		rc = run_later(fs, actor_of(req).uid, run_read, job);
-	}
 	if (rc) {
 		if (rc == -EBUSY)
 			fault(&err, 0, JOBS_TOO_MANY);
 		note_failure(h, rc, &err);
-		free(job);
 		reply_error(req, rc);
 	}
 }

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
@@ -61,16 +60,13 @@ struct folder_job {
 	char name[NAME_MAX + 1]; /* of the snapshot */
 };
 
-/* 0 with *OUT; -EPERM: no snapshot stands or can stand there. */
-static int make_job(struct folder_job **out, fuse_req_t req, struct node *parent, const char *name)
+/* 0; -EPERM: no snapshot stands or can stand there. */
+static int fill_job(struct folder_job *job, fuse_req_t req, struct node *parent, const char *name)
 {
-	struct folder_job *job = malloc(sizeof(*job));
 	struct actor who = actor_of(req);
 	const char *snapshot;
 	int rc;
 
-	if (!job)
-		return -ENOMEM;
 	job->fs = fs_of(req);
 	job->req = req;
 	job->parent = parent;
@@ -81,19 +77,9 @@ static int make_job(struct folder_job **out, fuse_req_t req, struct node *parent
 		rc = -EPERM;
 	if (!rc && strlen(snapshot) > NAME_MAX)
 		rc = -ENAMETOOLONG;
-	if (rc) {
-		free(job);
-		return rc;
-	}
-	memcpy(job->name, snapshot, strlen(snapshot) + 1);
-	*out = job;
-	return 0;
-}
-
-static void end_job(struct folder_job *job)
-{
-	node_put(&job->fs->nodes, job->parent);
-	free(job);
+	if (!rc)
+		memcpy(job->name, snapshot, strlen(snapshot) + 1);
+	return rc;
 }
 
 /* ---- mkdir --------------------------------------------------------------------------------------------- */
@@ -143,31 +129,27 @@ static void run_mkdir(void *arg)
 		if (rc)
 			unmake(job, rc);
 	}
+	node_put(&job->fs->nodes, job->parent);
 	if (rc)
 		reply_error(job->req, rc);
-	end_job(job);
 }
 
 void op_mkdir(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode)
 {
 	struct fs *fs = fs_of(req);
 	struct node *parent = node_get(&fs->nodes, parent_id);
-	struct folder_job *job;
-	int rc = parent ? make_job(&job, req, parent, name) : -ESTALE;
+	struct folder_job job;
+	int rc = parent ? fill_job(&job, req, parent, name) : -ESTALE;
 
 	(void)mode;
 	if (rc == -EPERM)
 		tell_refusal(req, REFUSAL_FOLDER, name, "made",
 			     "live folders are not changed here, and snapshots are made in "
 			     ".sqlsnapfs/snapshots/NAME");
+	if (rc == 0)
+		rc = run_later(fs, actor_of(req).uid, run_mkdir, &job, sizeof(job));
 	if (rc) {
 		node_put(&fs->nodes, parent);
-		reply_error(req, rc);
-		return;
-	}
-	rc = run_later(fs, actor_of(req).uid, run_mkdir, job);
-	if (rc) {
-		end_job(job);
 		reply_error(req, rc);
 	}
 }
@@ -184,8 +166,8 @@ static void run_rmdir(void *arg)
 		log_error("removing snapshot \"%s\": %s", job->name, err.text[0] ? err.text : strerror(-rc));
 	else
 		log_info("snapshot \"%s\" was removed by %s", job->name, job->who);
+	node_put(&job->fs->nodes, job->parent);
 	reply_error(job->req, rc);
-	end_job(job);
 }
 
 /* A folder in a snapshot, which rm -r removes first: see remove_in_snapshot(). */
@@ -204,19 +186,16 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 	struct fs *fs = fs_of(req);
 	struct node *parent = node_get(&fs->nodes, parent_id);
 	struct actor who = actor_of(req);
-	struct folder_job *job;
-	int rc = parent ? make_job(&job, req, parent, name) : -ESTALE;
+	struct folder_job job;
+	int rc = parent ? fill_job(&job, req, parent, name) : -ESTALE;
+	bool queued = rc == 0;
 
-	if (rc) {
-		if (rc == -EPERM)
-			rc = remove_inner(fs, parent, name, &who);
-		node_put(&fs->nodes, parent);
-		reply_error(req, rc);
+	if (queued)
+		rc = run_later(fs, who.uid, run_rmdir, &job, sizeof(job));
+	else if (rc == -EPERM)
+		rc = remove_inner(fs, parent, name, &who);
+	if (queued && rc == 0)
 		return;
-	}
-	rc = run_later(fs, who.uid, run_rmdir, job);
-	if (rc) {
-		end_job(job);
-		reply_error(req, rc);
-	}
+	node_put(&fs->nodes, parent);
+	reply_error(req, rc);
 }

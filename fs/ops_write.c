@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <linux/falloc.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../src/clock.h"
@@ -70,27 +69,20 @@ static void run_fsync(void *arg)
 
 	log_write_failure(job->handle, rc, &err);
 	reply_error(job->req, rc);
-	free(job);
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
-	struct fsync_job *job;
+	struct fsync_job job = {.req = req, .handle = h};
 	int rc = 0;
 
 	(void)id;
 	(void)datasync;
 	if (h->kind == HANDLE_UPLOAD) {
-		job = malloc(sizeof(*job));
-		rc = job ? 0 : -ENOMEM;
-		if (job) {
-			*job = (struct fsync_job){.req = req, .handle = h};
-			rc = run_later(fs_of(req), actor_of(req).uid, run_fsync, job);
-			if (rc == 0)
-				return;
-			free(job);
-		}
+		rc = run_later(fs_of(req), actor_of(req).uid, run_fsync, &job, sizeof(job));
+		if (rc == 0)
+			return;
 	}
 	reply_error(req, rc);
 }
@@ -252,7 +244,6 @@ static void run_flush(void *arg)
 		reply_error(job->req, rc);
 		atomic_fetch_sub(&job->fs->unanswered, 1);
 	}
-	free(job);
 }
 
 void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -263,7 +254,7 @@ void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 				     .owner = fi->lock_owner,
 				     .interrupted = is_interrupted,
 				     .restored = answer_restored};
-	struct flush_job *job;
+	struct flush_job job;
 	int rc = 0;
 
 	(void)id;
@@ -271,20 +262,12 @@ void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		reply_error(req, rc);
 		return;
 	}
-	job = malloc(sizeof(*job));
-	rc = job ? 0 : -ENOMEM;
-	if (job) {
-		*job = (struct flush_job){
-			.fs = fs, .req = req, .upload = upload_ref(h->upload), .flush = flush};
-		atomic_fetch_add(&fs->unanswered, 1);
-		rc = run_later(fs, flush.who.uid, run_flush, job);
-		if (rc)
-			atomic_fetch_sub(&fs->unanswered, 1);
-	}
+	job = (struct flush_job){.fs = fs, .req = req, .upload = upload_ref(h->upload), .flush = flush};
+	atomic_fetch_add(&fs->unanswered, 1);
+	rc = run_later(fs, flush.who.uid, run_flush, &job, sizeof(job));
 	if (rc == 0)
 		return;
-	if (job)
-		upload_unref(job->upload);
-	free(job);
+	atomic_fetch_sub(&fs->unanswered, 1);
+	upload_unref(job.upload);
 	reply_error(req, upload_refuse(h->upload, &flush.who, rc));
 }

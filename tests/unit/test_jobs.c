@@ -55,9 +55,9 @@ static size_t fill(uid_t uid)
 {
 	size_t count = 0;
 
-	while (jobs_run(&jobs, uid, job, &one) == 0)
+	while (jobs_run(&jobs, uid, job, &one, sizeof(one)) == 0)
 		count++;
-	assert_int_equal(jobs_run(&jobs, uid, job, &one), -EAGAIN);
+	assert_int_equal(jobs_run(&jobs, uid, job, &one, sizeof(one)), -EAGAIN);
 	return count;
 }
 
@@ -82,7 +82,7 @@ static void test_each_has_a_share_and_root_what_is_left(void **state)
 	(void)state;
 	for (uid_t i = 0; i < 3; i++)
 		assert_int_equal(fill(FIRST_USER + i), JOBS_EACH);
-	assert_int_equal(jobs_run(&jobs, FIRST_USER + 3, job, &one), -EAGAIN);
+	assert_int_equal(jobs_run(&jobs, FIRST_USER + 3, job, &one, sizeof(one)), -EAGAIN);
 	assert_int_equal(fill(0), SNAP_DEFER_MAX - JOBS_OTHERS);
 }
 
@@ -106,12 +106,12 @@ static void test_places_are_given_again(void **state)
 {
 	(void)state;
 	for (uid_t i = 0; i < 3 * JOBS_OTHERS; i++) {
-		assert_int_equal(jobs_run(&jobs, FIRST_USER, job, &one), 0);
-		assert_int_equal(jobs_run(&jobs, FIRST_USER + 1 + i, job, &one), 0);
+		assert_int_equal(jobs_run(&jobs, FIRST_USER, job, &one, sizeof(one)), 0);
+		assert_int_equal(jobs_run(&jobs, FIRST_USER + 1 + i, job, &one, sizeof(one)), 0);
 		run_oldest(2);
 	}
-	assert_int_equal(jobs_run(&jobs, FIRST_USER + 1, job, &one), 0);
-	assert_int_equal(jobs_run(&jobs, FIRST_USER + 2, job, &one), 0);
+	assert_int_equal(jobs_run(&jobs, FIRST_USER + 1, job, &one, sizeof(one)), 0);
+	assert_int_equal(jobs_run(&jobs, FIRST_USER + 2, job, &one, sizeof(one)), 0);
 	run_oldest(1);
 	assert_int_equal(fill(FIRST_USER + 2), JOBS_EACH - 1);
 }
@@ -121,7 +121,7 @@ static void test_what_the_library_refuses_is_not_counted(void **state)
 {
 	(void)state;
 	assert_int_equal(fill(0), SNAP_DEFER_MAX);
-	assert_int_equal(jobs_run(&jobs, FIRST_USER, job, &one), -EAGAIN);
+	assert_int_equal(jobs_run(&jobs, FIRST_USER, job, &one, sizeof(one)), -EAGAIN);
 	run_oldest(waiting_count);
 	assert_int_equal(fill(FIRST_USER), JOBS_EACH);
 }
