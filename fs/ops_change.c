@@ -14,13 +14,6 @@
 #include "log.h"
 #include "options.h"
 
-/* These errno values would mislead, because RENAME gives them a meaning of its own: for one, mv says
- * "subdirectory of itself"; for the other, it unlinks its target and copies. */
-static int rename_errno(int rc)
-{
-	return rc == -EINVAL || rc == -EXDEV ? -EBADMSG : rc;
-}
-
 /* ---- unlink -------------------------------------------------------------------------------------------- */
 
 /* NAME is a database's: it stays, and WHO is shown that it went. */
@@ -82,86 +75,6 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 
 /* ---- rename -------------------------------------------------------------------------------------------- */
 
-struct rename_job {
-	struct fs *fs;
-	fuse_req_t req;
-	struct upload *upload; /* a reference */
-	struct upload_flush flush;
-	uint64_t parent;
-	bool answered;
-	char path[PATH_MAX];
-};
-
-static bool is_interrupted(void *arg)
-{
-	const struct rename_job *job = arg;
-
-	return fuse_req_interrupted(job->req);
-}
-
-/* Whoever had removed the name has written it anew. */
-static void show_again(struct rename_job *job)
-{
-	const char *slash = strrchr(job->path, '/');
-	struct caller caller;
-
-	if (caller_look(&caller, job->flush.who.tid))
-		tombstone_remove(&job->fs->tombstones, caller.tgid, job->parent,
-				 slash ? slash + 1 : job->path);
-}
-
-static void answer_restored(void *arg)
-{
-	struct rename_job *job = arg;
-
-	show_again(job);
-	job->answered = true;
-	reply_error(job->req, 0);
-	atomic_fetch_sub(&job->fs->unanswered, 1);
-}
-
-static void run_rename(void *arg)
-{
-	struct rename_job *job = arg;
-	int rc;
-
-	job->flush.arg = job;
-	rc = upload_become(job->upload, job->path, &job->flush);
-	upload_unref(job->upload);
-	if (rc == 0 && !job->answered)
-		show_again(job);
-	if (!job->answered) {
-		reply_error(job->req, rename_errno(rc));
-		atomic_fetch_sub(&job->fs->unanswered, 1);
-	}
-}
-
-/* Hands the restore of U over PATH, in PARENT, to a thread that may wait. */
-static int become_later(struct fs *fs, fuse_req_t req, struct upload *u, const struct node *parent,
-			const char *path)
-{
-	struct rename_job job = {
-		.fs = fs,
-		.req = req,
-		.upload = upload_ref(u),
-		.flush = {.who = actor_of(req),
-			  .folder = node_folder(parent),
-			  .interrupted = is_interrupted,
-			  .restored = answer_restored},
-		.parent = parent->id,
-	};
-	int rc;
-
-	memcpy(job.path, path, strlen(path) + 1);
-	atomic_fetch_add(&fs->unanswered, 1);
-	rc = run_later(fs, job.flush.who.uid, run_rename, &job, sizeof(job));
-	if (rc) {
-		atomic_fetch_sub(&fs->unanswered, 1);
-		upload_unref(u);
-	}
-	return rc;
-}
-
 enum { RENAME_LATER = 1 };
 
 /* 0, -errno, or RENAME_LATER: the answer comes from another thread. */
@@ -172,6 +85,7 @@ static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struc
 	struct snap_attr attr;
 	struct snap_err err = {{0}};
 	struct upload *there;
+	const struct upload_flush flush = {.who = actor_of(req), .folder = node_folder(parent)};
 	int rc = node_path(parent, name, path, sizeof(path));
 	int kind = rc ? rc : snap_name_kind(fs->config.snap, path, &err);
 
@@ -182,7 +96,7 @@ static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struc
 		if (flags & RENAME_NOREPLACE && snap_lookup(fs->config.snap, path, &attr, NULL, NULL) == 0 &&
 		    !tombstone_hides(&fs->tombstones, fuse_req_ctx(req)->pid, parent->id, name))
 			return -EEXIST;
-		rc = become_later(fs, req, u, parent, path);
+		rc = restore_later(req, u, &flush, parent, path);
 		return rc ? rc : RENAME_LATER;
 	case SNAP_NAME_SCRATCH:
 		there = flags & RENAME_NOREPLACE ? upload_scratch(&fs->uploads, parent->id, name) : NULL;

@@ -97,6 +97,12 @@ bool is_database(struct fs *fs, const char *path, enum snap_kind kind);
 /* jobs_run(), with -EBUSY when too many wait already. */
 int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), const void *arg, size_t size);
 
+/* Decides about U on a thread that may wait, which restores it if it is complete and answers REQ: a FLUSH
+ * (PATH NULL), or a RENAME of U over the database at PATH, in PARENT. On failure, as run_later(), REQ is not
+ * answered. */
+int restore_later(fuse_req_t req, struct upload *u, const struct upload_flush *flush,
+		  const struct node *parent, const char *path);
+
 /* Handles an OPEN for writing of something that is no upload yet. */
 void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_info *fi);
 

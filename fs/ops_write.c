@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops_write.c - see ops_private.h: content, attributes, and the close() that restores.
+ * ops_write.c - see ops_private.h: content, attributes, and the close() or rename() that restores.
  *
  * What must stay true: nothing that may take long runs on the session's threads.
  */
@@ -8,6 +8,7 @@
 #include "ops_private.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/falloc.h>
 #include <string.h>
 
@@ -206,55 +207,98 @@ void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
 	reply_error(req, change_xattr(fs_of(req), id));
 }
 
-/* ---- close() ------------------------------------------------------------------------------------------- */
+/* ---- restores ------------------------------------------------------------------------------------------ */
 
-struct flush_job {
+struct restore_job {
 	struct fs *fs;
 	fuse_req_t req;
 	struct upload *upload; /* a reference */
 	struct upload_flush flush;
 	bool answered;
+	uint64_t parent;     /* the folder of PATH */
+	char path[PATH_MAX]; /* RENAME: the database's; "": FLUSH */
 };
 
 static bool is_interrupted(void *arg)
 {
-	const struct flush_job *job = arg;
+	const struct restore_job *job = arg;
 
 	return fuse_req_interrupted(job->req);
 }
 
-static void answer_restored(void *arg)
+/* These errno values would mislead, because RENAME gives them a meaning of its own: for one, mv says
+ * "subdirectory of itself"; for the other, it unlinks its target and copies. */
+static int rename_errno(int rc)
 {
-	struct flush_job *job = arg;
+	return rc == -EINVAL || rc == -EXDEV ? -EBADMSG : rc;
+}
 
+/* Whoever had removed the name has written it anew. */
+static void show_again(struct restore_job *job)
+{
+	const char *slash = strrchr(job->path, '/');
+	struct caller caller;
+
+	if (caller_look(&caller, job->flush.who.tid))
+		tombstone_remove(&job->fs->tombstones, caller.tgid, job->parent,
+				 slash ? slash + 1 : job->path);
+}
+
+static void answer(struct restore_job *job, int rc)
+{
+	if (job->path[0] && rc == 0)
+		show_again(job);
 	job->answered = true;
-	reply_error(job->req, 0);
+	reply_error(job->req, job->path[0] ? rename_errno(rc) : rc);
 	atomic_fetch_sub(&job->fs->unanswered, 1);
 }
 
-static void run_flush(void *arg)
+static void answer_restored(void *arg)
 {
-	struct flush_job *job = arg;
+	answer(arg, 0);
+}
+
+static void run_restore(void *arg)
+{
+	struct restore_job *job = arg;
 	int rc;
 
 	job->flush.arg = job;
-	rc = upload_flush(job->upload, &job->flush);
+	rc = job->path[0] ? upload_become(job->upload, job->path, &job->flush)
+			  : upload_flush(job->upload, &job->flush);
 	upload_unref(job->upload);
-	if (!job->answered) {
-		reply_error(job->req, rc);
-		atomic_fetch_sub(&job->fs->unanswered, 1);
+	if (!job->answered)
+		answer(job, rc);
+}
+
+int restore_later(fuse_req_t req, struct upload *u, const struct upload_flush *flush,
+		  const struct node *parent, const char *path)
+{
+	struct fs *fs = fs_of(req);
+	struct restore_job job = {.fs = fs,
+				  .req = req,
+				  .upload = upload_ref(u),
+				  .flush = *flush,
+				  .parent = parent ? parent->id : 0};
+	int rc;
+
+	job.flush.interrupted = is_interrupted;
+	job.flush.restored = answer_restored;
+	if (path)
+		memcpy(job.path, path, strlen(path) + 1);
+	atomic_fetch_add(&fs->unanswered, 1);
+	rc = run_later(fs, flush->who.uid, run_restore, &job, sizeof(job));
+	if (rc) {
+		atomic_fetch_sub(&fs->unanswered, 1);
+		upload_unref(u);
 	}
+	return rc;
 }
 
 void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-	struct fs *fs = fs_of(req);
 	struct handle *h = handle_of(fi);
-	struct upload_flush flush = {.who = actor_of(req),
-				     .owner = fi->lock_owner,
-				     .interrupted = is_interrupted,
-				     .restored = answer_restored};
-	struct flush_job job;
+	const struct upload_flush flush = {.who = actor_of(req), .owner = fi->lock_owner};
 	int rc = 0;
 
 	(void)id;
@@ -262,12 +306,7 @@ void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		reply_error(req, rc);
 		return;
 	}
-	job = (struct flush_job){.fs = fs, .req = req, .upload = upload_ref(h->upload), .flush = flush};
-	atomic_fetch_add(&fs->unanswered, 1);
-	rc = run_later(fs, flush.who.uid, run_flush, &job, sizeof(job));
-	if (rc == 0)
-		return;
-	atomic_fetch_sub(&fs->unanswered, 1);
-	upload_unref(job.upload);
-	reply_error(req, upload_refuse(h->upload, &flush.who, rc));
+	rc = restore_later(req, h->upload, &flush, NULL, NULL);
+	if (rc)
+		reply_error(req, upload_refuse(h->upload, &flush.who, rc));
 }
