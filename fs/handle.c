@@ -93,16 +93,6 @@ static int open_file(struct handle *h, struct snap *snap, struct snap_err *err)
 	return rc ? rc : snap_file_open(snap, path, h->node->key[0], h->node->key[1], &h->file, err);
 }
 
-static int open_generation(struct handle *h, bool may_wait, struct snap_gen **moved, struct snap_err *err)
-{
-	int rc = snap_gen_open(h->node->gen, may_wait ? 0 : SNAP_NOWAIT, moved, err);
-
-	h->gen = h->node->gen;
-	if (rc == SNAP_MOVED)
-		return HANDLE_MOVED;
-	return rc == SNAP_WOULD_WAIT ? HANDLE_WOULD_WAIT : rc;
-}
-
 int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err)
 {
@@ -114,7 +104,8 @@ int handle_open(struct handle **out, struct handles *handles, struct node *node,
 	switch (node->kind) {
 	case SNAP_DATABASE:
 		h->kind = HANDLE_GENERATION;
-		rc = open_generation(h, may_wait, moved, err);
+		h->gen = node->gen;
+		rc = snap_gen_open(h->gen, may_wait ? 0 : SNAP_NOWAIT, moved, err);
 		break;
 	case SNAP_PLAIN:
 		h->kind = HANDLE_FILE;

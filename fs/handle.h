@@ -49,15 +49,10 @@ struct handles {
 void handles_init(struct handles *handles, struct snap *snap, struct nodes *nodes);
 void handles_finish(struct handles *handles); /* closes what is left */
 
-enum handle_answer {
-	HANDLE_MOVED = 1, /* *moved is to be opened instead: see snap_gen_open() */
-	HANDLE_WOULD_WAIT,
-};
-
 /*
- * Opens NODE for reading. 0 with *OUT, owned by the caller; HANDLE_WOULD_WAIT instead of waiting if MAY_WAIT
- * is false; HANDLE_MOVED with a reference in *MOVED. -errno with words in ERR, which must be empty before,
- * or NULL.
+ * Opens NODE for reading. 0 with *OUT, owned by the caller; SNAP_WOULD_WAIT instead of waiting if MAY_WAIT is
+ * false; SNAP_MOVED with a reference in *MOVED, as snap_gen_open(). -errno with words in ERR, which must be
+ * empty before, or NULL.
  */
 int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err);

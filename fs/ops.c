@@ -283,6 +283,14 @@ static int enter(struct fs *fs, struct node *parent, const char *name, const str
 	return node_enter(&fs->nodes, parent, name, &found->attr, found->gen, id);
 }
 
+void reply_entry(fuse_req_t req, const struct fuse_entry_param *e)
+{
+	struct fs *fs = fs_of(req);
+
+	if (fuse_reply_entry(req, e) == -ENOENT)
+		node_forget(&fs->nodes, e->ino, 1);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 {
 	struct fs *fs = fs_of(req);
@@ -290,13 +298,12 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 	struct fuse_entry_param e = entry_init(fs);
 	struct looked found = {.gen = NULL};
 	struct snap_err err = {{0}};
-	uint64_t id;
 	int rc = -ESTALE;
 
 	if (parent)
 		rc = look(fs, fuse_req_ctx(req)->pid, parent, name, &found, &err);
 	if (!rc)
-		rc = enter(fs, parent, name, &found, &id);
+		rc = enter(fs, parent, name, &found, &e.ino);
 	if (found.gen)
 		atomic_store_explicit(&fs->told_stale, false, memory_order_relaxed);
 	snap_gen_unref(found.gen);
@@ -310,10 +317,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 		reply_error(req, rc);
 		return;
 	}
-	e.ino = id;
 	e.attr = attr_to_stat(&found.attr);
-	if (fuse_reply_entry(req, &e) == -ENOENT)
-		node_forget(&fs->nodes, id, 1); /* interrupted: the kernel never learned of it */
+	reply_entry(req, &e);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t id, uint64_t n)

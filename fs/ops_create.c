@@ -379,6 +379,6 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mod
 	upload_unref(u);
 	if (rc)
 		reply_error(req, rc);
-	else if (fuse_reply_entry(req, &e) == -ENOENT)
-		node_forget(&fs->nodes, e.ino, 1);
+	else
+		reply_entry(req, &e);
 }

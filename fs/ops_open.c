@@ -14,17 +14,6 @@
 
 /* ---- files --------------------------------------------------------------------------------------------- */
 
-/* Whether NODE is a file in .sqlsnapfs. */
-static bool is_kept(const struct node *node)
-{
-	const struct node *top = node;
-
-	while (top->parent && top->parent->parent)
-		top = top->parent;
-	return node->kind == SNAP_PLAIN && top != node && top->parent &&
-	       strcmp(top->name, CONTROL_FOLDER) == 0;
-}
-
 /* An OPEN under way, perhaps on a thread that may wait. */
 struct open_job {
 	struct fs *fs;
@@ -41,14 +30,24 @@ static void note_opened(struct fs *fs, const struct node *node, const struct act
 	struct caller caller;
 	char path[PATH_MAX];
 
-	if (!node->gen && !is_kept(node))
+	if (!node->gen && (node_path(node, NULL, path, sizeof(path)) || !is_in_snapshot(path)))
 		return;
 	caller_look(&caller, who->tid);
 	actor = caller_actor(&caller, who->uid);
 	if (node->gen)
 		snap_gen_opened(node->gen, &actor);
-	else if (node_path(node, NULL, path, sizeof(path)) == 0)
+	else
 		snap_kept_opened(fs->config.snap, path, &actor);
+}
+
+/* Answers an OPEN with H, or an OPENDIR. When it was interrupted, no RELEASE will come. */
+static void reply_handle(struct fs *fs, fuse_req_t req, struct handle *h, struct fuse_file_info *fi)
+{
+	fi->fh = (uintptr_t)h;
+	if (fuse_reply_open(req, fi) == -ENOENT) {
+		passthrough_close(&fs->passthrough, h);
+		handle_close(h, &fs->handles);
+	}
 }
 
 /* Ends an OPEN that did not have to wait, or has waited. */
@@ -58,9 +57,9 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 	struct fs *fs = job->fs;
 	struct node *node = job->node;
 
-	if (rc != HANDLE_MOVED && node->gen && redirect_drop(&fs->redirects, job->who.tid, node->gen))
+	if (rc != SNAP_MOVED && node->gen && redirect_drop(&fs->redirects, job->who.tid, node->gen))
 		snap_gen_arrived(node->gen);
-	if (rc == HANDLE_MOVED) {
+	if (rc == SNAP_MOVED) {
 		redirect_add(&fs->redirects, job->who.tid, node->parent->id, node->name, moved);
 		snap_gen_unref(moved);
 		rc = -ESTALE;
@@ -79,14 +78,10 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 		reply_error(job->req, rc);
 		return;
 	}
-	job->fi.fh = (uintptr_t)h;
 	job->fi.keep_cache = h->kind == HANDLE_GENERATION;
 	job->fi.noflush = 1;
 	passthrough_open(&fs->passthrough, h, &job->fi);
-	if (fuse_reply_open(job->req, &job->fi) == -ENOENT) {
-		passthrough_close(&fs->passthrough, h);
-		handle_close(h, &fs->handles); /* interrupted: no RELEASE will come */
-	}
+	reply_handle(fs, job->req, h, &job->fi);
 }
 
 static void run_open(void *arg)
@@ -128,11 +123,9 @@ static void run_control(void *arg)
 		reply_error(job->req, rc);
 		return;
 	}
-	job->fi.fh = (uintptr_t)h;
 	job->fi.direct_io = 1; /* there is as much of it as was made, whatever size was shown */
 	job->fi.noflush = 1;
-	if (fuse_reply_open(job->req, &job->fi) == -ENOENT)
-		handle_close(h, &fs->handles);
+	reply_handle(fs, job->req, h, &job->fi);
 }
 
 /* Whoever looks for what keeps others waiting does not wait behind them: with no thread free it is done here.
@@ -160,10 +153,8 @@ static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_i
 		reply_error(req, rc);
 		return;
 	}
-	out.fh = (uintptr_t)h;
 	out.direct_io = 1; /* WRITE then says whose it is, and sizes are always those of this moment */
-	if (fuse_reply_open(req, &out) == -ENOENT)
-		handle_close(h, &fs->handles);
+	reply_handle(fs, req, h, &out);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -199,7 +190,7 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		return;
 	}
 	rc = handle_open(&h, &fs->handles, job.node, false, &moved, &err);
-	if (rc == HANDLE_WOULD_WAIT)
+	if (rc == SNAP_WOULD_WAIT)
 		open_later(&job);
 	else
 		finish_open(&job, rc, h, moved, &err);
@@ -261,13 +252,11 @@ void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		reply_error(req, rc);
 		return;
 	}
-	fi->fh = (uintptr_t)h;
-	if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_close(h, &fs->handles);
+	reply_handle(fs, req, h, fi);
 }
 
 /* .sqlsnapfs itself, which has files that the library does not know of. */
-static bool is_control(const struct node *node)
+static bool is_control_folder(const struct node *node)
 {
 	return node->parent && !node->parent->parent && strcmp(node->name, CONTROL_FOLDER) == 0;
 }
@@ -275,7 +264,7 @@ static bool is_control(const struct node *node)
 /* Entry I of a folder: ".", "..", then the list's, our own files first. False past the end. */
 static bool entry_at(const struct handle *h, size_t i, const char **name, struct stat *st)
 {
-	size_t first = is_control(h->node) ? 2 + CONTROL_FILES : 2;
+	size_t first = is_control_folder(h->node) ? 2 + CONTROL_FILES : 2;
 	uint64_t ino = 0;
 	mode_t type = S_IFDIR;
 

@@ -75,6 +75,10 @@ static inline struct fuse_entry_param entry_init(const struct fs *fs)
 	return (struct fuse_entry_param){.generation = fs->generation};
 }
 
+/* Answers with E, which counts one lookup of its node. When it was interrupted, the kernel never learned of
+ * it. */
+void reply_entry(fuse_req_t req, const struct fuse_entry_param *e);
+
 /* Attributes of NODE, by its name. -ESTALE: the name leads to something else now. */
 int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr);
 

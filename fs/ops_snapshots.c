@@ -90,17 +90,14 @@ static int reply_made(struct folder_job *job)
 	struct fs *fs = job->fs;
 	struct fuse_entry_param e = entry_init(fs);
 	struct snap_attr attr;
-	uint64_t id;
 	int rc = snap_lookup(fs->config.snap, job->path, &attr, NULL, NULL);
 
 	if (!rc)
-		rc = node_enter(&fs->nodes, job->parent, job->name, &attr, NULL, &id);
+		rc = node_enter(&fs->nodes, job->parent, job->name, &attr, NULL, &e.ino);
 	if (rc)
 		return rc;
-	e.ino = id;
 	e.attr = attr_to_stat(&attr);
-	if (fuse_reply_entry(job->req, &e) == -ENOENT)
-		node_forget(&fs->nodes, id, 1); /* interrupted: the kernel never learned of it */
+	reply_entry(job->req, &e);
 	return 0;
 }
 

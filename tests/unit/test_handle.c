@@ -16,7 +16,7 @@ static void test_database_that_is_waited_for(void **state)
 
 	app_do(&f->app, "PRAGMA journal_mode=DELETE");
 	id = look(f, "db");
-	assert_int_equal(try_open(f, id, false, &h, &moved), HANDLE_WOULD_WAIT);
+	assert_int_equal(try_open(f, id, false, &h, &moved), SNAP_WOULD_WAIT);
 	assert_null(moved);
 	h = open_id(f, id);
 	assert_int_equal(count_rows(f, h), 500);
@@ -72,7 +72,7 @@ static void test_moved(void **state)
 	struct handle *h;
 
 	app_do(&f->app, APP_ROWS(500));
-	assert_int_equal(try_open(f, id, true, &h, &moved), HANDLE_MOVED);
+	assert_int_equal(try_open(f, id, true, &h, &moved), SNAP_MOVED);
 	assert_non_null(moved);
 	assert_false(outlives_forget(f, id));
 	/* It stays openable for a while, whatever comes next. */
