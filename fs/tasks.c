@@ -46,7 +46,6 @@ void task_begin(struct task *task, struct tasks *all, const char *path, const st
 /* Takes TASK out of the table. Lock held. */
 static void leave(struct task *task)
 {
-	task->ended = true;
 	if (task->next)
 		task->next->prev = task->prev;
 	if (task->prev)
@@ -216,8 +215,6 @@ static void log_restored(const struct task *task, const struct snap_restored *do
 
 void task_restored(struct task *task, const struct snap_restored *done)
 {
-	if (task->ended)
-		return;
 	log_restored(task, done);
 	end(task, done->unchanged ? TASK_UNCHANGED : TASK_RESTORED, 0, "", done);
 }
@@ -228,8 +225,6 @@ void task_refused(struct task *task, int rc, const struct snap_err *err, const s
 	struct snap_restored known = *done;
 	char undo[UNDO_SIZE], who[ACTOR_NAME_SIZE];
 
-	if (task->ended)
-		return;
 	known.took_ns = monotonic_ns() - task->began_ns;
 	log_error("restore of \"%s\" %s: %s; written by %s%s", task->path, task_failure(done), reason,
 		  actor_name(&task->who, who, sizeof(who)), name_left(undo, done));
@@ -241,8 +236,6 @@ void task_cancelled(struct task *task, const struct snap_restored *done)
 	struct snap_restored known = *done;
 	char undo[UNDO_SIZE], who[ACTOR_NAME_SIZE];
 
-	if (task->ended)
-		return;
 	known.took_ns = monotonic_ns() - task->began_ns;
 	log_warn("restore of \"%s\" ended: %s, who wrote it, was killed; %s%s", task->path,
 		 actor_name(&task->who, who, sizeof(who)),

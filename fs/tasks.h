@@ -26,7 +26,6 @@ struct task {
 	int64_t began_ns;	       /* CLOCK_MONOTONIC */
 	struct snap_progress progress; /* for the library to move */
 	struct task *prev, *next;      /* guarded by all->lock */
-	bool ended;
 };
 
 enum task_verdict {
@@ -59,7 +58,7 @@ void tasks_init(struct tasks *all);
 void tasks_finish(struct tasks *all); /* none is under way */
 
 void task_begin(struct task *task, struct tasks *all, const char *path, const struct snap_actor *who);
-/* The ends of a task. Each logs a line; for one task only the first call does anything. */
+/* The ends of a task, which has one. Each logs a line. */
 void task_restored(struct task *task, const struct snap_restored *done);
 void task_refused(struct task *task, int rc, const struct snap_err *err, const struct snap_restored *done);
 void task_cancelled(struct task *task, const struct snap_restored *done);

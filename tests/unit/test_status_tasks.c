@@ -109,24 +109,6 @@ static void test_ends(void **state)
 	tasks_finish(&all);
 }
 
-static void test_a_task_ends_once(void **state)
-{
-	struct snap_restored done = {.size = 1};
-	struct snap_err err = {""};
-	struct tasks all;
-	struct task a;
-
-	(void)state;
-	tasks_init(&all);
-	task_begin(&a, &all, "a", &cp);
-	task_restored(&a, &done);
-	task_restored(&a, &done);
-	task_refused(&a, -EIO, &err, &done);
-	task_cancelled(&a, &done);
-	assert_seen(&all, "", "a:0:0::1 ");
-	tasks_finish(&all);
-}
-
 static const struct {
 	const char *why; /* for people who read this */
 	struct snap_restored done;
@@ -353,7 +335,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends),
-		cmocka_unit_test(test_a_task_ends_once),
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_names_in_the_undo_command),
 		cmocka_unit_test(test_restored_over_no_database),
