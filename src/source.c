@@ -65,10 +65,10 @@ struct snap_gen *snap_gen_ref(struct snap_gen *gen)
 }
 
 /* IM goes. A spool has held nothing back, so nothing waits two seconds more because of it. Lock held. */
-static void note_pinned(struct source *s, struct image *im, int64_t now)
+static void note_pinned(struct source *s, struct image *im)
 {
 	if (image_is_pinned(im, NULL))
-		s->idle_since = now;
+		s->idle_since = monotonic_ns();
 }
 
 void snap_gen_unref(struct snap_gen *gen)
@@ -84,7 +84,7 @@ void snap_gen_unref(struct snap_gen *gen)
 	list_remove(&gen->link);
 	im = steal_ptr(&gen->image);
 	if (im)
-		note_pinned(s, im, monotonic_ns());
+		note_pinned(s, im);
 	pthread_mutex_unlock(&s->lock);
 	image_unref(im);
 	free(gen);
@@ -162,7 +162,7 @@ struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t 
 	gen->hold_until = 0;
 	gen->expected = 0;
 	list_remove(&gen->link);
-	note_pinned(s, gen->image, now);
+	note_pinned(s, gen->image);
 	return steal_ptr(&gen->image);
 }
 

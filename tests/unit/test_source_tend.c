@@ -146,6 +146,35 @@ static void test_sheds_all(void **state)
 	down(&f);
 }
 
+/* An open for which descriptors have run out lets go of what is held for a reader who was led there; its own
+ * connection is then closed like any other, also if the open fails. */
+static void test_sheds_in_an_open(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(3));
+	snap_up_still(&f);
+	struct snap_gen *gen = open_now(&f);
+	struct source *s = gen->source;
+
+	gen->hold_until = monotonic_ns() + SNAP_HOLD_MS * NS_PER_MS;
+	snap_gen_close(gen);
+	assert_non_null(gen->image);
+	s->binding++;
+	source_shed(s);
+	assert_null(gen->image);
+	assert_non_null(s->live);
+	s->binding--;
+	s->idle_since -= SOURCE_LINGER_NS; /* so much later */
+	source_tend(s, monotonic_ns());
+	work_stop(f.snap->core.work);
+	assert_null(s->live);
+	snap_gen_unref(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* ---- what could not be written ------------------------------------------------------------------------- */
 
 int __real_store_save_seen(struct store *s, const char *source, const struct store_seen *seen);
@@ -293,6 +322,7 @@ int main(void)
 		cmocka_unit_test(test_ends_the_right_reader),
 		cmocka_unit_test(test_loses_the_right_readers),
 		cmocka_unit_test(test_sheds_all),
+		cmocka_unit_test(test_sheds_in_an_open),
 		cmocka_unit_test(test_saved_later),
 		cmocka_unit_test(test_a_spool_keeps_nothing_connected),
 		cmocka_unit_test(test_turns_to_wal_mode),
