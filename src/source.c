@@ -217,17 +217,6 @@ ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t off
 	return rc ? rc : (ssize_t)size;
 }
 
-void source_disconnect(struct source *s)
-{
-	struct live *live;
-
-	pthread_mutex_lock(&s->lock);
-	/* Only without pins, taken or under way: they would be bounded by nothing. */
-	live = s->ending || (!source_has_pins(s, NULL) && s->binding == 0) ? steal_ptr(&s->live) : NULL;
-	pthread_mutex_unlock(&s->lock);
-	live_unref(live);
-}
-
 bool source_is_unused(struct source *s)
 {
 	lock_scope(&s->lock);

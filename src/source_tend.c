@@ -213,12 +213,6 @@ static void drop_expired(struct source *s, int64_t now)
 	} while (n == IMAGES_AT_ONCE);
 }
 
-void source_shed(struct source *s)
-{
-	drop_expired(s, INT64_MAX);
-	source_disconnect(s);
-}
-
 static void kill_pinned(struct source *s, const struct live *on)
 {
 	struct pinned images[IMAGES_AT_ONCE];
@@ -335,9 +329,10 @@ static void save_seen(struct source *s, int64_t now)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Whether to close the connection, even if spools are read for hours yet: until then, what an application
- * committed before it ended stays in the WAL. Lock held. */
-static bool is_idle(struct source *s, int64_t now)
+/* Whether nothing has been pinned for LINGER_NS, and so the connection may be closed, even if spools are read
+ * for hours yet: until then, what an application committed before it ended stays in the WAL. Not with a pin,
+ * taken or under way: the WAL that it holds back would be bounded by nothing. Lock held. */
+static bool is_idle(struct source *s, int64_t now, int64_t linger_ns)
 {
 	if (s->ending)
 		return true;
@@ -345,19 +340,36 @@ static bool is_idle(struct source *s, int64_t now)
 		s->idle_since = now;
 		return false;
 	}
-	return !s->connecting && now - s->idle_since >= SOURCE_LINGER_NS;
+	return !s->connecting && now - s->idle_since >= linger_ns;
+}
+
+static void disconnect_idle(struct source *s, int64_t linger_ns)
+{
+	struct live *live;
+
+	pthread_mutex_lock(&s->lock);
+	live = is_idle(s, monotonic_ns(), linger_ns) ? steal_ptr(&s->live) : NULL;
+	pthread_mutex_unlock(&s->lock);
+	live_unref(live);
+}
+
+void source_disconnect(struct source *s)
+{
+	disconnect_idle(s, 0);
+}
+
+void source_shed(struct source *s)
+{
+	drop_expired(s, INT64_MAX);
+	source_disconnect(s);
 }
 
 /* Unless it was used since the janitor saw it idle: a restore may have come and gone. */
 static void run_disconnect(void *arg)
 {
 	struct source *s = arg;
-	struct live *live;
 
-	pthread_mutex_lock(&s->lock);
-	live = is_idle(s, monotonic_ns()) ? steal_ptr(&s->live) : NULL;
-	pthread_mutex_unlock(&s->lock);
-	live_unref(live);
+	disconnect_idle(s, SOURCE_LINGER_NS);
 	source_unref(s);
 }
 
@@ -382,7 +394,7 @@ bool source_tend(struct source *s, int64_t now)
 	drop_expired(s, now);
 	pthread_mutex_lock(&s->lock);
 	live = s->live ? live_ref(s->live) : NULL;
-	idle = is_idle(s, now);
+	idle = is_idle(s, now, SOURCE_LINGER_NS);
 	pthread_mutex_unlock(&s->lock);
 	if (live && (live_is_lost(live) || !live_sidecars_are_there(live)))
 		source_lose(s, live);
