@@ -30,8 +30,7 @@ void backing_destroy(struct backing *b)
 {
 	if (!b)
 		return;
-	if (b->conn)
-		live_unpin(b->conn);
+	live_unpin(b->conn);
 	shared_spool_put(b->shared);
 	free(b);
 }

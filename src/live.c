@@ -425,6 +425,7 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 	bool opened = !c;
 	int rc = 0;
 
+	*out = NULL;
 	if (opened)
 		c = conn_open(live, &rc, err);
 	if (c)
@@ -471,8 +472,11 @@ void live_learn_wal(struct live *live)
 
 void live_unpin(struct conn *c)
 {
-	struct live *live = c->live;
+	struct live *live;
 
+	if (!c)
+		return;
+	live = c->live;
 	pin_end(&c->db);
 	pthread_mutex_lock(&live->lock);
 	list_remove(&c->link);

@@ -116,14 +116,15 @@ bool live_has_wal(struct live *live);
 void live_learn_wal(struct live *live);
 
 /*
- * Pins a connection; for the answers see pin_begin(). After an answer >= 0 other than PIN_HOT_JOURNAL
- * live_unpin() must give *out back. What it reads is one image as long as conn_intact() says so.
+ * Pins a connection; for the answers see pin_begin(). live_unpin() must give *OUT back, which is NULL if
+ * nothing is held: after a failure, or PIN_HOT_JOURNAL. What it reads is one image as long as conn_intact()
+ * says so.
  */
 int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err);
 /* The same with an idle connection, without waiting, and reading nothing but the first page: 0, or -EAGAIN
  * if that is not possible. */
 int live_pin_now(struct live *live, struct conn **out);
-void live_unpin(struct conn *conn);
+void live_unpin(struct conn *conn); /* accepts NULL */
 
 /* Whether everything read so far for an image of MAX_FRAME frames under SALT is right: the lock was never
  * lost, and neither the salt nor the number of frames contradicts. Call it after reading the bytes that it

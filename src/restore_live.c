@@ -303,12 +303,6 @@ static int classify(struct restore *r, int64_t deadline)
 	struct conn *conn;
 	int rc = live_pin(r->live, deadline, &conn, r->err);
 
-	if (rc == PIN_HOT_JOURNAL)
-		return -EAGAIN;
-	if (rc == -EIO)
-		return confirm_broken(r, rc);
-	if (rc < 0)
-		return rc == -ESTALE ? -EAGAIN : rc;
 	live_unpin(conn);
 	switch (rc) {
 	case 0:
@@ -317,8 +311,15 @@ static int classify(struct restore *r, int64_t deadline)
 		return RESTORE_ROLLBACK;
 	case PIN_EMPTY:
 		return RESTORE_BROKEN; /* one byte, which SQLite takes for none */
-	default:
+	case PIN_UNRELIABLE:
 		return err_set(r->err, -EROFS, "its -shm cannot be written");
+	case PIN_HOT_JOURNAL:
+	case -ESTALE:
+		return -EAGAIN;
+	case -EIO:
+		return confirm_broken(r, rc);
+	default:
+		return rc;
 	}
 }
 

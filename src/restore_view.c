@@ -27,8 +27,7 @@
 void view_close(struct view *v)
 {
 	image_unref(v->image);
-	if (v->conn)
-		live_unpin(v->conn);
+	live_unpin(v->conn);
 	*v = (struct view){.conn = NULL};
 }
 
@@ -135,8 +134,7 @@ int view_open(struct restore *r)
 		return replaced(r, view_of_rollback(r, conn));
 	if (rc < 0)
 		return replaced(r, rc);
-	if (rc != PIN_HOT_JOURNAL)
-		live_unpin(conn);
+	live_unpin(conn);
 	return rc == PIN_UNRELIABLE ? err_set(r->err, -EROFS, "its -shm cannot be written")
 				    : err_set(r->err, -EBUSY, "it changed while it was looked at");
 }

@@ -101,8 +101,6 @@ static bool try_hold(struct hold *h)
 		h->kind = HOLD_WAL;
 	if (answer == PIN_ROLLBACK && source_read_header(h->live, &h->header, &size) == 0)
 		h->kind = HOLD_ROLLBACK;
-	if (answer < 0 || answer == PIN_HOT_JOURNAL)
-		h->conn = NULL;
 	return h->kind != HOLD_NONE;
 }
 
@@ -110,8 +108,7 @@ static void let_go(struct hold *h)
 {
 	if (h->kind == HOLD_WAL || h->kind == HOLD_ROLLBACK)
 		count_binding(h->source, -1);
-	if (h->conn)
-		live_unpin(steal_ptr(&h->conn));
+	live_unpin(steal_ptr(&h->conn));
 	live_unref(steal_ptr(&h->live));
 	h->kind = HOLD_NONE;
 }
@@ -144,7 +141,7 @@ int hold_sample(struct hold *h, struct wal_header *out)
 
 void hold_yield(struct hold *h)
 {
-	if (h->kind == HOLD_ROLLBACK && h->conn)
+	if (h->kind == HOLD_ROLLBACK)
 		live_unpin(steal_ptr(&h->conn));
 }
 
@@ -154,7 +151,6 @@ void hold_resume(struct hold *h, int64_t deadline)
 	struct sample sample;
 	struct stat st;
 	uint64_t size;
-	int answer;
 
 	if (h->kind != HOLD_ROLLBACK || h->conn)
 		return;
@@ -162,10 +158,8 @@ void hold_resume(struct hold *h, int64_t deadline)
 	    sample.version.ino != h->sample.version.ino || sample.version.dev != h->sample.version.dev)
 		return; /* replaced: what is held is still as good as it was */
 	h->sample = sample;
-	answer = live_pin(h->live, deadline, &h->conn, NULL);
-	if (answer < 0 || answer == PIN_HOT_JOURNAL)
-		h->conn = NULL;
-	else if (answer == PIN_ROLLBACK && source_read_header(h->live, &now, &size) == 0)
+	if (live_pin(h->live, deadline, &h->conn, NULL) == PIN_ROLLBACK &&
+	    source_read_header(h->live, &now, &size) == 0)
 		h->header = now;
 	else
 		live_unpin(steal_ptr(&h->conn));
@@ -198,15 +192,10 @@ static int bind_wal(struct hold *h, const struct wal_header *at, struct source_b
 static int bind_rollback(struct hold *h, struct source_binding *b, bool *missed, struct snap_err *err)
 {
 	struct spool_flat flat = SPOOL_FLAT_INIT;
-	int rc = 0;
+	int rc;
 
-	if (!h->conn) {
-		rc = live_pin(h->live, monotonic_ns() + SOURCE_WAIT_NS, &h->conn, err);
-		if (rc < 0 || rc == PIN_HOT_JOURNAL)
-			h->conn = NULL;
-		if (rc != PIN_ROLLBACK)
-			return -EAGAIN;
-	}
+	if (!h->conn && live_pin(h->live, monotonic_ns() + SOURCE_WAIT_NS, &h->conn, err) != PIN_ROLLBACK)
+		return -EAGAIN;
 	rc = spool_rollback(&flat, steal_ptr(&h->conn), err);
 	if (rc)
 		return rc == -ESTALE ? -EAGAIN : rc;

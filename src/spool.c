@@ -221,8 +221,7 @@ static int give_way(struct conn **conn, struct snap_err *err)
 	live_unpin(steal_ptr(conn));
 	rc = live_pin(live, monotonic_ns() + LAST_STEP_NS, conn, err);
 	if (rc >= 0 && rc != PIN_ROLLBACK) {
-		if (rc != PIN_HOT_JOURNAL)
-			live_unpin(steal_ptr(conn));
+		live_unpin(steal_ptr(conn));
 		rc = err_set(err, -EBUSY, "its journal mode is being changed");
 	}
 	live_unref(live);
@@ -274,8 +273,7 @@ int spool_rollback(struct spool_flat *out, struct conn *conn, struct snap_err *e
 
 	for (int i = 0; i <= TRIES && rc == -EAGAIN; i++)
 		rc = copy_in_steps(&flat, &conn, i < TRIES ? STEP_NS : LAST_STEP_NS, err);
-	if (conn)
-		live_unpin(conn);
+	live_unpin(conn);
 	if (rc == -EAGAIN)
 		rc = err_set(err, -EBUSY, "its writers left no two seconds to copy it");
 	if (!rc)

@@ -445,6 +445,7 @@ int __wrap_live_pin(struct live *live, int64_t deadline, struct conn **out, stru
 		good_pins--;
 	else
 		pin_error = 0;
+	*out = NULL;
 	rc = rc ? err_set(err, rc, "another file") : __real_live_pin(live, deadline, out, err);
 	if (!is_good && removing) {
 		assert_int_equal(unlinkat(removing->fd, "db", 0), 0);
