@@ -145,6 +145,12 @@ int source_look(struct source *source, const struct tree_found *found, int64_t s
 /* See snap_gen_stat_at(). LIVE is what stands at the name; NULL: no database. */
 int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, bool known, struct snap_attr *attr);
 
+/* ---- opening: source_bind.c ---- */
+
+/* snap_gen_open() of *GEN, waiting; or, up to MOVES times, of what it leads to, whose reference takes its
+ * place. SNAP_MOVED: that led elsewhere yet again, and nothing is open. */
+int source_gen_open(struct snap_gen **gen, int moves, struct snap_err *err);
+
 /* ---- generations that are kept: source_keep.c; GEN is open ---- */
 
 /* As image_clone() and image_copy(), whose MAX_FRAME, SIZE and CLONED are filled in here. *OF says which of

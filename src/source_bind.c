@@ -438,3 +438,21 @@ int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved,
 	pthread_mutex_unlock(&s->lock);
 	return rc;
 }
+
+int source_gen_open(struct snap_gen **gen, int moves, struct snap_err *err)
+{
+	struct snap_gen *moved = NULL;
+	int rc = snap_gen_open(*gen, 0, &moved, err);
+
+	for (; rc == SNAP_MOVED && moves > 0; moves--) {
+		snap_gen_unref(*gen);
+		*gen = moved;
+		rc = snap_gen_open(*gen, 0, &moved, err);
+		snap_gen_arrived(*gen);
+	}
+	if (rc == SNAP_MOVED) {
+		snap_gen_arrived(moved);
+		snap_gen_unref(moved);
+	}
+	return rc;
+}

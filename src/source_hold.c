@@ -28,27 +28,6 @@ static int expected_gen(struct source *s, const struct sample *sample, struct sn
 	return *out ? 0 : -ENOMEM;
 }
 
-/* Opens what a reader would be led to by snap_gen_open()'s answer RC for GEN, whose reference it takes. */
-static int follow(struct hold *h, int rc, struct snap_gen *gen, struct snap_gen *moved, struct snap_err *err)
-{
-	for (int i = 0; rc == SNAP_MOVED && i < LOOKS; i++) {
-		snap_gen_unref(gen);
-		gen = moved;
-		rc = snap_gen_open(gen, 0, &moved, err);
-		snap_gen_arrived(gen);
-	}
-	if (rc == SNAP_MOVED) {
-		snap_gen_arrived(moved);
-		snap_gen_unref(moved);
-		rc = err_set(err, -EBUSY, "it changed at every try");
-	}
-	if (rc)
-		snap_gen_unref(gen);
-	else
-		h->gen = gen;
-	return rc;
-}
-
 static bool is_settled(const struct version *v)
 {
 	return version_is_settled(v->db.ctime_ns, v->seen_ns) &&
@@ -71,7 +50,7 @@ static int sample_settled(struct hold *h, struct stat *st, struct snap_err *err)
 /* Opens it as any reader does. */
 static int open_plainly(struct hold *h, struct snap_err *err)
 {
-	struct snap_gen *gen, *moved = NULL;
+	struct snap_gen *gen;
 	struct stat st;
 	int rc = sample_settled(h, &st, err);
 
@@ -79,8 +58,14 @@ static int open_plainly(struct hold *h, struct snap_err *err)
 		rc = expected_gen(h->source, &h->sample, &gen);
 	if (rc)
 		return rc == -ENOMEM ? err_set(err, rc, "out of memory") : rc;
-	rc = snap_gen_open(gen, 0, &moved, err);
-	return follow(h, rc, gen, moved, err);
+	rc = source_gen_open(&gen, LOOKS, err);
+	if (rc == SNAP_MOVED)
+		rc = err_set(err, -EBUSY, "it changed at every try");
+	if (rc)
+		snap_gen_unref(gen);
+	else
+		h->gen = gen;
+	return rc;
 }
 
 /* Takes a connection and holds what it sees: false when that cannot be had. */
@@ -237,13 +222,10 @@ int hold_open(struct hold *h, const struct wal_header *at, bool *missed, struct 
 		snap_gen_unref(gen);
 		gen = moved;
 		/* It has its bytes; if they went, no other will do. */
-		rc = snap_gen_open(gen, 0, &moved, err);
+		rc = source_gen_open(&gen, 0, err);
 		snap_gen_arrived(gen);
-		if (rc == SNAP_MOVED) {
-			snap_gen_arrived(moved);
-			snap_gen_unref(moved);
+		if (rc == SNAP_MOVED)
 			rc = -EAGAIN;
-		}
 	}
 	if (rc) {
 		snap_gen_unref(gen);

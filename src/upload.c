@@ -45,25 +45,15 @@ static void lender_drop(void *arg)
 /* The generation may have moved on since it was looked at: then its successor lends, or nobody does. */
 static int lender_open(struct lender *l, struct snap_err *err)
 {
-	struct snap_gen *moved = NULL;
 	int rc;
 
 	lock_scope(&l->lock);
 	if (l->opened)
 		return 0;
-	rc = snap_gen_open(l->gen, 0, &moved, err);
-	for (int i = 0; rc == SNAP_MOVED && !l->promised && i < LOOKS; i++) {
-		snap_gen_unref(l->gen);
-		l->gen = moved;
-		rc = snap_gen_open(l->gen, 0, &moved, err);
-		snap_gen_arrived(l->gen);
-	}
-	if (rc == SNAP_MOVED) {
-		snap_gen_arrived(moved);
-		snap_gen_unref(moved);
+	rc = source_gen_open(&l->gen, l->promised ? 0 : LOOKS, err);
+	if (rc == SNAP_MOVED)
 		rc = l->promised ? err_set(err, -ESTALE, "what stood there has changed since")
 				 : err_set(err, -EBUSY, "it changed at every try");
-	}
 	l->opened = rc == 0;
 	return rc;
 }
