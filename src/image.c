@@ -47,9 +47,8 @@ struct backing *backing_create(struct conn *conn, struct shared_spool *shared)
 struct backing *backing_get(struct image *im)
 {
 	lock_scope(&im->lock);
-	if (im->dead)
-		return NULL;
-	im->backing->refs++;
+	if (im->backing)
+		im->backing->refs++;
 	return im->backing;
 }
 
@@ -144,29 +143,36 @@ void image_unref(struct image *im)
 	free(im);
 }
 
+/* The connection whose pin IM is read under; NULL: it is read from a spool, or not at all. Lock held. */
+static const struct conn *pin_of(const struct image *im)
+{
+	return im->backing ? im->backing->conn : NULL;
+}
+
 bool image_is_pinned(struct image *im, int64_t *since)
 {
+	const struct conn *pin;
+
 	lock_scope(&im->lock);
-	if (im->dead || !im->backing->conn)
-		return false;
-	if (since)
-		*since = im->backing->conn->since;
-	return true;
+	pin = pin_of(im);
+	if (pin && since)
+		*since = pin->since;
+	return pin != NULL;
 }
 
 const void *image_live(struct image *im)
 {
 	lock_scope(&im->lock);
-	return im->dead || !im->backing->conn ? NULL : im->backing->conn->live;
+	return pin_of(im) ? pin_of(im)->live : NULL;
 }
 
 bool image_is_on(struct image *im, const struct live *live)
 {
-	const struct live *on;
+	const struct conn *pin;
 
 	lock_scope(&im->lock);
-	on = im->dead || !im->backing->conn ? NULL : im->backing->conn->live;
-	return on && on->dev == live->dev && on->ino == live->ino;
+	pin = pin_of(im);
+	return pin && pin->live->dev == live->dev && pin->live->ino == live->ino;
 }
 
 uint64_t image_count_spool(struct image *im, uint64_t pass)
@@ -174,7 +180,7 @@ uint64_t image_count_spool(struct image *im, uint64_t pass)
 	struct shared_spool *shared;
 
 	lock_scope(&im->lock);
-	shared = im->dead ? NULL : im->backing->shared;
+	shared = im->backing ? im->backing->shared : NULL;
 	if (!shared || shared->counted == pass)
 		return 0;
 	shared->counted = pass;
@@ -184,17 +190,17 @@ uint64_t image_count_spool(struct image *im, uint64_t pass)
 bool image_count_pin(struct image *im, uint64_t pass, int64_t *since)
 {
 	lock_scope(&im->lock);
-	if (im->dead || !im->backing->conn || im->counted == pass)
+	if (!pin_of(im) || im->counted == pass)
 		return false;
 	im->counted = pass;
-	*since = im->backing->conn->since;
+	*since = pin_of(im)->since;
 	return true;
 }
 
 bool image_covers(struct image *im, uint32_t max_frame)
 {
 	lock_scope(&im->lock);
-	return !im->dead && (im->backing->conn || im->spooled >= max_frame);
+	return im->backing && (im->backing->conn || im->spooled >= max_frame);
 }
 
 bool image_is_damaged(struct image *im)
@@ -206,7 +212,7 @@ bool image_is_damaged(struct image *im)
 bool image_is_dead(struct image *im)
 {
 	lock_scope(&im->lock);
-	return im->dead;
+	return !im->backing;
 }
 
 void image_kill(struct image *im)
@@ -214,7 +220,6 @@ void image_kill(struct image *im)
 	struct backing *old;
 
 	pthread_mutex_lock(&im->lock);
-	im->dead = true;
 	old = steal_ptr(&im->backing);
 	pthread_mutex_unlock(&im->lock);
 	backing_put(im, old);
@@ -222,12 +227,12 @@ void image_kill(struct image *im)
 
 bool image_accepts(struct image *im, const struct wal_header *now, uint64_t limit)
 {
+	const struct conn *c;
+
 	lock_scope(&im->lock);
-	if (im->dead || !im->backing->conn)
-		return false;
-	struct conn *c = im->backing->conn;
-	if (vfs_lost(c->db.vfs) || now->max_frame < c->start.max_frame || now->max_frame < im->map.upto ||
-	    (now->page_size && now->page_size != im->page_size))
+	c = pin_of(im);
+	if (!c || vfs_lost(c->db.vfs) || now->max_frame < c->start.max_frame ||
+	    now->max_frame < im->map.upto || (now->page_size && now->page_size != im->page_size))
 		return false;
 	if (im->has_salt ? memcmp(now->salt, im->salt, sizeof(im->salt)) != 0 : now->max_frame == 0)
 		return false;

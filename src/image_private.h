@@ -26,14 +26,13 @@ struct backing {
 
 struct image {
 	pthread_mutex_t lock;
-	int refs; /* guarded by lock, as all below */
-	struct backing *backing;
+	int refs;		 /* guarded by lock, as all below */
+	struct backing *backing; /* a reference; NULL: the image was killed */
 	struct pagemap map;
 	uint32_t promised;	/* the newest frame that somebody was told he may read to, or is about to */
 	uint64_t promised_size; /* bytes of the largest image that he was told that of: a later one may be
 				   smaller */
 	uint32_t spooled;	/* not pinned any more: frames that its spool has */
-	bool dead;
 	bool damaged;
 	uint64_t counted; /* the last count that its pin was part of */
 	bool has_salt; /* false: the WAL was empty; its salt comes with its first frame, and then stays below
