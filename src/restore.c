@@ -175,7 +175,7 @@ void restore_measure(struct restore *r)
 	r->out->locked_ns = r->watch.held_ns;
 }
 
-int restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err)
+int restore_run(const struct restore_order *order, struct snap_restored *out, struct snap_err *err)
 {
 	struct snap_err ignored;
 	struct restore r = {.order = order,

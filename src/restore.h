@@ -45,23 +45,13 @@ struct restore_order {
 	void *fault_arg;
 };
 
-struct restore_result {
-	bool committed;	   /* the live database's content is the upload's: also when UNCHANGED */
-	bool unchanged;	   /* it was already, but for counters: nothing was written */
-	bool doubtful;	   /* not COMMITTED, but that may be wrong: nobody can tell */
-	char undo[64];	   /* name of the kept snapshot that holds what was there before; "": there is none */
-	bool undo_raw;	   /* it holds the files as they stood, which were no database that can be opened */
-	uint64_t size;	   /* bytes that the name shows now */
-	int64_t took_ns;   /* in all */
-	int64_t locked_ns; /* with the live database's write lock */
-	uint32_t old_user_version, new_user_version; /* old: 0 when nothing readable stood there */
-};
-
 /*
  * Replaces the content of the live database. 0: restored (or UNCHANGED) and durable. From then on, until the
  * database changes, its name shows the bytes of STAGING and the mtime asked for. STAGING's file is what
  * readers are shown: nobody may write to it again. Runs on the library's threads and may take minutes.
  * Several restores of one source take turns.
+ *
+ * OUT gets everything but CHANGES and UNDO_PATH, which are the upload's.
  *
  * -errno with words in ERR: the live database is unchanged, unless OUT says COMMITTED (the disk refused to
  * make it durable, or what follows the commit failed) or DOUBTFUL. But one that was missing may be there,
@@ -76,6 +66,6 @@ struct restore_result {
  *             validate_file() may also return -EUCLEAN
  *   -EIO, -ENOMEM
  */
-int restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);
+int restore_run(const struct restore_order *order, struct snap_restored *out, struct snap_err *err);
 
 #endif

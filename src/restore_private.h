@@ -86,7 +86,7 @@ struct undo {
 
 struct restore {
 	const struct restore_order *order;
-	struct restore_result *out;
+	struct snap_restored *out;
 	struct snap_err *err;
 	struct source *source;
 	struct core *core;

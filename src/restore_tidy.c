@@ -47,7 +47,7 @@ static bool is_ours(struct source *s, struct live *live)
  * up: it ends, or the time for this does. */
 static void tidy(struct source *s, struct live *live)
 {
-	struct restore_result result = {.committed = true};
+	struct snap_restored result = {.committed = true};
 	struct restore_order order = {.source = s};
 	struct snap_err ignored;
 	struct restore r = {.order = &order,

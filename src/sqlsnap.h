@@ -382,9 +382,10 @@ struct snap_restore {
 
 /* What became of a restore. */
 struct snap_restored {
-	bool committed; /* the live database is what was uploaded: also with an error that came after that */
+	bool committed; /* the live database is what was uploaded: also when UNCHANGED, and with an error that
+			   came after that */
 	uint64_t changes;    /* snap_upload_changes() as the verdict leaves it: what it was about */
-	bool unchanged;	     /* the live database was equal already: nothing was written */
+	bool unchanged;	     /* the live database was equal already, but for counters: nothing was written */
 	bool doubtful;	     /* not COMMITTED, but that may be wrong: nobody can tell */
 	char undo[64];	     /* the kept snapshot that holds what was there before, also where that was not
 				replaced, but may not be there any more either; "": there is none */
@@ -392,10 +393,10 @@ struct snap_restored {
 				copy would be refused */
 	char undo_path[512]; /* where it stands in that, which a link's own name is not; "": there is none, or
 				a link led out of the tree, and this mount does not show it */
-	uint64_t size;	     /* bytes */
+	uint64_t size;	     /* bytes that the name shows now */
 	int64_t took_ns;     /* in all */
 	int64_t locked_ns;   /* with the live database's write lock */
-	uint32_t old_user_version, new_user_version;
+	uint32_t old_user_version, new_user_version; /* old: 0 when nothing readable stood there */
 };
 
 /*

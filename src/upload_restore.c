@@ -140,33 +140,24 @@ void snap_upload_discard(struct snap_upload *u)
 struct job {
 	struct snap_upload *upload;
 	const struct snap_restore *order;
-	struct restore_result result;
+	struct snap_restored done;
 	bool told;	     /* it is durable, and the upload is not the restore's any more */
 	char undo_path[512]; /* where its kept snapshots show the database */
-	struct snap_restored done;
 };
 
-/* Fills DONE; afterwards the upload may be written to again. */
+/* Completes DONE; afterwards the upload may be written to again. */
 static void end_job(struct job *job)
 {
-	const struct restore_result *result = &job->result;
+	struct snap_restored *done = &job->done;
 
 	end_headstart(job->upload);
-	if (result->committed)
+	if (done->committed)
 		begin_anew(job->upload, job->order->path);
-	job->done = (struct snap_restored){.committed = result->committed,
-					   .changes = snap_upload_changes(job->upload),
-					   .unchanged = result->unchanged,
-					   .doubtful = result->doubtful,
-					   .undo_raw = result->undo[0] && result->undo_raw,
-					   .size = result->size,
-					   .took_ns = result->took_ns,
-					   .locked_ns = result->locked_ns,
-					   .old_user_version = result->old_user_version,
-					   .new_user_version = result->new_user_version};
-	memcpy(job->done.undo, result->undo, sizeof(job->done.undo));
-	if (result->undo[0])
-		memcpy(job->done.undo_path, job->undo_path, sizeof(job->done.undo_path));
+	done->changes = snap_upload_changes(job->upload);
+	if (done->undo[0])
+		memcpy(done->undo_path, job->undo_path, sizeof(done->undo_path));
+	else
+		done->undo_raw = false;
 	end_verdict(job->upload);
 }
 
@@ -221,7 +212,7 @@ static int restore(struct job *job, struct snap_err *err)
 				   .arg = job,
 				   .progress = order->progress};
 
-	rc = restore_run(&to, &job->result, err);
+	rc = restore_run(&to, &job->done, err);
 	source_unref(source);
 	return rc;
 }

@@ -275,7 +275,7 @@ static void our_close(struct run *r, const struct act *act, const int at[2])
 static void our_shortening(struct run *r, const struct act *act, const int at[2])
 {
 	struct restore restore;
-	struct restore_result result = {.committed = true};
+	struct snap_restored result = {.committed = true};
 	struct restore_order order = {0};
 	struct snap_err err;
 

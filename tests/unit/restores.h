@@ -163,7 +163,7 @@ static inline void end_checkpoint(struct fixture *f)
 /* ---- restoring ----------------------------------------------------------------------------------------- */
 
 struct restoring {
-	struct restore_result result;
+	struct snap_restored result;
 	struct snap_err err;
 	bool force;
 	unsigned keep;

@@ -60,7 +60,7 @@ static bool at_each_question(void *arg)
 static void restore_and_look(const char *old, bool checkpoint)
 {
 	struct seen seen = {.share = 0};
-	struct restore_result result;
+	struct snap_restored result;
 	struct snap_err error = {""};
 	struct source *source;
 	uint64_t old_size;

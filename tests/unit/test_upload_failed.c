@@ -8,13 +8,13 @@
 
 #define UNDO "before-restore-x"
 
-int __real_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);
-int __wrap_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);
+int __real_restore_run(const struct restore_order *order, struct snap_restored *out, struct snap_err *err);
+int __wrap_restore_run(const struct restore_order *order, struct snap_restored *out, struct snap_err *err);
 
-static struct restore_result result; /* of the next one */
+static struct snap_restored result; /* of the next one */
 static int code;
 
-int __wrap_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err)
+int __wrap_restore_run(const struct restore_order *order, struct snap_restored *out, struct snap_err *err)
 {
 	(void)order;
 	*out = result;
@@ -35,7 +35,7 @@ static void take_ended(void *arg, const struct task_end *end)
 }
 
 /* What becomes of an upload whose restore ends like that. */
-static struct task_end end_with(struct restore_result how, int with)
+static struct task_end end_with(struct snap_restored how, int with)
 {
 	struct upload *u = open_cut();
 	struct ended ended = {.count = 0};
@@ -51,7 +51,7 @@ static struct task_end end_with(struct restore_result how, int with)
 
 static void test_nothing_has_happened(void **state)
 {
-	struct task_end end = end_with((struct restore_result){.undo_raw = true}, -EBUSY);
+	struct task_end end = end_with((struct snap_restored){.undo_raw = true}, -EBUSY);
 
 	(void)state;
 	assert_int_equal(logged("restore of \"db\" refused, live database unchanged: the reason; written by"),
@@ -64,7 +64,7 @@ static void test_nothing_has_happened(void **state)
 
 static void test_it_cannot_be_told(void **state)
 {
-	struct task_end end = end_with((struct restore_result){.doubtful = true, .undo = UNDO}, -EIO);
+	struct task_end end = end_with((struct snap_restored){.doubtful = true, .undo = UNDO}, -EIO);
 
 	(void)state;
 	assert_int_equal(logged("restore of \"db\" failed: the reason; written by"), 1);
@@ -87,7 +87,7 @@ static void test_files_are_kept(void **state)
 			assert_int_equal(teardown(state), 0);
 			assert_int_equal(setup(state), 0);
 		}
-		end = end_with((struct restore_result){.undo = UNDO, .undo_raw = true}, codes[i]);
+		end = end_with((struct snap_restored){.undo = UNDO, .undo_raw = true}, codes[i]);
 		assert_int_equal(logged("nothing of it was written"), 1);
 		assert_int_equal(
 			logged("; what was there before is kept as it was: .sqlsnapfs/snapshots/" UNDO "/db"),

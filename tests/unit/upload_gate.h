@@ -41,8 +41,8 @@ int __wrap_validate_file(const struct validate_order *order, struct validate_rep
 	return __real_validate_file(order, out, err);
 }
 
-int __real_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);
-int __wrap_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err);
+int __real_restore_run(const struct restore_order *order, struct snap_restored *out, struct snap_err *err);
+int __wrap_restore_run(const struct restore_order *order, struct snap_restored *out, struct snap_err *err);
 
 static bool disk_refuses;	 /* after the commit */
 static void (*at_durable)(void); /* called once, when a restore is durable and before the upload knows */
@@ -58,7 +58,7 @@ static void durable_late(void *arg)
 	waiting->durable(arg);
 }
 
-int __wrap_restore_run(const struct restore_order *order, struct restore_result *out, struct snap_err *err)
+int __wrap_restore_run(const struct restore_order *order, struct snap_restored *out, struct snap_err *err)
 {
 	struct restore_order untold = *order;
 	int rc;
