@@ -184,26 +184,10 @@ int snap_each_kept(struct snap *snap, int (*fn)(void *arg, const struct snap_kep
 	return kept_tree_each(snap->kept, show_kept, &walk);
 }
 
-struct pending_walk_arg {
-	void (*fn)(void *arg, const struct snap_pending_facts *facts);
-	void *arg;
-};
-
-static void show_pending(void *arg, const struct snapshot_state *state)
-{
-	const struct pending_walk_arg *walk = arg;
-	const struct snap_pending_facts facts = {
-		.name = state->name, .apart_ns = state->apart_ns, .done = state->done, .total = state->total};
-
-	walk->fn(walk->arg, &facts);
-}
-
 void snap_each_pending(struct snap *snap, void (*fn)(void *arg, const struct snap_pending_facts *facts),
 		       void *arg)
 {
-	struct pending_walk_arg walk = {.fn = fn, .arg = arg};
-
-	snapshots_each(snap->snapshots, show_pending, &walk);
+	snapshots_each(snap->snapshots, fn, arg);
 }
 
 void snap_each_lost(struct snap *snap, void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg)

@@ -102,6 +102,6 @@ int snap_kept_drop(struct snap *snap, const char *name, struct snap_err *err)
 	int rc = kept_tree_drop(snap->kept, name, err);
 
 	if (!rc)
-		snapshots_tell_dropped(snap->snapshots, name);
+		snapshots_forget_lost(snap->snapshots, name);
 	return given_up && rc == -ENOENT ? 0 : rc;
 }

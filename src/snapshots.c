@@ -326,7 +326,8 @@ int snapshots_drop(struct snapshots *s, const char *name)
 	return 0;
 }
 
-void snapshots_each(struct snapshots *s, void (*fn)(void *arg, const struct snapshot_state *state), void *arg)
+void snapshots_each(struct snapshots *s, void (*fn)(void *arg, const struct snap_pending_facts *facts),
+		    void *arg)
 {
 	lock_scope(&s->lock);
 	list_each (e, &s->queue) {
@@ -334,11 +335,11 @@ void snapshots_each(struct snapshots *s, void (*fn)(void *arg, const struct snap
 
 		if (snapshot->over)
 			continue;
-		struct snapshot_state state = {.name = snapshot->name,
-					       .apart_ns = snapshot->instant.apart_ns,
-					       .done = atomic_load(&snapshot->done),
-					       .total = snapshot->total};
+		const struct snap_pending_facts facts = {.name = snapshot->name,
+							 .apart_ns = snapshot->instant.apart_ns,
+							 .done = atomic_load(&snapshot->done),
+							 .total = snapshot->total};
 
-		fn(arg, &state);
+		fn(arg, &facts);
 	}
 }

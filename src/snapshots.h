@@ -39,24 +39,18 @@ int snapshots_take(struct snapshots *snapshots, const char *name, struct snap_er
  * is none, or it was published before. */
 int snapshots_drop(struct snapshots *snapshots, const char *name);
 
-/* The state of a snapshot that is being written. */
-struct snapshot_state {
-	const char *name;
-	int64_t apart_ns; /* how far from its instant some of the databases can be; 0: all are exact */
-	uint64_t done;	  /* bytes */
-	uint64_t total;
-};
-/* Calls FN for each, under a lock. */
-void snapshots_each(struct snapshots *snapshots, void (*fn)(void *arg, const struct snapshot_state *state),
-		    void *arg);
+/* See snap_each_pending(). */
+void snapshots_each(struct snapshots *snapshots,
+		    void (*fn)(void *arg, const struct snap_pending_facts *facts), void *arg);
 
 /* Reports that a killed daemon left the snapshot NAME of SOURCE (NULL: unknown) unfinished: one event for
  * each name, whatever the number of its sources. */
 void snapshots_tell_killed(struct snapshots *snapshots, const char *name, const char *source);
 /* Reports likewise that what the store has of NAME, in FOLDER, is damaged, and not shown. */
 void snapshots_tell_damaged(struct snapshots *snapshots, const char *name, const char *folder);
-/* What is left of NAME was dropped: nobody need hear of it any more. */
-void snapshots_tell_dropped(struct snapshots *snapshots, const char *name);
+/* A snapshot of that name was written since, or what was left of it was dropped: nobody need hear of it any
+ * more. */
+void snapshots_forget_lost(struct snapshots *snapshots, const char *name);
 /* See snap_each_lost(). */
 void snapshots_each_lost(struct snapshots *snapshots,
 			 void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg);

@@ -32,7 +32,7 @@ void snapshots_note_lost(struct snapshots *s, const char *name, const char *why)
 	snprintf(to->why, sizeof(to->why), "%s", why);
 }
 
-void snapshots_note_written(struct snapshots *s, const char *name)
+void snapshots_forget_lost(struct snapshots *s, const char *name)
 {
 	lock_scope(&s->lock);
 	struct snapshot_lost *lost = find(s, name);
@@ -70,11 +70,6 @@ void snapshots_tell_damaged(struct snapshots *s, const char *name, const char *f
 	err_set(&why, 0, "what the store has of it is damaged, and stays until you remove it: %.200s",
 		folder);
 	tell(s, name, &why);
-}
-
-void snapshots_tell_dropped(struct snapshots *s, const char *name)
-{
-	snapshots_note_written(s, name);
 }
 
 void snapshots_each_lost(struct snapshots *s, void (*fn)(void *arg, const struct snap_lost_facts *facts),

@@ -56,9 +56,8 @@ struct snapshots {
 void snapshots_write(void *arg);
 
 /* ---- snapshots_lost.c ---- */
-/* That the snapshot NAME was shown and is lost, and that one of that name was written since. */
+/* The snapshot NAME was shown and is lost: remembers that until snapshots_forget_lost(). */
 void snapshots_note_lost(struct snapshots *s, const char *name, const char *why);
-void snapshots_note_written(struct snapshots *s, const char *name);
 
 /* Gives it up unless it was published. It is not shown. */
 void snapshot_finish(struct snapshot *snapshot);

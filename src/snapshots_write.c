@@ -118,7 +118,7 @@ static void report(const struct snapshot *snapshot, int rc, int64_t took_ns, con
 			   snapshot->name, n, n == 1 ? "" : "s", (unsigned long long)(snapshot->total >> 20),
 			   (double)took_ns / 1e9);
 	if (!rc)
-		snapshots_note_written(snapshot->snapshots, snapshot->name);
+		snapshots_forget_lost(snapshot->snapshots, snapshot->name);
 	else if (rc != -ECANCELED)
 		snapshots_note_lost(snapshot->snapshots, snapshot->name, why);
 }
