@@ -16,6 +16,7 @@
 
 #include "acl.h"
 #include "cleanup.h"
+#include "hash.h"
 #include "opath.h"
 
 #define DEPTH_MAX (PATH_MAX / 2) /* folders on a path; a tree that is being moved about may offer more */
@@ -43,16 +44,9 @@ bool place_same(const struct place *a, const struct place *b)
 	return a->root == b->root && strcmp(a->dir, b->dir) == 0 && strcmp(a->name, b->name) == 0;
 }
 
-static uint32_t hash_text(uint32_t hash, const char *text)
+uint64_t place_hash(const struct place *place)
 {
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char)*text) * 16777619u;
-	return hash;
-}
-
-uint32_t place_hash(const struct place *place)
-{
-	uint32_t hash = 2166136261u ^ (uint32_t)place->root;
+	uint64_t hash = HASH_START ^ (unsigned)place->root;
 
 	return hash_text(hash_text(hash_text(hash, place->dir), "/"), place->name);
 }

@@ -23,7 +23,7 @@ struct place {
 int place_copy(struct place *out, const struct place *from); /* -ENOMEM */
 void place_finish(struct place *place);
 bool place_same(const struct place *a, const struct place *b);
-uint32_t place_hash(const struct place *place); /* FNV-1a */
+uint64_t place_hash(const struct place *place); /* hash.h */
 
 /* An O_PATH descriptor of the folder, owned by the caller; never crosses symlinks, nor mounts below ROOT.
  * -errno */
