@@ -129,12 +129,6 @@ static void remember(struct sniff *sniff, const struct stat *st, int64_t read_ns
 		sniff->headers[index % HEADERS] = (struct kept_header){.header = *header, .owner = index};
 }
 
-static bool unchanged(const struct stat *a, const struct stat *b)
-{
-	return a->st_size == b->st_size && timespec_ns(a->st_mtim) == timespec_ns(b->st_mtim) &&
-	       timespec_ns(a->st_ctim) == timespec_ns(b->st_ctim);
-}
-
 /* Reads what FD begins with; *STABLE says that it was between two equal stats. */
 static int read_verdict(int fd, struct stat *st, enum verdict *verdict, struct header *header, bool *stable)
 {
@@ -150,7 +144,7 @@ static int read_verdict(int fd, struct stat *st, enum verdict *verdict, struct h
 		*verdict = rc == 0 ? DATABASE : rc == HEADER_MALFORMED ? DATABASE_ONLY : PLAIN;
 		if (fstat(fd, st) < 0)
 			return -errno;
-		*stable = unchanged(&before, st);
+		*stable = version_same_stat(&before, st);
 	}
 	return 0;
 }

@@ -207,9 +207,7 @@ static int examine(struct conn *conn, struct spool_flat *flat, struct snap_err *
 static bool unchanged(const struct spool_flat *a, const struct spool_flat *b)
 {
 	return memcmp(a->header.counters, b->header.counters, sizeof(a->header.counters)) == 0 &&
-	       a->st.st_ino == b->st.st_ino && a->st.st_dev == b->st.st_dev &&
-	       a->st.st_size == b->st.st_size && timespec_ns(a->st.st_mtim) == timespec_ns(b->st.st_mtim) &&
-	       timespec_ns(a->st.st_ctim) == timespec_ns(b->st.st_ctim);
+	       version_same_stat(&a->st, &b->st);
 }
 
 /* Lets a waiting writer in and pins again. *CONN is NULL when that failed. */

@@ -35,13 +35,6 @@ static bool absent(const struct place *place, const char *suffix)
 	return place_stat(place, suffix, &st) == -ENOENT;
 }
 
-static bool same_stat(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-	       timespec_ns(a->st_mtim) == timespec_ns(b->st_mtim) &&
-	       timespec_ns(a->st_ctim) == timespec_ns(b->st_ctim);
-}
-
 int spool_open_raw(struct core *core, const struct place *place, const char *suffix, struct rawfd *raw,
 		   struct stat *st, struct snap_err *err)
 {
@@ -159,7 +152,8 @@ static int copy_locked(struct spool_flat *flat, struct core *core, const struct 
 	rc = copy_raw(raw, fd, (uint64_t)flat->st.st_size, err);
 	if (rc)
 		return rc;
-	if (place_stat(place, "", &after) || !same_stat(&flat->st, &after) || !nobody_has_it_open(place))
+	if (place_stat(place, "", &after) || !version_same_stat(&flat->st, &after) ||
+	    !nobody_has_it_open(place))
 		return err_set(err, -EAGAIN, "it was changed while it was copied");
 	flat->fd = fd;
 	rc = examine_copy(flat, err);
@@ -242,7 +236,7 @@ static int copy_wal(struct core *core, const struct place *place, int folder, in
 	if (rc)
 		return rc;
 	if (!version_is_settled(timespec_ns(st.st_ctim), seen_ns) || place_stat(place, "-wal", &now) ||
-	    !same_stat(&st, &now))
+	    !version_same_stat(&st, &now))
 		return err_set(err, -EAGAIN, "it was changed while it was copied");
 	return 0;
 }
@@ -268,8 +262,8 @@ static int copy_files(struct spool_flat *flat, struct core *core, const struct p
 		return rc;
 	if (!version_is_settled(timespec_ns(flat->st.st_ctim), flat->seen_ns) ||
 	    !version_is_settled(timespec_ns(journal_st.st_ctim), flat->seen_ns) ||
-	    place_stat(place, "", &now) || !same_stat(&flat->st, &now) ||
-	    place_stat(place, "-journal", &now) || !same_stat(&journal_st, &now))
+	    place_stat(place, "", &now) || !version_same_stat(&flat->st, &now) ||
+	    place_stat(place, "-journal", &now) || !version_same_stat(&journal_st, &now))
 		return err_set(err, -EAGAIN, "it was changed while it was copied");
 	return 0;
 }

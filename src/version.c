@@ -46,6 +46,13 @@ void version_stat_set(struct version_stat *out, const struct stat *st)
 	out->ctime_ns = timespec_ns(st->st_ctim);
 }
 
+bool version_same_stat(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       timespec_ns(a->st_mtim) == timespec_ns(b->st_mtim) &&
+	       timespec_ns(a->st_ctim) == timespec_ns(b->st_ctim);
+}
+
 static bool same_stat(const struct version_stat *a, const struct version_stat *b)
 {
 	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;

@@ -61,6 +61,8 @@ struct version {
 bool version_is_settled(int64_t ctime_ns, int64_t seen_ns);
 
 void version_stat_set(struct version_stat *out, const struct stat *st); /* ST NULL: absent */
+/* Whether A and B are of one inode, with one size, mtime and ctime. */
+bool version_same_stat(const struct stat *a, const struct stat *b);
 
 /* OLDER was sampled before NEWER. */
 bool version_equal(const struct version *older, const struct version *newer);
