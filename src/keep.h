@@ -144,17 +144,15 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
 
 /*
  * Removes what killed daemons left: partial snapshots, snapshots of incomplete groups, reserved names, and
- * whatever store_clean() removes. What another daemon is working on stays. Takes as long as removing large
- * files takes. Calls LOST (may be NULL) with each reserved name that never became a snapshot of SOURCE (NULL:
- * unknown), also if only others of its group were missing. What dropping has left is not told.
+ * whatever store_clean() removes. What another daemon is working on stays, and so do names that were reserved
+ * for a source that is none of OURS (NULL: all are), until a daemon cleans whose it is: it can tell those who
+ * wait for it. Takes as long as removing large files takes. Calls LOST (may be NULL) with each reserved name
+ * that never became a snapshot of SOURCE (NULL: unknown), also if only others of its group were missing. What
+ * dropping has left is not told.
  */
-int keep_clean(struct store *store, void (*lost)(void *arg, const char *source, const char *name), void *arg,
+int keep_clean(struct store *store, bool (*ours)(void *arg, const char *source),
+	       void (*lost)(void *arg, const char *source, const char *name), void *arg,
 	       struct snap_err *err);
-/* The same, but names that were reserved for a source that is none of OURS stay until another cleans, who can
- * tell those who wait for it. */
-int keep_clean_ours(struct store *store, bool (*ours)(void *arg, const char *source),
-		    void (*lost)(void *arg, const char *source, const char *name), void *arg,
-		    struct snap_err *err);
 
 /* Calls FN with every kept snapshot that is damaged, so that it is not shown: its meta or one of its files is
  * missing or is not what was written, or its group's file is gone. It stays, in the folder FOLDER (absolute),

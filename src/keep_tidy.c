@@ -197,15 +197,8 @@ int keep_each_damaged(struct store *store,
 	return store_each(store, look_through_source, &d);
 }
 
-int keep_clean(struct store *store, void (*lost)(void *arg, const char *source, const char *name), void *arg,
-	       struct snap_err *err)
-{
-	return keep_clean_ours(store, NULL, lost, arg, err);
-}
-
-int keep_clean_ours(struct store *store, bool (*ours)(void *arg, const char *source),
-		    void (*lost)(void *arg, const char *source, const char *name), void *arg,
-		    struct snap_err *err)
+int keep_clean(struct store *store, bool (*ours)(void *arg, const char *source),
+	       void (*lost)(void *arg, const char *source, const char *name), void *arg, struct snap_err *err)
 {
 	struct clean clean = {.ours = ours, .lost = lost, .arg = arg};
 	int rc = store_clean(store, err);

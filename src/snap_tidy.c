@@ -57,7 +57,7 @@ static void tidy(void *arg)
 {
 	struct snap *snap = arg;
 	struct snap_err err;
-	int rc = keep_clean_ours(snap->core.store, is_ours, tell_lost, snap, &err);
+	int rc = keep_clean(snap->core.store, is_ours, tell_lost, snap, &err);
 
 	if (!rc && ((rc = keep_each_damaged(snap->core.store, tell_damaged, snap)) != 0 ||
 		    (rc = store_forget(snap->core.store, is_gone, snap, realtime_ns())) != 0))

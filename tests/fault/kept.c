@@ -46,7 +46,7 @@ int main(int argc, char **argv)
 	int rc = argc < 2 ? -1 : store_create(&store, argv[1], &err);
 
 	if (!rc)
-		rc = keep_clean(store, NULL, NULL, &err);
+		rc = keep_clean(store, NULL, NULL, NULL, &err);
 	for (int i = 2; i < argc && !rc; i++)
 		rc = list(store, argv[i], i - 2);
 	store_destroy(store);

@@ -359,7 +359,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ask_mount(&g);
 	keep_sources(g.store, count_name, &known);
 	/* Cleaning takes leavings, and nothing that is whole. */
-	rc = keep_clean(g.store, NULL, NULL, &err);
+	rc = keep_clean(g.store, NULL, NULL, NULL, &err);
 	must(rc == 0 || fuzz_is_line(err.text, sizeof(err.text)));
 	for (int i = 0; i < 2; i++)
 		must(ask_source(&g, source[i]) == counts[i] || g.foreign_groups);

@@ -19,7 +19,7 @@ static void assert_clean(void); /* after the next daemon has started nothing is 
 static inline int do_clean(void *arg)
 {
 	(void)arg;
-	return keep_clean(store, NULL, NULL, &err);
+	return keep_clean(store, NULL, NULL, NULL, &err);
 }
 
 /* What a process leaves that dies after DO_HALF, in which nothing fails. */

@@ -40,7 +40,7 @@ static void test_round_trip(void **state)
 	assert_string_equal(kept(DB), "");
 	assert_int_equal(kept_file_open(store, DB, "one", "", NULL), -ENOENT);
 	assert_int_equal(keep_drop(store, DB, "one", &err), -ENOENT);
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_false(exists(at("store"))); /* looking makes nothing */
 	keep(DB, "one", "bytes", -5);
 	assert_int_equal(keep_list(store, DB, &entries, &count), 0);
@@ -163,7 +163,7 @@ static void test_not_committed(void **state)
 	assert_string_equal(keep_name(k), "one");
 	assert_string_equal(kept(DB), "");
 	assert_int_equal(kept_file_open(store, DB, "one", "", NULL), -ENOENT);
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0); /* it is in use */
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0); /* it is in use */
 	assert_string_not_equal(names_in(in_source(DB, "kept")), "");
 	keep_destroy(k);
 	assert_string_equal(names_in(in_source(DB, "kept")), "");
@@ -305,7 +305,7 @@ static void test_other_daemon(void **state)
 	(void)state;
 	keep(DB, "whole", "bytes", 1);
 	pid = start_holder();
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_non_null(strstr(names_in(in_source(DB, "kept")), ".partial "));
 	assert_non_null(strstr(names_in(at("store")), ".work-"));
 	/* The same name at the same time: the first to finish has it. */
@@ -314,7 +314,7 @@ static void test_other_daemon(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status));
 	assert_string_equal(kept(DB), "whole one ");
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_string_equal(names_in(in_source(DB, "kept")), "one whole ");
 	assert_null(strchr(names_in(at("store")), '.'));
 	assert_content(DB, "whole", "", "bytes");

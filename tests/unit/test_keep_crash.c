@@ -48,7 +48,7 @@ static void assert_clean(void)
 {
 	bool there = is_kept();
 
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_int_equal(is_kept(), there);
 	if (!store_knows(store, DB)) {
 		assert_false(there);

@@ -126,7 +126,8 @@ static void test_damaged(void **state)
 		assert_int_equal(keep_find(store, DB, "bad", &found), -ENOENT);
 		assert_int_equal(kept_file_open(store, DB, "bad", "", NULL), -ENOENT);
 		assert_int_equal(kept_file_open(store, DB, "bad", "-wal", NULL), -ENOENT);
-		assert_int_equal(keep_clean(store, NULL, NULL, &err), 0); /* it may be of use to somebody */
+		assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err),
+				 0); /* it may be of use to somebody */
 		assert_true(exists(in_source(DB, "kept/bad")));
 		assert_int_equal(try_keep(DB, "bad", "new", 2, became), 0);
 		assert_string_equal(became, "bad-2");
@@ -211,7 +212,7 @@ static void test_no_inodes(void **state)
 		}
 		while (made > 0)
 			assert_int_equal(unlink(at("store/%d", --made)), 0);
-		assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+		assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 		assert_string_equal(kept(DB), "old ");
 		assert_true(left < 32);
 	}

@@ -110,7 +110,7 @@ static void assert_clean(void)
 	bool there = is_kept();
 	int groups = 0;
 
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_int_equal(is_kept(), there);
 	for (int i = 0; i < MEMBERS; i++)
 		if (store_knows(store, sources[i]) && exists(in_source(sources[i], "kept")))
@@ -216,7 +216,7 @@ static void test_killed_is_told(void **state)
 		bool is_lost = is_taken() && !is_kept();
 
 		told = 0;
-		assert_int_equal(keep_clean(store, note_lost, &told, &err), 0);
+		assert_int_equal(keep_clean(store, NULL, note_lost, &told, &err), 0);
 		if (is_lost != (told > 0))
 			fail_msg("killed at call %u: %s, and told %u times", n, is_lost ? "lost" : "not lost",
 				 told);
@@ -231,7 +231,7 @@ static void test_killed_is_told(void **state)
 		if (!run_killed(n, do_drop, NULL))
 			break;
 		told = 0;
-		assert_int_equal(keep_clean(store, note_lost, &told, &err), 0);
+		assert_int_equal(keep_clean(store, NULL, note_lost, &told, &err), 0);
 		assert_int_equal(told, 0);
 	}
 	assert_true(n > CALLS_MIN);
@@ -332,7 +332,7 @@ static void test_reserved(void **state)
 	assert_int_equal(keep_begin(&other, store, DB, "one", &err), 0);
 	assert_int_equal(keep_reserve(other, &err), -EEXIST);
 	keep_destroy(other);
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0); /* somebody is at work on it */
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0); /* somebody is at work on it */
 	assert_int_equal(keep_drop(store, DB, "one", &err), -EBUSY);
 	assert_int_equal(keep_seal(k, &meta, NULL, &err), 0);
 	assert_string_equal(kept(DB), "");
@@ -380,7 +380,7 @@ static void keep_odd(const char *const odd[2])
 	for (size_t i = 0; i < 2; i++)
 		keep_destroy(keeps[i]);
 	for (int k = 0; k < 2; k++) {
-		assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+		assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 		for (size_t i = 0; i < 2; i++)
 			assert_int_equal(keep_find(store, odd[i], "one", &entry), 0);
 	}
@@ -413,7 +413,7 @@ static void test_odd_group(void **state)
 		put_text(name, texts[i]);
 	}
 	put_text("store/groups/00000000000000ff", "/gone/a.db\nend\n"); /* of one that has been dropped */
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		snprintf(name, sizeof(name), "store/groups/%016zx", i);
 		assert_true(exists(at("%s", name)));
@@ -444,7 +444,7 @@ static void test_lost_group(void **state)
 	assert_int_equal(nftw(at("store/groups"), remove_one, 32, FTW_DEPTH | FTW_PHYS), 0);
 	for (int i = 0; i < 2; i++) {
 		assert_false(is_kept());
-		assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+		assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 		for (int m = 0; m < MEMBERS; m++)
 			assert_true(exists(in_source(sources[m], "kept/one/db")));
 	}
@@ -514,9 +514,9 @@ static void test_killed_is_told_ours(void **state)
 	assert_int_equal(keep_reserve(k, &err), 0);
 	keep_leave_name(k);
 	keep_destroy(k);
-	assert_int_equal(keep_clean_ours(store, is_other, note_lost, &told, &err), 0);
+	assert_int_equal(keep_clean(store, is_other, note_lost, &told, &err), 0);
 	assert_int_equal(told, 0);
-	assert_int_equal(keep_clean_ours(store, is_first, note_lost, &told, &err), 0);
+	assert_int_equal(keep_clean(store, is_first, note_lost, &told, &err), 0);
 	assert_int_equal(told, 1);
 	assert_string_equal(names_in(in_source(sources[0], "kept")), "");
 }
@@ -552,11 +552,11 @@ static void test_foreign_member(void **state)
 	assert_int_equal(keep_group_end(store, sources[0], "one", is_first, NULL, ended, &err), 0);
 	assert_true(is_kept());
 	assert_int_equal(keep_drop(store, sources[0], "one", &err), 0);
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_int_equal(keep_find(store, sources[1], "one", &entry), 0);
 	for (int i = 1; i < MEMBERS; i++)
 		assert_int_equal(keep_drop(store, sources[i], "one", &err), 0);
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_string_equal(names_in(at("store/groups")), "");
 }
 

@@ -161,7 +161,7 @@ static void *run_cleaner(void *arg)
 {
 	(void)arg;
 	while (atomic_load(&running) > 0) {
-		if (keep_clean(store, NULL, NULL, NULL))
+		if (keep_clean(store, NULL, NULL, NULL, NULL))
 			atomic_fetch_add(&failures, 1);
 	}
 	return NULL;
@@ -173,7 +173,7 @@ static int judge_clean(void *arg, const struct seccomp_data *call)
 	unsigned *left = arg;
 
 	(void)call;
-	if (*left > 0 && --*left == 0 && keep_clean(store, NULL, NULL, NULL))
+	if (*left > 0 && --*left == 0 && keep_clean(store, NULL, NULL, NULL, NULL))
 		atomic_fetch_add(&failures, 1);
 	return 0;
 }
@@ -209,7 +209,7 @@ static void test_cleaned_between(void **state)
 		left = ++n;
 		assert_int_equal(watch_run(&w), 0);
 		assert_content(DB, "one", "", "bytes");
-		assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+		assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 		assert_string_equal(names_in(source_folder(DB)), "kept seen source ");
 		assert_string_equal(names_in(in_source(DB, "kept")), "one ");
 		assert_null(strchr(names_in(at("fast/a/store")), '.'));
@@ -245,7 +245,7 @@ static void test_at_once(void **state)
 	assert_int_equal(keep_list(store, DB, &entries, &count), 0);
 	assert_int_equal(count, KEEPERS * ROUNDS);
 	keep_list_free(entries, count);
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_string_equal(names_in(source_folder(DB)), "kept seen source ");
 	assert_null(strchr(names_in(in_source(DB, "kept")), '.'));
 	assert_null(strchr(names_in(at("fast/a/store")), '.'));

@@ -63,7 +63,7 @@ static void check_death(const char *sql)
 		old += rows == OLD_ROWS;
 		/* What is in the store is whole, or goes; and the next restore works. */
 		snap_up(&f);
-		assert_int_equal(keep_clean(f.snap->core.store, NULL, NULL, NULL), 0);
+		assert_int_equal(keep_clean(f.snap->core.store, NULL, NULL, NULL, NULL), 0);
 		if (rows == NEW_ROWS)
 			assert_true(count_kept(&f) >= 1);
 		upload_make(&u, f.snap, 4096, "CREATE TABLE t(a); INSERT INTO t VALUES(1)");

@@ -286,7 +286,7 @@ static void test_killed(void **state)
 			break;
 		/* Known with all that was known, or not at all. */
 		assert_int_equal(store_load_seen(store, DB, &seen), store_knows(store, DB) ? 0 : -ENOENT);
-		assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+		assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 		if (!store_knows(store, DB))
 			assert_folders("");
 		wipe();
@@ -308,7 +308,7 @@ static void test_failing(void **state)
 			break;
 		assert_true(rc == 0 || rc == -EIO);
 		do_forget(NULL);
-		assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+		assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 		assert_folders("");
 		wipe();
 	}

@@ -111,7 +111,7 @@ static void test_what_is_not_ours(void **state)
 	make_folder("store/0000000000000006", 0700);
 	put("store/0000000000000006/source", "/nul\0l\n", 7);
 	assert_string_equal(sources(), DB ";");
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_true(exists(at("store/lost+found")) && exists(at("store/0123456789abcdef")));
 	assert_int_equal(saved(DB), 1);
 }
@@ -126,7 +126,7 @@ static void test_another_users(void **state)
 	assert_int_equal(seteuid(NOBODY), 0);
 	save("/home/user/db", 2);
 	assert_string_equal(sources(), "/home/user/db;");
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_int_equal(try_keep("/home/user/db", "one", "x", 1, NULL), 0);
 	assert_true(try_keep(DB, "one", "x", 1, NULL) < 0);
 	assert_int_equal(seteuid(0), 0);
