@@ -98,6 +98,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	struct vfs_file *file = (struct vfs_file *)out;
 	sqlite3_file *real = vfs_real_file(file);
 	int rc = vfs_ask_fault(vfs, VFS_OPEN), code;
+	struct vfs_met met;
 
 	*file = (struct vfs_file){.vfs = vfs, .kind = flags & 0x0fff00};
 	if (rc != SQLITE_OK)
@@ -114,11 +115,11 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	if (file->kind == SQLITE_OPEN_SUPER_JOURNAL)
 		path = "/dev/null"; /* it names no other journals, and has had its use */
 	memset(real, 0, (size_t)vfs->real->szOsFile);
-	vfs_forget_look();
-	vfs_forget_make();
+	vfs_calls_begin(vfs, VFS_OPENING);
 	rc = vfs->real->xOpen(vfs->real, path, real, flags, out_flags);
+	met = vfs_calls_end();
 	if (rc != SQLITE_OK) {
-		code = file->kind == SQLITE_OPEN_MAIN_JOURNAL && vfs_make_errno() ? vfs_make_errno() : errno;
+		code = file->kind == SQLITE_OPEN_MAIN_JOURNAL && met.make_errno ? met.make_errno : errno;
 		if (real->pMethods)
 			real->pMethods->xClose(real);
 		errno = code;
@@ -131,14 +132,16 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	}
 	file->base.pMethods = &vfs_file_methods;
 	if (file->kind == SQLITE_OPEN_MAIN_DB) {
-		vfs_looked_at(&vfs->db_dev, &vfs->db_ino);
+		vfs->db_dev = met.dev;
+		vfs->db_ino = met.ino;
 		vfs->path = path;
 		atomic_store(&vfs->db, real);
 	} else if (file->kind == SQLITE_OPEN_WAL) {
-		vfs_note_wal(vfs);
+		vfs_note_wal(vfs, met.dev, met.ino);
 		atomic_store(&vfs->wal, real);
 	} else if (file->kind == SQLITE_OPEN_MAIN_JOURNAL) {
-		vfs_looked_at(&vfs->journal_dev, &vfs->journal_ino);
+		vfs->journal_dev = met.dev;
+		vfs->journal_ino = met.ino;
 	}
 	return SQLITE_OK;
 }

@@ -17,9 +17,28 @@
 #include "shmguard.h"
 #include "vfs_private.h"
 
-/* ---- what it looks at, and whom it meets --------------------------------------------------------------- */
+/* ---- what is noted ------------------------------------------------------------------------------------- */
 
-static _Thread_local uint64_t looked_dev, looked_ino;
+static _Thread_local struct {
+	enum vfs_doing doing;
+	struct vfs *vfs; /* borrowed; for whom */
+	struct vfs_met met;
+} now = {.met.others = -1};
+
+void vfs_calls_begin(struct vfs *vfs, enum vfs_doing doing)
+{
+	now.doing = doing;
+	now.vfs = vfs;
+	now.met = (struct vfs_met){.others = -1};
+}
+
+struct vfs_met vfs_calls_end(void)
+{
+	now.doing = VFS_NOTHING;
+	return now.met;
+}
+
+/* ---- what it looks at, and whom it meets --------------------------------------------------------------- */
 
 /* Stands in for fstat(2) in the unix VFS, which shows nobody its descriptors. */
 static int fstat_and_note(int fd, struct stat *st)
@@ -27,33 +46,10 @@ static int fstat_and_note(int fd, struct stat *st)
 	int rc = fstat(fd, st);
 
 	if (rc == 0) {
-		looked_dev = st->st_dev;
-		looked_ino = st->st_ino;
+		now.met.dev = st->st_dev;
+		now.met.ino = st->st_ino;
 	}
 	return rc;
-}
-
-void vfs_forget_look(void)
-{
-	looked_dev = looked_ino = 0;
-}
-
-void vfs_looked_at(uint64_t *dev, uint64_t *ino)
-{
-	*dev = looked_dev;
-	*ino = looked_ino;
-}
-
-/* Of the dead man's switch of a -shm, which the unix VFS asks for when it is the first of this process to
- * open that. */
-static _Thread_local int switch_asked = -1;
-
-/* Whose request for WRITE the unix VFS makes a lock of on this thread. */
-static _Thread_local struct vfs *asks_write;
-
-void vfs_asks_write(struct vfs *vfs)
-{
-	asks_write = vfs;
 }
 
 /* Whether LOCK on FD, which is WRITE, may be had. A writer that was held up in the middle of the header may
@@ -62,10 +58,11 @@ static bool may_have_write(int fd, const struct flock *lock)
 {
 	struct flock met = *lock;
 
-	return fcntl(fd, F_GETLK, &met) == 0 && met.l_type == F_UNLCK && vfs_may_recover(asks_write);
+	return fcntl(fd, F_GETLK, &met) == 0 && met.l_type == F_UNLCK && vfs_may_recover(now.vfs);
 }
 
-/* Stands in for fcntl(2) in the unix VFS, which tells nobody whom it has met. */
+/* Stands in for fcntl(2) in the unix VFS, which tells nobody whom it has met: F_GETLK asks for the "dead
+ * man's switch" of a -shm, when this process is the first of it to open that. */
 static int fcntl_and_note(int fd, int cmd, ...)
 {
 	struct flock *lock;
@@ -80,43 +77,18 @@ static int fcntl_and_note(int fd, int cmd, ...)
 	}
 	lock = va_arg(ap, struct flock *);
 	va_end(ap);
-	if (asks_write && cmd == F_SETLK && lock->l_type != F_UNLCK && !may_have_write(fd, lock)) {
+	if (now.doing == VFS_RECOVERING && cmd == F_SETLK && lock->l_type != F_UNLCK &&
+	    !may_have_write(fd, lock)) {
 		errno = EAGAIN;
 		return -1;
 	}
 	rc = fcntl(fd, cmd, lock);
 	if (rc == 0 && cmd == F_GETLK)
-		switch_asked = lock->l_type != F_UNLCK;
+		now.met.others = lock->l_type != F_UNLCK;
 	return rc;
 }
 
-void vfs_forget_switch(void)
-{
-	switch_asked = -1;
-}
-
-int vfs_switch_asked(void)
-{
-	return switch_asked;
-}
-
 /* ---- what it opens, and lets go of --------------------------------------------------------------------- */
-
-/* Whether the unix VFS is mapping a -shm on this thread: what it opens then is that, whatever its name: a
- * database may be called x-shm. */
-static _Thread_local const struct vfs *maps_shm;
-
-void vfs_maps_shm(const struct vfs *vfs)
-{
-	maps_shm = vfs;
-}
-
-static _Thread_local const struct vfs *removes_shm;
-
-void vfs_removes_shm(const struct vfs *vfs)
-{
-	removes_shm = vfs;
-}
 
 /* Stands in for unlink(2) in the unix VFS, which has one -shm for all connections and removes it by the path
  * that the first one had: a descriptor's number, which may be another folder's by now. */
@@ -124,22 +96,10 @@ static int unlink_own(const char *path)
 {
 	char own[PATH_MAX + 8];
 
-	if (!removes_shm)
+	if (now.doing != VFS_REMOVING_SHM)
 		return unlink(path);
-	snprintf(own, sizeof(own), "%s-shm", removes_shm->path);
+	snprintf(own, sizeof(own), "%s-shm", now.vfs->path);
 	return unlink(own);
-}
-
-static _Thread_local int make_errno; /* of the last file that could not be made; 0: none */
-
-void vfs_forget_make(void)
-{
-	make_errno = 0;
-}
-
-int vfs_make_errno(void)
-{
-	return make_errno;
 }
 
 /* Stands in for open(2) in the unix VFS: what somebody has put there in place of a -wal or a journal, or has
@@ -148,13 +108,14 @@ int vfs_make_errno(void)
 static int open_at_once(const char *path, int flags, int mode)
 {
 	int fd = open(path, flags | O_NONBLOCK, (mode_t)mode);
-	int rc = fd >= 0 && maps_shm ? rawfd_shm_opened(fd) : 0;
+	bool is_shm = fd >= 0 && now.doing == VFS_MAPPING_SHM;
+	int rc = is_shm ? rawfd_shm_opened(fd) : 0;
 
 	if (fd < 0 && (flags & O_CREAT))
-		make_errno = errno;
+		now.met.make_errno = errno;
 	if (rc == 0) {
-		if (fd >= 0 && maps_shm)
-			rawfd_shm_belongs(fd, maps_shm->db_dev, maps_shm->db_ino);
+		if (is_shm)
+			rawfd_shm_belongs(fd, now.vfs->db_dev, now.vfs->db_ino);
 		return fd;
 	}
 	close(fd);

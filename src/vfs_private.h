@@ -109,32 +109,38 @@ int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);
 
 /* ---- vfs_wal.c ---- */
 bool vfs_wal_is_expected(struct vfs *vfs);
-/* It was opened just now, on this thread. */
-void vfs_note_wal(struct vfs *vfs);
+/* DEV, INO was opened as it just now. */
+void vfs_note_wal(struct vfs *vfs, uint64_t dev, uint64_t ino);
 /* Which -shm the unix VFS has mapped: that of the first connection of this process which is still open. */
 void vfs_note_shm(struct vfs *vfs);
 
-/* ---- vfs_calls.c: of the calling thread ---- */
+/* ---- vfs_calls.c ---- */
 /* Puts what is ours in the place of REAL's system calls, once for the process. -ENOSYS: it does not let us.
  */
 int vfs_set_calls(sqlite3_vfs *real);
-/* What was looked at last by fstat(2) since then, which is what was opened; 0: nothing was. */
-void vfs_forget_look(void);
-void vfs_looked_at(uint64_t *dev, uint64_t *ino);
-/* Why a file could not be made since then; 0: it could. SQLite tries to open it then, and it is not there. */
-void vfs_forget_make(void);
-int vfs_make_errno(void);
-/* Whether another process had the -shm open when this thread opened it: asked since vfs_forget_switch(); -1:
- * it was not, for this process had it open already. */
-void vfs_forget_switch(void);
-int vfs_switch_asked(void);
-/* Until it is called with NULL, a lock that the unix VFS takes on this thread is WRITE, which VFS asks for to
- * recover: it is had only if nobody has it, and the header still is torn when that is known. */
-void vfs_asks_write(struct vfs *vfs);
-/* Until it is called with NULL the unix VFS may open a -shm for VFS on this thread, and nothing else. */
-void vfs_maps_shm(const struct vfs *vfs);
-/* Until it is called with NULL what the unix VFS removes on this thread is the -shm beside VFS's database. */
-void vfs_removes_shm(const struct vfs *vfs);
+
+/* What the unix VFS is called for. */
+enum vfs_doing {
+	VFS_NOTHING,
+	VFS_OPENING,	  /* a file */
+	VFS_MAPPING_SHM,  /* what it opens is the -shm of VFS's database, whatever its name: one may be called
+			     x-shm */
+	VFS_RECOVERING,	  /* a lock that it takes is WRITE, which VFS asks for to recover: it is had only if
+			     nobody has   it, and the header still is torn when that is known */
+	VFS_REMOVING_SHM, /* what it removes is the -shm beside VFS's database */
+};
+/* What its system calls met meanwhile. */
+struct vfs_met {
+	uint64_t dev, ino; /* of the last fstat(2), and so of what was opened; 0: there was none */
+	int make_errno; /* why a file could not be made; 0: it could. SQLite tries to open it then, and it is
+			   not there */
+	int others; /* whether another process had the -shm open when this thread opened it; -1: it was not
+		       asked, for this process had it open already */
+};
+/* To be called around a call of the unix VFS, on its thread. The second returns what was met since the first.
+ */
+void vfs_calls_begin(struct vfs *vfs, enum vfs_doing doing);
+struct vfs_met vfs_calls_end(void);
 
 /* ---- vfs_restorer.c: VFS_RESTORER ---- */
 /* The write lock was granted, or is about to be given up. */

@@ -111,18 +111,18 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 	struct vfs *vfs = file->vfs;
 	sqlite3_file *real = vfs_real_file(file);
 	int rc = vfs_ask_fault(vfs, VFS_SHM_MAP);
+	struct vfs_met met;
 
 	*out = NULL;
 	if (rc != SQLITE_OK)
 		return rc;
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmMap)
 		return SQLITE_IOERR_SHMMAP;
-	vfs_forget_switch();
-	vfs_maps_shm(vfs);
+	vfs_calls_begin(vfs, VFS_MAPPING_SHM);
 	rc = real->pMethods->xShmMap(real, region, size, extend, out);
-	vfs_maps_shm(NULL);
-	if (vfs_switch_asked() >= 0)
-		atomic_store(&vfs->met, vfs_switch_asked());
+	met = vfs_calls_end();
+	if (met.others >= 0)
+		atomic_store(&vfs->met, met.others);
 	if (rc != SQLITE_OK && rc != SQLITE_READONLY && rc != SQLITE_READONLY_CANTINIT)
 		return rc;
 	atomic_store(&vfs->read_only, rc == SQLITE_READONLY);
@@ -227,9 +227,9 @@ int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
 		note_slot(vfs, offset - VFS_LOCK_READ0, false);
 	if (!lock && !shared && offset == VFS_LOCK_WRITE && vfs->policy == VFS_RESTORER)
 		vfs_note_write(vfs, false);
-	vfs_asks_write(recovers ? vfs : NULL);
+	vfs_calls_begin(vfs, recovers ? VFS_RECOVERING : VFS_NOTHING);
 	rc = real->pMethods->xShmLock(real, offset, n, flags);
-	vfs_asks_write(NULL);
+	vfs_calls_end();
 	if (rc == SQLITE_OK && lock && !shared && vfs->policy == VFS_RESTORER &&
 	    !vfs_note_shm_exclusive(vfs, offset, n)) {
 		real->pMethods->xShmLock(real, offset, n, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
@@ -262,9 +262,9 @@ int vfs_shm_unmap(sqlite3_file *base, int delete_flag)
 	vfs_shm_forget(vfs);
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmUnmap)
 		return SQLITE_OK;
-	vfs_removes_shm(vfs);
+	vfs_calls_begin(vfs, VFS_REMOVING_SHM);
 	rc = real->pMethods->xShmUnmap(real, delete_flag);
-	vfs_removes_shm(NULL);
+	vfs_calls_end();
 	return rc;
 }
 

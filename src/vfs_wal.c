@@ -18,11 +18,8 @@ bool vfs_wal_is_expected(struct vfs *vfs)
 	return false;
 }
 
-void vfs_note_wal(struct vfs *vfs)
+void vfs_note_wal(struct vfs *vfs, uint64_t dev, uint64_t ino)
 {
-	uint64_t dev, ino;
-
-	vfs_looked_at(&dev, &ino);
 	atomic_store(&vfs->wal_dev, dev);
 	atomic_store(&vfs->wal_ino, ino);
 }
