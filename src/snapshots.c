@@ -38,10 +38,9 @@ static void give_up(struct snapshots *s)
 	list_each (e, &s->queue) {
 		struct snapshot *snapshot = list_entry(e, struct snapshot, link);
 
-		if (snapshot->publishing || snapshot->over || atomic_load(&snapshot->cancelled))
-			continue;
-		atomic_store(&snapshot->late, true);
-		atomic_store(&snapshot->cancelled, true);
+		if (!snapshot->publishing && !snapshot->over &&
+		    atomic_load(&snapshot->given_up) == SNAPSHOT_WANTED)
+			atomic_store(&snapshot->given_up, SNAPSHOT_LATE);
 	}
 }
 
@@ -313,7 +312,7 @@ int snapshots_drop(struct snapshots *s, const char *name)
 		pthread_mutex_unlock(&s->lock);
 		return -ENOENT;
 	}
-	atomic_store(&snapshot->cancelled, true);
+	atomic_store(&snapshot->given_up, SNAPSHOT_DROPPED);
 	kept_tree_hide(s->kept, snapshot->pendings, snapshot->instant.count);
 	ours = s->current != snapshot;
 	if (ours)

@@ -15,6 +15,13 @@ struct snapshot_db {
 	unsigned cloned;   /* the image whose blocks are in it; 0: none, see source_gen_clone() */
 };
 
+/* Why a snapshot is not written to its end. */
+enum snapshot_end {
+	SNAPSHOT_WANTED,  /* it is */
+	SNAPSHOT_DROPPED, /* by rmdir(2) */
+	SNAPSHOT_LATE,	  /* the mount ends, and there is no time left */
+};
+
 struct snapshot {
 	struct list link; /* of the queue; guarded by its lock, as PUBLISHING and OVER */
 	struct snapshots *snapshots;
@@ -24,8 +31,7 @@ struct snapshot {
 	char name[KEEP_NAME_MAX + 1];
 	bool publishing;       /* it is too late to give it up */
 	bool over;	       /* it is being finished */
-	atomic_bool cancelled; /* nobody wants it any more, */
-	atomic_bool late;      /* or there is no time left to write it */
+	atomic_int given_up;   /* enum snapshot_end; set under the queue's lock */
 	_Atomic uint64_t done; /* bytes */
 	uint64_t total;
 };

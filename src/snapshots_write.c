@@ -17,7 +17,7 @@ static bool is_wanted(void *arg)
 {
 	const struct snapshot *snapshot = arg;
 
-	return !atomic_load(&snapshot->cancelled);
+	return atomic_load(&snapshot->given_up) == SNAPSHOT_WANTED;
 }
 
 /* The page size in the file's header; 0: it has none. */
@@ -51,7 +51,7 @@ static int write_one(struct snapshot *snapshot, size_t i, const char *group, str
 static bool begin_publishing(struct snapshot *snapshot)
 {
 	lock_scope(&snapshot->snapshots->lock);
-	snapshot->publishing = !atomic_load(&snapshot->cancelled);
+	snapshot->publishing = is_wanted(snapshot);
 	return snapshot->publishing;
 }
 
@@ -103,7 +103,7 @@ static void report(const struct snapshot *snapshot, int rc, int64_t took_ns, con
 	const char *why = err->text[0] ? err->text : strerror(-rc);
 	size_t n = snapshot->instant.count;
 
-	if (rc == -ECANCELED && atomic_load(&snapshot->late))
+	if (rc == -ECANCELED && atomic_load(&snapshot->given_up) == SNAPSHOT_LATE)
 		core_event(snapshot->snapshots->core, SNAP_ERROR,
 			   "snapshot \"%s\" was lost: the mount ended before it was written", snapshot->name);
 	else if (rc == -ECANCELED)
@@ -159,7 +159,7 @@ void snapshots_write(void *arg)
 		pthread_mutex_lock(&s->lock);
 		snapshot->over = true;
 		pthread_mutex_unlock(&s->lock);
-		if (rc == -ECANCELED && atomic_load(&snapshot->late))
+		if (rc == -ECANCELED && atomic_load(&snapshot->given_up) == SNAPSHOT_LATE)
 			leave_names(snapshot);
 		snapshot_finish(snapshot);
 		/* Only now the name is free, which rmdir waits for. */
