@@ -145,7 +145,10 @@ static int set_attr(struct fs *fs, struct node *node, const struct actor *who, c
 			return -EPERM;
 		if (!mtime || check_writable(fs))
 			return 0;
-		return settle_pending(fs, node, who) ? -EIO : snap_gen_set_mtime(node->gen, mtime);
+		if (settle_pending(fs, node, who))
+			return -EIO;
+		snap_gen_set_mtime(node->gen, mtime);
+		return 0;
 	case SNAP_FOLDER:
 	case SNAP_MOUNTPOINT:
 	case SNAP_SIDECAR:

@@ -25,11 +25,11 @@ bool source_wait(struct source *s, int64_t deadline)
 	return pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT;
 }
 
-static bool is_absent(struct source *s, const char *suffix)
+static bool has_no_wal(struct source *s)
 {
 	struct stat st;
 
-	return place_stat(&s->place, suffix, &st) == -ENOENT;
+	return place_stat(&s->place, "-wal", &st) == -ENOENT;
 }
 
 /* An incarnation of the source ARG has ended, which loses its reference. OWED: see live.h */
@@ -58,9 +58,9 @@ static void leave_to(struct source *s, struct live *live)
 static int connect_now(struct source *s, const struct stat *st, int64_t deadline, struct snap_err *err)
 {
 	struct live *live = NULL;
-	bool was_absent = is_absent(s, "-wal");
+	bool had_none = has_no_wal(s);
 	int rc = live_create(&live, s->core, &s->place, st, deadline, err);
-	bool left = rc != 0 && was_absent && !is_absent(s, "-wal");
+	bool left = rc != 0 && had_none && !has_no_wal(s);
 
 	if (live) {
 		live->closed = note_closed;

@@ -295,11 +295,10 @@ int source_look(struct source *s, const struct tree_found *found, int64_t seen_n
 	return rc;
 }
 
-int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr)
+void snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr)
 {
 	struct source *s = gen->source;
 
 	lock_scope(&s->lock);
 	show(gen, &s->attr, attr);
-	return 0;
 }

@@ -226,15 +226,13 @@ void source_upload_forget(struct source *s)
 	snap_gen_unref(gone);
 }
 
-int snap_gen_set_mtime(struct snap_gen *gen, int64_t mtime_ns)
+void snap_gen_set_mtime(struct snap_gen *gen, int64_t mtime_ns)
 {
 	struct source *s = gen->source;
 
 	lock_scope(&s->lock);
-	if (!gen->uploaded)
-		return 0;
-	gen->mtime_ns = mtime_ns;
-	if (s->current == gen)
+	if (gen->uploaded)
+		gen->mtime_ns = mtime_ns;
+	if (gen->uploaded && s->current == gen)
 		remember(s, mtime_ns);
-	return 0;
 }

@@ -236,7 +236,7 @@ uint64_t snap_gen_id(const struct snap_gen *gen);
  * Attributes: the size never changes; times are constant once the generation is bound; owner and mode are the
  * live file's at the last look.
  */
-int snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr);
+void snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr);
 /*
  * The same under the name PATH in FOLDER, with the owner and mode that the live file has there now. If
  * another file stands there: -ESTALE; or, if GEN was shown under this name before (KNOWN), the owner and the
@@ -416,9 +416,9 @@ int snap_upload_check(struct snap_upload *upload, const struct snap_restore *ord
 int snap_upload_restore(struct snap_upload *upload, const struct snap_restore *order,
 			struct snap_restored *done, struct snap_err *err);
 
-/* Sets the mtime that a restored database shows, as utimens(2) does right after an upload. 0 also if GEN is
- * no restored one; then nothing changes. */
-int snap_gen_set_mtime(struct snap_gen *gen, int64_t mtime_ns);
+/* Sets the mtime that a restored database shows, as utimens(2) does right after an upload. Does nothing if
+ * GEN is not a restored one. */
+void snap_gen_set_mtime(struct snap_gen *gen, int64_t mtime_ns);
 
 /* ---- what is going on ---------------------------------------------------------------------------------- */
 /*

@@ -292,7 +292,7 @@ static void test_nothing_to_hold(void **state)
 	/* Nobody has written to it meanwhile, and that is known. */
 	assert_int_equal(hold_open(&hold, NULL, &missed, NULL), 0);
 	assert_false(missed);
-	assert_int_equal(snap_gen_stat(hold.gen, &attr), 0);
+	snap_gen_stat(hold.gen, &attr);
 	assert_int_equal(attr.size, 0);
 	hold_finish(&hold);
 	close_gen(before);
