@@ -17,7 +17,7 @@
 #define STATUS_MAX (1u << 20) /* bytes; 65536 groups are less */
 
 #define BIT(sig) (1ull << ((sig)-1))
-/* What ends nobody who does nothing about it: signal(7). */
+/* Signals whose default action does not end the process: signal(7). */
 #define HARMLESS                                                                                   \
 	(BIT(SIGCHLD) | BIT(SIGCONT) | BIT(SIGURG) | BIT(SIGWINCH) | BIT(SIGSTOP) | BIT(SIGTSTP) | \
 	 BIT(SIGTTIN) | BIT(SIGTTOU))

@@ -33,12 +33,11 @@ int fs_create(struct fs **out, const struct fs_config *config);
 /* The session that serves FS, set after mounting and reset to NULL before it is destroyed. Stale pages are
  * dropped from the kernel's cache through it. */
 void fs_set_session(struct fs *fs, struct fuse_session *session);
-/* The connection has ended or is about to, and hardly a reply reaches anybody any more. Restores that
- * somebody waits for are reported to him as failed, so they are made to fail; those that nobody waits for go
- * on. */
+/* The connection has ended or is about to. The kernel then reports a close() or rename() that waits for a
+ * restore as failed, so such a restore is cancelled; one that nobody waits for goes on. */
 void fs_end_restores(struct fs *fs);
-/* After that: waits for those that are past the point of no return, for FS_ANSWERS_MS at most, so that who
- * waits for them is told that they were done. */
+/* To be called next: waits, for FS_ANSWERS_MS at most, for restores that can no longer be cancelled, so that
+ * their callers still get the reply that they succeeded. */
 void fs_await_answers(struct fs *fs);
 #define FS_ANSWERS_MS 2000
 /* Drops the generation's pages from the kernel's cache: for snap_config.stale. */

@@ -85,7 +85,8 @@ static inline void node_holder_set(const struct node_holder *holder, uint64_t id
 		holder->hold(holder->nodes, id, held);
 }
 
-/* What NODE, a folder, must still be when a name is looked up in it; for the root: anything. */
+/* The inode that NODE must still be when a name is looked up in it; any, for the root and for what is no
+ * folder of the tree. */
 struct snap_inode node_folder(const struct node *node);
 
 /* Path of NAME in NODE (of NODE itself: NAME NULL), relative to the tree's root. -ENAMETOOLONG */

@@ -31,8 +31,8 @@ struct fs {
 	struct passthrough passthrough;
 	struct refusals refusals;
 	struct jobs jobs;
-	atomic_uint unanswered; /* close(2) and rename(2) that may restore */
-	atomic_bool told_stale; /* of what stands in the tree, since a database was last looked up */
+	atomic_uint unanswered; /* FLUSH and RENAME requests that may restore and have no reply yet */
+	atomic_bool told_stale; /* ESTALE was logged, and no lookup has found a database since: not again */
 	int64_t started_ns;	/* CLOCK_REALTIME; constant */
 	uint32_t generation;	/* of all nodeids: another one in each session; not 0; constant */
 	_Atomic uint64_t control_sizes[CONTROL_FILES]; /* of the texts that were made last; 0: none was */

@@ -58,7 +58,7 @@ struct upload {
 	char *target;	 /* owned; the database that it may become; NULL: unknown */
 	bool named;  /* can be found: a scratch file that has not been removed or renamed over a database, an
 			upload to a database whose rest is still to come */
-	bool gone;   /* thrown away, for nobody was to come any more: it is not opened again */
+	bool gone;   /* discarded, because nobody could reach it any more: it cannot be opened again */
 	int intents; /* threads that are led here */
 	int64_t touched; /* CLOCK_MONOTONIC */
 	int opens;
@@ -75,7 +75,7 @@ struct upload {
 	int64_t written_ns;
 	uint64_t last_owner; /* lock_owner of the last WRITE */
 	bool has_owner;
-	bool in_place;	     /* opened to be read and changed, and not cut: it takes no writes */
+	bool in_place;	     /* opened O_RDWR without O_TRUNC: refuses writes until it is cut to 0 bytes */
 	bool spent;	     /* renamed over a database: it takes no more writes */
 	bool dropped;	     /* it restores nothing any more, whatever is still written */
 	bool writer_killed;  /* a FLUSH came from a killed writer after the last write */
@@ -107,7 +107,7 @@ void uploads_init(struct uploads *all, struct snap *snap);
 /* The session has ended: what is still open was not closed by its writer and restores nothing. The tender
  * thread ends. */
 void uploads_abandon(struct uploads *all);
-void uploads_finish(struct uploads *all); /* throws away what is left; nobody refers to any */
+void uploads_finish(struct uploads *all); /* discards what is left; no reference may exist */
 
 /* What a new upload is: ATTR's mode and owner are shown for it. */
 struct upload_order {
@@ -181,9 +181,9 @@ bool uploads_drop(struct uploads *all, pid_t tgid, uint64_t parent, const char *
 /* TID, which may have been led to U, opens it. -ESTALE: too late, U was discarded; the name leads to what
  * stands there. */
 int upload_opened(struct upload *u, pid_t tid);
-/* TID wants to read what it was led to in order to write: it has opened /proc/PID/fd/N, where no name could
- * lead it, and now opens the name for something else. True: its intent is removed, and it is to look up the
- * name again. */
+/* TID opens U for reading, although it was led here for writing. That was an open of /proc/PID/fd/N, which
+ * the kernel does not repeat by a name, so the intent was left for the next open of the name. True: it is
+ * removed, and TID has to look up the name again. */
 bool upload_forgo(struct upload *u, pid_t tid);
 
 /* ---- whether it restores: upload_flush.c ---- */
@@ -209,8 +209,9 @@ void upload_closed(struct upload *u);
 bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *rc);
 /* Decides about U and, if it is complete, restores. May take as long as a restore. Logs the verdict. */
 int upload_flush(struct upload *u, const struct upload_flush *flush);
-/* WHO has given it its times, which tools do last, and by its name: -EIO when parts of it were announced and
- * have not come, and it is closed; that is its verdict then. Logs it. */
+/* WHO sets its times by its name, which tools do last: they take it for complete. If it is closed, and parts
+ * that were announced (ftruncate(2), fallocate(2)) were never written: -EIO, which is its verdict then, and
+ * logged. */
 int upload_taken_for_whole(struct upload *u, const struct actor *who);
 /* U cannot be decided about: makes RC its verdict, logs it, and returns what WHO is to be told. The verdict
  * about a scratch file is made when it is renamed, so for one nothing is logged and 0 is returned. */

@@ -35,7 +35,7 @@ static bool is_silent(const struct upload *u, int64_t now)
 		return false;
 	if (u->kind == UPLOAD_SCRATCH)
 		return u->touched + UPLOAD_SCRATCH_NS < now;
-	/* One process's announced length is nobody else's business. */
+	/* A pending upload can be continued by its own process only. */
 	return u->touched + UPLOAD_SILENCE_NS < now || is_orphan(u);
 }
 

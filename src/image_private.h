@@ -29,9 +29,8 @@ struct image {
 	int refs;		 /* guarded by lock, as all below */
 	struct backing *backing; /* a reference; NULL: the image was killed */
 	struct pagemap map;
-	uint32_t promised;	/* the newest frame that somebody was told he may read to, or is about to */
-	uint64_t promised_size; /* bytes of the largest image that he was told that of: a later one may be
-				   smaller */
+	uint32_t promised; /* the newest frame that image_accepts() said yes to: a generation may need it */
+	uint64_t promised_size; /* bytes of the largest of these images: a later one may be smaller */
 	uint32_t spooled;	/* not pinned any more: frames that its spool has */
 	bool damaged;
 	uint64_t counted; /* the last count that its pin was part of */

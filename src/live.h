@@ -67,9 +67,9 @@ struct live {
 	pthread_mutex_t clone_lock;
 	struct rawfd clone; /* a descriptor for FICLONE, opened once; guarded by clone_lock */
 
-	/* Called when all is closed, under no lock; NULL: nobody asks. OWED: but the close that the
-	 * application would have made was not, for want of descriptors or memory, or because another
-	 * incarnation was connected. Set before others see it. */
+	/* Called when all is closed, under no lock; NULL: nobody asks. OWED: what the last close of an
+	 * application would have done (checkpoint the WAL and remove it) could not be done, for lack of
+	 * descriptors or memory, or because another incarnation was connected. Set before others see it. */
 	void (*closed)(void *arg, bool owed);
 	void *arg;
 };

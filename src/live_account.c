@@ -14,7 +14,8 @@ void live_account_pin(struct live *live, const struct wal_header *start, int64_t
 {
 	bool gap = live->pins == 0 && now - live->gap_since >= LIVE_GAP_NS;
 
-	/* An account without a salt goes on while pins overlap: the WAL cannot start over below them. */
+	/* Begun on an empty WAL, which has no salt to compare, an account goes on while pins overlap: the WAL
+	 * cannot start over while one of them is held. */
 	if (!live->has_base || gap ||
 	    (live->has_base_salt ? memcmp(live->base_salt, start->salt, sizeof(start->salt)) != 0
 				 : live->pins == 0)) {

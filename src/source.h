@@ -50,10 +50,12 @@ struct source {
 	int binding;	    /* opens between their first look and the generation that has their image, and a
 			       restore: until they end source_disconnect() does nothing */
 	int64_t idle_since; /* CLOCK_MONOTONIC; when something was pinned last */
-	int64_t refused_until; /* CLOCK_MONOTONIC; a connection was refused: LOOKUP asks stat(2) until then */
-	bool left_wal;	       /* a connection that failed had made a -wal, which another must close */
-	bool owes_close;       /* LEFT_WAL, and what is in it is an application's that had left it to us */
-	int64_t learn_after;   /* CLOCK_MONOTONIC; source_learn_wal() does nothing before that */
+	int64_t refused_until; /* CLOCK_MONOTONIC; connecting failed: LOOKUP does not try again before that */
+	bool left_wal;	     /* a -wal was left behind, as by connecting that failed after it had made it: the
+				close of a connection removes it */
+	bool owes_close;     /* LEFT_WAL, and it holds commits of an application whose last close left
+				the checkpoint to us */
+	int64_t learn_after; /* CLOCK_MONOTONIC; source_learn_wal() does nothing before that */
 
 	/* what is shown */
 	struct snap_gen *current;   /* a reference; what LOOKUP answered last */
@@ -107,12 +109,12 @@ struct snap_gen {
 			  will do, and it stays as long as this is the current generation */
 	bool frozen;   /* its bytes or none: nobody is led elsewhere */
 	struct version version; /* of the content; unbound: of the last look */
-	/* Unbound: CLOCK_MONOTONIC after the last look that it was the answer to, 0: none, and after the last
-	 * of these that saw another version. */
+	/* While unbound, CLOCK_MONOTONIC: the end of the last look that it was the answer to (0: there was
+	 * none), and of the last one of these that saw another version than VERSION. */
 	int64_t looked, differed;
 	int64_t mtime_ns;
 	int opens;
-	int expected;	     /* callers that were led here and have not come yet */
+	int expected;	     /* callers whom SNAP_MOVED led here and who have not opened it yet */
 	int64_t hold_until;  /* CLOCK_MONOTONIC; keeps the image without opens */
 	struct image *image; /* a reference; NULL: no bytes at hand */
 	unsigned images;     /* that it has had */

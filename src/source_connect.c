@@ -46,7 +46,7 @@ static void note_closed(void *arg, bool owed)
 	source_unref(s);
 }
 
-/* What was left is closed when LIVE is. Lock held. */
+/* What an earlier connection has left behind, LIVE's close takes care of from now on. Lock held. */
 static void leave_to(struct source *s, struct live *live)
 {
 	if (s->owes_close)
@@ -222,7 +222,7 @@ static void run_learn(void *arg)
 	source_unref(s);
 }
 
-/* Whether there is a WAL that LIVE does not know of; and nothing is made beside the database for it. */
+/* Whether there is a WAL that LIVE has not open, and can open without making files that lock others out. */
 static bool lacks_wal(struct source *s, struct live *live)
 {
 	struct header header;

@@ -266,7 +266,8 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 	int64_t since;
 
 	pthread_mutex_lock(&s->lock);
-	/* For a moment every checkpoint looks like one that waits. */
+	/* For a moment every checkpoint holds the locks of a waiting one: it counts when two rounds see it.
+	 */
 	awaited = awaiting && s->awaited;
 	s->awaited = awaiting;
 	draining = s->draining;
