@@ -217,16 +217,19 @@ static void test_turned_to_wal_meanwhile(void **state)
 struct replacing {
 	struct fixture *f;
 	enum vfs_call call; /* at the first of which it is replaced */
-	const char *name;   /* or this is removed */
+	const char *name;
+	bool removed; /* "successor" does not take its place */
 	bool replaced;
 };
 
-static int replace_db(void *arg, enum vfs_call call)
+static int replace_file(void *arg, enum vfs_call call)
 {
 	struct replacing *r = arg;
+	int dir = r->f->folder.fd;
 
 	if (call == r->call && !r->replaced)
-		assert_int_equal(renameat(r->f->folder.fd, "successor", r->f->folder.fd, "db"), 0);
+		assert_int_equal(
+			r->removed ? unlinkat(dir, r->name, 0) : renameat(dir, "successor", dir, r->name), 0);
 	r->replaced |= call == r->call;
 	return SQLITE_OK;
 }
@@ -240,7 +243,7 @@ static void test_replaced_meanwhile(void **state)
 	for (size_t i = 0; i < 3; i++) {
 		struct copy successor = database_of(4096, TABLE);
 		struct restoring how = RESTORING;
-		struct replacing replacing = {.call = calls[i]};
+		struct replacing replacing = {.call = calls[i], .name = "db"};
 		struct file_look look;
 		struct upload u;
 		struct fixture f;
@@ -249,7 +252,7 @@ static void test_replaced_meanwhile(void **state)
 		put_bytes(&f, "successor", &successor);
 		look = file_look(&f.folder, "successor");
 		replacing.f = &f;
-		how.fault = replace_db;
+		how.fault = replace_file;
 		how.arg = &replacing;
 		assert_int_equal(restore(&f, &u, &how), -EBUSY);
 		assert_true(replacing.replaced);
@@ -261,16 +264,6 @@ static void test_replaced_meanwhile(void **state)
 	}
 }
 
-static int remove_sidecar(void *arg, enum vfs_call call)
-{
-	struct replacing *r = arg;
-
-	if (call == r->call && !r->replaced)
-		assert_int_equal(unlinkat(r->f->folder.fd, r->name, 0), 0);
-	r->replaced |= call == r->call;
-	return SQLITE_OK;
-}
-
 /* What is written into a -wal without a name is lost with whoever has it open. */
 static void test_sidecar_removed_meanwhile(void **state)
 {
@@ -278,7 +271,7 @@ static void test_sidecar_removed_meanwhile(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
-		struct replacing removing = {.call = VFS_SHM_LOCK, .name = names[i]};
+		struct replacing removing = {.call = VFS_SHM_LOCK, .name = names[i], .removed = true};
 		struct restoring how = RESTORING;
 		struct file_look db;
 		struct upload u;
@@ -287,7 +280,7 @@ static void test_sidecar_removed_meanwhile(void **state)
 		restore_up(&f, &u, modes[0], NEW);
 		db = file_look(&f.folder, "db");
 		removing.f = &f;
-		how.fault = remove_sidecar;
+		how.fault = replace_file;
 		how.arg = &removing;
 		assert_int_equal(restore(&f, &u, &how), -EBUSY);
 		assert_true(removing.replaced);
@@ -298,20 +291,10 @@ static void test_sidecar_removed_meanwhile(void **state)
 	}
 }
 
-static int replace_wal(void *arg, enum vfs_call call)
-{
-	struct replacing *r = arg;
-
-	if (call == r->call && !r->replaced)
-		assert_int_equal(renameat(r->f->folder.fd, "successor", r->f->folder.fd, "db-wal"), 0);
-	r->replaced |= call == r->call;
-	return SQLITE_OK;
-}
-
 /* Nor is one opened that has taken the name of the one which applications have. */
 static void test_wal_replaced_meanwhile(void **state)
 {
-	struct replacing replacing = {.call = VFS_LOCK};
+	struct replacing replacing = {.call = VFS_LOCK, .name = "db-wal"};
 	struct copy empty = {(unsigned char[]){0}, 0};
 	struct restoring how = RESTORING;
 	struct file_look db;
@@ -323,7 +306,7 @@ static void test_wal_replaced_meanwhile(void **state)
 	db = file_look(&f.folder, "db");
 	put_bytes(&f, "successor", &empty);
 	replacing.f = &f;
-	how.fault = replace_wal;
+	how.fault = replace_file;
 	how.arg = &replacing;
 	assert_int_equal(restore(&f, &u, &how), -EBUSY);
 	assert_true(replacing.replaced);
