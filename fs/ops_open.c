@@ -95,17 +95,22 @@ static void run_open(void *arg)
 	finish_open(job, rc, h, moved, &err);
 }
 
-/* Hands an OPEN to a thread that may wait. */
-static void open_later(struct open_job *job)
+/* Here, unless that would have to wait: then on another thread. */
+static void open_for_reading(struct open_job *job)
 {
+	struct snap_gen *moved = NULL;
+	struct handle *h = NULL;
 	struct snap_err err = {{0}};
-	int rc = run_later(job->fs, job->who.uid, run_open, job, sizeof(*job));
+	int rc = handle_open(&h, &job->fs->handles, job->node, false, &moved, &err);
 
-	if (!rc)
-		return;
-	if (rc == -EBUSY)
-		fault(&err, 0, JOBS_TOO_MANY);
-	finish_open(job, rc, NULL, NULL, &err);
+	if (rc == SNAP_WOULD_WAIT) {
+		rc = run_later(job->fs, job->who.uid, run_open, job, sizeof(*job));
+		if (!rc)
+			return;
+		if (rc == -EBUSY)
+			fault(&err, 0, JOBS_TOO_MANY);
+	}
+	finish_open(job, rc, h, moved, &err);
 }
 
 /* An OPEN of .sqlsnapfs/status.json or its like, whose text takes a look through the tree. */
@@ -136,8 +141,8 @@ static void open_control(struct open_job *job)
 		run_control(job);
 }
 
-/* An OPEN that needs neither a live database nor a wait. */
-static void open_now(fuse_req_t req, struct node *node, const struct fuse_file_info *fi)
+/* An OPEN of what is being written, which needs neither a live database nor a wait. */
+static void open_upload(fuse_req_t req, struct node *node, const struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct fuse_file_info out = *fi;
@@ -161,39 +166,25 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct open_job job = {.fs = fs, .req = req, .fi = *fi, .who = actor_of(req)};
-	struct snap_gen *moved = NULL;
-	struct handle *h = NULL;
-	struct snap_err err = {{0}};
 	bool writing = (fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC);
-	int rc;
 
 	job.node = node_get(&fs->nodes, id);
 	if (!job.node) {
 		reply_error(req, ESTALE);
 		return;
 	}
-	if (job.node->upload) {
-		if (writing || !upload_forgo(job.node->upload, job.who.tid)) {
-			open_now(req, job.node, fi);
-			return;
-		}
+	if (job.node->upload && (writing || !upload_forgo(job.node->upload, job.who.tid))) {
+		open_upload(req, job.node, fi);
+	} else if (job.node->upload) {
 		node_put(&fs->nodes, job.node);
 		reply_error(req, ESTALE);
-		return;
-	}
-	if (control_of(job.node) && !writing) {
-		open_control(&job);
-		return;
-	}
-	if (writing) {
+	} else if (writing) {
 		open_for_writing(req, job.node, fi);
-		return;
+	} else if (control_of(job.node)) {
+		open_control(&job);
+	} else {
+		open_for_reading(&job);
 	}
-	rc = handle_open(&h, &fs->handles, job.node, false, &moved, &err);
-	if (rc == SNAP_WOULD_WAIT)
-		open_later(&job);
-	else
-		finish_open(&job, rc, h, moved, &err);
 }
 
 struct release_job {
