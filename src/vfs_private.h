@@ -126,7 +126,7 @@ enum vfs_doing {
 	VFS_MAPPING_SHM,  /* what it opens is the -shm of VFS's database, whatever its name: one may be called
 			     x-shm */
 	VFS_RECOVERING,	  /* a lock that it takes is WRITE, which VFS asks for to recover: it is had only if
-			     nobody has   it, and the header still is torn when that is known */
+			     nobody has it, and the header still is torn when that is known */
 	VFS_REMOVING_SHM, /* what it removes is the -shm beside VFS's database */
 };
 /* What its system calls met meanwhile. */

@@ -468,7 +468,7 @@ static void test_dropped_is_not_damaged(void **state)
 	assert_int_equal(keep_drop(store, sources[0], "one", &err), 0);
 	assert_int_equal(keep_each_damaged(store, count_damaged, &count), 0);
 	assert_int_equal(count, 0);
-	assert_int_equal(keep_clean(store, NULL, NULL, &err), 0);
+	assert_int_equal(keep_clean(store, NULL, NULL, NULL, &err), 0);
 	assert_clean();
 	assert_false(is_kept());
 }
