@@ -182,11 +182,24 @@ int db_errno(struct db *db, int rc)
 	}
 }
 
+const char *db_words(int error)
+{
+	switch (error) {
+	case ENAMETOOLONG:
+		return DB_NAME_TOO_LONG;
+	case ENOSPC:
+		return DB_NO_ROOM;
+	default:
+		return NULL;
+	}
+}
+
 const char *db_text(struct db *db)
 {
+	const char *words;
+
 	if (!db->handle)
 		return "out of memory";
-	if ((sqlite3_errcode(db->handle) & 0xff) == SQLITE_CANTOPEN && system_errno(db) == ENAMETOOLONG)
-		return DB_NAME_TOO_LONG;
-	return sqlite3_errmsg(db->handle);
+	words = db->vfs ? db_words(-db_errno(db, sqlite3_errcode(db->handle))) : NULL;
+	return words ? words : sqlite3_errmsg(db->handle);
 }

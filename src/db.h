@@ -51,7 +51,12 @@ int db_exec(struct db *db, const char *sql);
 int db_errno(struct db *db, int rc);
 /* SQLite's words for its last failure on this connection, or better ones; borrowed until the next call. */
 const char *db_text(struct db *db);
+/* Better words than SQLite's for a failure of a live database that is -ERROR; NULL: there are none. */
+const char *db_words(int error);
 /* Said of a name behind which there is no room for "-wal" or "-journal" in NAME_MAX. */
 #define DB_NAME_TOO_LONG "its name is too long for its -journal or -wal: give it one of 247 bytes at most"
+#define DB_NO_ROOM                                                                                        \
+	"no room for its WAL or journal: its disk is full, or has no inode left, or a quota is used up; " \
+	"make room there"
 
 #endif

@@ -295,8 +295,9 @@ static int await_lock(struct restore *r)
 		restore_finish_backup(r, false);
 		error = db_errno(&r->dest, rc);
 		return err_set(r->err, error, "cannot write the live database: %s",
-			       error == -ESTALE ? "it, or its -wal, was replaced meanwhile"
-						: sqlite3_errstr(rc));
+			       error == -ESTALE	  ? "it, or its -wal, was replaced meanwhile"
+			       : db_words(-error) ? db_words(-error)
+						  : sqlite3_errstr(rc));
 	}
 	return 0;
 }
@@ -418,8 +419,7 @@ int restore_commit(struct restore *r)
 			db_close(&r->dest); /* what is left of it can then be rolled back */
 		r->out->committed = is_committed(r);
 		rc = err_set(r->err, error, "%s: %s", what_is_true(r),
-			     error == -ENOSPC		      ? "no room for its WAL or journal"
-			     : error == -ENAMETOOLONG	      ? DB_NAME_TOO_LONG
+			     db_words(-error)		      ? db_words(-error)
 			     : (rc & 0xff) == SQLITE_CANTOPEN ? strerror(-error)
 							      : sqlite3_errstr(rc));
 	}

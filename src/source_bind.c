@@ -176,9 +176,9 @@ bool source_must_not_connect(struct source *s, const struct stat *st)
 }
 
 /* Whether RC can mean that SQLite was not able to make the sidecars it needs. */
-static bool is_read_only_place(int rc)
+static bool cannot_make_sidecars(int rc)
 {
-	return rc == -EACCES || rc == -EROFS || rc == -EPERM || rc == -ENOENT;
+	return rc == -EACCES || rc == -EROFS || rc == -EPERM || rc == -ENOENT || rc == -ENOSPC;
 }
 
 /* One attempt at the slow way. -ESTALE and -EAGAIN: try again. */
@@ -221,7 +221,7 @@ static int bind_once(struct source *s, struct source_binding *b, int64_t deadlin
 		rc = spool_hot(&flat, s->core, &s->place, err);
 		rc = rc ? rc : source_bind_flat(b, &flat, err);
 		b->sample.version.has_counters = false; /* they are the copy's, which was rolled back */
-	} else if (is_read_only_place(rc)) {
+	} else if (cannot_make_sidecars(rc)) {
 		struct snap_err ignored;
 		int raw = spool_raw(&flat, s->core, &s->place, &ignored);
 

@@ -119,7 +119,9 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 	rc = vfs->real->xOpen(vfs->real, path, real, flags, out_flags);
 	met = vfs_calls_end();
 	if (rc != SQLITE_OK) {
-		code = file->kind == SQLITE_OPEN_MAIN_JOURNAL && met.make_errno ? met.make_errno : errno;
+		code = met.make_errno && (file->kind == SQLITE_OPEN_MAIN_JOURNAL || vfs_met_no_room(&met))
+			       ? met.make_errno
+			       : errno;
 		if (real->pMethods)
 			real->pMethods->xClose(real);
 		errno = code;

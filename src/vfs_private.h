@@ -3,6 +3,7 @@
 #ifndef SQLSNAP_VFS_PRIVATE_H
 #define SQLSNAP_VFS_PRIVATE_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
@@ -141,6 +142,11 @@ struct vfs_met {
  */
 void vfs_calls_begin(struct vfs *vfs, enum vfs_doing doing);
 struct vfs_met vfs_calls_end(void);
+/* Whether a file could not be made for lack of room, or of an inode. */
+static inline bool vfs_met_no_room(const struct vfs_met *met)
+{
+	return met->make_errno == ENOSPC || met->make_errno == EDQUOT;
+}
 
 /* ---- vfs_restorer.c: VFS_RESTORER ---- */
 /* The write lock was granted, or is about to be given up. */

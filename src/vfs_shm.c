@@ -121,6 +121,8 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 	vfs_calls_begin(vfs, VFS_MAPPING_SHM);
 	rc = real->pMethods->xShmMap(real, region, size, extend, out);
 	met = vfs_calls_end();
+	if (rc != SQLITE_OK && vfs_met_no_room(&met))
+		errno = met.make_errno; /* for SQLite asks right after */
 	if (met.others >= 0)
 		atomic_store(&vfs->met, met.others);
 	if (rc != SQLITE_OK && rc != SQLITE_READONLY && rc != SQLITE_READONLY_CANTINIT)

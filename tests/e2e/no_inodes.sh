@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# no_inodes.sh - a file system with free blocks and no free inode, below the live databases and below the store: what needs a new file is
+# refused with the errno and the words of a disk that is full, and what needs none is served.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=restore_lib.sh
+. "$TOP/tests/e2e/restore_lib.sh"
+need jq
+allow_log 'No space left on device|no room for its WAL or journal'
+
+DISK=$T/disk
+loop_mount ext4 64M "$DISK" -N 64
+# leave N: that many inodes are free.
+leave() {
+	local i free
+	rm -f "$DISK"/fill.*
+	sync -f "$DISK"
+	free=$(stat -f -c %d "$DISK")
+	for ((i = $1; i < free; i++)); do : >"$DISK/fill.$i"; done
+	equal 'free inodes' "$(stat -f -c %d "$DISK")" "$1"
+}
+says() { tail -n 1 "$MNT/.sqlsnapfs/log" | grep -qE "$1" || die "the log ends in '$(tail -n 1 "$MNT/.sqlsnapfs/log")', not in /$1/"; }
+warns() { jq -e --arg words "$1" '.warnings | any(test($words))' "$MNT/.sqlsnapfs/status.json" >/dev/null || die "no warning has /$1/: $(jq -c .warnings "$MNT/.sqlsnapfs/status.json")"; }
+make_marked "$T/up" up
+
+note 'below the live databases'
+SRC=$DISK/src
+mkdir "$SRC"
+make_marked "$SRC/wal.db" first wal
+make_marked "$SRC/rollback.db" first delete
+ROOM='no room for its WAL or journal: .*inode.*make room there'
+mount_fs "$SRC"
+leave 0
+for name in wal rollback; do
+	cp "$MNT/$name.db" "$T/copy" || die "$name cannot be read though that takes no inode"
+	cmp "$T/copy" "$SRC/$name.db" || die "$name is another one"
+	must_fail 1 'No space left on device' cp "$T/up" "$MNT/$name.db"
+	says "restore of \"$name.db\" refused, live database unchanged: .*$ROOM"
+	warns "$name.db.*$ROOM"
+done
+leave 1 # the -wal is made, and the -shm is not
+must_fail 1 'No space left on device' cp "$T/up" "$MNT/wal.db"
+says "$ROOM"
+leave 8
+for name in wal rollback; do
+	cp "$T/up" "$MNT/$name.db" || die "$name: $(tail -n 1 "$LOG")"
+	cp "$MNT/$name.db" "$T/copy"
+	cmp "$T/copy" "$T/up" || die "$name is not what was restored"
+done
+unmount
