@@ -189,6 +189,8 @@ const char *db_words(int error)
 		return DB_NAME_TOO_LONG;
 	case ENOSPC:
 		return DB_NO_ROOM;
+	case EMLINK:
+		return DB_LINKED;
 	default:
 		return NULL;
 	}

@@ -58,5 +58,6 @@ const char *db_words(int error);
 #define DB_NO_ROOM                                                                                        \
 	"no room for its WAL or journal: its disk is full, or has no inode left, or a quota is used up; " \
 	"make room there"
+#define DB_LINKED "its -wal, -shm or -journal has another name, by a hard link: remove that one"
 
 #endif

@@ -247,6 +247,31 @@ static void test_name_too_long(void **state)
 	db_close(&db);
 }
 
+/* Nor would they say here what there is to do. */
+static void test_linked(void **state)
+{
+	static const char *const suffixes[] = {"-wal", "-shm"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		char name[16], sidecar[32];
+		struct db db = DB_INIT;
+		struct app app;
+
+		snprintf(name, sizeof(name), "linked%zu", i);
+		snprintf(sidecar, sizeof(sidecar), "%s%s", name, suffixes[i]);
+		app_start(&app, &folder, name);
+		app_do(&app, APP_WAL);
+		assert_int_equal(linkat(folder.fd, sidecar, folder.fd, "another", 0), 0);
+		assert_int_equal(db_open(&db, folder.fd, name, DB_RESTORER, NULL), 0);
+		assert_int_equal(db_errno(&db, db_exec(&db, "PRAGMA user_version")), -EMLINK);
+		assert_string_equal(db_text(&db), DB_LINKED);
+		db_close(&db);
+		assert_int_equal(unlinkat(folder.fd, "another", 0), 0);
+		app_stop(&app);
+	}
+}
+
 /* As root, opening moves no ctime: SQLite alone would give a -wal to its owner anew each time. */
 static void test_ctime_stays(void **state)
 {
@@ -410,6 +435,7 @@ int main(void)
 		cmocka_unit_test(test_open_touches_nothing),
 		cmocka_unit_test(test_errno),
 		cmocka_unit_test(test_name_too_long),
+		cmocka_unit_test(test_linked),
 		cmocka_unit_test(test_ctime_stays),
 		cmocka_unit_test(test_closer_last),
 		cmocka_unit_test(test_closer_beside_others),
