@@ -63,8 +63,10 @@ int keep_open_kept(int source_folder, bool make)
 
 static int fail(const struct keep *k, int rc, struct snap_err *err)
 {
-	return err_set(err, rc, "cannot keep \"%s\" in the store %s: %s", k->name, store_dir(k->store),
-		       strerror(-rc));
+	char what[KEEP_NAME_MAX + 48];
+
+	snprintf(what, sizeof(what), "cannot keep \"%s\" in", k->name);
+	return store_failed(k->store, rc, err, what);
 }
 
 static int make_file(struct keep *k, enum keep_part part)

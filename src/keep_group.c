@@ -143,8 +143,10 @@ static int give_names(struct keep *const *keeps, size_t count, struct snap_err *
 
 static int fail(struct keep *const *keeps, int rc, struct snap_err *err)
 {
-	return err_set(err, rc, "cannot keep \"%s\" in the store %s: %s", keeps[0]->name,
-		       store_dir(keeps[0]->store), strerror(-rc));
+	char what[KEEP_NAME_MAX + 48];
+
+	snprintf(what, sizeof(what), "cannot keep \"%s\" in", keeps[0]->name);
+	return store_failed(keeps[0]->store, rc, err, what);
 }
 
 static int publish_group(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err)

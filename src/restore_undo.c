@@ -174,20 +174,19 @@ static int commit(struct restore *r)
 	return 0;
 }
 
-/* -ENOSPC with words that say what to do. */
+/* A lack of room with words that say what to do. */
 static int explain(struct restore *r, int rc)
 {
 	uint64_t need = r->view.size ? r->view.size : (uint64_t)r->st.st_size;
-	struct statvfs vfs;
+	char room[STORE_ROOM_SIZE];
 
-	if (rc != -ENOSPC || statvfs(store_dir(r->core->store), &vfs))
+	if (!store_is_full(rc))
 		return rc;
-	return err_set(
-		r->err, rc,
-		"keeping the old one needs %llu MiB in %s, %llu MiB free; rmdir an old snapshot, or mount "
-		"with -o store=DIR or keep=0",
-		(unsigned long long)(need >> 20) + 1, store_dir(r->core->store),
-		(unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize >> 20));
+	return err_set(r->err, rc,
+		       "keeping the old one needs %llu MiB in %s, %s; rmdir an old snapshot, or mount with "
+		       "-o store=DIR or keep=0",
+		       (unsigned long long)(need >> 20) + 1, store_dir(r->core->store),
+		       store_room(r->core->store, rc, room));
 }
 
 /* What is only shown is given up for what must be kept. */

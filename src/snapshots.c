@@ -6,7 +6,6 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -110,19 +109,15 @@ static int reserve(struct snapshots *s, struct snapshot *snapshot, struct snap_e
 	return 0;
 }
 
-static int no_room(struct snapshots *s, uint64_t size, struct snap_err *err)
+static int no_room(struct snapshots *s, uint64_t size, int error, struct snap_err *err)
 {
-	const char *dir = store_dir(s->core->store);
-	struct statvfs vfs = {.f_frsize = 1};
+	char room[STORE_ROOM_SIZE];
 
-	if (statvfs(dir, &vfs))
-		vfs.f_bavail = 0;
-	return err_set(
-		err, -ENOSPC,
-		"a database of %llu MiB is to be kept in %s, %llu MiB free, and some must stay; rmdir an "
-		"old snapshot, or mount with -o store=DIR",
-		(unsigned long long)(size >> 20) + 1, dir,
-		(unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize >> 20));
+	return err_set(err, error,
+		       "a database of %llu MiB is to be kept in %s, %s, and some must stay; rmdir an old "
+		       "snapshot, or mount with -o store=DIR",
+		       (unsigned long long)(size >> 20) + 1, store_dir(s->core->store),
+		       store_room(s->core->store, error, room));
 }
 
 /* Reserves SIZE bytes for FD, if more than *ASKED stay: the disk may be an application's, and what else a
@@ -158,8 +153,8 @@ static int prepare_all(struct snapshots *s, struct snapshot *snapshot, struct sn
 
 		if (!source_gen_clone(gen, fd, &snapshot->dbs[i].cloned))
 			rc = make_room(fd, gen->size, &asked);
-		if (rc == -ENOSPC || rc == -EDQUOT)
-			return no_room(s, gen->size, err);
+		if (store_is_full(rc))
+			return no_room(s, gen->size, rc, err);
 		if (rc)
 			return err_set(err, rc, "cannot write to the store: %s", strerror(-rc));
 		snapshot->total += gen->size;

@@ -127,7 +127,7 @@ static void run_drain(void *arg)
 			   s->place.name, pins, (long long)((monotonic_ns() - began) / NS_PER_MS));
 	if (rc && rc != -EOPNOTSUPP)
 		source_event(s, SNAP_WARNING, "a slow reader's snapshot cannot be spooled: %s", err.text);
-	if (rc == -ENOSPC)
+	if (store_is_full(rc))
 		core_make_room(s->core); /* for the next time */
 	pthread_mutex_lock(&s->lock);
 	s->draining = false;

@@ -85,6 +85,7 @@ typedef ssize_t (*read_fn)(struct vfs *vfs, void *buf, size_t size, uint64_t off
 struct pace {
 	int64_t until;			 /* CLOCK_MONOTONIC */
 	const struct spool_order *order; /* NULL: always wanted */
+	const struct store *store;	 /* to which it is copied */
 };
 
 static bool goes_on(const struct pace *pace)
@@ -117,7 +118,8 @@ static int copy(read_fn read_from, struct vfs *vfs, int fd, uint64_t *done, uint
 			return err_set(err, (int)got, "cannot read the database: %s", strerror((int)-got));
 		rc = spool_write(fd, buf, (size_t)got, *done, err);
 		if (rc)
-			return rc;
+			return store_is_full(rc) ? store_failed(pace->store, rc, err, "cannot copy it to")
+						 : rc;
 		*done = got ? *done + (uint64_t)got : end;
 	}
 	return 0;
@@ -146,7 +148,7 @@ int spool_pinned(struct spool *out, struct conn *conn, const struct spool_order 
 	struct store *store = conn->live->core->store;
 	struct vfs *vfs = conn->db.vfs;
 	struct spool s = SPOOL_INIT;
-	struct pace pace = {.until = INT64_MAX, .order = order};
+	struct pace pace = {.until = INT64_MAX, .order = order, .store = store};
 	uint64_t wal_bytes = order->max_frame ? wal_frame_offset(order->max_frame + 1, order->page_size) : 0;
 	uint64_t db_bytes, done = 0;
 	int rc = vfs_db_size(vfs, &db_bytes);
@@ -245,7 +247,7 @@ static int copy_in_steps(struct spool_flat *out, struct conn **conn, int64_t ste
 	if (fd < 0)
 		return fd;
 	for (;;) {
-		struct pace pace = {.until = monotonic_ns() + step};
+		struct pace pace = {.until = monotonic_ns() + step, .store = (*conn)->live->core->store};
 
 		rc = copy(vfs_read_db, (*conn)->db.vfs, fd, &done, out->size, &pace, err);
 		if (rc)

@@ -104,7 +104,7 @@ static int make_file(struct staging *st, struct snap_err *err)
 		return folder;
 	fd = openat(folder, FILE_NAME, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t)staging_size(st))) {
-		int rc = err_errno(err, "cannot make a file in the store %s", store_dir(st->store));
+		int rc = store_failed(st->store, -errno, err, "cannot make a file in");
 
 		store_drop_folder(st->store, st->folder_name);
 		return rc;
@@ -144,7 +144,7 @@ int staging_sync(struct staging *st, struct snap_err *err)
 	int fd = staging_fd(st);
 
 	if (fd >= 0 && fdatasync(fd))
-		return err_errno(err, "cannot write to the store %s", store_dir(st->store));
+		return store_failed(st->store, -errno, err, "cannot write to");
 	return 0;
 }
 

@@ -27,13 +27,15 @@ static int too_long(struct snap_err *err)
 
 /* ---- room ---------------------------------------------------------------------------------------------- */
 
-static int no_room(struct staging *st, uint64_t need, uint64_t room, struct snap_err *err)
+static int no_room(struct staging *st, uint64_t need, int error, struct snap_err *err)
 {
-	return err_set(err, -ENOSPC,
-		       "receiving it needs %llu MiB more in %s, %llu MiB free (make room there, or mount "
-		       "with -o store=DIR)",
+	char room[STORE_ROOM_SIZE];
+
+	return err_set(err, error,
+		       "receiving it needs %llu MiB more in %s, %s (make room there, or mount with -o "
+		       "store=DIR)",
 		       (unsigned long long)((need + STORE_RESERVE + MIB - 1) / MIB), store_dir(st->store),
-		       (unsigned long long)(room / MIB));
+		       store_room(st->store, error, room));
 }
 
 static int find_room(struct staging *st, uint64_t *room, struct snap_err *err)
@@ -65,20 +67,17 @@ static int check_room(struct staging *st, uint64_t from, uint64_t to, struct sna
 		return 0;
 	rc = find_room(st, &room, err);
 	if (rc == 0 && room < need + STORE_RESERVE)
-		rc = no_room(st, need, room, err);
+		rc = no_room(st, need, -ENOSPC, err);
 	return rc;
 }
 
 /* What errno says of an attempt to store the bytes FROM .. TO-1. */
-static int store_failed(struct staging *st, uint64_t from, uint64_t to, struct snap_err *err)
+static int write_failed(struct staging *st, uint64_t from, uint64_t to, struct snap_err *err)
 {
-	int code = errno;
-	uint64_t room = 0;
+	int error = -errno;
 
-	if (code == ENOSPC && find_room(st, &room, NULL) == 0)
-		return no_room(st, to - from, room, err);
-	errno = code;
-	return err_errno(err, "cannot write to the store %s", store_dir(st->store));
+	return store_is_full(error) ? no_room(st, to - from, error, err)
+				    : store_failed(st->store, error, err, "cannot write to");
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
@@ -118,7 +117,7 @@ static ssize_t write_file(struct staging *st, const char *buf, size_t size, uint
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && done == 0)
-			return store_failed(st, offset, offset + size, err);
+			return write_failed(st, offset, offset + size, err);
 		if (n <= 0)
 			break; /* whoever writes the rest will hear why not */
 		done += (size_t)n;
@@ -218,7 +217,7 @@ static int put_aside(struct staging *st, uint64_t from, uint64_t to, struct snap
 		rc = fallocate(st->fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from));
 	} while (rc && errno == EINTR);
 	if (rc)
-		return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : store_failed(st, from, to, err);
+		return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : write_failed(st, from, to, err);
 	note_room(st, from, to);
 	return 0;
 }

@@ -19,7 +19,8 @@
 
 #include "cleanup.h"
 
-#define ATTEMPTS 8 /* at a name that nobody takes for leavings */
+#define ATTEMPTS 8    /* at a name that nobody takes for leavings */
+#define FEW_INODES 16 /* what is kept takes some files, and is taken away again when one of them fails */
 
 /*
  * NULL: there is none. One that is somebody else's is not taken: mount(8) clears the environment for ordinary
@@ -170,6 +171,39 @@ int store_open(struct store *s, bool make, struct snap_err *err)
 	return fd;
 }
 
+/* ---- what it lacks ------------------------------------------------------------------------------------- */
+
+const char *store_room(const struct store *s, int error, char text[STORE_ROOM_SIZE])
+{
+	struct statvfs vfs = {.f_frsize = 1};
+	int n;
+
+	if (statvfs(s->dir, &vfs))
+		vfs.f_bavail = vfs.f_files = 0;
+	n = snprintf(text, STORE_ROOM_SIZE, "%llu MiB free",
+		     (unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize >> 20));
+	if (error == -EDQUOT)
+		snprintf(text + n, STORE_ROOM_SIZE - (size_t)n, ", but a quota is used up");
+	else if (error == -ENOSPC && vfs.f_files > 0 && vfs.f_favail < FEW_INODES) /* 0: it has no limit */
+		snprintf(text + n, STORE_ROOM_SIZE - (size_t)n, ", but only %llu inodes",
+			 (unsigned long long)vfs.f_favail);
+	return text;
+}
+
+int store_failed(const struct store *s, int error, struct snap_err *err, const char *what)
+{
+	char room[STORE_ROOM_SIZE];
+
+	if (!store_is_full(error))
+		return err_set(err, error, "%s the store %s: %s", what, s->dir, strerror(-error));
+	return err_set(err, error,
+		       "%s the store %s: %s (%s); rmdir an old snapshot, make room there, or mount with -o "
+		       "store=DIR",
+		       what, s->dir, strerror(-error), store_room(s, error, room));
+}
+
+/* ---- spools -------------------------------------------------------------------------------------------- */
+
 int store_spool(struct store *s, uint64_t bytes, struct snap_err *err)
 {
 	autoclose int dir = store_open(s, true, err);
@@ -195,9 +229,7 @@ int store_spool(struct store *s, uint64_t bytes, struct snap_err *err)
 		else
 			errno = -fd;
 	}
-	if (fd < 0)
-		return err_errno(err, "cannot make a spool in %s", s->dir);
-	return fd;
+	return fd < 0 ? store_failed(s, -errno, err, "cannot make a spool in") : fd;
 }
 
 int store_make_folder(struct store *s, char name[STORE_NAME_SIZE], struct snap_err *err)
@@ -212,9 +244,7 @@ int store_make_folder(struct store *s, char name[STORE_NAME_SIZE], struct snap_e
 			return err_set(err, -EIO, "no random numbers");
 		fd = store_make_locked(dir, name);
 	}
-	if (fd < 0)
-		return err_set(err, fd, "cannot make a folder in the store %s: %s", s->dir, strerror(-fd));
-	return fd;
+	return fd < 0 ? store_failed(s, fd, err, "cannot make a folder in") : fd;
 }
 
 void store_drop_folder(struct store *s, const char *name)

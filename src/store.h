@@ -21,6 +21,8 @@
 #ifndef SQLSNAP_STORE_H
 #define SQLSNAP_STORE_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "error.h"
@@ -37,6 +39,22 @@ void store_destroy(struct store *store);
 int store_check(const struct store *store, struct snap_err *err);
 
 const char *store_dir(const struct store *store); /* absolute; borrowed */
+
+/* Whether -ERROR is for lack of room: of blocks, of inodes, or by a quota, of which statvfs(3) does not know.
+ */
+static inline bool store_is_full(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT;
+}
+
+/* "240 MiB free", and what it may be that has run out where ERROR (0: nothing failed yet) says that something
+ * has. TEXT is returned. */
+#define STORE_ROOM_SIZE 80
+const char *store_room(const struct store *store, int error, char text[STORE_ROOM_SIZE]);
+
+/* Says that WHAT ("cannot write to") has failed in the store for the reason ERROR, and what to do where that
+ * is a lack of room. Returns ERROR. */
+int store_failed(const struct store *store, int error, struct snap_err *err, const char *what);
 
 /* An unlinked file, O_RDWR, for BYTES to come; owned by the caller. -ENOSPC with words when the file system
  * has less than that and STORE_RESERVE free. */

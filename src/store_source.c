@@ -220,7 +220,7 @@ int store_open_source(struct store *s, const char *source, bool make, struct sna
 	if (fd == -ENOENT && old >= 0)
 		return steal_fd(&old);
 	if (make && fd < 0)
-		return err_set(err, fd, "cannot write to the store %s: %s", s->dir, strerror(-fd));
+		return store_failed(s, fd, err, "cannot write to");
 	return fd;
 }
 
@@ -234,7 +234,7 @@ int store_sync_source(struct store *s, int folder, struct snap_err *err)
 		rc = store_sync_folder(folder);
 	if (!rc)
 		rc = store_sync_folder(dir);
-	return rc ? err_set(err, rc, "cannot write to the store %s: %s", s->dir, strerror(-rc)) : 0;
+	return rc ? store_failed(s, rc, err, "cannot write to") : 0;
 }
 
 bool store_is_source(struct store *s, const char *source, int folder)
