@@ -92,7 +92,7 @@ static int show_path(void *arg, const char *path)
 	struct snap_err err = {""};
 	int rc = tree_look(walk->snap->tree, path, &found, &err);
 
-	if (rc == -EMLINK)
+	if (rc == -EMLINK || rc == -EIO)
 		return show_refused(walk, path, &err);
 	if (rc == 0 && found.attr.kind == SNAP_DATABASE)
 		rc = sources_get(walk->snap->core.sources, &found.place, &source);
@@ -106,6 +106,18 @@ static int show_path(void *arg, const char *path)
 	source_unref(source);
 	tree_found_finish(&found);
 	return rc;
+}
+
+/* It may be a database, or hold some. Where that is for lack of rights, the mount is not to show it. */
+static int show_unread(void *arg, const char *path, int why)
+{
+	struct walk *walk = arg;
+	struct snap_err err;
+
+	if (why != -EIO)
+		return 0;
+	err_set(&err, why, TREE_UNREAD, path, strerror(-why));
+	return show_refused(walk, path, &err);
 }
 
 /* What was looked up but not found by the walk: it is gone from the tree and still being read, or the walk
@@ -134,7 +146,7 @@ int snap_each_source(struct snap *snap, int (*fn)(void *arg, const struct snap_s
 {
 	struct walk walk = {.snap = snap, .fn = fn, .arg = arg, .complete = true};
 
-	walk.complete = tree_walk(snap->tree, WALK_ENTRIES, show_path, &walk) == 0;
+	walk.complete = tree_walk_all(snap->tree, WALK_ENTRIES, show_path, show_unread, &walk) == 0;
 	if (walk.count)
 		qsort(walk.shown, walk.count, sizeof(struct source *), by_address);
 	if (!walk.refused)

@@ -70,6 +70,8 @@ int tree_note_mounted(struct tree *tree);
  * that the folders of all have if these are one owner's and group's, masked by place_mask_at() of each, owned
  * by the first database's folder's owner). */
 int tree_look(struct tree *tree, const char *path, struct tree_found *out, struct snap_err *err);
+/* Said of a path, and a reason, where the disk does not tell. */
+#define TREE_UNREAD "\"%s\" cannot be looked at: %s; see to its disk"
 /* The same in FOLDER, see struct snap_inode; named databases have none. */
 int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_found *out,
 		 struct snap_err *err);

@@ -304,6 +304,7 @@ int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char 
 	rc = tree_check_known(tree, err);
 	if (rc)
 		return rc;
-	return tree->root >= 0 ? look_in_folder(tree, folder, path, out, err)
-			       : look_in_files(tree, path, out, err);
+	rc = tree->root >= 0 ? look_in_folder(tree, folder, path, out, err)
+			     : look_in_files(tree, path, out, err);
+	return rc == -EIO ? err_set(err, rc, TREE_UNREAD, path, strerror(EIO)) : rc;
 }

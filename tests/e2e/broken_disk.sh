@@ -37,6 +37,31 @@ import json, sys
 sys.exit(not any("cannot be examined: Input/output error" in w for w in json.load(open(sys.argv[1]))["warnings"]))
 PY
 
+says() { grep -qF "$2" "$1/.sqlsnapfs/log" || die "the log of $1 does not say '$2': $(cat "$1/.sqlsnapfs/log")"; }
+warns() {
+	python3 -c 'import json, sys
+sys.exit(not any(sys.argv[2] in w for w in json.load(open(sys.argv[1]))["warnings"]))' "$1/.sqlsnapfs/status.json" "$2" || die "no warning has '$2'"
+}
+note 'mounted when the names are still known and nothing can be read: no database is found, and all is not well'
+loop_mount ext4 64M "$T/other_disk"
+mkdir "$T/other_disk/sub"
+make_db "$T/other_disk/db.sqlite3"
+make_db "$T/other_disk/sub/db.sqlite3"
+sync -f "$T/other_disk"
+ls -lR "$T/other_disk" >/dev/null
+python3 -c 'import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack("I", 2))' "$T/other_disk" || die 'ext4 cannot be shut down'
+allow_log 'cannot be looked at|there is no database'
+mount_at "$T/later" "$T/other_disk"
+warns "$T/later" '"db.sqlite3" cannot be read: "db.sqlite3" cannot be looked at: Input/output error; see to its disk'
+warns "$T/later" '"sub/db.sqlite3" cannot be read: "sub/db.sqlite3" cannot be looked at: Input/output error'
+must_fail any 'Input/output error' cat "$T/later/db.sqlite3"
+says "$T/later" '"db.sqlite3" cannot be looked at: Input/output error; see to its disk'
+mount_at "$T/later_named" "$T/other_disk/db.sqlite3"
+warns "$T/later_named" '"db.sqlite3" cannot be looked at: Input/output error'
+must_fail any 'Input/output error' cat "$T/later_named/db.sqlite3"
+says "$T/later_named" '"db.sqlite3" cannot be looked at: Input/output error'
+
 note 'a database on another disk is served'
 must_fail any 'Input/output error' cat "$T/named/db.sqlite3"
 commits_of "$T/named/other.sqlite3" >/dev/null || die "$(cat "$NAMED")"
