@@ -314,7 +314,7 @@ static int agree(struct hold *holds, size_t count, struct wal_header *now, int64
 /* RC with WORDS, and of which database. */
 static int fail_one(const struct instant_db *db, int rc, const struct snap_err *words, struct snap_err *err)
 {
-	return err_set(err, rc, "\"%.100s\": %.200s", db->path, words->text[0] ? words->text : strerror(-rc));
+	return err_set(err, rc, "\"%.100s\": %.210s", db->path, words->text[0] ? words->text : strerror(-rc));
 }
 
 /* Opens hold I, for which no other writer waits longer than until SHARED_UNTIL. */

@@ -223,6 +223,20 @@ static void test_no_room(void **state)
 	make(f, "one"); /* the name is free */
 }
 
+/* Of several, the one that cannot be copied is named. */
+static void test_named(void **state)
+{
+	struct fixture *f = *state;
+	struct snap_err err = {""};
+
+	app_do(&f->app, "PRAGMA journal_mode=DELETE; INSERT INTO t VALUES(zeroblob(12000000))");
+	snap_destroy(f->snap);
+	folder_mount_tmpfs(&f->store, "size=24m");
+	snap_up(f);
+	assert_int_equal(snap_kept_make(f->snap, "one", &err), -ENOSPC);
+	assert_non_null(strstr(err.text, "\"db\": a spool needs"));
+}
+
 static void note_lost(void *arg, const struct snap_lost_facts *facts)
 {
 	assert_string_equal(facts->name, "one");
@@ -294,7 +308,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		test(test_at_once_and_later), test(test_no_time_left), test(test_empty_wal),
 		test(test_lets_go),	      test(test_rollback),     test(test_refused),
-		test(test_no_room),	      test(test_frozen),       test(test_no_patience),
+		test(test_no_room),	      test(test_named),	       test(test_frozen),
+		test(test_no_patience),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);
