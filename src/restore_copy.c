@@ -278,8 +278,7 @@ int restore_copy_rollback(struct restore *r)
 		for (uint64_t at = 0; at < size;) {
 			size_t part = size - at < COPY_CHUNK ? (size_t)(size - at) : COPY_CHUNK;
 			ssize_t got = vfs_read_db(r->dest.vfs, buf, part, at);
-			int rc = got < 0 ? err_set(r->err, (int)got, "cannot read the live database")
-					 : write_keep(r, buf, (size_t)got, at);
+			int rc = got < 0 ? restore_unread(r, (int)got) : write_keep(r, buf, (size_t)got, at);
 
 			if (rc)
 				return rc;

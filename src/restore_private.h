@@ -147,6 +147,8 @@ int view_open(struct restore *r);
 /* Reads SIZE bytes at OFFSET, all of which lie in the view: 0; -errno with words, and UNREADABLE if it is not
  * the disk that failed. */
 int view_read(struct restore *r, void *buf, size_t size, uint64_t offset);
+/* Says that the disk does not give what stands there, and what to do. Returns RC. */
+int restore_unread(const struct restore *r, int rc);
 void view_close(struct view *view); /* also of none */
 /*
  * To be called between two pieces that are read from a view, before the write lock is waited for. A view

@@ -31,6 +31,15 @@ void view_close(struct view *v)
 	*v = (struct view){.conn = NULL};
 }
 
+int restore_unread(const struct restore *r, int rc)
+{
+	return err_set(
+		r->err, rc,
+		"the live database cannot be read: %s; see to its disk; to restore it all the same, end its "
+		"applications, move it away, and write this again",
+		strerror(-rc));
+}
+
 int view_read(struct restore *r, void *buf, size_t size, uint64_t offset)
 {
 	struct view *v = &r->view;
@@ -40,11 +49,13 @@ int view_read(struct restore *r, void *buf, size_t size, uint64_t offset)
 		int rc = image_read(v->image, v->max_frame, buf, size, offset, r->err);
 
 		r->unreadable |= rc == -EIO && image_is_damaged(v->image);
-		return rc;
+		return rc == -EIO && !image_is_damaged(v->image) && !image_is_dead(v->image)
+			       ? restore_unread(r, rc)
+			       : rc;
 	}
 	ssize_t got = vfs_read_db(v->conn->db.vfs, to, size, offset);
 	if (got < 0)
-		return err_set(r->err, (int)got, "cannot read the live database: %s", strerror((int)-got));
+		return restore_unread(r, (int)got);
 	memset(to + got, 0, size - (size_t)got); /* a last page that is cut, as SQLite reads it */
 	return 0;
 }

@@ -203,6 +203,47 @@ static void test_looks(void **state)
 	}
 }
 
+/* What the disk does not give cannot be kept: the words say how it is restored all the same. */
+static void test_unread(void **state)
+{
+	static const char *const modes[] = {WAL_OLD, ROLLBACK_OLD};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		bool told = false;
+
+		for (int n = 1; n < N_MAX && !told; n++) {
+			struct plan plan = {
+				.call = VFS_READ, .left = n, .persistent = true, .code = SQLITE_IOERR_READ};
+			struct restoring how = RESTORING;
+			struct upload u;
+			struct fixture f;
+
+			app_up(&f, modes[i]);
+			snap_up_still(&f);
+			close_gen(open_now(&f));
+			upload_make(&u, f.snap, 4096, NEW);
+			if (i == 0)
+				vfs_set_fault(source_of(&f)->live->hub->db.vfs, fail_nth, &plan);
+			else /* that is kept under the write lock, by the connection that writes */
+				how.fault = fail_nth;
+			how.arg = &plan;
+			if (restore(&f, &u, &how) == -EIO)
+				told = strstr(how.err.text,
+					      "see to its disk; to restore it all the same, end its "
+					      "applications, move it away, and write this again");
+			if (i == 0)
+				vfs_set_fault(source_of(&f)->live->hub->db.vfs, NULL, NULL);
+			upload_finish(&u);
+			app_stop(&f.app);
+			down(&f);
+			if (!plan.hit)
+				break;
+		}
+		assert_true(told);
+	}
+}
+
 /* ---- it cannot be told --------------------------------------------------------------------------------- */
 
 struct hiding {
@@ -505,6 +546,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_wal_starts_over),
 		cmocka_unit_test(test_rollback),
 		cmocka_unit_test(test_looks),
+		cmocka_unit_test(test_unread),
 		cmocka_unit_test(test_hidden),
 		cmocka_unit_test(test_jumped_upon),
 		cmocka_unit_test(test_torn),
