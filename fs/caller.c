@@ -99,7 +99,7 @@ bool caller_parse_group(const char *text, gid_t group)
 }
 
 #define STAT_NAME 2	  /* the fields of a stat file are counted from 1; this one ends with a ")" */
-#define STAT_EXIT_CODE 52 /* as waitpid(2) has it, from before its memory goes; 0 to who may not know */
+#define STAT_EXIT_CODE 52 /* as waitpid(2) has it, from before the memory goes; 0 without the right to it */
 
 bool caller_parse_end(const char *text)
 {

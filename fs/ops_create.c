@@ -189,7 +189,7 @@ void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_
 				 .readable = (fi->flags & O_ACCMODE) == O_RDWR};
 	int rc = check_writable(fs);
 
-	if (rc && (fi->flags & O_ACCMODE) == O_WRONLY) /* SQLite tries both, and then reads */
+	if (rc && (fi->flags & O_ACCMODE) == O_WRONLY) /* SQLite tries O_RDWR, and then reads */
 		tell_read_only(req, node->name);
 	if (rc == 0 && node->kind == SNAP_SIDECAR)
 		rc = job.readable ? -EACCES /* SQLite tries, and then reads */
@@ -319,7 +319,7 @@ static int create(fuse_req_t req, struct node *parent, const char *name, mode_t 
 	return rc;
 }
 
-/* A journal beside what it reads is what SQLite tries by itself. */
+/* Not for a journal, which SQLite tries to make beside a database that it only reads. */
 static void tell_new_read_only(fuse_req_t req, struct node *parent, const char *name)
 {
 	char path[PATH_MAX];
@@ -344,7 +344,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mo
 		rc = create(req, parent, name, mode, &e, &h, &err);
 	node_put(&fs->nodes, parent);
 	if (rc) {
-		/* A journal beside what it reads is what SQLite tries by itself. */
+		/* Not for a journal, see tell_new_read_only(). */
 		if (err.text[0] && !(rc == -EACCES && (fi->flags & O_ACCMODE) == O_RDWR))
 			log_error("\"%s\" cannot be written: %s", name, err.text);
 		reply_error(req, rc);

@@ -133,8 +133,8 @@ static void run_control(void *arg)
 	reply_handle(fs, job->req, h, &job->fi);
 }
 
-/* Whoever looks for what keeps others waiting does not wait behind them: with no thread free it is done here.
- */
+/* status.json tells what keeps opens waiting, so it must not wait with them: with no thread free this is done
+ * here. */
 static void open_control(struct open_job *job)
 {
 	if (run_later(job->fs, job->who.uid, run_control, job, sizeof(*job)))

@@ -90,7 +90,7 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info
 
 /* ---- attributes ---------------------------------------------------------------------------------------- */
 
-/* 0: it is not being set. */
+/* The mtime that is to be set, in nanoseconds since the epoch; 0: none is. */
 static int64_t new_mtime(const struct stat *st, int to_set)
 {
 	int64_t mtime;

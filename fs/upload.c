@@ -319,7 +319,7 @@ ssize_t upload_read(struct upload *u, void *buf, size_t size, uint64_t offset, s
 	return snap_upload_read(u->data, buf, size, offset, err);
 }
 
-/* What is written while it becomes a database may have come too late. */
+/* A write during the rename over a database may have come too late to be restored: it fails. */
 ssize_t upload_write(struct upload *u, const void *buf, size_t size, uint64_t offset, uint64_t owner,
 		     struct snap_err *err)
 {

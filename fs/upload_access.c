@@ -54,7 +54,7 @@ int upload_check_access(struct upload *u, const struct upload_flush *flush, stru
 	if (u->kind == UPLOAD_DATABASE) {
 		who = u->who;
 		if (flush->interrupted && flush->who.uid == who.uid)
-			who.tid = flush->who.tid; /* its groups are as good */
+			who.tid = flush->who.tid; /* of the same user, and its groups can be looked up yet */
 	}
 	if (rc == -ENOENT) {
 		order->folder = *folder;

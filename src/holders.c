@@ -138,9 +138,9 @@ static int lacks(pid_t pid, const char *name, const char *suffix, uint64_t ino)
 	return rc;
 }
 
-/* Whether who has the database open, with the lock DB, has not the -shm beside it, which is HELD by somebody
- * or not: 1, 0, -errno. One of that name that nobody holds here may be beside another path of the database.
- */
+/* Whether the process that has the lock DB on the database lacks the -shm beside it: 1, 0, -errno. HELD:
+ * somebody has that -shm open. If nobody has, a -shm of that name that the process has open may stand beside
+ * another path of the database. */
 static int lacks_shm(struct core *core, const struct place *place, const struct holder *db, bool held)
 {
 	struct stat st;

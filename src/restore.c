@@ -4,7 +4,7 @@
  *
  *   1 look       what stands there. A journal that a crash of the application left hot is rolled back, as its
  *                next open would.
- *   2 sense      an upload that cannot be meant, or that changes nothing, ends here; what it does not change
+ *   2 sense      an upload that looks like a mistake, or changes nothing, ends here; what it does not change
  *                is brought to the disk, for applications may not have done it.
  *   3 fit        another page size is a copy in the store. A crash leaves it there, for the next start to
  *                clean.

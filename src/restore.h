@@ -5,7 +5,7 @@
  * restore.c         the order of steps, and what a crash leaves after each
  * restore_live.c    what stands at the place: WAL or rollback-journal mode, empty, missing, garbage
  * restore_view.c    the live database held still for reading
- * restore_sense.c   uploads that cannot be meant; uploads that change nothing
+ * restore_sense.c   uploads that look like a mistake; uploads that change nothing
  * restore_undo.c    keeping what is replaced
  * restore_copy.c    copying its content
  * restore_write.c   the transaction, and the truth about it
@@ -28,7 +28,7 @@ struct restore_order {
 	struct staging *staging;	      /* borrowed; complete, and not written to meanwhile */
 	const struct validate_report *report; /* borrowed; the verdict about STAGING as it is */
 	struct snap_inode file, folder;	      /* as in struct snap_restore */
-	bool force;			      /* accept what cannot be meant */
+	bool force;			      /* accept what looks like a mistake */
 	unsigned keep;			      /* before-restore snapshots that stay; 0: none is made */
 	struct headstart *headstart;	      /* borrowed; NULL: there is none */
 	int busy_timeout_ms;		      /* how long to wait for the live database's lock */
@@ -56,7 +56,7 @@ struct restore_order {
  * -errno with words in ERR: the live database is unchanged, unless OUT says COMMITTED (the disk refused to
  * make it durable, or what follows the commit failed) or DOUBTFUL. But one that was missing may be there,
  * empty; and a -wal or -journal beside a damaged one may be gone, and then OUT names the UNDO that has it.
- *   -EINVAL   cannot be meant (without FORCE), or another text encoding (always)
+ *   -EINVAL   it looks like a mistake (without FORCE), or has another text encoding (always)
  *   -EINVAL   no regular file stands there; -EMLINK: it has several names
  *   -EBUSY    locked past BUSY_TIMEOUT_MS, or replaced meanwhile
  *   -ENOSPC   no room for the WAL, the journal, the growth or the snapshot of what is replaced

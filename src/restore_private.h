@@ -171,7 +171,7 @@ void version_age(struct restore *r, struct version *version);
 
 /* ---- restore_sense.c ---- */
 
-/* -EINVAL: the upload cannot be meant. */
+/* -EINVAL: the upload looks like a mistake, or has another text encoding. */
 int restore_make_sense(struct restore *r);
 /* 1: the live database has the content of the upload already; 0: it has not, or its writers leave no time to
  * tell. -errno */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * restore_sense.c - before anything is written: whether an upload can be meant, whether it changes anything,
- * the page size, the room.
+ * restore_sense.c - before anything is written: whether an upload looks like a mistake, whether it changes
+ * anything, the page size, the room.
  *
  * Nothing here is proof of anything: it keeps people from overwriting one application's database by
  * another's, and a disk from being filled.
@@ -29,7 +29,7 @@
 #define SLACK (1ull << 20) /* what a commit needs beside its pages */
 #define JOURNAL_PAGE 8u	   /* bytes that a journal has beside each page, at most */
 
-/* ---- can it be meant? ---------------------------------------------------------------------------------- */
+/* ---- is it a mistake? ---------------------------------------------------------------------------------- */
 
 static bool uploaded_has(const struct validate_report *report, const char *name)
 {

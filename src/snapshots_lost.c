@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * snapshots_lost.c - see snapshots.h: those that mkdir(2) has promised and that are not there. The log has a
- * line of each; who looks at warnings alone must hear of them too.
+ * snapshots_lost.c - see snapshots.h: snapshots that mkdir(2) has announced and that are not there. The log
+ * has a line for each; they are remembered so that status.json can warn of them, too.
  */
 #include <stdio.h>
 #include <string.h>

@@ -119,8 +119,8 @@ struct snap_gen {
 	struct image *image; /* a reference; NULL: no bytes at hand */
 	unsigned images;     /* that it has had */
 	uint32_t max_frame;
-	/* What was shown for the inode in VERSION: its owner of last, and the least of its modes, for it may
-	 * have several names. */
+	/* What was shown for the inode in VERSION: the owner seen last, and the bits that all its modes had,
+	 * for it may have several names. */
 	bool was_shown;
 	mode_t mode;
 	uid_t uid;

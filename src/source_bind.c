@@ -303,7 +303,7 @@ static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const s
 
 	if (cur && cur->bound && source_shows(cur, &b->sample))
 		return snap_gen_ref(cur);
-	/* Who opens GEN was found to have rights on its inode, and on no other. */
+	/* The kernel has checked the caller's rights on GEN's inode, and on no other. */
 	if (gen->size == b->sample.size && !gen->uploaded && gen->version.dev == b->sample.version.dev &&
 	    gen->version.ino == b->sample.version.ino) {
 		if (gen->bound && version_equal(&gen->version, &b->sample.version))

@@ -46,7 +46,7 @@ int tree_known_as(struct tree *tree, const char *path, struct snap_err *err)
 	return 0;
 }
 
-/* A folder that was removed is an empty one for who still has it open: to be told from one that is empty. */
+/* Through a descriptor, a removed folder looks like an empty one: its link count tells them apart. */
 static int check_links(const struct tree *tree, const struct stat *st, struct snap_err *err)
 {
 	if (tree->links_uncounted || st->st_nlink > 0)
@@ -54,7 +54,7 @@ static int check_links(const struct tree *tree, const struct stat *st, struct sn
 	return err_set(err, -ESTALE, "the folder was removed; mount it again");
 }
 
-/* The disk of one named database is in nobody's way who wants another. */
+/* A disk that fails below one named database does not keep others from being read. */
 static int check_folders(const struct tree *tree, struct snap_err *err)
 {
 	struct stat st;
@@ -72,8 +72,8 @@ static int check_folders(const struct tree *tree, struct snap_err *err)
 	return rc;
 }
 
-/* Whether its path leads to it as far as the kernel knows without a look at any file system, be it our own:
- * what is so nearly always. False says nothing. */
+/* Whether its path leads to it by what the kernel has cached, without asking any file system, not even our
+ * own. Nearly always true; false says nothing. */
 static bool is_still_known(const struct tree_known *known)
 {
 	autoclose int fd = opath_open(AT_FDCWD, known->path, O_PATH, RESOLVE_CACHED);

@@ -84,7 +84,7 @@ static int look_beside(struct vfs *vfs, const char *path, int kind)
 	if (!(kind & SIDECARS))
 		return 0;
 	if (!vfs_is_still_there(vfs) || (kind == SQLITE_OPEN_WAL && !vfs_wal_is_expected(vfs)))
-		return ESTALE; /* also lest one be made beside another database */
+		return ESTALE; /* nor may one be made beside another database */
 	code = unfit(path);
 	if (!code && kind == SQLITE_OPEN_WAL && base < PATH_MAX &&
 	    snprintf(shm, sizeof(shm), "%.*s-shm", (int)base, path) > 0)
