@@ -48,7 +48,8 @@ int keep_read_record(int folder, struct keep_record *out);
 
 /* Whether GROUP is whole, 1 or 0; -errno: that cannot be told. KEPT is the folder of any source. */
 int keep_group_is(int kept, const char *group);
-/* Whether GROUP is on its way to be whole, or was dropped while some of it is left: 1 or 0; -errno likewise. */
+/* Whether GROUP is on its way to be whole, or was dropped while some of it is left: 1 or 0; -errno likewise.
+ */
 int keep_group_passes(int kept, const char *group);
 /* Makes the name NAME in KEPT free if nobody is at work on it and it is a reserved one, or one of a group
  * that is not whole. True: it is. *WAS_RESERVED (may be NULL): by this call, from one that was to be kept. */
