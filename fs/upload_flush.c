@@ -293,7 +293,8 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 		rc = restore(u, path, flush);
 	else
 		rc = refuse_incomplete(u, path, &flush->who);
-	upload_unname(u); /* its length was announced, and all of it has come, or no more will */
+	if (rc)
+		upload_unname(u); /* its length was announced, and no more will come */
 	return rc;
 }
 

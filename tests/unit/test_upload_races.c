@@ -120,6 +120,34 @@ static void test_written_when_answered(void **state)
 	sqlite3_free(later.bytes);
 }
 
+/* The next one's length is announced, and a part of it has come. */
+static void announce_meanwhile(void)
+{
+	truncate_to(shared, 0);
+	truncate_to(shared, image.size);
+	write_part(shared, OWNER, &image, 0, 4096);
+	assert_int_equal(close_upload(shared), 0);
+}
+
+/* What follows the answer takes nothing from him: he finds what he has begun, and goes on with it. */
+static void test_announced_when_answered(void **state)
+{
+	(void)state;
+	shared = open_cut();
+	upload_ref(shared);
+	write_all(shared, OWNER, &image);
+	assert_int_equal(flush_as(shared, (struct closing){.answered = announce_meanwhile}), 0);
+	upload_unref(shared);
+	assert_ptr_equal(pending(), shared);
+	opened(shared);
+	write_part(shared, OWNER, &image, 4096, image.size - 4096);
+	assert_int_equal(close_upload(shared), 0);
+	assert_null(pending());
+	assert_int_equal(logged("thrown away"), 0);
+	assert_int_equal(logged("nothing was changed"), 1);
+	assert_restored();
+}
+
 /* What is written once it is over is not what was decided about, known or not. */
 static void write_part_meanwhile(void)
 {
@@ -172,6 +200,7 @@ int main(int argc, char **argv)
 		gate_test(test_write_in_rename),
 		gate_test(test_closed_when_answered),
 		gate_test(test_written_when_answered),
+		gate_test(test_announced_when_answered),
 		gate_test(test_not_swallowed),
 		gate_test(test_not_durable),
 	};
