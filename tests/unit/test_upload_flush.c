@@ -182,6 +182,7 @@ static void remember_refusal(void *arg, const struct task_end *end)
 static void test_write_failed(void **state)
 {
 	struct upload *u = open_cut();
+	struct snap_err err;
 
 	(void)state;
 	write_part(u, OWNER, &image, 0, 8192);
@@ -192,8 +193,11 @@ static void test_write_failed(void **state)
 	assert_int_equal(logged(REFUSED), 1);
 	assert_int_equal(logged("File too large"), 1);
 	assert_int_equal(logged("never written"), 0);
+	truncate_to(u, 12288); /* makes nothing good */
+	assert_int_equal(flush(u), -EFBIG);
 	/* It is begun anew: what failed before is over. */
 	truncate_to(u, 0);
+	assert_int_equal(flush(u), 0);
 	write_part(u, OWNER, &image, 0, 8192);
 	assert_int_equal(close_upload(u), -EIO);
 	assert_int_equal(logged("shorter than its header says"), 1);
@@ -203,7 +207,11 @@ static void test_write_failed(void **state)
 	fail_to_write(u, 0);
 	assert_int_equal(close_upload(u), -EFBIG);
 	limit_files(RLIM_INFINITY);
-	assert_int_equal(logged("File too large"), 2);
+	assert_int_equal(logged("File too large"), 3);
+	/* Nor the room that it asked for. */
+	u = open_cut();
+	assert_int_equal(upload_allocate(u, 0, UINT64_MAX / 4, false, &err), -EFBIG);
+	assert_int_equal(close_upload(u), -EFBIG);
 	assert_untouched();
 }
 
@@ -402,6 +410,41 @@ static void test_pending_exits(void **state)
 	}
 }
 
+/* Its times are set by its name, which tools do last: what has not come by then will not. Whoever has it open
+ * goes on. */
+static void test_pending_taken_for_whole(void **state)
+{
+	const struct actor who = {.tid = gettid()};
+	struct upload *u = open_cut();
+
+	(void)state;
+	truncate_to(u, image.size);
+	write_part(u, OWNER, &image, 0, 4096);
+	assert_int_equal(upload_taken_for_whole(u, &who), 0);
+	assert_int_equal(flush(u), 0);
+	assert_int_equal(upload_taken_for_whole(u, &who), 0);
+	upload_closed(u);
+	upload_ref(u); /* the kernel knows it yet */
+	assert_int_equal(logged(REFUSED), 0);
+	assert_int_equal(upload_taken_for_whole(u, &who), -EIO);
+	assert_null(pending());
+	assert_int_equal(logged(REFUSED), 1);
+	assert_int_equal(logged("of another moment"), 1);
+	assert_untouched(); /* nor does the store hold anything */
+	assert_int_equal(upload_opened(u, gettid()), -ESTALE);
+	assert_int_equal(upload_taken_for_whole(u, &who), 0);
+	upload_unref(u);
+	assert_int_equal(logged("thrown away"), 0);
+	/* What is whole is none of that. */
+	u = open_cut();
+	upload_ref(u);
+	write_all(u, OWNER, &image);
+	assert_int_equal(close_upload(u), 0);
+	assert_int_equal(upload_taken_for_whole(u, &who), 0);
+	upload_unref(u);
+	assert_int_equal(logged(REFUSED), 1);
+}
+
 /* Opened again to be cut: what was announced is over. */
 static void test_pending_cut(void **state)
 {
@@ -527,6 +570,7 @@ int main(int argc, char **argv)
 		gate_test(test_pending),
 		gate_test(test_pending_other_owner),
 		gate_test(test_pending_exits),
+		gate_test(test_pending_taken_for_whole),
 		gate_test(test_pending_cut),
 		gate_test(test_allocated),
 		gate_test(test_late_release),
