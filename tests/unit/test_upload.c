@@ -74,6 +74,7 @@ static void test_times(void **state)
 	struct upload *u = open_scratch(".x");
 	struct snap_attr attr;
 	struct timespec before, after;
+	struct snap_err err;
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(times); i++) {
@@ -87,12 +88,20 @@ static void test_times(void **state)
 	upload_set(u, NULL, NULL, NULL, 0); /* stays */
 	upload_stat(u, &attr);
 	assert_true(attr.mtime.tv_sec < 0);
-	/* What is written moves it to now. */
-	clock_gettime(CLOCK_REALTIME, &before);
-	write_part(u, OWNER, &image, 0, 1);
-	clock_gettime(CLOCK_REALTIME, &after);
-	upload_stat(u, &attr);
-	assert_in_range(attr.mtime.tv_sec, before.tv_sec, after.tv_sec);
+	/* What is written moves it to now, and so does each change of its size. */
+	for (int i = 0; i < 3; i++) {
+		upload_set(u, NULL, NULL, NULL, 1500000000123456789);
+		clock_gettime(CLOCK_REALTIME, &before);
+		if (i == 0)
+			write_part(u, OWNER, &image, 0, 1);
+		else if (i == 1)
+			truncate_to(u, 4096);
+		else
+			assert_int_equal(upload_allocate(u, 0, 8192, false, &err), 0);
+		clock_gettime(CLOCK_REALTIME, &after);
+		upload_stat(u, &attr);
+		assert_in_range(attr.mtime.tv_sec, before.tv_sec, after.tv_sec);
+	}
 	close_upload(u);
 }
 
