@@ -2,6 +2,8 @@
 /* test_upload_tend.c - what goes by itself: uploads that nobody goes on with. */
 #include "upload_table.h"
 
+#include <stdatomic.h>
+
 static void test_silent(void **state)
 {
 	struct upload *scratch = open_scratch(".x"), *pending = open_cut();
@@ -113,6 +115,39 @@ static void test_orphan(void **state)
 	assert_int_equal(stored(), 0);
 }
 
+int __real_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *until);
+int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *until);
+
+static atomic_int rounds; /* of the thread that tends */
+
+int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *until)
+{
+	int rc = __real_pthread_cond_timedwait(cond, lock, until);
+
+	if (cond == &all.changed)
+		atomic_fetch_add(&rounds, rc == ETIMEDOUT);
+	return rc;
+}
+
+/* Who looks after what is left may do so for an hour: once a second. */
+static void test_every_second(void **state)
+{
+	const struct timespec step = {.tv_nsec = 10000000};
+	struct upload *scratch = open_scratch(".x");
+	int64_t began;
+
+	(void)state;
+	upload_closed(scratch);
+	atomic_store(&rounds, 0);
+	while (atomic_load(&rounds) == 0)
+		nanosleep(&step, NULL);
+	began = monotonic_ns();
+	for (int i = 0; i < 20; i++)
+		nanosleep(&step, NULL);
+	assert_in_range(atomic_load(&rounds), 1, 2 + (monotonic_ns() - began) / NS_PER_S);
+	assert_true(scratch_is(".x", scratch));
+}
+
 /* The end does not wait for anything either, and afterwards nobody tends. */
 static void test_abandoned(void **state)
 {
@@ -140,7 +175,7 @@ int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		test(test_silent),    test(test_not_silent),	  test(test_orphan),
-		test(test_abandoned), test(test_left_at_the_end),
+		test(test_abandoned), test(test_left_at_the_end), test(test_every_second),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
