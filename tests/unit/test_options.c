@@ -139,6 +139,11 @@ static const struct parse_case good_cases[] = {
 	{{"M", "-o", "store=/a"}, "mountpoint=[M] store=[/a]", false},
 	{{"M", "-o", "store=/a,store=/b=c"}, "mountpoint=[M] store=[/b=c]", false},
 	{{"M", "-o", "store=/a\\,b\\\\c\\054d\\"}, "mountpoint=[M] store=[/a,b\\c,d\\]", false},
+	{{"M", "-o", "store=/\\101\\0127\\177\\377\\300"}, "mountpoint=[M] store=[/A\n7\177\377\300]", false},
+	/* Three digits up to 377, or it is the next character that is meant. */
+	{{"M", "-o", "store=/\\400\\080\\008\\01/\\0/1\\/11\\01"},
+	 "mountpoint=[M] store=[/40008000801/0/1/1101]",
+	 false},
 	{{"M", "-o", "wal_limit=65536"}, "mountpoint=[M] wal_limit=65536", false},
 	{{"M", "-o", "wal_limit=64K"}, "mountpoint=[M] wal_limit=65536", false},
 	{{"M", "-o", "wal_limit=128k"}, "mountpoint=[M] wal_limit=131072", false},
