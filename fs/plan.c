@@ -36,20 +36,13 @@ void plan_finish(struct plan *plan)
 
 /* ---- sources ------------------------------------------------------------------------------------------- */
 
-/* PATH's last part, without slashes behind it; "." and ".." are resolved by REAL. Owned by the caller. */
-static char *last_part(const char *path, const char *real)
+/* The last part of PATH, which leads to a file: no slash is behind it, nor is it "." or "..". Owned by the
+ * caller. */
+static char *last_part(const char *path)
 {
-	size_t end = strlen(path), start;
-	const char *slash;
+	const char *slash = strrchr(path, '/');
 
-	while (end > 1 && path[end - 1] == '/')
-		end--;
-	for (start = end; start > 0 && path[start - 1] != '/'; start--)
-		;
-	if (path[start] != '.' || (end - start > 1 && (path[start + 1] != '.' || end - start > 2)))
-		return strndup(path + start, end - start);
-	slash = strrchr(real, '/');
-	return strdup(slash ? slash + 1 : real);
+	return strdup(slash ? slash + 1 : path);
 }
 
 /* The folder above PATH resolved, PATH's last part kept as it is, for it may be a link that the application
@@ -71,7 +64,7 @@ static char *absolute_of_file(const char *path, const char *name)
 static int resolve_database(struct plan_source *source, const struct options_source *from,
 			    struct snap_err *err)
 {
-	char *name = last_part(from->path, source->real);
+	char *name = last_part(from->path);
 
 	source->path = name ? absolute_of_file(from->path, name) : NULL;
 	if (from->name) {
