@@ -313,6 +313,38 @@ static void test_path_too_long(void **state)
 	node_put(&f->nodes, n);
 }
 
+/* A text of our own, in parts. */
+static void test_text(void **state)
+{
+	const size_t size = strlen(TEXT);
+	const struct {
+		size_t size;
+		uint64_t offset;
+		const char *got;
+	} cases[] = {
+		{100, 0, TEXT}, {size, 0, TEXT},      {4, 6, "text"},	{0, 0, ""},
+		{1, size, ""},	{100, size - 1, "e"}, {1, 1000000, ""}, {1, UINT64_MAX, ""},
+	};
+	struct fixture *f = *state;
+	struct node *root = node_get(&f->nodes, NODE_ROOT);
+	struct handle *h = NULL;
+	char buf[101];
+
+	assert_int_equal(handle_open_text(&h, &f->handles, root, strdup(TEXT), &f->err), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		size_t length = strlen(cases[i].got);
+
+		memset(buf, 'x', sizeof(buf));
+		assert_int_equal(handle_read(h, buf, cases[i].size, cases[i].offset, &f->err), length);
+		assert_memory_equal(buf, cases[i].got, length);
+		assert_int_equal(buf[length], 'x');
+	}
+	handle_close(h, &f->handles);
+	assert_int_equal(handle_open_text(&h, &f->handles, root, NULL, &f->err), -ENOMEM);
+	assert_null(f->handles.first);
+	node_put(&f->nodes, root);
+}
+
 /* ---- out of memory ---------------------------------------------------------------------------------- */
 
 static _Thread_local int calls_left; /* of calloc(3) by this thread until one fails; 0: none does */
@@ -383,6 +415,7 @@ int main(void)
 		test(test_not_to_be_opened),
 		test(test_inner),
 		test(test_path_too_long),
+		test(test_text),
 		test(test_out_of_memory),
 	};
 
