@@ -185,6 +185,32 @@ static void test_fresh_wal(void **state)
 
 /* ---- what a pin accepts -------------------------------------------------------------------------------- */
 
+/* Pinned while the WAL was empty: it becomes the WAL whose first frames it accepts, and no other. */
+static void test_accepts_first_frames(void **state)
+{
+	struct fixture *f = *state;
+	struct wal_header now, other;
+	struct image *image;
+	struct copy copy;
+	uint32_t max_frame;
+
+	make_database(f, "WAL", 4096, 100, 3000);
+	app_do(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)");
+	connect_live(f);
+	image = pin_image(f, &max_frame, &copy);
+	assert_int_equal(max_frame, 0);
+	app_do(&f->app, "UPDATE t SET b=randomblob(3000) WHERE a<20");
+	assert_int_equal(live_sample(f->live, &now), 0);
+	assert_true(image_accepts(image, &now, PLENTY));
+	other = now;
+	other.salt[0] ^= 1;
+	other.max_frame += 100;
+	assert_false(image_accepts(image, &other, PLENTY));
+	assert_true(image_accepts(image, &now, PLENTY));
+	image_unref(image);
+	sqlite3_free(copy.bytes);
+}
+
 static void test_accepts(void **state)
 {
 	struct fixture *f = *state;
@@ -259,9 +285,9 @@ static void test_spool_has_an_end(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_pages_of_512), test(test_pages_of_4096),    test(test_pages_of_65536),
-		test(test_every_offset), test(test_past_the_end),     test(test_fresh_wal),
-		test(test_accepts),	 test(test_spool_has_an_end),
+		test(test_pages_of_512), test(test_pages_of_4096),	  test(test_pages_of_65536),
+		test(test_every_offset), test(test_past_the_end),	  test(test_fresh_wal),
+		test(test_accepts),	 test(test_accepts_first_frames), test(test_spool_has_an_end),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);
