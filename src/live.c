@@ -330,11 +330,10 @@ static void give_back(struct live *live, struct conn *c)
 }
 
 /* The database turned to WAL mode while we were connected. */
-static void note_wal(struct live *live, const struct wal_header *start)
+static void note_wal(struct live *live)
 {
 	lock_scope(&live->lock);
 	if (!atomic_load(&live->was_wal)) {
-		live->first = *start;
 		atomic_store(&live->had_others, true); /* who turned it */
 		atomic_store(&live->was_wal, true);
 	}
@@ -351,7 +350,7 @@ static int note_start(struct live *live, struct conn *c, struct snap_err *err)
 			     rc == WAL_TORN ? "being recovered" : "damaged");
 		pin_end(&c->db);
 	} else {
-		note_wal(live, &c->start);
+		note_wal(live);
 	}
 	return rc;
 }

@@ -49,7 +49,7 @@ struct live {
 	atomic_bool spoilt;	/* a connection has another file's -wal, lost a part of the wal-index, or has
 				   sidecars that were removed: none may be used any more */
 	atomic_bool was_wal;
-	struct wal_header first; /* was_wal: as we came */
+	struct wal_header first; /* as we came, if it was in WAL mode then */
 
 	pthread_mutex_t lock;
 	struct conn *idle;  /* owned; not pinned */
