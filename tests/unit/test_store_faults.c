@@ -71,11 +71,28 @@ static void test_folder(void **state)
 	check_nothing_is_left(make_locked, AT_REMOVEDIR);
 }
 
+/* What cannot be brought to the disk is told; where that cannot be asked for, there is nothing to tell. */
+static void test_sync_folder(void **state)
+{
+	int ends[2], folder = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)state;
+	assert_true(folder >= 0);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(store_sync_folder(folder), 0);
+	assert_int_equal(store_sync_folder(ends[0]), 0); /* EINVAL */
+	close(folder);
+	close(ends[0]);
+	close(ends[1]);
+	assert_int_equal(store_sync_folder(folder), -EBADF);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_file, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_folder, scratch_setup, scratch_teardown),
+		cmocka_unit_test(test_sync_folder),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
