@@ -5,6 +5,10 @@
  */
 #include "live_names.h"
 
+#include "process.h"
+
+#include "../../src/live_private.h"
+#include "../../src/proclocks.h"
 #include "../../src/shmguard.h"
 
 /* The database OTHER with 70 rows: in its WAL as long as APP goes on; with APP NULL nobody has it open.
@@ -171,6 +175,113 @@ static void test_held_back(void **state)
 	assert_false(live_is_full(f->live, held));
 	assert_true(live_is_full(f->live, 0));
 	live_unpin(one);
+}
+
+/* ---- who else is there --------------------------------------------------------------------------------- */
+
+/* What another process holds: bytes FIRST to LAST of the -shm. */
+static struct {
+	char path[PATH_MAX];
+	off_t first, last;
+} holds;
+
+static void hold(void)
+{
+	struct flock lock = {
+		.l_type = F_WRLCK, .l_start = holds.first, .l_len = holds.last - holds.first + 1};
+	int fd = open(holds.path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || fcntl(fd, F_SETLK, &lock))
+		_exit(1);
+}
+
+/* Looks until it is as EXPECTED: the process begins when it likes, and what was seen a moment ago counts. */
+static void wait_for(struct fixture *f, bool (*look)(struct live *live), bool expected)
+{
+	const struct timespec step = {.tv_nsec = 5000000};
+	int64_t until = monotonic_ns() + 20 * NS_PER_S;
+
+	while (look(f->live) != expected && monotonic_ns() < until)
+		nanosleep(&step, NULL);
+	assert_int_equal(look(f->live), expected);
+}
+
+static pid_t start_holding(struct fixture *f, off_t first, off_t last)
+{
+	folder_file(&f->folder, NAME "-shm", holds.path);
+	holds.first = first;
+	holds.last = last;
+	return process_start(hold);
+}
+
+static void end(pid_t pid)
+{
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void test_others_read(void **state)
+{
+	struct fixture *f = *state;
+	struct conn *one, *two;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	connect_live(f);
+	assert_false(live_others_read(f->live));
+	app_do(&f->app, "BEGIN; SELECT count(*) FROM t");
+	assert_true(live_others_read(f->live));
+	app_do(&f->app, "COMMIT");
+	one = pin(f, 0);
+	assert_false(live_others_read(f->live));
+	two = pin(f, 0);
+	assert_true(live_others_read(f->live));
+	live_unpin(two);
+	live_unpin(one);
+	/* It cannot be told. */
+	assert_int_equal(unlinkat(f->folder.fd, NAME "-shm", 0), 0);
+	assert_true(live_others_read(f->live));
+}
+
+static void test_observe(void **state)
+{
+	struct fixture *f = *state;
+	struct conn *conn;
+	pid_t pid;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	connect_live(f);
+	/* A checkpoint of another process prolongs the gap. */
+	f->live->gap_since = 1;
+	assert_false(live_observe_gap(f->live));
+	assert_false(live_observe(f->live));
+	assert_int_equal(f->live->gap_since, 1);
+	pid = start_holding(f, PROCLOCKS_WAL_CKPT, PROCLOCKS_WAL_CKPT);
+	wait_for(f, live_observe_gap, true);
+	assert_true(f->live->gap_since > 1);
+	conn = pin(f, 0);
+	f->live->gap_since = 1;
+	assert_true(live_observe_gap(f->live)); /* there is none */
+	assert_int_equal(f->live->gap_since, 1);
+	live_unpin(conn);
+	wait_for(f, live_observe, false);
+	end(pid);
+	wait_for(f, live_observe_gap, false);
+	/* One that waits for readers has both. */
+	pid = start_holding(f, PROCLOCKS_WAL_WRITE, PROCLOCKS_WAL_CKPT);
+	wait_for(f, live_observe, true);
+	end(pid);
+	wait_for(f, live_observe, false);
+	/* Who is connected, and who was. */
+	assert_true(live_shm_has_others(f->live));
+	atomic_store(&f->live->had_others, false);
+	wait_for(f, live_observe, false);
+	assert_true(atomic_load(&f->live->had_others));
+	app_stop(&f->app);
+	f->app.pid = 0;
+	wait_for(f, live_shm_has_others, false);
+	atomic_store(&f->live->had_others, false);
+	assert_false(live_observe(f->live));
+	assert_false(atomic_load(&f->live->had_others));
 }
 
 /* ---- what a restore writes ----------------------------------------------------------------------------- */
@@ -450,6 +561,8 @@ int main(void)
 		test(test_name_leads_elsewhere),
 		test(test_name_is_gone),
 		test(test_held_back),
+		test(test_others_read),
+		test(test_observe),
 		test(test_forgiven_while_written),
 		test(test_shm_of_two_files),
 		test(test_shm_of_one_file),
