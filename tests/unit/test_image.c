@@ -183,6 +183,98 @@ static void test_fresh_wal(void **state)
 	sqlite3_free(later.bytes);
 }
 
+/* ---- copies -------------------------------------------------------------------------------------------- */
+
+/* A file with the bytes of the database file alone, as a clone has them, SIZE of them (0: all). Another
+ * process reads them, for a close of ours would drop locks. */
+static int clone_of(struct fixture *f, off_t size)
+{
+	char command[2 * PATH_MAX + 32], from[PATH_MAX], to[PATH_MAX];
+	int fd;
+
+	folder_file(&f->folder, NAME, from);
+	folder_file(&f->store, "clone", to);
+	snprintf(command, sizeof(command), "cp %s %s", from, to);
+	assert_int_equal(system(command), 0);
+	fd = open(to, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	if (size)
+		assert_int_equal(ftruncate(fd, size), 0);
+	return fd;
+}
+
+static void assert_copies(struct image *image, uint32_t max_frame, const struct copy *copy, int fd,
+			  bool cloned)
+{
+	_Atomic uint64_t done = 0;
+	struct image_copy order = {
+		.fd = fd, .cloned = cloned, .max_frame = max_frame, .size = copy->size, .done = &done};
+	unsigned char *buf = malloc(copy->size + 1);
+	struct snap_err err = {""};
+
+	assert_non_null(buf);
+	if (image_copy(image, &order, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(done, copy->size);
+	assert_int_equal(pread(fd, buf, copy->size + 1, 0), copy->size);
+	mask(buf, copy->size, 0);
+	assert_memory_equal(buf, copy->bytes, copy->size);
+	free(buf);
+	close(fd);
+}
+
+static bool not_wanted(void *arg)
+{
+	return --*(int *)arg >= 0;
+}
+
+/* Whether the file has what the database file had, more or less of it, or nothing: it becomes the image. */
+static void check_copies(struct fixture *f, uint32_t page_size, unsigned rows)
+{
+	uint32_t max_frame;
+	struct copy copy;
+	struct image *image;
+	struct snap_err err;
+	int calls = 1;
+
+	make_database(f, "WAL", page_size, rows, page_size * 3 / 4);
+	app_do(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)");
+	connect_live(f);
+	/* Pages in frames: single ones, some in a row, and what the database file does not have yet. */
+	app_do(&f->app, "UPDATE t SET b=randomblob(length(b)) WHERE a%7=1 OR a<9");
+	app_do(&f->app, "INSERT INTO t(n, b) SELECT n, randomblob(length(b)) FROM t WHERE a%9=0");
+	image = pin_image(f, &max_frame, &copy);
+	assert_copies(image, max_frame, &copy, clone_of(f, 0), true);
+	assert_copies(image, max_frame, &copy, clone_of(f, (off_t)copy.size + 3 * (off_t)page_size), true);
+	assert_copies(image, max_frame, &copy, clone_of(f, (off_t)(copy.size / 2 / page_size * page_size)),
+		      true);
+	assert_copies(image, max_frame, &copy, clone_of(f, (off_t)page_size), true);
+	assert_copies(image, max_frame, &copy, clone_of(f, 0), false);
+	/* Given up on the way. */
+	struct image_copy order = {.fd = clone_of(f, (off_t)page_size),
+				   .max_frame = max_frame,
+				   .size = copy.size,
+				   .wanted = not_wanted,
+				   .arg = &calls};
+	assert_int_equal(image_copy(image, &order, &err), -ECANCELED);
+	calls = 0;
+	assert_int_equal(image_copy(image, &order, &err), -ECANCELED);
+	close(order.fd);
+	image_unref(image);
+	sqlite3_free(copy.bytes);
+}
+
+static void test_copies_of_4096(void **state)
+{
+	check_copies(*state, 4096, 700);
+}
+
+/* More pages than are asked for at once. */
+static void test_copies_of_512(void **state)
+{
+	check_copies(*state, 512, 6000);
+}
+
 /* ---- what a pin accepts -------------------------------------------------------------------------------- */
 
 /* Pinned while the WAL was empty: it becomes the WAL whose first frames it accepts, and no other. */
@@ -285,9 +377,10 @@ static void test_spool_has_an_end(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_pages_of_512), test(test_pages_of_4096),	  test(test_pages_of_65536),
-		test(test_every_offset), test(test_past_the_end),	  test(test_fresh_wal),
-		test(test_accepts),	 test(test_accepts_first_frames), test(test_spool_has_an_end),
+		test(test_pages_of_512),	 test(test_pages_of_4096),    test(test_pages_of_65536),
+		test(test_every_offset),	 test(test_past_the_end),     test(test_fresh_wal),
+		test(test_copies_of_512),	 test(test_copies_of_4096),   test(test_accepts),
+		test(test_accepts_first_frames), test(test_spool_has_an_end),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);
