@@ -56,7 +56,7 @@ static int resolve_missing(struct mountpoint *mp, char *path, struct snap_err *e
 	char *parent;
 
 	if (strcmp(name, "..") == 0 || strcmp(name, ".") == 0)
-		return fault(err, -ENOENT, "%s: no such folder", path);
+		return fault(err, -ENOENT, "%s: no such directory", path);
 	if (slash == path)
 		folder = "/";
 	else if (slash)
@@ -346,7 +346,7 @@ void mountpoint_covered(struct mountpoint *mp)
 	if (mp->dirfd < 0)
 		return;
 	if (fchmod(mp->dirfd, MADE_MODE) < 0)
-		log_debug("chmod of the folder below the mount: %s, ignoring", strerror(errno));
+		log_debug("chmod of the directory below the mount: %s, ignoring", strerror(errno));
 	close(mp->dirfd);
 	mp->dirfd = -1;
 }

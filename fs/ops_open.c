@@ -225,7 +225,7 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 static void tell_no_list(struct fs *fs, const struct node *node, int rc, const struct snap_err *err)
 {
 	if (err->text[0] && (rc != -ESTALE || !atomic_exchange(&fs->told_stale, true)))
-		log_warn("folder \"%s\": %s", node->parent ? node->name : "/", err->text);
+		log_warn("directory \"%s\": %s", node->parent ? node->name : "/", err->text);
 }
 
 void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)

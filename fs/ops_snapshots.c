@@ -141,7 +141,7 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mod
 	(void)mode;
 	if (rc == -EPERM)
 		tell_refusal(req, REFUSAL_FOLDER, name, "made",
-			     "live folders are not changed here, and snapshots are made in "
+			     "live directories are not changed here, and snapshots are made in "
 			     ".sqlsnapfs/snapshots/NAME");
 	if (rc == 0)
 		rc = run_later(fs, actor_of(req).uid, run_mkdir, &job, sizeof(job));

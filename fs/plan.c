@@ -114,12 +114,13 @@ static int resolve_source(struct plan *plan, const struct options_source *from, 
 	if (S_ISREG(st.st_mode))
 		return resolve_database(source, from, err);
 	if (!S_ISDIR(st.st_mode))
-		return fault(err, -EINVAL, "%s is neither a database nor a folder", from->path);
+		return fault(err, -EINVAL, "%s is neither a database nor a directory", from->path);
 	if (count > 1)
-		return fault(err, -EINVAL, "%s is a folder: it must be the only SOURCE, as it is shown whole",
+		return fault(err, -EINVAL,
+			     "%s is a directory: it must be the only SOURCE, as it is shown whole",
 			     from->path);
 	if (from->name)
-		return fault(err, -EINVAL, "%s is a folder: NAME= goes with a database", from->path);
+		return fault(err, -EINVAL, "%s is a directory: NAME= goes with a database", from->path);
 	plan->folder = true;
 	source->path = strdup(source->real);
 	return source->path ? 0 : fault_memory(err);
@@ -207,7 +208,8 @@ static int refuse_mountpoint(const struct plan *plan, const char *what, struct s
 	if (plan->implied)
 		return fault(err, -EINVAL, "%s %s; did you mean: sqlsnapfs %s MOUNTPOINT", path, what, path);
 	return fault(err, -EINVAL,
-		     "%s %s: MOUNTPOINT must be an empty folder, or one that does not exist yet", path, what);
+		     "%s %s: MOUNTPOINT must be an empty directory, or one that does not exist yet", path,
+		     what);
 }
 
 static int check_mountpoint(struct plan *plan, const struct options *options, struct snap_err *err)
@@ -223,7 +225,7 @@ static int check_mountpoint(struct plan *plan, const struct options *options, st
 	case MOUNTPOINT_TAKEN:
 		return fault(err, -EBUSY, "%s is already a mount point", plan->mountpoint.path);
 	case MOUNTPOINT_NO_FOLDER:
-		return refuse_mountpoint(plan, "is not a folder", err);
+		return refuse_mountpoint(plan, "is not a directory", err);
 	case MOUNTPOINT_NOT_EMPTY:
 		if (!options->nonempty)
 			return refuse_mountpoint(plan, "is not empty", err);
@@ -250,15 +252,16 @@ static int check_relations(const struct plan *plan, struct snap_err *err)
 		return fault(err, -EINVAL, "store=%s stands below %s and would be covered", plan->store, mnt);
 	/* Its folders would be shown, and what is below a store is never kept. */
 	if (plan->store && plan->folder && path_is_below(plan->sources[0].real, plan->store))
-		return fault(err, -EINVAL,
-			     "store=%s holds %s: choose a folder of its own for the store, on the same disk "
-			     "if it can be",
-			     plan->store, plan->sources[0].path);
+		return fault(
+			err, -EINVAL,
+			"store=%s holds %s: choose a directory of its own for the store, on the same disk "
+			"if it can be",
+			plan->store, plan->sources[0].path);
 	if (plan->implied && strcmp(plan->sources[0].real, "/") == 0)
 		return fault(err, -EINVAL,
 			     "no SOURCE given, and the current directory is /: sqlsnapfs SOURCE MOUNTPOINT");
 	if (plan->folder && path_is_below(mnt, plan->sources[0].real))
-		log_warn("\"%s\" is inside \"%s\" and shown there as an empty folder", mnt,
+		log_warn("\"%s\" is inside \"%s\" and shown there as an empty directory", mnt,
 			 plan->sources[0].real);
 	return 0;
 }

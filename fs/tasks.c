@@ -137,8 +137,8 @@ static const char *name_undo(char text[UNDO_SIZE], const char *words, const stru
 		snprintf(text, UNDO_SIZE, "; %s: .sqlsnapfs/snapshots/%s/%.500s", words, done->undo,
 			 done->undo_path);
 	else if (done->undo[0])
-		snprintf(text, UNDO_SIZE, "; %s: mount the folder that the link leads to, and its %s", words,
-			 done->undo);
+		snprintf(text, UNDO_SIZE, "; %s: mount the directory that the link leads to, and its %s",
+			 words, done->undo);
 	return text;
 }
 

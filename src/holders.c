@@ -173,7 +173,7 @@ static int judge(struct core *core, const struct place *place, const char **why)
 	if (rc > 0)
 		*why = "an application has it open with another -wal and -shm: these were removed "
 		       "or replaced under it (end it first), or it was given this file alone (bind the "
-		       "folder)";
+		       "directory)";
 	if (rc || !shm.any || shm.pid <= 0)
 		return rc < 0 ? rc : 0;
 	rc = lacks(shm.pid, place->name, "", 0);

@@ -136,12 +136,12 @@ static int refuse_unseen(void *arg, const char *path, int why)
 	if (why == -EXDEV)
 		err_set(find->err, why,
 			"\"%.100s\" is another mount, whose databases would be missing: name the databases "
-			"that you want instead of the folder",
+			"that you want instead of the directory",
 			path);
 	else
 		err_set(find->err, why,
 			"\"%.100s\" cannot be read, and may be or hold a database: %s; mount as who may read "
-			"it, or name the databases that you want instead of the folder",
+			"it, or name the databases that you want instead of the directory",
 			path, strerror(-why));
 	return 1;
 }

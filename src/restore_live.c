@@ -43,7 +43,7 @@ static int look(struct restore *r)
 
 	if (rc == -ENOENT && !r->order->file.ino)
 		return is_folder(r) ? RESTORE_MISSING
-				    : err_set(r->err, -EBUSY, "its folder was replaced meanwhile");
+				    : err_set(r->err, -EBUSY, "its directory was replaced meanwhile");
 	if (rc && rc != -ENOENT)
 		return err_set(r->err, rc, "cannot examine the live file: %s", strerror(-rc));
 	if (rc || (r->order->file.ino &&
@@ -394,7 +394,7 @@ int restore_live_open(struct restore *r)
 
 	r->dirfd = place_open_dir(&r->source->place);
 	if (r->dirfd < 0)
-		return err_set(r->err, r->dirfd, "cannot open its folder: %s", strerror(-r->dirfd));
+		return err_set(r->err, r->dirfd, "cannot open its directory: %s", strerror(-r->dirfd));
 	for (int i = 0; i < TRIES && rc == -EAGAIN; i++) {
 		if (i > 0)
 			nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);

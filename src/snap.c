@@ -82,7 +82,7 @@ int snap_add_folder(struct snap *snap, const char *path, struct snap_err *err)
 	if (rc)
 		return rc;
 	rc = kept_tree_set_folder(snap->kept, path);
-	return rc ? err_set(err, rc, "cannot open the folder \"%s\": %s", path, strerror(-rc)) : 0;
+	return rc ? err_set(err, rc, "cannot open the directory \"%s\": %s", path, strerror(-rc)) : 0;
 }
 
 int snap_add_file(struct snap *snap, const char *name, const char *path, struct snap_err *err)

@@ -80,7 +80,7 @@ int store_create(struct store **out, const char *dir, struct snap_err *err)
 	if (!s->dir && dir)
 		return err_errno(err, "%s cannot be the store", dir);
 	if (!s->dir && errno == ENOENT)
-		return err_set(err, -ENOENT, "no folder for the store: mount with -o store=DIR");
+		return err_set(err, -ENOENT, "no directory for the store: mount with -o store=DIR");
 	if (!s->dir)
 		return err_set(err, -ENOMEM, "out of memory");
 	*out = steal_ptr(&s);
@@ -244,7 +244,7 @@ int store_make_folder(struct store *s, char name[STORE_NAME_SIZE], struct snap_e
 			return err_set(err, -EIO, "no random numbers");
 		fd = store_make_locked(dir, name);
 	}
-	return fd < 0 ? store_failed(s, fd, err, "cannot make a folder in") : fd;
+	return fd < 0 ? store_failed(s, fd, err, "cannot make a directory in") : fd;
 }
 
 void store_drop_folder(struct store *s, const char *name)

@@ -81,9 +81,9 @@ int tree_set_folder(struct tree *tree, const char *path, struct snap_err *err)
 	struct stat st;
 
 	if (tree->root >= 0 || tree->file_count > 0)
-		return err_set(err, -EINVAL, "\"%s\": a folder is mirrored alone", path);
+		return err_set(err, -EINVAL, "\"%s\": a directory is mirrored alone", path);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_errno(err, "cannot open the folder \"%s\"", path);
+		return err_errno(err, "cannot open the directory \"%s\"", path);
 	tree->dev = st.st_dev;
 	tree->root = steal_fd(&fd);
 	return 0;
@@ -181,14 +181,14 @@ int tree_add_file(struct tree *tree, const char *name, const char *path, struct 
 	if (rc)
 		return rc;
 	if (tree->root >= 0)
-		return err_set(err, -EINVAL, "\"%s\": a folder is mirrored alone", path);
+		return err_set(err, -EINVAL, "\"%s\": a directory is mirrored alone", path);
 	if (stat(path, &st) < 0)
 		return errno == ENOENT ? missing(err, path) : err_errno(err, "\"%s\"", path);
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, -EINVAL, "\"%s\" is not a regular file", path);
 	file.dir = open_parent(path, &base);
 	if (file.dir < 0)
-		return err_set(err, file.dir, "cannot open the folder of \"%s\": %s", path,
+		return err_set(err, file.dir, "cannot open the directory of \"%s\": %s", path,
 			       strerror(-file.dir));
 	fd = opath_open(file.dir, base, O_PATH | O_NOFOLLOW, OPATH_BELOW);
 	if (fd == -EXDEV) {

@@ -51,7 +51,7 @@ static int check_links(const struct tree *tree, const struct stat *st, struct sn
 {
 	if (tree->links_uncounted || st->st_nlink > 0)
 		return 0;
-	return err_set(err, -ESTALE, "the folder was removed; mount it again");
+	return err_set(err, -ESTALE, "the directory was removed; mount it again");
 }
 
 /* A disk that fails below one named database does not keep others from being read. */
@@ -62,7 +62,7 @@ static int check_folders(const struct tree *tree, struct snap_err *err)
 
 	if (tree->root >= 0 && fstat(tree->root, &st) < 0)
 		return err_set(err, -errno,
-			       "the folder cannot be examined: %s; mend its disk, and mount it again",
+			       "the directory cannot be examined: %s; mend its disk, and mount it again",
 			       strerror(errno));
 	if (tree->root >= 0)
 		rc = check_links(tree, &st, err);
@@ -99,10 +99,11 @@ int tree_check_known(struct tree *tree, struct snap_err *err)
 		if (opath_transient(rc))
 			return rc;
 		if (rc == 0 && (st.st_dev != known->dev || st.st_ino != known->ino))
-			return err_set(err, -ESTALE,
-				       "%s is another folder by now: it was replaced, or a link was changed; "
-				       "mount it again",
-				       known->path);
+			return err_set(
+				err, -ESTALE,
+				"%s is another directory by now: it was replaced, or a link was changed; "
+				"mount it again",
+				known->path);
 	}
 	return 0;
 }

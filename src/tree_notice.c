@@ -22,7 +22,7 @@ void tree_notice(struct tree *tree, const struct stat *link, const char *name, c
 		return;
 	tree->told[tree->told_count++] = (struct tree_link_id){.dev = link->st_dev, .ino = link->st_ino};
 	err_set(&tree->pending[tree->pending_count++], 0,
-		"symlink \"%s\" leaves the folder: it shows the database \"%s\"", name, target);
+		"symlink \"%s\" leaves the directory: it shows the database \"%s\"", name, target);
 }
 
 bool tree_take_notice(struct tree *tree, struct snap_err *text)

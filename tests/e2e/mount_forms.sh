@@ -89,7 +89,7 @@ mv "$T/none/db.sqlite3" "$SRC/b"
 equal 'warnings' "$(warnings)" "['$why']"
 unmount
 
-note 'inside SOURCE: an empty folder in the mirror'
+note 'inside SOURCE: an empty directory in the mirror'
 mkdir "$SRC/inside"
 allow_log 'inside' # it is warned of
 mount_at "$SRC/inside" "$SRC"

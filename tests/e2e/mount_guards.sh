@@ -30,8 +30,8 @@ refused 'name them: .*=.*a/db.sqlite3 .*=.*b/db.sqlite3' "$T/a/db.sqlite3" "$T/b
 refused 'no_such_option|unknown' -o no_such_option "$SRC" "$MNT"
 refused 'wal_limit' -o wal_limit=many "$SRC" "$MNT"
 refused '.' "$SRC" "$T/plain/file.txt"
-refused "store=$SRC holds $SRC: choose a folder of its own" -o "store=$SRC" "$SRC" "$MNT"
-refused "store=$T holds $SRC: choose a folder of its own" -o "store=$T" "$SRC" "$MNT"
+refused "store=$SRC holds $SRC: choose a directory of its own" -o "store=$SRC" "$SRC" "$MNT"
+refused "store=$T holds $SRC: choose a directory of its own" -o "store=$T" "$SRC" "$MNT"
 # An implied SOURCE without a database, or /.
 cd "$T/plain"
 refused 'database' "$MNT"

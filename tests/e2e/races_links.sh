@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
-allow_log 'refused, live database unchanged|cannot be (opened|written|opened for writing): |leaves the folder|thrown away|is not changed|folder "'
+allow_log 'refused, live database unchanged|cannot be (opened|written|opened for writing): |leaves the directory|thrown away|is not changed|directory "'
 allow_sidecars
 need setpriv
 [ "$(id -u)" -eq 0 ] || skip 'only root can be other users'

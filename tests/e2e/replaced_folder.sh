@@ -4,7 +4,7 @@
 # link: nothing of the old one is shown any more, nothing is restored into it, and the log and status.json say why.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
-allow_log 'is another folder by now|the folder was removed'
+allow_log 'is another directory by now|the directory was removed'
 allow_log 'there is no database in' # yet
 
 app=$T/app
@@ -15,7 +15,7 @@ make_release() { # FOLDER COMMITS
 	make_db "$1/other.sqlite3" --commits "$2"
 	echo "release $2" >"$1/plain"
 }
-warned() { jq -e '.warnings[] | select(contains("another folder by now"))' "$MNT/.sqlsnapfs/status.json" >/dev/null; }
+warned() { jq -e '.warnings[] | select(contains("another directory by now"))' "$MNT/.sqlsnapfs/status.json" >/dev/null; }
 # An empty list would be believed.
 no_list() { # WHAT
 	mkdir -p "$T/kept"
@@ -30,8 +30,8 @@ refused() { # WHAT
 	must_fail any 'Stale file handle' cat "$MNT/db.sqlite3"
 	must_fail any 'Stale file handle' cp "$T/backup" "$MNT/db.sqlite3"
 	must_fail any 'Stale file handle' mkdir "$MNT/.sqlsnapfs/snapshots/late"
-	equal "$1: lines of the log for reads" "$(grep -c 'warning: ops: .*another folder by now' "$LOG")" 1
-	grep -q 'another folder by now: it was replaced, or a link was changed; mount it again' "$LOG" || die "$1: $(tail -n 3 "$LOG")"
+	equal "$1: lines of the log for reads" "$(grep -c 'warning: ops: .*another directory by now' "$LOG")" 1
+	grep -q 'another directory by now: it was replaced, or a link was changed; mount it again' "$LOG" || die "$1: $(tail -n 3 "$LOG")"
 	warned || die "$1: status.json does not warn"
 }
 need jq
@@ -104,7 +104,7 @@ for way in removed anew volume file; do
 	*) rm -r "$app" ;;
 	esac
 	no_list "$way"
-	grep -qE 'warning: ops: folder "/": (.* is another folder by now: it was replaced, or a link was changed|the folder was removed); mount it again' "$LOG" || die "$way: $(tail -n 3 "$LOG")"
+	grep -qE 'warning: ops: directory "/": (.* is another directory by now: it was replaced, or a link was changed|the directory was removed); mount it again' "$LOG" || die "$way: $(tail -n 3 "$LOG")"
 	jq -e '.warnings[] | select(contains("mount it again"))' "$MNT/.sqlsnapfs/status.json" >/dev/null || die "$way: status.json does not warn"
 	unmount
 	if [ "$way" = volume ]; then umount "$app"; fi

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
-allow_log 'cannot be (opened|written|opened for writing): |linked|leaves the folder|refused, live database unchanged'
+allow_log 'cannot be (opened|written|opened for writing): |linked|leaves the directory|refused, live database unchanged'
 allow_sidecars
 need setpriv setfacl
 [ "$(id -u)" -eq 0 ] || skip 'only root can be other users'

@@ -10,7 +10,7 @@
 SNAPS=$MNT/.sqlsnapfs/snapshots
 allow_sidecars
 allow_log 'cannot be the name of a snapshot: no leading dot'
-allow_log 'cannot be (made: live folders are not changed here|written: what stands there is read-only)'
+allow_log 'cannot be (made: live directories are not changed here|written: what stands there is read-only)'
 
 written() { grep -qF "snapshot \"$1\" of " "$LOG"; }
 no_pins() { # no read mark of anybody's is held: slots 1 to 4 stand at byte 124 of the -shm

@@ -11,7 +11,7 @@ need setpriv
 SNAPS=$MNT/.sqlsnapfs/snapshots
 allow_sidecars
 allow_log 'snapshot "refused" cannot be made: '
-allow_log '" is inside ".*shown there as an empty folder'
+allow_log '" is inside ".*shown there as an empty directory'
 
 # refused ERROR WORDS: neither a snapshot nor a frozen mount is made; the log says why.
 refused() {

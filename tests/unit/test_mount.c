@@ -70,7 +70,7 @@ static void test_resolve(void **state)
 		{"f", "f", 0, NULL},
 		{"no/new", NULL, -ENOENT,
 		 "no: No such file or directory, and only the MOUNTPOINT itself is made"},
-		{"no/..", NULL, -ENOENT, "no/..: no such folder"},
+		{"no/..", NULL, -ENOENT, "no/..: no such directory"},
 		{"dangling", NULL, -ENOENT, "dangling is a link that leads nowhere"},
 		{"f/new", NULL, -ENOTDIR, "f/new: Not a directory"},
 	};

@@ -23,7 +23,7 @@ static const struct plan_case plan_cases[] = {
 	{.mountpoint = ".",
 	 .refusal = "@/app is the SOURCE itself; did you mean: sqlsnapfs @/app MOUNTPOINT"},
 	{.mountpoint = "a.db",
-	 .refusal = "@/app/a.db is not a folder; did you mean: sqlsnapfs @/app/a.db MOUNTPOINT"},
+	 .refusal = "@/app/a.db is not a directory; did you mean: sqlsnapfs @/app/a.db MOUNTPOINT"},
 	{.mountpoint = "..", .refusal = "@ is not empty; did you mean: sqlsnapfs @ MOUNTPOINT"},
 	{.cwd = "/",
 	 .mountpoint = "@/empty",
@@ -31,21 +31,23 @@ static const struct plan_case plan_cases[] = {
 	/* The mountpoint. */
 	{.sources = {"."},
 	 .mountpoint = "../full",
-	 .refusal =
-		 "@/full is not empty: MOUNTPOINT must be an empty folder, or one that does not exist yet"},
+	 .refusal = "@/full is not empty: MOUNTPOINT must be an empty directory, or one that does not exist "
+		    "yet"},
 	{.sources = {"../full"},
 	 .mountpoint = "a.db",
-	 .refusal = "@/app/a.db is not a folder: MOUNTPOINT must be an empty folder, or one that does not "
-		    "exist yet"},
+	 .refusal =
+		 "@/app/a.db is not a directory: MOUNTPOINT must be an empty directory, or one that does not "
+		 "exist yet"},
 	{.sources = {".", NULL},
 	 .mountpoint = "../app/",
-	 .refusal = "@/app is the SOURCE itself: MOUNTPOINT must be an empty folder, or one that does not "
+	 .refusal = "@/app is the SOURCE itself: MOUNTPOINT must be an empty directory, or one that does not "
 		    "exist yet"},
 	{.sources = {"a.db"},
 	 .mountpoint = "a.db",
-	 .refusal = "@/app/a.db is the SOURCE itself: MOUNTPOINT must be an empty folder, or one that does "
-		    "not exist "
-		    "yet"},
+	 .refusal =
+		 "@/app/a.db is the SOURCE itself: MOUNTPOINT must be an empty directory, or one that does "
+		 "not exist "
+		 "yet"},
 	/* What would be covered, also with nonempty. */
 	{.sources = {"a.db"},
 	 .mountpoint = ".",
@@ -74,16 +76,16 @@ static const struct plan_case plan_cases[] = {
 	{.sources = {"a.db/x"}, .mountpoint = "../empty", .refusal = "a.db/x: Not a directory"},
 	{.sources = {"/dev/null"},
 	 .mountpoint = "../empty",
-	 .refusal = "/dev/null is neither a database nor a folder"},
+	 .refusal = "/dev/null is neither a database nor a directory"},
 	{.sources = {".", "a.db"},
 	 .mountpoint = "../empty",
-	 .refusal = ". is a folder: it must be the only SOURCE, as it is shown whole"},
+	 .refusal = ". is a directory: it must be the only SOURCE, as it is shown whole"},
 	{.sources = {"a.db", "sub"},
 	 .mountpoint = "../empty",
-	 .refusal = "sub is a folder: it must be the only SOURCE, as it is shown whole"},
+	 .refusal = "sub is a directory: it must be the only SOURCE, as it is shown whole"},
 	{.sources = {"n=."},
 	 .mountpoint = "../empty",
-	 .refusal = ". is a folder: NAME= goes with a database"},
+	 .refusal = ". is a directory: NAME= goes with a database"},
 	{.sources = {"a.db", "../full/a.db"},
 	 .mountpoint = "../empty",
 	 .refusal = "two sources are named a.db; name them: app=@/app/a.db full=@/full/a.db"},

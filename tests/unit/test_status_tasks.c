@@ -123,7 +123,7 @@ static const struct {
 	 {.undo = "before-x"},
 	 "refused, nothing of it was written: no; written by uid 7 (unknown, pid 0); what was there before "
 	 "is "
-	 "kept: mount the folder that the link leads to, and its before-x"},
+	 "kept: mount the directory that the link leads to, and its before-x"},
 	{"the disk has gone as the lock was given up",
 	 {.undo = "before-x", .undo_path = "c", .doubtful = true},
 	 "restore of \"c\" failed: no; written by uid 7 (unknown, pid 0); what was there before is kept: "
@@ -173,7 +173,7 @@ static void test_restored_over_no_database(void **state)
 	done.undo_path[0] = '\0';
 	task_begin(&task, &all, "c", &nobody);
 	task_restored(&task, &done);
-	assert_logged("its files are kept as they were: mount the folder that the link leads to, and its "
+	assert_logged("its files are kept as they were: mount the directory that the link leads to, and its "
 		      "before-raw");
 	log = log_recent();
 	assert_null(strstr(log, "cp .sqlsnapfs/snapshots/before-raw"));
