@@ -5,12 +5,14 @@
 SRC/drop is his folder. In it pairs NAME and NAME.x are exchanged in a tight loop: what is his, and what he may not read
 (a symlink to it, a hard link of it, a file or a folder of somebody else's). Meanwhile he reads, lists, writes and renames
 the names through the mount MNT, and root reads them without following symlinks himself. Whoever sees the word below, and
-whatever else goes wrong, is said; the number of successful calls of each kind is printed, as a JSON line.
+whatever else goes wrong, is said; the number of successful calls of each kind is printed, as a JSON line. It takes SECONDS, and
+on a slow machine up to six times that, until enough of each kind has succeeded.
 """
 
 import ctypes
 import errno
 import json
+import mmap
 import os
 import sys
 import time
@@ -26,10 +28,22 @@ SYS_OPENAT2 = 437
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def swap(until, count, drop, mnt, upload):
+class Clock:
+    """When a worker ends: none before SECONDS, nor before it has done enough, nor the one that swaps before the others."""
+
+    def __init__(self, seconds):
+        self.began, self.seconds = time.monotonic(), seconds
+        self.over = mmap.mmap(-1, mmap.PAGESIZE)  # shared: a byte for each worker but the one that swaps
+
+    def runs(self, count, least):
+        took = time.monotonic() - self.began
+        return took < self.seconds or (took < 6 * self.seconds and any(count[key] < n for key, n in least.items()))
+
+
+def swap(clock, count, drop, mnt, upload):
     """Each pair in turn, with pauses of every length: what looks twice must be met in between."""
     a = [(os.fsencode(f"{drop}/{name}"), os.fsencode(f"{drop}/{name}.x")) for name in PAIRS]
-    while time.monotonic() < until:
+    while not all(clock.over[: len(WORKERS)]):
         for one, other in a:
             if libc.renameat2(-100, one, -100, other, RENAME_EXCHANGE):
                 sys.exit(f"renameat2 {one}: {os.strerror(ctypes.get_errno())}")
@@ -58,18 +72,19 @@ def must_be_free(what, path, data):
         sys.exit(f"{what} {path} shows the secret")
 
 
-def read(until, count, drop, mnt, upload):
-    look(until, count, mnt, os.open, "read", DATABASES + FILES)
+def read(clock, count, drop, mnt, upload):
+    look(clock, count, mnt, os.open, {"read": 50, "listed": 25}, DATABASES + FILES)
 
 
-def read_as_root(until, count, drop, mnt, upload):
+def read_as_root(clock, count, drop, mnt, upload):
     """Only where no database is meant: a symlink to a database is that database, and root may read it. What is his in a folder of the tree
     root may read, too."""
-    look(until, count, mnt, open_strictly, "read by root", ["file", "dir/f"])
+    look(clock, count, mnt, open_strictly, {"read by root": 20}, ["file", "dir/f"])
 
 
-def look(until, count, mnt, opener, what, files):
-    while time.monotonic() < until:
+def look(clock, count, mnt, opener, least, files):
+    what = next(iter(least))
+    while clock.runs(count, least):
         for name in files:
             path = f"{mnt}/{name}"
             try:
@@ -95,11 +110,11 @@ def look(until, count, mnt, opener, what, files):
                 count[f"listed: {errno.errorcode[e.errno]}"] += 1
 
 
-def write(until, count, drop, mnt, upload):
+def write(clock, count, drop, mnt, upload):
     """Restores, by an open and by a rename; and what else changes names."""
     content = open(upload, "rb").read()
     scratch = f"{mnt}/.scratch.tmp"
-    while time.monotonic() < until:
+    while clock.runs(count, {"restored by open": 3, "restored by rename": 3}):
         for name in DATABASES:
             path = f"{mnt}/{name}"
             for way in "open", "rename":
@@ -116,12 +131,16 @@ def write(until, count, drop, mnt, upload):
                     count[f"restored by {way}: {errno.errorcode[e.errno]}"] += 1
 
 
+WORKERS = [read, read, write, read_as_root]
+
+
 def main():
     src, top, upload, uid, seconds = sys.argv[1:]
     drop, mnt = f"{src}/drop", f"{top}/drop"
-    until = time.monotonic() + float(seconds)
+    clock = Clock(float(seconds))
     children = []
-    for work, user in (swap, int(uid)), (read, int(uid)), (read, int(uid)), (write, int(uid)), (read_as_root, 0):
+    for place, work in enumerate([*WORKERS, swap]):
+        user = 0 if work is read_as_root else int(uid)
         down, up = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -130,7 +149,10 @@ def main():
                 os.setresgid(user, user, user)
                 os.setresuid(user, user, user)
             count = Counts()
-            work(until, count, drop, mnt, upload)
+            try:
+                work(clock, count, drop, mnt, upload)
+            finally:
+                clock.over[place] = 1
             os.write(up, json.dumps(count).encode())
             os._exit(0)
         os.close(up)
