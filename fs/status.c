@@ -258,16 +258,17 @@ static void put_ended(void *arg, const struct task_end *end)
 	json_end(j);
 }
 
-static void warn_refused(void *arg, const struct task_end *end)
+static void warn_failed(void *arg, const struct task_end *end)
 {
+	const char *was = end->verdict == TASK_RESTORED || end->done.doubtful ? "" : "was ";
+	const char *failure = end->verdict == TASK_RESTORED ? "failed" : task_failure(&end->done);
 	char time[JSON_TIME_SIZE];
 	const char *at = json_time_text(end->time_ns, time);
 
 	status_warn(arg,
 		    "the restore of \"%.200s\" at %s %s%s: %s; write it again when that is mended, or leave "
 		    "it: a restore that succeeds ends this warning, or a day",
-		    end->path, at ? at : "?", end->done.doubtful ? "" : "was ", task_failure(&end->done),
-		    end->reason);
+		    end->path, at ? at : "?", was, failure, end->reason);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */
@@ -301,7 +302,7 @@ char *status_make(const struct status_order *order)
 		status_warn(m, "%s", err.text);
 	else if (order->folder && complete && !m->has_database)
 		status_warn(m, STATUS_NO_DATABASE, order->folder);
-	tasks_each_refused(order->tasks, m->now_ns - REFUSAL_NS, warn_refused, m);
+	tasks_each_failed(order->tasks, m->now_ns - FAILURE_NS, warn_failed, m);
 	status_put_snapshots(m, order->snap);
 	put_warnings(m);
 	json_end(&m->json);

@@ -8,8 +8,8 @@
 #include "status.h"
 
 #define WARNINGS_MAX 20
-#define REFUSAL_NS (NS_PER_S * 3600 * 24) /* for which a refused restore is a warning */
-#define LOST_NS REFUSAL_NS		  /* and a snapshot that was lost */
+#define FAILURE_NS (NS_PER_S * 3600 * 24) /* for which a restore that failed is a warning */
+#define LOST_NS FAILURE_NS		  /* and a snapshot that was lost */
 
 /* What was found on the way and stands elsewhere in the text. */
 struct warnings {

@@ -23,8 +23,8 @@ void tasks_init(struct tasks *all)
 	pthread_mutex_init(&all->lock, NULL);
 	all->first = NULL;
 	all->next = all->count = 0;
-	for (int i = 0; i < TASKS_REFUSED; i++)
-		all->refused[i].time_ns = 0;
+	for (int i = 0; i < TASKS_FAILED; i++)
+		all->failed[i].time_ns = 0;
 }
 
 void tasks_finish(struct tasks *all)
@@ -54,22 +54,22 @@ static void leave(struct task *task)
 		task->all->first = task->next;
 }
 
-/* A refusal stands until its path is restored. The oldest makes room. Lock held. */
-static void note_refusal(struct tasks *all, const struct task_end *end)
+/* A failure stands until its path is restored. The oldest makes room. Lock held. */
+static void note_failure(struct tasks *all, const struct task_end *end)
 {
-	struct task_end *at = all->refused;
+	struct task_end *at = all->failed;
 	bool found = false;
 
 	if (end->verdict == TASK_CANCELLED)
 		return;
-	for (int i = 0; i < TASKS_REFUSED && !found; i++) {
-		struct task_end *one = &all->refused[i];
+	for (int i = 0; i < TASKS_FAILED && !found; i++) {
+		struct task_end *one = &all->failed[i];
 
 		found = one->time_ns && strcmp(one->path, end->path) == 0;
 		if (found || one->time_ns < at->time_ns)
 			at = one;
 	}
-	if (end->verdict == TASK_REFUSED)
+	if (end->error)
 		*at = *end;
 	else if (found)
 		at->time_ns = 0;
@@ -94,7 +94,7 @@ static void end(struct task *task, enum task_verdict verdict, int error, const c
 	to->done = *done;
 	snprintf(to->path, sizeof(to->path), "%s", task->path);
 	snprintf(to->reason, sizeof(to->reason), "%s", reason);
-	note_refusal(all, to);
+	note_failure(all, to);
 	pthread_mutex_unlock(&all->lock);
 }
 
@@ -114,13 +114,13 @@ void tasks_each_ended(struct tasks *all, void (*fn)(void *arg, const struct task
 	pthread_mutex_unlock(&all->lock);
 }
 
-void tasks_each_refused(struct tasks *all, int64_t since_ns,
-			void (*fn)(void *arg, const struct task_end *end), void *arg)
+void tasks_each_failed(struct tasks *all, int64_t since_ns, void (*fn)(void *arg, const struct task_end *end),
+		       void *arg)
 {
 	pthread_mutex_lock(&all->lock);
-	for (int i = 0; i < TASKS_REFUSED; i++)
-		if (all->refused[i].time_ns && all->refused[i].time_ns > since_ns)
-			fn(arg, &all->refused[i]);
+	for (int i = 0; i < TASKS_FAILED; i++)
+		if (all->failed[i].time_ns && all->failed[i].time_ns > since_ns)
+			fn(arg, &all->failed[i]);
 	pthread_mutex_unlock(&all->lock);
 }
 
@@ -217,6 +217,14 @@ void task_restored(struct task *task, const struct snap_restored *done)
 {
 	log_restored(task, done);
 	end(task, done->unchanged ? TASK_UNCHANGED : TASK_RESTORED, 0, "", done);
+}
+
+void task_restored_but(struct task *task, int rc, const struct snap_err *err,
+		       const struct snap_restored *done)
+{
+	log_error("restore of \"%s\": %s", task->path, err->text); /* which says how far it has come */
+	log_restored(task, done);
+	end(task, TASK_RESTORED, rc, err->text, done);
 }
 
 void task_refused(struct task *task, int rc, const struct snap_err *err, const struct snap_restored *done)

@@ -14,8 +14,8 @@
 
 #include "../src/sqlsnap.h"
 
-#define TASKS_ENDED 20	 /* that are remembered */
-#define TASKS_REFUSED 20 /* paths, likewise */
+#define TASKS_ENDED 20	/* that are remembered */
+#define TASKS_FAILED 20 /* paths, likewise */
 
 struct tasks;
 
@@ -42,7 +42,7 @@ struct task_end {
 	struct snap_actor who;
 	enum task_verdict verdict;
 	int error;			      /* -errno; 0: none */
-	char reason[sizeof(struct snap_err)]; /* of a refusal; "": none */
+	char reason[sizeof(struct snap_err)]; /* of a failure; "": none */
 	struct snap_restored done;	      /* what is known of it */
 };
 
@@ -51,7 +51,7 @@ struct tasks {
 	struct task *first;
 	struct task_end ended[TASKS_ENDED]; /* a ring */
 	unsigned next, count;
-	struct task_end refused[TASKS_REFUSED]; /* in no order; TIME_NS 0: none */
+	struct task_end failed[TASKS_FAILED]; /* in no order; TIME_NS 0: none */
 };
 
 void tasks_init(struct tasks *all);
@@ -60,6 +60,9 @@ void tasks_finish(struct tasks *all); /* none is under way */
 void task_begin(struct task *task, struct tasks *all, const char *path, const struct snap_actor *who);
 /* The ends of a task, which has one. Each logs a line. */
 void task_restored(struct task *task, const struct snap_restored *done);
+/* It is restored, but what follows the commit failed: the disk did not make it durable, say. */
+void task_restored_but(struct task *task, int rc, const struct snap_err *err,
+		       const struct snap_restored *done);
 void task_refused(struct task *task, int rc, const struct snap_err *err, const struct snap_restored *done);
 void task_cancelled(struct task *task, const struct snap_restored *done);
 /* Ends a task that decided nothing, without a trace in the log or in the table. */
@@ -69,11 +72,11 @@ void task_dropped(struct task *task);
 const char *task_failure(const struct snap_restored *done);
 
 /* These call FN under the lock, so it must not wait: with each task under way; with each end, newest first;
- * with the last refusal of each path that was not restored since then, if it is later than SINCE_NS
+ * with the last failure of each path that was not restored since then, if it is later than SINCE_NS
  * (CLOCK_REALTIME). */
 void tasks_each_running(struct tasks *all, void (*fn)(void *arg, const struct task *task), void *arg);
 void tasks_each_ended(struct tasks *all, void (*fn)(void *arg, const struct task_end *end), void *arg);
-void tasks_each_refused(struct tasks *all, int64_t since_ns,
-			void (*fn)(void *arg, const struct task_end *end), void *arg);
+void tasks_each_failed(struct tasks *all, int64_t since_ns, void (*fn)(void *arg, const struct task_end *end),
+		       void *arg);
 
 #endif

@@ -139,8 +139,8 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 	if (rc == 0) {
 		take_restored(&job, &done);
 	} else if (done.committed) {
-		log_error("restore of \"%s\": %s", path, err.text); /* which says how far it has come */
-		take_restored(&job, &done);
+		task_restored_but(&job.task, rc, &err, &done);
+		upload_unname(u);
 		note_verdict(u, done.changes, rc);
 	} else if (rc == -ECANCELED && is_unheard(&job)) {
 		rc = fault(&err, -ECONNABORTED, "the mount has ended before it was written");

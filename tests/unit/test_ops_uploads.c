@@ -200,7 +200,7 @@ static void test_flush_that_nobody_can_do(void **state)
 		fs_ops.flush(&req, 0, &fi);
 		assert_int_equal(await_reply(&req), i == 0 ? 0 : EBUSY);
 		request_finish(&req);
-		tasks_each_refused(&fs->uploads.tasks, 0, count_refused, &refused);
+		tasks_each_failed(&fs->uploads.tasks, 0, count_refused, &refused);
 		assert_int_equal(refused, i);
 		upload_unname(h.upload);
 		upload_unref(h.upload);

@@ -225,7 +225,7 @@ static void assert_refused(struct tasks *all, int64_t since_ns, const char *expe
 {
 	struct seen seen = {""};
 
-	tasks_each_refused(all, since_ns, see_ended, &seen);
+	tasks_each_failed(all, since_ns, see_ended, &seen);
 	assert_string_equal(seen.text, expected);
 }
 
@@ -272,8 +272,8 @@ static void test_refusals_that_stand(void **state)
 	for (int i = 0; i < 2 * TASKS_ENDED; i++)
 		restore(all, "c", i % 2);
 	assert_refused(all, 0, "a:2:-5:three:1 b:2:-5:two:1 ");
-	assert_refused(all, all->refused[0].time_ns, "");
-	assert_refused(all, all->refused[0].time_ns - 1, "a:2:-5:three:1 ");
+	assert_refused(all, all->failed[0].time_ns, "");
+	assert_refused(all, all->failed[0].time_ns - 1, "a:2:-5:three:1 ");
 	restore(all, "a", false);
 	assert_refused(all, 0, "b:2:-5:two:1 ");
 	restore(all, "b", true);
@@ -281,6 +281,27 @@ static void test_refusals_that_stand(void **state)
 	log_set_level(SNAP_INFO);
 	tasks_finish(all);
 	free(all);
+}
+
+/* It is restored, but nobody knows whether it outlives a power failure: until the next one that succeeds. */
+static void test_restored_but(void **state)
+{
+	struct snap_restored done = {.size = 1, .committed = true, .undo = "before-x", .undo_path = "a"};
+	struct snap_err err = {"restored, but the disk refused to make it durable"};
+	struct tasks all;
+	struct task a;
+
+	(void)state;
+	tasks_init(&all);
+	task_begin(&a, &all, "a", &cp);
+	task_restored_but(&a, -EIO, &err, &done);
+	assert_logged("restore of \"a\": restored, but the disk refused to make it durable");
+	assert_logged("to undo it: cp .sqlsnapfs/snapshots/before-x/a a");
+	assert_seen(&all, "", "a:0:-5:restored, but the disk refused to make it durable:1 ");
+	assert_refused(&all, 0, "a:0:-5:restored, but the disk refused to make it durable:1 ");
+	restore(&all, "a", false);
+	assert_refused(&all, 0, "");
+	tasks_finish(&all);
 }
 
 static void test_the_oldest_refusal_makes_room(void **state)
@@ -291,13 +312,13 @@ static void test_the_oldest_refusal_makes_room(void **state)
 	(void)state;
 	tasks_init(&all);
 	log_set_level(SNAP_ERROR + 1);
-	for (int i = 0; i <= TASKS_REFUSED; i++) {
+	for (int i = 0; i <= TASKS_FAILED; i++) {
 		snprintf(path, sizeof(path), "%d", i);
 		refuse(&all, path, "no");
 	}
 	log_set_level(SNAP_INFO);
-	for (int i = 0; i < TASKS_REFUSED; i++)
-		assert_string_not_equal(all.refused[i].path, "0");
+	for (int i = 0; i < TASKS_FAILED; i++)
+		assert_string_not_equal(all.failed[i].path, "0");
 	tasks_finish(&all);
 }
 
@@ -341,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_no_words_are_errnos),
 		cmocka_unit_test(test_the_last_ones_are_remembered),
 		cmocka_unit_test(test_refusals_that_stand),
+		cmocka_unit_test(test_restored_but),
 		cmocka_unit_test(test_the_oldest_refusal_makes_room),
 	};
 

@@ -238,7 +238,7 @@ static void test_write_failed_under_temporary_name(void **state)
 		assert_int_equal(logged(REFUSED), 1);
 		assert_int_equal(logged("File too large"), 1);
 	}
-	tasks_each_refused(&all.tasks, 0, remember_refusal, &end);
+	tasks_each_failed(&all.tasks, 0, remember_refusal, &end);
 	assert_string_equal(end.path, "db");
 	assert_int_equal(end.error, -EFBIG);
 	assert_untouched();
