@@ -204,7 +204,7 @@ const char *json_time_text(int64_t ns, char text[JSON_TIME_SIZE])
 	time_t seconds = (time_t)(ns / 1000000000);
 	struct tm tm;
 
-	if (ns <= 0 || !gmtime_r(&seconds, &tm) || tm.tm_year >= 9999 - 1900)
+	if (ns <= 0 || !gmtime_r(&seconds, &tm))
 		return NULL;
 	strftime(text, JSON_TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm);
 	return text;

@@ -31,7 +31,7 @@
 #define LOG_MODULE "session"
 #include "log.h"
 
-#define READAHEAD_KIB 1024 /* the largest request; the kernel's own is an eighth of it */
+#define READAHEAD_KIB 1024 /* four of the largest requests; the kernel's own is an eighth of it */
 #define PUSH_MS 50
 
 #define WAKE_KEEPER SIGUSR1 /* blocked everywhere; the keeper looks at the flags below */
