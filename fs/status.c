@@ -173,8 +173,8 @@ static int put_source(void *arg, const struct snap_source_facts *f)
 	json_end(j);
 	if (f->failing && f->path)
 		status_warn(m,
-			    "\"%.200s\" cannot be read: %s; the next open of it that succeeds ends this "
-			    "warning",
+			    "\"%.200s\" cannot be read: %s; this warning ends with the next open that "
+			    "succeeds",
 			    f->path, f->error.text);
 	if (f->wal_marked)
 		status_warn(m,
@@ -266,8 +266,8 @@ static void warn_failed(void *arg, const struct task_end *end)
 	const char *at = json_time_text(end->time_ns, time);
 
 	status_warn(arg,
-		    "the restore of \"%.200s\" at %s %s%s: %s; write it again when that is mended, or leave "
-		    "it: a restore that succeeds ends this warning, or a day",
+		    "the restore of \"%.200s\" at %s %s%s: %s; this warning ends with a restore of it that "
+		    "succeeds, or after a day",
 		    end->path, at ? at : "?", was, failure, end->reason);
 }
 

@@ -194,10 +194,11 @@ static void warn_lost(void *arg, const struct snap_lost_facts *f)
 	const char *at = json_time_text(f->time_ns, time);
 
 	if (f->time_ns > m->now_ns - LOST_NS)
-		status_warn(m,
-			    "the snapshot \"%s\" was lost at %s: %s; make it again: one of that name that is "
-			    "written ends this warning, or a day",
-			    f->name, at ? at : "?", f->why);
+		status_warn(
+			m,
+			"the snapshot \"%s\" was lost at %s: %s; this warning ends when one of that name is "
+			"written, or after a day",
+			f->name, at ? at : "?", f->why);
 }
 
 void status_put_snapshots(struct making *m, struct snap *snap)

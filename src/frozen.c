@@ -43,8 +43,8 @@ int frozen_create(struct frozen **out, struct core *core, struct tree *tree, str
 	if (f->instant.apart_ns)
 		core_event(
 			core, SNAP_WARNING,
-			"the databases may not be of one instant but at most %lld ms apart: some that could "
-			"not be held were written to meanwhile, or that cannot be told",
+			"the databases may not be of one instant, but up to %lld ms apart: some could not be "
+			"held, and were or may have been written meanwhile",
 			(long long)(f->instant.apart_ns / NS_PER_MS + 1));
 	*out = f;
 	return 0;

@@ -140,8 +140,9 @@ static int refuse_unseen(void *arg, const char *path, int why)
 			path);
 	else
 		err_set(find->err, why,
-			"\"%.100s\" cannot be read, and may be or hold a database: %s; mount as who may read "
-			"it, or name the databases that you want instead of the directory",
+			"\"%.100s\" cannot be read, and may be or hold a database: %s; mount as a user who "
+			"may "
+			"read it, or name the databases that you want instead of the directory",
 			path, strerror(-why));
 	return 1;
 }

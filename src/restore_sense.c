@@ -365,8 +365,8 @@ int restore_check_room(struct restore *r)
 	if (room >= need)
 		return err_set(
 			r->err, -ENOSPC,
-			"replacing it in one transaction needs %llu MiB beside the live database, and its "
-			"file system or a quota has not got that",
+			"replacing it in one transaction needs %llu MiB beside the live database, which "
+			"its file system or a quota does not give",
 			mib(need));
 	return err_set(
 		r->err, -ENOSPC,

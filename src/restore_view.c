@@ -35,7 +35,7 @@ int restore_unread(const struct restore *r, int rc)
 {
 	return err_set(
 		r->err, rc,
-		"the live database cannot be read: %s; see to its disk; to restore it all the same, end its "
+		"the live database cannot be read: %s; check its disk; to restore it all the same, end its "
 		"applications, move it away, and write this again",
 		strerror(-rc));
 }

@@ -323,7 +323,7 @@ int restore_lock(struct restore *r)
 		return err_set(r->err, -EIO, "the live database cannot be examined");
 	if (!restore_is_as_kept(r))
 		return err_set(r->err, -EBUSY, "somebody has written to the damaged database meanwhile");
-	return is_still_nothing(r) ? 0 : err_set(r->err, -EBUSY, "an application has just begun it anew");
+	return is_still_nothing(r) ? 0 : err_set(r->err, -EBUSY, "an application has just recreated it");
 }
 
 /* ---- the truth ----------------------------------------------------------------------------------------- */

@@ -71,7 +71,7 @@ int tree_note_mounted(struct tree *tree);
  * by the first database's folder's owner). */
 int tree_look(struct tree *tree, const char *path, struct tree_found *out, struct snap_err *err);
 /* Said of a path, and a reason, where the disk does not tell. */
-#define TREE_UNREAD "\"%s\" cannot be looked at: %s; see to its disk"
+#define TREE_UNREAD "\"%s\" cannot be examined: %s; check its disk"
 /* The same in FOLDER, see struct snap_inode; named databases have none. */
 int tree_look_in(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_found *out,
 		 struct snap_err *err);

@@ -62,7 +62,7 @@ static int check_folders(const struct tree *tree, struct snap_err *err)
 
 	if (tree->root >= 0 && fstat(tree->root, &st) < 0)
 		return err_set(err, -errno,
-			       "the directory cannot be examined: %s; mend its disk, and mount it again",
+			       "the directory cannot be examined: %s; check its disk, and mount it again",
 			       strerror(errno));
 	if (tree->root >= 0)
 		rc = check_links(tree, &st, err);

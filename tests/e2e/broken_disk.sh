@@ -51,16 +51,16 @@ sync -f "$T/other_disk"
 ls -lR "$T/other_disk" >/dev/null
 python3 -c 'import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack("I", 2))' "$T/other_disk" || die 'ext4 cannot be shut down'
-allow_log 'cannot be looked at|there is no database'
+allow_log 'cannot be examined|there is no database'
 mount_at "$T/later" "$T/other_disk"
-warns "$T/later" '"db.sqlite3" cannot be read: "db.sqlite3" cannot be looked at: Input/output error; see to its disk'
-warns "$T/later" '"sub/db.sqlite3" cannot be read: "sub/db.sqlite3" cannot be looked at: Input/output error'
+warns "$T/later" '"db.sqlite3" cannot be read: "db.sqlite3" cannot be examined: Input/output error; check its disk'
+warns "$T/later" '"sub/db.sqlite3" cannot be read: "sub/db.sqlite3" cannot be examined: Input/output error'
 must_fail any 'Input/output error' cat "$T/later/db.sqlite3"
-says "$T/later" '"db.sqlite3" cannot be looked at: Input/output error; see to its disk'
+says "$T/later" '"db.sqlite3" cannot be examined: Input/output error; check its disk'
 mount_at "$T/later_named" "$T/other_disk/db.sqlite3"
-warns "$T/later_named" '"db.sqlite3" cannot be looked at: Input/output error'
+warns "$T/later_named" '"db.sqlite3" cannot be examined: Input/output error'
 must_fail any 'Input/output error' cat "$T/later_named/db.sqlite3"
-says "$T/later_named" '"db.sqlite3" cannot be looked at: Input/output error'
+says "$T/later_named" '"db.sqlite3" cannot be examined: Input/output error'
 
 note 'a database on another disk is served'
 must_fail any 'Input/output error' cat "$T/named/db.sqlite3"

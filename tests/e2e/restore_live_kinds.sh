@@ -7,7 +7,7 @@
 # shellcheck source=restore_lib.sh
 . "$TOP/tests/e2e/restore_lib.sh"
 allow_sidecars # some are left by applications that were killed
-allow_log 'cannot be (looked at|opened|read)|"db.sqlite3"'
+allow_log 'cannot be (examined|looked at|opened|read)|"db.sqlite3"'
 allow_log 'there is no database in' # it is missing, empty or garbage
 
 APP=$SRC/app

@@ -230,7 +230,7 @@ static void test_unread(void **state)
 			how.arg = &plan;
 			if (restore(&f, &u, &how) == -EIO)
 				told = strstr(how.err.text,
-					      "see to its disk; to restore it all the same, end its "
+					      "check its disk; to restore it all the same, end its "
 					      "applications, move it away, and write this again");
 			if (i == 0)
 				vfs_set_fault(source_of(&f)->live->hub->db.vfs, NULL, NULL);
