@@ -6,8 +6,8 @@
  *   12: -> POSIX  ADVISORY  WRITE 4712 fe:00:1234 120 120	(waits for it)
  *   13: OFDLCK ADVISORY  READ -1 00:1b:99 128 EOF
  *
- * What must stay true: any bytes are safe to read; what is not understood is passed over. Does not ask
- * whether a process lives.
+ * What must stay true: any bytes are safe to read; lines that cannot be parsed are skipped. Does not check
+ * whether a process is alive.
  */
 #include "proclocks.h"
 
@@ -24,7 +24,7 @@
 #define TEXT_MIN (16u << 10)
 #define TEXT_MAX (16u << 20)
 
-/* The bytes that are one lock. */
+/* The bytes that form one lock. */
 struct span {
 	uint64_t first, last;
 };
@@ -46,7 +46,7 @@ struct lock {
 	struct span bytes;
 };
 
-/* Which lines of an inode are believed to mean the file. */
+/* Which of the lines with an inode number are taken to mean the file. */
 struct filter {
 	uint64_t ino;
 	uint64_t dev;
@@ -70,7 +70,7 @@ static void skip_spaces(struct text *t)
 		t->at++;
 }
 
-/* The next word, which no space is in; empty at the end. */
+/* The next word, up to a space; empty at the end. */
 static struct text take_word(struct text *t)
 {
 	struct text word;
@@ -99,7 +99,7 @@ static unsigned digit_value(char c)
 	return 16;
 }
 
-/* Takes digits up to AFTER, which is taken too, or up to the end with AFTER 0. */
+/* Consumes digits and then AFTER, up to which they must reach; with AFTER 0, up to the end. */
 static bool take_number(struct text *t, unsigned base, char after, uint64_t *out)
 {
 	const char *start = t->at;
@@ -147,7 +147,7 @@ static bool parse_pid(struct text word, struct lock *lock)
 	return true;
 }
 
-/* LINE is without its newline. False: no lock on bytes of a file that somebody holds. */
+/* LINE comes without its newline. False: it is not a held lock on bytes of a file. */
 static bool parse_line(struct text line, struct lock *lock)
 {
 	struct text word = take_word(&line);
@@ -202,7 +202,7 @@ static bool is_ours_to_see(const struct lock *lock)
 	return false;
 }
 
-/* Finds out which device the lines of DEV, INO name. */
+/* Finds out under which device the lines list the file DEV, INO. */
 static struct filter choose(struct text t, uint64_t dev, uint64_t ino, pid_t self)
 {
 	struct filter own = {.ino = ino, .any_dev = true};
@@ -216,7 +216,7 @@ static struct filter choose(struct text t, uint64_t dev, uint64_t ino, pid_t sel
 			return (struct filter){.ino = ino, .dev = dev};
 		if (lock.pid != self)
 			continue;
-		/* Two files of ours with one inode number: neither can be told from the other. */
+		/* We hold locks on two files with this inode number, which cannot be told apart. */
 		own.any_dev = has_own && (own.any_dev || own.dev != lock.dev);
 		own.dev = lock.dev;
 		has_own = true;
@@ -284,7 +284,7 @@ static int read_all(int fd, char **text, size_t *size)
 	return 0;
 }
 
-/* The text of now; *TEXT is owned by the caller. */
+/* The current text; *TEXT is owned by the caller. */
 static int read_locks(char **text, size_t *size)
 {
 	autoclose int fd = open("/proc/locks", O_RDONLY | O_CLOEXEC);
@@ -293,10 +293,10 @@ static int read_locks(char **text, size_t *size)
 }
 
 struct proclocks {
-	pthread_mutex_t lock; /* held while it is read: who comes meanwhile has the same question */
+	pthread_mutex_t lock; /* held while reading: who calls meanwhile asks for the same text */
 	char *text;	      /* guarded by lock, as the next two; owned */
 	size_t size;
-	int64_t read_ns; /* CLOCK_MONOTONIC, before it was; 0: not yet */
+	int64_t read_ns; /* CLOCK_MONOTONIC, right before the text was read; 0: not yet */
 };
 
 int proclocks_create(struct proclocks **out)
@@ -322,7 +322,7 @@ void proclocks_destroy(struct proclocks *locks)
 int proclocks_look(struct proclocks *locks, int64_t max_age_ns, uint64_t dev, uint64_t ino, pid_t self,
 		   struct proclocks_seen *out)
 {
-	int64_t now = monotonic_ns(); /* what somebody reads while we wait is newer than that */
+	int64_t now = monotonic_ns(); /* a text that is read while we wait is newer than this */
 	lock_scope(&locks->lock);
 
 	if (locks->read_ns == 0 || now - locks->read_ns > max_age_ns) {
@@ -377,7 +377,7 @@ bool proclocks_readers_awaited(const struct proclocks_seen *shm, pid_t self)
 {
 	pid_t pid = proclocks_writer(shm, PROCLOCKS_WAL_WRITE);
 
-	/* SQLite's locks are a process's: what names no process is not SQLite. */
+	/* SQLite's locks belong to processes: a lock that names none is not SQLite's. */
 	return pid > 0 && pid != self && proclocks_writer(shm, PROCLOCKS_WAL_CKPT) == pid &&
 	       proclocks_writer(shm, PROCLOCKS_WAL_RECOVER) != pid;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* progress.h - moving a struct snap_progress, which may be NULL: then nobody looks. */
+/* progress.h - updating a struct snap_progress, which may be NULL: then nobody looks. */
 #ifndef SQLSNAP_PROGRESS_H
 #define SQLSNAP_PROGRESS_H
 
@@ -8,7 +8,7 @@
 
 #include "sqlsnap.h"
 
-/* A phase of TOTAL bytes (0: not known) begins; STEPS of the long ones are over. */
+/* A phase of TOTAL bytes (0: not known) begins; STEPS long phases are over. */
 static inline void progress_begin(struct snap_progress *p, enum snap_phase phase, int steps, uint64_t total)
 {
 	if (!p)
@@ -20,7 +20,7 @@ static inline void progress_begin(struct snap_progress *p, enum snap_phase phase
 	atomic_store(&p->phase, (int)phase);
 }
 
-/* STEPS of the long ones are over, and none has begun. */
+/* STEPS long phases are over, and the next has not begun. */
 static inline void progress_over(struct snap_progress *p, int steps)
 {
 	if (!p)
@@ -30,7 +30,7 @@ static inline void progress_over(struct snap_progress *p, int steps)
 	atomic_store(&p->steps, steps);
 }
 
-/* A phase that takes no share of its own. */
+/* A phase begins that has no bytes or steps of its own. */
 static inline void progress_wait(struct snap_progress *p, enum snap_phase phase)
 {
 	if (p)
@@ -43,7 +43,7 @@ static inline void progress_add(struct snap_progress *p, uint64_t bytes)
 		atomic_fetch_add(&p->done, bytes);
 }
 
-/* DONE bytes in all, if that is more than before. For one thread. */
+/* Sets the bytes done to DONE, if that is more than before. For one thread. */
 static inline void progress_reach(struct snap_progress *p, uint64_t done)
 {
 	if (p && done > atomic_load(&p->done))

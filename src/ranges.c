@@ -17,7 +17,7 @@ void ranges_finish(struct ranges *set)
 	ranges_init(set);
 }
 
-/* The first range that ends behind AT. */
+/* The first range that ends after AT. */
 static size_t find(const struct ranges *set, uint64_t at)
 {
 	size_t low = 0, high = set->count;
@@ -36,7 +36,7 @@ static size_t find(const struct ranges *set, uint64_t at)
 	return low;
 }
 
-/* Makes room for one more. */
+/* Ensures memory for one more range. */
 static int grow(struct ranges *set)
 {
 	size_t room = set->room ? 2 * set->room : 16;
@@ -54,7 +54,7 @@ static int grow(struct ranges *set)
 	return 0;
 }
 
-/* Puts RANGE in the place of the ranges FIRST .. LAST-1; there is room. */
+/* Replaces the ranges FIRST .. LAST-1 by RANGE; LIST is large enough. */
 static void replace(struct ranges *set, size_t first, size_t last, struct range range)
 {
 	if (last != first + 1)
@@ -70,7 +70,7 @@ int ranges_add(struct ranges *set, uint64_t from, uint64_t to)
 
 	if (from >= to)
 		return 0;
-	/* One that ends where this begins becomes one with it, like all that it meets. */
+	/* It is merged with a range that ends where it begins, and with all that it touches. */
 	first = last = find(set, from ? from - 1 : 0);
 	while (last < set->count && set->list[last].from <= to)
 		last++;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rawfd.c - the table of inodes that connections have open, and of the closes that wait for them. Those that
+ * rawfd.c - the table of inodes that connections have open, and of the closes that wait for them. Inodes that
  * SQLite has open as a -shm are in rawfd_shm.c.
  *
  * What must stay true:
  *  - close(2) of a raw descriptor happens under the table's lock (and that of rawfd_shm.c) and only while no
- *    connection has the inode. Connecting takes the same lock, so that no close falls between the
- *    connection's locks and their loss.
- *  - A close never fails: the memory to put it off with is set aside when the descriptor is opened.
- *  - Nobody else has a descriptor that serves again: it is taken off the list under the lock.
- *  - Nothing but a regular file is ever opened: a device may act on open(2), a fifo waits.
- *  - An inode in the table is held by it: the file that gets the number of a deleted database would be taken
- *    for it.
- *  - The descriptor that holds it is opened and closed without the lock, which every lookup takes: it may be
- *    the last one of a large file, whose blocks the kernel frees then.
- * Order of locks: table->lock, that of rawfd_shm.c.
+ *    connection has the inode open. Connecting takes the same lock, so no close can drop the locks of a new
+ *    connection.
+ *  - A close never fails: the memory to put it off is reserved when the descriptor is opened.
+ *  - A reused descriptor has a single user: it is taken off the list under the lock.
+ *  - Only regular files are ever opened: open(2) may make a device act, and blocks on a fifo.
+ *  - The table keeps a descriptor of each inode in it: otherwise a new file with the inode number of a
+ *    deleted database would be mistaken for it.
+ *  - That descriptor is opened and closed without the lock, which every lookup takes: it may be the last one
+ *    of a large file, whose blocks the kernel then frees.
+ * Order of locks: table->lock, then that of rawfd_shm.c.
  */
 #include "rawfd_private.h"
 
@@ -29,14 +29,14 @@
 #include "clock.h"
 #include "opath.h"
 
-#define LEASE_MS 10 /* between two looks whether a lease was given up, */
+#define LEASE_MS 10 /* between two attempts while a lease is held, */
 #define LEASE_LOOKS 25
 
 struct connected {
 	struct connected *next;
 	uint64_t dev, ino;
 	unsigned count;
-	int held;		 /* owned; O_PATH: the inode's number stays its own */
+	int held;		 /* owned; O_PATH: keeps the inode number from being reused */
 	struct put_off *put_off; /* owned: descriptors to close after the last connection */
 };
 
@@ -57,7 +57,8 @@ int rawfd_table_create(struct rawfd_table **out)
 	return 0;
 }
 
-/* ENTRY has left the table, whose lock is held; what is left of it is for entry_free(), without the lock. */
+/* Closes what was put off for ENTRY, which has left the table; the table's lock is held. entry_free() does
+ * the rest, without the lock. */
 static void close_put_off(struct connected *entry)
 {
 	struct put_off *one;
@@ -94,7 +95,7 @@ void rawfd_table_destroy(struct rawfd_table *table)
 	free(table);
 }
 
-/* Where the pointer to the inode's entry stands, or would stand. Under the lock. */
+/* The pointer to the inode's entry, or the one to set to add it. Under the lock. */
 static struct connected **find(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 {
 	struct connected **at = &table->buckets[opath_mix(dev, ino) % RAWFD_BUCKETS];
@@ -104,7 +105,7 @@ static struct connected **find(struct rawfd_table *table, uint64_t dev, uint64_t
 	return at;
 }
 
-/* Without a mark in the file's access time where we may: reading leaves no trace. */
+/* Leaves the file's access time unchanged where permitted: reading leaves no trace. */
 static int open_once(const char *path)
 {
 	int flags = O_RDONLY | O_CLOEXEC | O_NOATIME;
@@ -116,13 +117,13 @@ static int open_once(const char *path)
 	}
 	if (fd < 0)
 		return -errno;
-	fcntl(fd, F_SETFL, flags); /* it was for the open alone */
+	fcntl(fd, F_SETFL, flags); /* O_NONBLOCK was for open(2) only */
 	return fd;
 }
 
 /*
- * -EAGAIN: somebody holds a lease on the file (fcntl(2), F_SETLEASE). He is told to give it up and has 45
- * seconds for that; a file server does so at once. Our threads must not wait that long.
+ * -EAGAIN: another process holds a lease on the file (fcntl(2), F_SETLEASE). It is told to release the lease
+ * and has 45 seconds for that; a file server does so at once. Our threads must not wait that long.
  */
 static int open_quietly(int path_fd)
 {
@@ -136,7 +137,7 @@ static int open_quietly(int path_fd)
 	return fd;
 }
 
-/* A descriptor of the inode whose close was put off, with what it was put off with. NULL: there is none. */
+/* A descriptor of the inode whose close was put off, in its list node. NULL: there is none. */
 static struct put_off *take_put_off(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 {
 	lock_scope(&table->lock);
@@ -213,7 +214,7 @@ void rawfd_close(struct rawfd_table *table, struct rawfd *raw)
 	errno = saved;
 }
 
-/* An O_PATH descriptor of NAME, which must be the inode; -errno. */
+/* An O_PATH descriptor of NAME, which must lead to the inode DEV, INO; -errno. */
 static int hold(int dirfd, const char *name, uint64_t dev, uint64_t ino)
 {
 	autoclose int fd = opath_open(dirfd, name, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
@@ -226,7 +227,7 @@ static int hold(int dirfd, const char *name, uint64_t dev, uint64_t ino)
 	return st.st_dev == dev && st.st_ino == ino ? steal_fd(&fd) : -ESTALE;
 }
 
-/* Counts one connection more, if there is one. */
+/* Counts another connection to an inode that already has one; false: it has none. */
 static bool add_to_known(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 {
 	lock_scope(&table->lock);
@@ -237,7 +238,8 @@ static bool add_to_known(struct rawfd_table *table, uint64_t dev, uint64_t ino)
 	return entry != NULL;
 }
 
-/* Counts the first connection; ENTRY stays the caller's when another thread was faster. */
+/* Adds ENTRY with its first connection. False: another thread was faster, whose entry counts it; ENTRY stays
+ * the caller's. */
 static bool add_new(struct rawfd_table *table, struct connected *entry)
 {
 	lock_scope(&table->lock);
@@ -281,7 +283,8 @@ bool rawfd_takes_direct(struct rawfd_table *table, int fd)
 
 	if (rawfd_reopen(table, fd, &raw, NULL))
 		return false;
-	/* What open(2) asks, of a descriptor of our own; which is as it was when it serves somebody else. */
+	/* The check that open(2) makes, on a descriptor of our own; its flags are reset before it is
+	 * reused. */
 	flags = fcntl(raw.fd, F_GETFL);
 	takes = flags != -1 && fcntl(raw.fd, F_SETFL, flags | O_DIRECT) == 0;
 	if (takes)

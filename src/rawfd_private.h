@@ -7,7 +7,7 @@
 
 #define RAWFD_BUCKETS 256u
 
-/* A descriptor whose close is put off; or the memory for that. */
+/* A descriptor whose close is put off; or the memory reserved for that. */
 struct put_off {
 	struct put_off *next;
 	int fd;
@@ -28,9 +28,10 @@ static inline struct put_off *put_off_pop(struct put_off **list)
 	return one;
 }
 
-/* Closes ONE, a descriptor of the inode, or leaves it to the -shm that the inode is. Owns it. */
+/* Closes ONE, a descriptor of the inode, or if SQLite has the inode open as a -shm, puts that off. Takes over
+ * ONE. */
 void put_off_close(struct put_off *one, uint64_t dev, uint64_t ino);
-/* One of those that were left to a -shm of that inode; the caller's. NULL: there is none. */
+/* A descriptor put off for a -shm of that inode, now the caller's. NULL: there is none. */
 struct put_off *put_off_take_shm(uint64_t dev, uint64_t ino);
 
 #endif

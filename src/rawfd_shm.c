@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rawfd_shm.c - the set of -shm that SQLite has open, and the closes that wait for them.
+ * rawfd_shm.c - the set of -shm files that SQLite has open, and the closes that wait for them.
  *
  * What must stay true:
- *  - close(2) of a raw descriptor happens under the set's lock and only while SQLite does not have the inode.
- *    A -shm is entered under the same lock when it has been opened, before SQLite gets to lock it.
- *  - SQLite's descriptor is closed under the lock, together with its entry: nobody finds an inode here whose
- *    number may be the next database's, and no number of a descriptor that is another one's by now.
+ *  - close(2) of a raw descriptor happens under the set's lock and only while SQLite does not have the inode
+ *    open. A -shm is entered under the same lock right after it is opened, before SQLite can lock it.
+ *  - SQLite's descriptor is closed and its entry removed under the lock, together: so the set holds no inode
+ *    number that the next database may get, and no descriptor number that has been reused.
  * The lock is the last one in the order: nothing that takes another is called under it.
  */
 #include "rawfd_private.h"
@@ -24,14 +24,14 @@ struct shm {
 	struct shm *next;
 	uint64_t dev, ino;
 	int fd;			 /* SQLite's */
-	uint64_t db_dev, db_ino; /* whose it is; 0: not known */
-	struct put_off *put_off; /* owned: descriptors to close after that */
+	uint64_t db_dev, db_ino; /* the database it belongs to; 0: not known */
+	struct put_off *put_off; /* owned: descriptors to close after FD */
 };
 
 /*
  * One set for the process, not one per table: POSIX locks belong to the process, and so do the files that
- * SQLite's unix VFS has open. It has one descriptor of a -shm for all connections, and opens and closes it
- * by system calls that know of no table.
+ * SQLite's unix VFS has open. The VFS has one descriptor of a -shm for all connections, and its system calls
+ * to open and close it do not know the table.
  */
 static struct {
 	pthread_mutex_t lock;
@@ -43,7 +43,7 @@ static struct shm **shm_bucket(uint64_t dev, uint64_t ino)
 	return &shms.buckets[opath_mix(dev, ino) % RAWFD_BUCKETS];
 }
 
-/* One of the inode, from FROM on; NULL: there is none. Under the set's lock. */
+/* The first entry of the inode, from FROM on; NULL: there is none. Under the set's lock. */
 static struct shm *find_shm(struct shm *from, uint64_t dev, uint64_t ino)
 {
 	while (from && (from->dev != dev || from->ino != ino))
@@ -81,7 +81,7 @@ int rawfd_shm_opened(int fd)
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode)) /* such as /dev/null, in place of a standard descriptor that was closed */
+	if (!S_ISREG(st.st_mode)) /* such as /dev/null, in place of a closed standard descriptor */
 		return 0;
 	shm = malloc(sizeof(*shm));
 	if (!shm)
@@ -93,7 +93,7 @@ int rawfd_shm_opened(int fd)
 	return 0;
 }
 
-/* Where the pointer to the one that has FD stands; NULL: there is none. Under the set's lock. */
+/* The pointer to the entry that has FD; NULL: there is none. Under the set's lock. */
 static struct shm **find_fd(int fd)
 {
 	for (size_t i = 0; i < RAWFD_BUCKETS; i++) {
@@ -131,7 +131,8 @@ bool rawfd_shm_of(uint64_t dev, uint64_t ino, uint64_t *shm_dev, uint64_t *shm_i
 	return false;
 }
 
-/* Closes FD and what waited for that, unless SQLite has the inode a second time. False: it is no -shm. */
+/* Closes FD and the descriptors that waited for that, unless SQLite has the inode open a second time. False:
+ * FD is not a -shm. */
 static bool close_shm(int fd, int *rc)
 {
 	struct shm *shm, *same, **at;
@@ -161,7 +162,7 @@ int rawfd_shm_close(int fd)
 {
 	int rc;
 
-	/* A database's last close frees its blocks when it was deleted: not under the lock. */
+	/* Not under the lock: the last close of a deleted database frees its blocks. */
 	return close_shm(fd, &rc) ? rc : close(fd);
 }
 

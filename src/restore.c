@@ -2,28 +2,29 @@
 /*
  * restore.c - see restore.h: the order of steps.
  *
- *   1 look       what stands there. A journal that a crash of the application left hot is rolled back, as its
- *                next open would.
- *   2 sense      an upload that looks like a mistake, or changes nothing, ends here; what it does not change
- *                is brought to the disk, for applications may not have done it.
- *   3 fit        another page size is a copy in the store. A crash leaves it there, for the next start to
- *                clean.
+ *   1 look       what is at the place. A hot journal that a crash of the application left is rolled back, as
+ *                its next open would.
+ *   2 sense      an upload that looks like a mistake, or changes nothing, ends here; in the latter case the
+ *                live content is synced, because applications may not have done that.
+ *   3 fit        an upload with another page size is copied and converted in the store. A crash leaves the
+ *                copy for the next start to remove.
  *   4 undo       what is replaced is copied to the store while applications go on. A crash leaves a partial
  *                snapshot, which the next start removes.
- *   5 lock       a missing file is made, empty, which a crash leaves, and a failure, too: an application may
- *                have opened it already. The write lock, as any writer takes it; what was committed since 4
- *                is added to the snapshot, which is brought to the disk and named. From here a crash leaves a
+ *   5 lock       a missing file is created, empty; a crash or a failure leaves it, because an application may
+ *                have opened it already. The write lock is taken as any writer takes it; what was committed
+ *                since 4 is added to the snapshot, which is synced and named. From here on, a crash leaves a
  *                snapshot of what is still there.
  *   6 write      one transaction. A crash leaves the old content: in WAL mode frames without a commit, which
  *                the next writer overwrites; else a hot journal, which the next reader rolls back.
- *   7 commit     a crash leaves the new content, or the old one as long as the WAL was not synced.
- *   8 settle     the WAL is synced, or the folder in which a journal was deleted: now it is durable, and who
- *                waits is told. Checkpoint; before that where nothing readable stood, for by its file alone
- *                a mount that starts after a power failure would not know the database.
+ *   7 commit     a crash leaves the new content, or the old content as long as the WAL is not synced.
+ *   8 settle     the WAL is synced, or the folder in which a journal was deleted: now the restore is durable,
+ *                and whoever waits is told. Then a checkpoint; it comes before that where the old file could
+ *                not be read, because a mount that starts after a power failure could not recognise the
+ *                database by its file alone.
  *
- * What must stay true: nothing of the live database is written before its undo is named; after a failure what
- * the live database was as its write lock was given up decides what is answered, and where that cannot be
- * told the undo stays; nothing waits without an end.
+ * What must stay true: nothing of the live database is written before its undo is named; after a failure, the
+ * answer depends on the state of the live database when its write lock was released, and where that is
+ * unknown the undo stays; no wait is endless.
  */
 #include "restore_private.h"
 
@@ -37,7 +38,7 @@
 #include "clock.h"
 #include "progress.h"
 
-/* Makes the generation to come, with its own descriptor of the uploaded bytes. */
+/* Creates the upload's generation, with its own descriptor of the uploaded bytes. */
 static int make_generation(struct restore *r)
 {
 	int fd = fcntl(staging_fd(r->order->staging), F_DUPFD_CLOEXEC, 0);
@@ -51,7 +52,7 @@ static int make_generation(struct restore *r)
 	return 0;
 }
 
-/* The live database has this content already: nothing is written, and the name shows it as it was
+/* The live database already has this content: nothing is written, and the name shows it as it was
  * uploaded. */
 static int accept_unchanged(struct restore *r)
 {
@@ -80,7 +81,7 @@ static int write_it(struct restore *r)
 	int rc = open_and_lock(r);
 
 	if (rc == RESTORE_MISFIT) {
-		/* Of what could not be read the page size was not known before. */
+		/* The page size of an unreadable database was not known before. */
 		restore_dest_close(r);
 		rc = restore_fit(r, r->dest_page_size);
 		rc = rc ? rc : open_and_lock(r);
@@ -90,14 +91,14 @@ static int write_it(struct restore *r)
 	if (!rc)
 		rc = restore_undo_commit(r);
 	if (!rc)
-		rc = restore_check_room(r); /* what is kept may have taken it */
+		rc = restore_check_room(r); /* the snapshot may have used it up */
 	if (!rc && restore_is_cancelled(r))
 		rc = err_set(r->err, -ECANCELED, "cancelled");
 	view_close(&r->view);
 	if (!rc)
 		rc = restore_commit(r);
 	if (r->out->committed)
-		rc = restore_settle(r); /* whatever failed after the commit does not matter any more */
+		rc = restore_settle(r); /* a failure after the commit no longer matters */
 	restore_dest_close(r);
 	return rc;
 }
@@ -121,7 +122,7 @@ static int replace(struct restore *r)
 		rc = write_it(r);
 	if (!r->out->committed && !r->out->doubtful)
 		restore_undo_drop(r);
-	if (r->out->undo[0]) /* also after a restore in vain: there may be many */
+	if (r->out->undo[0]) /* also after a failed restore: there may be many */
 		keep_prune(r->core->store, r->source->path, r->order->keep, r->out->undo, realtime_ns(),
 			   NULL);
 	keep_destroy(steal_ptr(&r->undo.keep));
@@ -200,6 +201,6 @@ int restore_run(const struct restore_order *order, struct snap_restored *out, st
 	rc = run(&r);
 	source_restore_end(order->source);
 	restore_measure(&r);
-	/* To the kernel ESTALE means: look the name up again, and write to what it leads to by now. */
+	/* On ESTALE the kernel would look the name up again, and write to whatever it leads to by then. */
 	return rc == -ESTALE ? -EBUSY : rc;
 }

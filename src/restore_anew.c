@@ -2,7 +2,7 @@
 /*
  * restore_anew.c - writing where SQLite finds no database: an empty file, or one that it cannot read.
  *
- * What must stay true: nobody who has the file open mistakes the restored content for what he has cached.
+ * What must stay true: nobody who has the file open mistakes the restored content for content cached before.
  */
 #include "restore_private.h"
 
@@ -23,7 +23,7 @@ static uint32_t any_number(void)
 	return n ? n : 1;
 }
 
-/* Reads the beginning of what cannot be read, or of what stands beside it; its size, or 0. */
+/* Reads the beginning of the unreadable file, or of a sidecar; returns the file's size, or 0. */
 static off_t read_beginning(struct restore *r, const char *suffix, uint8_t *to, size_t size)
 {
 	struct rawfd raw = RAWFD_INIT;
@@ -38,7 +38,7 @@ static off_t read_beginning(struct restore *r, const char *suffix, uint8_t *to, 
 	return st.st_size;
 }
 
-/* Whether what cannot be read is in WAL mode to SQLite, and the size of its pages; 0: not known. */
+/* Whether SQLite treats the unreadable file as a WAL database, and its page size; 0: not known. */
 static bool is_broken_wal(struct restore *r, uint32_t *page_size)
 {
 	uint8_t first[HEADER_SIZE], wal[WAL_FILE_HEADER];
@@ -47,7 +47,7 @@ static bool is_broken_wal(struct restore *r, uint32_t *page_size)
 
 	*page_size = wal_file_page_size(wal);
 	if (read_beginning(r, "", first, sizeof(first)) <= 1)
-		return false; /* it takes one byte for none, and deletes the -wal of an empty database */
+		return false; /* SQLite treats one byte as empty, and deletes the -wal of an empty database */
 	if (header_decode(&header, first, sizeof(first)))
 		return has_wal;
 	*page_size = *page_size ? *page_size : header.page_size;
@@ -55,9 +55,9 @@ static bool is_broken_wal(struct restore *r, uint32_t *page_size)
 }
 
 /*
- * Where SQLite finds nothing, it counts from 1 again. An application that has the file open and has cached
- * pages or a schema with the same number would go on with them, and read and write the wrong tables. So what
- * is written gets random numbers. What cannot be read is treated as empty.
+ * Where SQLite finds no database, its counters start at 1 again. An application that has the file open and
+ * has cached pages or a schema with the same number would go on using them, and read and write the wrong
+ * tables. So what is written gets random numbers. An unreadable file is treated as empty.
  */
 void restore_begin_anew(struct restore *r)
 {

@@ -2,13 +2,13 @@
 /*
  * restore_copy.c - copying the content that a restore replaces.
  *
- * WAL mode: the bulk is copied under a pin, or several one after the other, while applications go on, and the
- * pages of the frames that were committed since follow under the write lock; all of it does when the pin had
- * to be given up there. Rollback-journal mode: all of it under the write lock, through the handle that holds
- * it.
+ * WAL mode: the bulk is copied under a pin, or several in succession, while applications go on, and the pages
+ * of frames committed since then under the write lock; if the pin had to be released while waiting for that
+ * lock, everything is copied under it. Rollback-journal mode: everything is copied under the write lock,
+ * through the handle that holds it.
  *
- * What must stay true: in the end it is the content under the write lock, to the last commit, in a file of
- * that size.
+ * What must stay true: the finished copy is the content under the write lock, up to the last commit, in a
+ * file of that size.
  */
 #include "restore_private.h"
 
@@ -22,10 +22,10 @@
 #include "progress.h"
 #include "spool_private.h"
 
-#define SYNC_EVERY (64u << 20) /* bytes: what is held back meanwhile is looked at in between */
-#define BLOCK 8192u	       /* bytes that are compared at a time: few are written for a changed page */
+#define SYNC_EVERY (64u << 20) /* bytes: what the view holds back is checked in between */
+#define BLOCK 8192u	       /* bytes compared at a time: a changed page causes few to be written */
 
-/* Where the headstart has copied: what is there and right need not be written. */
+/* Within the headstart's copy: bytes that are already correct need not be written. */
 static int write_changes(struct restore *r, const uint8_t *buf, size_t size, uint64_t offset)
 {
 	uint8_t there[BLOCK];
@@ -54,14 +54,15 @@ static int write_keep(struct restore *r, const uint8_t *buf, size_t size, uint64
 
 /* ---- under a pin --------------------------------------------------------------------------------------- */
 
-/* The live file's blocks, shared: false where that cannot be had. */
+/* Shares the live file's blocks; false where that is not possible. */
 static bool clone_file(struct restore *r)
 {
 	r->undo.cloned = spool_clone_into(r->live, keep_fd(r->undo.keep));
 	return r->undo.cloned;
 }
 
-/* SIZE bytes at AT are kept. Those of a view that was given up are compared under the write lock. */
+/* SIZE bytes at AT are kept. Bytes from a released view are compared again under the write lock, but not
+ * counted again. */
 static void count(struct restore *r, uint64_t at, size_t size)
 {
 	uint64_t before = r->undo.counted > at ? r->undo.counted - at : 0;
@@ -94,7 +95,7 @@ static int compare_pages(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-/* Copies the pages that frames FROM + 1..TO hold, as they are now. */
+/* Copies the current content of the pages that frames FROM + 1..TO hold. */
 static int copy_frames(struct restore *r, struct vfs *vfs, uint32_t from, uint32_t to)
 {
 	uint32_t page_size = r->view.header.page_size, n = to - from;
@@ -127,7 +128,7 @@ static int resize(struct restore *r)
 		       : 0;
 }
 
-/* -ENOSPC, before a copy that cannot end fills the disk for others. */
+/* -ENOSPC, before a copy that cannot be completed fills the disk for others. */
 static int check_store(struct restore *r, uint64_t size)
 {
 	struct statvfs vfs;
@@ -143,7 +144,7 @@ static int sync_keep(struct restore *r)
 	return fdatasync(keep_fd(r->undo.keep)) ? err_errno(r->err, "cannot write the store") : 0;
 }
 
-/* The first BYTES are there, and may be right. */
+/* The first BYTES of the copy are written, and may be correct. */
 static void count_begun(struct restore *r, uint64_t bytes)
 {
 	r->undo.begun = bytes > r->undo.begun ? bytes : r->undo.begun;
@@ -151,9 +152,9 @@ static void count_begun(struct restore *r, uint64_t bytes)
 }
 
 /*
- * Copies all of the view. If another view takes its place, the copy is not of one state: copying goes on
- * from there, and around the end, until one view has been seen whole; what is there already is only
- * compared. After twice the whole in pieces, one view stays.
+ * Copies all of the view. If another view replaces it, the copy is a mix of states: copying goes on from the
+ * current position, wrapping around the end, until one view has been read completely; what is there already
+ * is only compared. After twice the view's size in pieces, the view stays.
  */
 static int copy_around(struct restore *r, uint8_t *buf)
 {
@@ -184,9 +185,9 @@ static int copy_around(struct restore *r, uint8_t *buf)
 	return 0;
 }
 
-/* Writes the frames over a clone of the file. Pages that the file lacks must be among them: if somebody
- * truncated the file, the clone is truncated as well, and reading the view says so. At least the last page
- * is read, because that tells of a lost lock. */
+/* Writes the frames over a clone of the file. Pages that the file lacks must be among the frames: if the file
+ * was truncated, the clone is as well, and reading the view reports that. At least the last page is read,
+ * because that reveals a lost lock. */
 static int complete_clone(struct restore *r, uint8_t *buf)
 {
 	struct vfs *vfs = r->live->hub->db.vfs;
@@ -214,7 +215,7 @@ int restore_copy_view(struct restore *r)
 	} else {
 		rc = check_store(r, r->view.size);
 		rc = rc ? rc : copy_around(r, buf);
-		rc = rc ? rc : resize(r); /* more may have been copied under a view that is gone */
+		rc = rc ? rc : resize(r); /* an earlier, larger view may have been copied */
 	}
 	if (!rc)
 		rc = sync_keep(r); /* the rest will be synced under the write lock */
@@ -237,7 +238,7 @@ int restore_copy_since(struct restore *r)
 		return rc;
 	rc = copy_frames(r, r->live->hub->db.vfs, from, r->view.max_frame);
 	if (!rc && r->view.size > copied) {
-		/* Pages that came without a frame: that of the lock bytes. */
+		/* Pages that were added without a frame: the one of the lock bytes. */
 		buf = malloc(COPY_CHUNK);
 		rc = buf ? copy_range(r, buf, copied, r->view.size)
 			 : err_set(r->err, -ENOMEM, "out of memory");
@@ -247,7 +248,7 @@ int restore_copy_since(struct restore *r)
 
 /* ---- under the write lock ------------------------------------------------------------------------------ */
 
-/* Whether the file has become shorter than FILE_SIZE, and so what was copied of it. */
+/* Whether the file, and thus the copy, has become shorter than FILE_SIZE. */
 static bool is_cut(struct restore *r, uint64_t file_size)
 {
 	uint64_t now;

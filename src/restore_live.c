@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * restore_live.c - what stands at the place of a restore, and the connection to it.
+ * restore_live.c - what is at the place of a restore, and the connection to it.
  *
- * What must stay true: the inode is announced to rawfd before a connection of a restore opens it: by the
+ * What must stay true: the inode is announced to rawfd before a restore's connection opens it: by the
  * incarnation if SQLite can read the database, else here. The inode that is connected to is the one that was
  * looked at.
  */
@@ -22,11 +22,11 @@
 
 #define TRIES 8
 #define CONNECT_NS (2 * NS_PER_S) /* at least, whatever the busy timeout */
-#define DEPART_NS (3 * NS_PER_S)  /* at most: another mount lets go two seconds after it was read */
+#define DEPART_NS (3 * NS_PER_S)  /* at most: another mount closes it two seconds after a read */
 
 /* ---- looking ------------------------------------------------------------------------------------------- */
 
-/* Whether a file may be made in what is its folder now. */
+/* Whether the folder now at the place is the one in which a file may be created. */
 static bool is_folder(const struct restore *r)
 {
 	const struct snap_inode *folder = &r->order->folder;
@@ -36,7 +36,7 @@ static bool is_folder(const struct restore *r)
 	       (fstat(r->dirfd, &st) == 0 && st.st_dev == folder->dev && st.st_ino == folder->ino);
 }
 
-/* What stat(2) tells: a kind, or -errno; RESTORE_WAL stands for any that must be opened to know. */
+/* What stat(2) tells: a kind, or -errno; RESTORE_WAL stands for any kind that only an open can tell. */
 static int look(struct restore *r)
 {
 	int rc = place_stat(&r->source->place, "", &r->st);
@@ -58,7 +58,7 @@ static int look(struct restore *r)
 	return r->st.st_size == 0 ? RESTORE_EMPTY : RESTORE_WAL;
 }
 
-/* Drops an incarnation of ours: like any reader it has the inode locked, and what its pins read is gone. */
+/* Drops our incarnation: like any reader it locks the inode, and what its pins read is gone. */
 static void let_go(struct source *s)
 {
 	struct live *live;
@@ -71,8 +71,7 @@ static void let_go(struct source *s)
 	live_unref(live);
 }
 
-/* Whether this process has the -shm that stands there open for another database than that of R: 1, 0, -errno
- */
+/* Whether this process has the -shm at the place open for another database than R's: 1, 0, -errno */
 static int shm_is_anothers(const struct restore *r, int kind)
 {
 	uint64_t dev, ino;
@@ -87,8 +86,8 @@ static int shm_is_anothers(const struct restore *r, int kind)
 	       dev != shm.st_dev || ino != shm.st_ino;
 }
 
-/* Whether a reader of ours still uses the old database, when what he had open was taken from him: a thread
- * may be in the middle of reading it. The same. */
+/* Whether a reader of ours still uses the old database after its incarnation was dropped and its pins killed:
+ * a thread may be in the middle of a read. 1, 0, -errno. */
 static int is_still_read(const struct restore *r, int kind)
 {
 	int rc = shm_is_anothers(r, kind);
@@ -101,10 +100,10 @@ static int is_still_read(const struct restore *r, int kind)
 }
 
 /*
- * Whether an application still uses the old database, at a place where SQLite would find nothing, or a
- * single byte, which it takes for nothing: 1, 0, -errno. A database made beside the old one's -shm would
- * share it, and show its commits. The content of one that was emptied under the application is all in the
- * -wal, which SQLite deletes as soon as it looks at an empty database.
+ * Whether an application still uses the old database, at a place where SQLite would find no file, an empty
+ * one, or a single byte, which it treats as empty: 1, 0, -errno. A database created beside the old one's -shm
+ * would share it, and show the old one's commits. If the file was emptied under the application, its whole
+ * content is in the -wal, which SQLite deletes as soon as it looks at an empty database.
  */
 static int is_in_use(const struct restore *r, int kind)
 {
@@ -125,7 +124,7 @@ static int is_in_use(const struct restore *r, int kind)
 	return rc ? rc : holders_have_db(r->core, place);
 }
 
-/* 0; -EAGAIN: its end was waited for, look again; -EBUSY: it did not end in time. */
+/* 0; -EAGAIN: its users have gone after a wait, look again; -EBUSY: they did not go in time. */
 static int check_in_use(struct restore *r, int kind)
 {
 	int64_t wait = r->order->busy_timeout_ms * NS_PER_MS;
@@ -151,7 +150,7 @@ static int check_in_use(struct restore *r, int kind)
 	return waited ? -EAGAIN : 0;
 }
 
-/* Sidecars made by neither root nor the owner lock the application out. */
+/* Sidecars created by neither root nor the owner lock the application out. */
 static int check_owner(struct restore *r)
 {
 	int rc = geteuid() == 0 || geteuid() == r->st.st_uid ? 0 : source_lacks_sidecars(r->source);
@@ -213,8 +212,9 @@ static int look_at_super(const struct restore *r)
 }
 
 /*
- * Rolls back a hot journal, as the application's next open would. If SQLite would have to look into somebody
- * else's folder for that, the whole state before the transaction is what gets replaced.
+ * Rolls back a hot journal, as the application's next open would. If SQLite would have to look into another
+ * folder to decide that, it is rolled back as well: the complete state before the transaction is what gets
+ * replaced.
  */
 static int roll_back(struct restore *r)
 {
@@ -230,7 +230,7 @@ static int roll_back(struct restore *r)
 			vfs_set_super_gone(db.vfs);
 		sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
 		sql = db_exec(&db, "PRAGMA user_version");
-		/* Without a journal it is rolled back, perhaps to damage that SQLite cannot read. */
+		/* If the journal is gone, it was rolled back, perhaps to damage that SQLite cannot read. */
 		if (sql && restore_has_journal(r))
 			rc = err_set(r->err, db_errno(&db, sql), "its journal cannot be rolled back: %s",
 				     db_text(&db));
@@ -241,7 +241,7 @@ static int roll_back(struct restore *r)
 }
 
 /* Whether the database is at fault, and not the disk or a lack of memory: RESTORE_BROKEN; -EAGAIN: it can be
- * read after all; or RC, the reason why it could not be read before. */
+ * read after all; or RC, why it could not be read before. */
 static int confirm_broken(struct restore *r, int rc)
 {
 	struct snap_err ignored;
@@ -265,7 +265,7 @@ static int confirm_broken(struct restore *r, int rc)
 
 /* ---- connecting ---------------------------------------------------------------------------------------- */
 
-/* 0 with r->live, or it can be read by nobody: RESTORE_BROKEN; -EAGAIN: again; -errno. */
+/* 0: r->live is set; RESTORE_BROKEN: nobody can read it; -EAGAIN: try again; -errno. */
 static int connect_once(struct restore *r, int64_t deadline)
 {
 	struct source *s = r->source;
@@ -275,7 +275,7 @@ static int connect_once(struct restore *r, int64_t deadline)
 	case 0:
 		if (!r->live)
 			return err_set(r->err, -EBUSY, "another process holds the live database exclusively");
-		/* An application may have come since that was connected. */
+		/* An application may have connected after r->live did. */
 		if (!live_is_lost(r->live) && live_sidecars_are_there(r->live))
 			return holders_check(r->core, &s->place, deadline, r->err);
 		source_lose(s, r->live);
@@ -310,7 +310,7 @@ static int classify(struct restore *r, int64_t deadline)
 	case PIN_ROLLBACK:
 		return RESTORE_ROLLBACK;
 	case PIN_EMPTY:
-		return RESTORE_BROKEN; /* one byte, which SQLite takes for none */
+		return RESTORE_BROKEN; /* one byte, which SQLite treats as empty */
 	case PIN_UNRELIABLE:
 		return err_set(r->err, -EROFS, "its -shm cannot be written");
 	case PIN_HOT_JOURNAL:
@@ -354,8 +354,8 @@ int restore_live_break(struct restore *r)
 	return announce(r);
 }
 
-/* The owner and mode that a missing file had last: by a look, by the newest snapshot that knows (mode 0:
- * from no file), or by its folder. What is kept now gets them, too. */
+/* The last owner and mode known of a missing file: from a look, from the newest snapshot that has them (mode
+ * 0: made from no file), or from its folder. The snapshot made now gets them, too. */
 static void recall(struct restore *r)
 {
 	struct source *s = r->source;
@@ -412,9 +412,9 @@ int restore_live_open(struct restore *r)
 
 void restore_live_close(struct restore *r)
 {
-	/* A file that we made stays, even if nothing was restored into it: an application may have opened
-	 * it, which no lock would show, and would write to a file without a name. An empty file is an empty
-	 * database to SQLite, and the same as a missing one to an application that creates it. */
+	/* A file that we created stays, even if nothing was restored into it: an application may have opened
+	 * it, which no lock would show, and would write to a file without a name. To SQLite an empty file is
+	 * an empty database, and to an application that creates its database, the same as a missing file. */
 	disannounce(r);
 	live_unref(steal_ptr(&r->live));
 	cleanup_close(&r->dirfd);
@@ -432,11 +432,11 @@ int restore_live_make(struct restore *r)
 		return err_set(r->err, -EBUSY, "the live file has just appeared");
 	if (fd < 0)
 		return err_errno(r->err, "cannot make the live file");
-	/* It stays when that fails, for the reason that restore_live_close() has. */
+	/* On failure it stays as well, for the reason given in restore_live_close(). */
 	if (fstat(fd, &r->st) || (geteuid() == 0 && fchown(fd, known.st_uid, known.st_gid)) ||
 	    fchmod(fd, known.st_mode))
 		rc = err_errno(r->err, "cannot make the live file");
-	/* At once: no connection of ours has this inode yet, and closing the descriptor drops no lock. */
+	/* Directly: no connection of ours has this inode yet, so closing the descriptor drops no lock. */
 	close(fd);
 	if (rc)
 		return rc;
