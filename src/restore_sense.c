@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * restore_sense.c - before anything is written: whether an upload looks like a mistake, whether it changes
- * anything, the page size, the room.
+ * restore_sense.c - checks before anything is written: whether an upload looks like a mistake, whether it
+ * changes anything, the page size, the free space.
  *
- * Nothing here is proof of anything: it keeps people from overwriting one application's database by
+ * Nothing here is proof of anything: it keeps people from overwriting one application's database with
  * another's, and a disk from being filled.
  */
 #include "restore_private.h"
@@ -26,8 +26,8 @@
 
 #define TRIES 3
 #define FIT_NAME "fit.sqlite3"
-#define SLACK (1ull << 20) /* what a commit needs beside its pages */
-#define JOURNAL_PAGE 8u	   /* bytes that a journal has beside each page, at most */
+#define SLACK (1ull << 20) /* bytes that a commit needs beside its pages */
+#define JOURNAL_PAGE 8u	   /* bytes that a journal adds to each page, at most */
 
 /* ---- is it a mistake? ---------------------------------------------------------------------------------- */
 
@@ -40,8 +40,8 @@ static bool uploaded_has(const struct validate_report *report, const char *name)
 	return false;
 }
 
-/* Counts the live database's tables, and those of them that the upload has, too. If the schema cannot be
- * read, there are none that we know of. */
+/* Counts the live database's tables; COMMON becomes 1 if the upload has one of them, too. An unreadable
+ * schema counts as no tables. */
 static void count_tables(struct restore *r, size_t *tables, size_t *common)
 {
 	static const char sql[] = "SELECT name FROM sqlite_schema "
@@ -122,7 +122,8 @@ static void clear(uint8_t *page, size_t from, size_t to)
 	memset(page + from, 0, to - from);
 }
 
-/* What differs between two copies of one content: journal mode, counters, the library's version. */
+/* Clears what differs between two copies of the same content: journal mode, counters, the library's
+ * version. */
 static void mask_header(uint8_t *page)
 {
 	clear(page, 18, 20);
@@ -140,14 +141,14 @@ static int read_staged(struct restore *r, uint8_t *buf, size_t size, uint64_t of
 	return got == (ssize_t)size ? 0 : err_set(r->err, -EIO, "the upload was cut");
 }
 
-/* One attempt; VIEW_MOVED when the database moved on meanwhile. */
+/* One attempt; VIEW_MOVED: the database has moved on meanwhile. */
 static int compare_once(struct restore *r, uint8_t *live, uint8_t *staged)
 {
 	const struct validate_report *report = r->order->report;
 
 	if (r->view.size != report->size || r->view.header.page_size != report->header.page_size)
 		return 0;
-	/* The first page tells most of them apart. */
+	/* Most of those that differ do so in the first page. */
 	for (uint64_t at = 0, part = report->header.page_size; at < report->size; at += part) {
 		int rc;
 
@@ -216,7 +217,7 @@ void restore_unfit(struct restore *r)
 	r->fit.own_fd = r->fit.own_dir = -1;
 }
 
-/* Out of WAL mode the live database takes any page size, so that nothing has to be brought to it. */
+/* Outside WAL mode, the live database accepts any page size, so nothing has to be converted. */
 static int refuse_misfit(struct restore *r, uint32_t want, int rc, const char *why)
 {
 	return err_set(r->err, rc,
@@ -280,8 +281,8 @@ static unsigned long long mib(uint64_t bytes)
 	return (bytes + (1u << 20) - 1) >> 20;
 }
 
-/* Bytes that the transaction needs beside the live file; that the file grows by; and that it, or the
- * checkpoint, overwrites where that is not done IN_PLACE. */
+/* Bytes that the transaction needs beside the live file; by which the file grows; and that it, or the
+ * checkpoint, overwrites if overwriting is not done IN_PLACE. */
 static uint64_t needed(const struct restore *r, bool in_place)
 {
 	uint64_t old = (uint64_t)r->st.st_size;
@@ -295,8 +296,8 @@ static uint64_t needed(const struct restore *r, bool in_place)
 }
 
 /* Whether our first frame starts the WAL over: all of the WAL is in the database file, and nobody reads from
- * it except our view, which ends before. A reader that begins until then makes this wrong, and the
- * transaction may fill the disk: then it is undone, and its frames are cut off. */
+ * it except our view, which ends before that. A reader that begins in between makes this wrong, and the
+ * transaction may fill the disk: then it is rolled back, and its frames are cut off. */
 static bool will_start_over(const struct restore *r, const struct wal_header *header)
 {
 	uint32_t copied;
@@ -305,7 +306,7 @@ static bool will_start_over(const struct restore *r, const struct wal_header *he
 	       !live_others_read(r->live);
 }
 
-/* What of the -wal has no frames that count, and will be written over. */
+/* Bytes of the -wal that hold no valid frames, and will be overwritten. */
 static uint64_t reusable(const struct restore *r)
 {
 	struct wal_header header;
@@ -322,9 +323,9 @@ static uint64_t reusable(const struct restore *r)
 }
 
 /*
- * btrfs writes nothing in place, and statfs(2) knows nothing of its quotas: where one ends a transaction in
- * the middle, what was written cannot even be rolled back. There the room is asked for, by a file without a
- * name; -1: anywhere else.
+ * btrfs writes nothing in place, and statfs(2) does not see its quotas: if a quota stops a transaction in the
+ * middle, what was written cannot even be rolled back. So on btrfs the space is requested through a file
+ * without a name; -1: another file system.
  */
 static int open_probe(const struct restore *r)
 {
@@ -335,7 +336,8 @@ static int open_probe(const struct restore *r)
 	return openat(r->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
-/* Whether a database of that folder is written in place: "chattr +C", which files have from their folder. */
+/* Whether a database of that folder is written in place: "chattr +C", which files inherit from their
+ * folder. */
 static bool is_in_place(int probe)
 {
 	int flags = 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * restore_settle.c - what follows the commit: it is brought to the disk, and its WAL into the database file.
+ * restore_settle.c - what follows the commit: it is synced, and its WAL checkpointed into the database file.
  *
- * What must stay true: a checkpoint of ours that changes the header of the wal-index does not take the
- * uploaded bytes from readers, for the content is the same.
+ * What must stay true: a checkpoint of ours that changes the wal-index header does not take the uploaded
+ * bytes from readers, because the content is the same.
  */
 #include "restore_private.h"
 
@@ -17,8 +17,8 @@
 #include "clock.h"
 #include "progress.h"
 
-/* Runs one checkpoint. Whatever it does to the header, the content stays, and nobody else can have committed
- * while it held the write lock. */
+/* Runs one checkpoint. Whatever it does to the header, the content stays the same, and nobody else can commit
+ * while it holds the write lock. */
 static int checkpoint(struct restore *r, int mode)
 {
 	struct watch *w = &r->watch;
@@ -43,16 +43,18 @@ static void shorten_wal(struct restore *r)
 	    vfs_wal_backfill(r->dest.vfs, &copied))
 		return;
 	sqlite3_busy_timeout(r->dest.handle, 0);
-	/* What is only shown gives way: where blocks are shared, an application would find no room either. */
+	/* Uploaded bytes that are only shown are given up: where blocks are shared, an application would find
+	 * no space either. */
 	if (copied < header.max_frame && checkpoint(r, SQLITE_CHECKPOINT_PASSIVE) == -ENOSPC) {
 		core_make_room(r->core);
 		checkpoint(r, SQLITE_CHECKPOINT_PASSIVE);
 	}
-	if (copied <= header.max_frame) /* else somebody's checkpoint met the WAL-reset bug */
+	if (copied <= header.max_frame) /* else another checkpoint met the WAL-reset bug */
 		checkpoint(r, SQLITE_CHECKPOINT_TRUNCATE);
 }
 
-/* Where nothing readable stood, the source connects now, so that its version outlives this connection. */
+/* Where there was no readable database, the source connects now, so that its version outlives this
+ * connection. */
 static void connect_source(struct restore *r)
 {
 	struct version from = r->watch.after.version, to;
@@ -63,22 +65,22 @@ static void connect_source(struct restore *r)
 	    source_sample_live(r->source, r->live, &sample))
 		return;
 	to = sample.version;
-	/* The wal-index stayed mapped in between: an equal header is the same commit. */
+	/* The wal-index stayed mapped in between: an equal header means the same commit. */
 	if (from.has_header && to.has_header && memcmp(from.header, to.header, sizeof(to.header)) == 0)
 		source_upload_moved(r->source, &from, &to);
 }
 
-/* A journal that was deleted, and is there again after a power failure, would bring the old content back. */
+/* If a deleted journal reappears after a power failure, it brings back the old content. */
 static int sync_folder(struct restore *r)
 {
 	autoclose int fd = openat(r->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
-		return 0; /* SQLite lets it be, too */
+		return 0; /* SQLite skips this, too */
 	return fsync(fd) ? -errno : 0;
 }
 
-/* Whether it would outlive a power failure. */
+/* Makes the restore outlive a power failure. */
 static int make_durable(struct restore *r)
 {
 	int rc = r->dest.handle && vfs_wal_is_open(r->dest.vfs) ? vfs_sync_wal(r->dest.vfs) : sync_folder(r);
@@ -112,12 +114,12 @@ int restore_settle(struct restore *r)
 	progress_begin(r->order->progress, SNAP_PHASE_SETTLING, SNAP_PROGRESS_STEPS, 0);
 	restore_finish_backup(r, false);
 	sqlite3_db_config(r->dest.handle, SQLITE_DBCONFIG_RESET_DATABASE, 0, NULL);
-	/* Before anybody is told and looks: whoever connects first is another incarnation. */
+	/* Before anybody is told and looks: the first to connect makes another incarnation. */
 	connect_source(r);
 	source_commit_over(r->source);
 	rc = make_durable(r);
-	/* Of what could not be read the file is no database before that, and a mount would not take it for
-	 * one. */
+	/* If the old file could not be read, the file is no database before the checkpoint, and a mount would
+	 * not recognise it as one. */
 	first = r->kind == RESTORE_BROKEN;
 	if (!rc && first)
 		shorten_wal(r);

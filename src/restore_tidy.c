@@ -2,9 +2,9 @@
 /*
  * restore_tidy.c - retries the checkpoint after a restore.
  *
- * A reader keeps a restore's WAL, which is as large as the database, from being cut. Once he has gone the
- * janitor tries again, now and then for half a minute, and only as long as nobody has committed since: after
- * that it is the application's WAL, and its business.
+ * A reader prevents the truncation of a restore's WAL, which is as large as the database. To truncate it once
+ * the reader has gone, the janitor retries now and then for half a minute, as long as nobody has committed
+ * since: after a commit the WAL is the application's, and its business.
  */
 #include "restore_private.h"
 
@@ -16,7 +16,7 @@
 #define TIDY_EVERY_NS (NS_PER_S / 2)
 #define TIDY_NS (30 * NS_PER_S)
 
-/* Also when it cannot be told: then it is looked at again. */
+/* True also if that is unknown: then it is looked at again. */
 static bool has_wal(struct source *s)
 {
 	struct stat st;
@@ -35,7 +35,7 @@ void restore_tidy_later(struct restore *r)
 	s->tidy_until = wanted ? s->tidy_next + TIDY_NS : 0;
 }
 
-/* What is restored is still what stands there. */
+/* Whether the restored content is still in place. */
 static bool is_ours(struct source *s, struct live *live)
 {
 	struct sample sample;
@@ -43,8 +43,8 @@ static bool is_ours(struct source *s, struct live *live)
 	return source_sample_now(s, live, &sample) == 0 && source_upload_is(s, &sample.version);
 }
 
-/* While this thread has the turn of a restore. A lock that somebody holds at the moment is no reason to give
- * up: it ends, or the time for this does. */
+/* Called while this thread has the source's turn to restore. A lock that is held at the moment is no reason
+ * to give up: it will be released, or the time for tidying will end. */
 static void tidy(struct source *s, struct live *live)
 {
 	struct snap_restored result = {.committed = true};

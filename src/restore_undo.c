@@ -2,11 +2,12 @@
 /*
  * restore_undo.c - keeping what a restore replaces.
  *
- * What SQLite can read: its content (restore_copy.c). What it cannot, or 0 bytes with sidecars: the files as
- * they are, before SQLite looks at them, for it deletes what it finds beside an empty database.
+ * Of a database that SQLite can read: its content (restore_copy.c). Of any other, or of 0 bytes with
+ * sidecars: the files as they are, before SQLite looks at them, because it deletes what it finds beside an
+ * empty database.
  *
- * What must stay true: the snapshot is on the disk and has its name before the live database is written; it
- * is the content right before the restore, to the last commit.
+ * What must stay true: the snapshot is synced and has its name before the live database is written; it is the
+ * content right before the restore, up to the last commit.
  */
 #include "restore_private.h"
 
@@ -27,8 +28,8 @@
 
 static const char *const suffixes[RESTORE_FILES] = {"", "-wal", "-journal"};
 
-/* Looks at what stands there now; all zero: nothing does. What cannot be looked at may be the only copy of
- * what is to be kept: -errno with words. */
+/* Looks at the files now at the place; all zero: there is none. A file that cannot be looked at may be the
+ * only copy of what is to be kept: -errno with a message. */
 static int look_raw(const struct restore *r, struct stat out[RESTORE_FILES], struct snap_err *err)
 {
 	for (int i = 0; i < RESTORE_FILES; i++) {
@@ -43,8 +44,8 @@ static int look_raw(const struct restore *r, struct stat out[RESTORE_FILES], str
 	return 0;
 }
 
-/* Whether there is anything to keep: 1, 0, -errno. Also if it came from a restore itself: the uploaded file
- * may be gone, as after mv(1), and a restore that changed nothing has kept nothing. */
+/* Whether there is anything to keep: 1, 0, -errno. Content that came from a restore is kept as well: the
+ * uploaded file may be gone, as after mv(1), and a restore that changed nothing has kept nothing. */
 static int is_wanted(const struct restore *r)
 {
 	struct stat now[RESTORE_FILES];
@@ -90,7 +91,7 @@ static int copy_raw_file(struct restore *r, const char *suffix, int to)
 }
 
 /* SQLite changes the file when it finds a journal beside garbage, and deletes a -wal beside a nearly empty
- * file. After that it cannot be told who changed it. */
+ * file. In these cases, nobody can tell afterwards who changed it. */
 static int note_raw(struct restore *r)
 {
 	int rc = look_raw(r, r->undo.raw, r->err);
@@ -100,7 +101,7 @@ static int note_raw(struct restore *r)
 	return rc;
 }
 
-/* Whether the first COUNT files are what was kept; not when that cannot be told. */
+/* Whether the first COUNT files are as they were kept; false if that is unknown. */
 static bool are_as_they_were(const struct restore *r, int count)
 {
 	struct stat now[RESTORE_FILES];
@@ -150,7 +151,7 @@ static int commit(struct restore *r)
 	struct stat wal, st = r->st;
 	int rc;
 
-	/* As it is by now: there may have been commits since the look. */
+	/* The current values: there may have been commits since the look. */
 	if (place_stat(&r->source->place, "", &st) || st.st_dev != r->st.st_dev || st.st_ino != r->st.st_ino)
 		st = r->st;
 	struct keep_meta meta = {.made_ns = realtime_ns(),
@@ -174,7 +175,7 @@ static int commit(struct restore *r)
 	return 0;
 }
 
-/* A lack of room with words that say what to do. */
+/* Explains a lack of space with a message that says what to do. */
 static int explain(struct restore *r, int rc)
 {
 	uint64_t need = r->view.size ? r->view.size : (uint64_t)r->st.st_size;
@@ -189,7 +190,7 @@ static int explain(struct restore *r, int rc)
 		       store_room(r->core->store, rc, room));
 }
 
-/* What is only shown is given up for what must be kept. */
+/* Gives up uploaded bytes that are only shown, for what must be kept. */
 static void make_room(struct restore *r)
 {
 	uint64_t need = (r->view.size ? r->view.size : (uint64_t)r->st.st_size) + STORE_RESERVE;
@@ -218,7 +219,7 @@ static int begin(struct restore *r)
 	rc = r->undo.keep ? keep_retitle(r->undo.keep, name)
 			  : keep_begin(&r->undo.keep, r->core->store, r->source->path, name, r->err);
 	if (!rc)
-		keep_number_after(r->undo.keep, r->source->undo); /* the log tells of each by its name */
+		keep_number_after(r->undo.keep, r->source->undo); /* the log refers to each by its name */
 	return rc;
 }
 
@@ -231,7 +232,7 @@ int restore_undo_begin(struct restore *r)
 	rc = begin(r);
 	r->yield.vain = 0;
 	r->yield.stays = false;
-	if (r->kind != RESTORE_ROLLBACK) /* that one follows under the write lock */
+	if (r->kind != RESTORE_ROLLBACK) /* RESTORE_ROLLBACK follows under the write lock */
 		progress_begin(r->order->progress, SNAP_PHASE_KEEPING, 1,
 			       r->view.size ? r->view.size : (uint64_t)r->st.st_size);
 	if (!rc && r->kind == RESTORE_WAL)
@@ -243,7 +244,7 @@ int restore_undo_begin(struct restore *r)
 	return explain(r, rc);
 }
 
-/* All of it, under the write lock: the view that was copied before is gone. */
+/* Copies everything under the write lock: the view that was copied before is gone. */
 static int copy_now(struct restore *r)
 {
 	uint32_t from;

@@ -2,12 +2,12 @@
 /*
  * restore_view.c - the live database held still for reading, before it is replaced.
  *
- * A pin holds the WAL back, and a checkpoint up that waits for readers; SHARED holds up a commit. So a view
- * that would last gives way now and then. A writer who never rests must not make a restore endless: at some
- * time the pin stays.
+ * A pin holds the WAL back, and blocks a checkpoint that waits for readers; SHARED blocks a commit. So a
+ * long-lived view gives way now and then. A writer that never rests must not make a restore endless:
+ * eventually the pin stays.
  *
- * What must stay true: the view's version is of the bytes that it reads; in rollback-journal mode a view
- * keeps every writer out, our own too, and is closed before the write lock is asked for.
+ * What must stay true: the view's version is that of the bytes that it reads; in rollback-journal mode a view
+ * locks every writer out, our own too, and is closed before the write lock is requested.
  */
 #include "restore_private.h"
 
@@ -19,10 +19,10 @@
 
 #define WAIT_NS (2 * NS_PER_S) /* at least, whatever the busy timeout */
 #define SHARED_NS (NS_PER_S / 4)
-#define LOOK_NS (50 * NS_PER_MS) /* between two looks whether a checkpoint waits */
+#define LOOK_NS (50 * NS_PER_MS) /* between two looks for a waiting checkpoint */
 #define GAP_MAX_NS (10 * NS_PER_S)
 #define VAIN 3
-#define AGE_MAX_NS (100 * NS_PER_MS) /* where times are whole seconds, not waited for */
+#define AGE_MAX_NS (100 * NS_PER_MS) /* longest wait; none where times are whole seconds */
 
 void view_close(struct view *v)
 {
@@ -56,7 +56,7 @@ int view_read(struct restore *r, void *buf, size_t size, uint64_t offset)
 	ssize_t got = vfs_read_db(v->conn->db.vfs, to, size, offset);
 	if (got < 0)
 		return restore_unread(r, (int)got);
-	memset(to + got, 0, size - (size_t)got); /* a last page that is cut, as SQLite reads it */
+	memset(to + got, 0, size - (size_t)got); /* as SQLite reads a truncated last page */
 	return 0;
 }
 
@@ -118,7 +118,7 @@ static int view_of_rollback(struct restore *r, struct conn *conn)
 	return 0;
 }
 
-/* A file that is not there any more, or another one, is no reason for the kernel to try again. */
+/* That a file is missing, or another one by now, must not make the kernel try again. */
 static int replaced(struct restore *r, int rc)
 {
 	return rc == -ESTALE || rc == -ENOENT
@@ -152,7 +152,7 @@ int view_open(struct restore *r)
 
 /* ---- giving way ---------------------------------------------------------------------------------------- */
 
-/* Half of what may be: the WAL starts over some time after its readers have gone. */
+/* Half of the limit: the WAL starts over only some time after its readers have gone. */
 static bool holds_too_much(const struct restore *r)
 {
 	return live_held_back(r->live) >= r->core->config.wal_max / 2 + live_forgiven(r->live);
@@ -170,7 +170,7 @@ static bool is_in_the_way(struct restore *r)
 {
 	int64_t now = monotonic_ns();
 
-	if (r->watch.armed) /* it is our own lock that others wait for */
+	if (r->watch.armed) /* others wait for our own lock */
 		return false;
 	if (r->view.conn)
 		return now - r->view.since >= SHARED_NS;
@@ -184,8 +184,8 @@ static bool is_in_the_way(struct restore *r)
 	return view_is_awaited(r);
 }
 
-/* Waits until the WAL has started over and nobody waits for readers, but no longer than until the size of
- * the WAL is not our doing any more: a second after the last checkpoint was seen. */
+/* Waits until the WAL has started over and nobody waits for readers, but only while we may be the cause of
+ * the WAL's size: until a second after the last checkpoint was seen. */
 static void leave_gap(struct restore *r)
 {
 	int64_t now = monotonic_ns(), until = now + LIVE_GAP_NS, last = now + GAP_MAX_NS;
@@ -202,7 +202,7 @@ static void leave_gap(struct restore *r)
 		r->yield.stays = ++r->yield.vain == VAIN;
 }
 
-/* Of one incarnation: in rollback-journal mode every commit counts. */
+/* For versions of one incarnation. In rollback-journal mode every commit counts. */
 static bool is_same_state(const struct version *a, const struct version *b)
 {
 	if (a->has_header)

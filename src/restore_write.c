@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * restore_write.c - the transaction that replaces the content, and the truth about it.
+ * restore_write.c - the transaction that replaces the content, and whether it was committed.
  *
  * sqlite3_backup writes every page through SQLite itself: readers keep what they read, open connections see
- * the new content in their next transaction. Its destination must not be in a transaction, so the write lock
- * is taken by a step of no pages; busy timeouts are spent once and set anew before each step.
+ * the new content in their next transaction. The destination of a backup must not be in a transaction, so a
+ * step of no pages takes the write lock; a busy timeout serves for one step, and is set again before each.
  *
- * What must stay true: whoever holds the write lock is the only one who can commit, so the version that the
- * shim samples right before the lock is given up is of this commit and no other; after a failure to write
- * the -wal is cut while the lock is still held, and after no other.
+ * What must stay true: only the holder of the write lock can commit, so the version that the shim samples
+ * right before the lock is released is of this commit and no other; after a failure to write, and no other
+ * failure, the -wal is cut while the lock is still held.
  */
 #include "restore_private.h"
 
@@ -21,14 +21,14 @@
 #include "opath.h"
 #include "progress.h"
 
-#define SLICE_MS 250   /* between two looks whether somebody still wants it, and who waits for us */
+#define SLICE_MS 250   /* between two checks whether the restore is still wanted, and who waits for us */
 #define POLL_NS 500000 /* between two attempts to get the lock */
 #define CHANGE_FROM 8  /* of the wal-index header: iChange, which counts commits */
 #define CHANGE_TO 12
 
 /* ---- what the shim sees -------------------------------------------------------------------------------- */
 
-/* What the file at the place is at this moment. False: another one, or none. */
+/* Samples the file now at the place. False: it is another one, or missing. */
 static bool sample_place(struct restore *r, struct version *out)
 {
 	struct sample sample;
@@ -40,7 +40,7 @@ static bool sample_place(struct restore *r, struct version *out)
 	return true;
 }
 
-/* Samples this moment through the writing connection. */
+/* Samples the current state through the writing connection. */
 static void sample_dest(struct restore *r, struct dest_sample *out)
 {
 	struct version *v = &out->version;
@@ -61,7 +61,7 @@ static void sample_dest(struct restore *r, struct dest_sample *out)
 	memset(out->bytes, 0, HEADER_SIZE);
 	out->is_database = vfs_read_db(r->dest.vfs, out->bytes, HEADER_SIZE, 0) >= 0;
 	out->known = out->known && out->is_database;
-	/* A database that says WAL is one from its next opening on, and then has no counters. */
+	/* A header that says WAL takes effect at the next open, and such a database has no counters. */
 	if (out->is_database && header_decode(&header, out->bytes, HEADER_SIZE) == 0 &&
 	    !header_is_wal(&header)) {
 		v->has_counters = true;
@@ -99,7 +99,7 @@ static void note_write(struct restore *r, bool held)
 
 void restore_on_write(void *arg, bool held)
 {
-	int why = errno; /* of what has failed, which SQLite asks for when the lock has been given up */
+	int why = errno; /* of an earlier failure, which SQLite asks for after the lock was released */
 
 	note_write(arg, held);
 	errno = why;
@@ -107,12 +107,12 @@ void restore_on_write(void *arg, bool held)
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-/* Best effort: these need a schema that can be read, and change how long it takes, not what comes of it. */
+/* Best effort: these need a readable schema, and change the duration, not the result. */
 static void tune(struct restore *r)
 {
-	/* KiB. Every page is written once and not looked at again, so a larger one only takes memory. */
+	/* KiB. Every page is written once and not looked at again, so a larger cache only takes memory. */
 	db_exec(&r->dest, "PRAGMA cache_size=-1024");
-	if (r->kind == RESTORE_WAL) /* the sync follows when the lock has been given up */
+	if (r->kind == RESTORE_WAL) /* the sync follows after the lock was released */
 		db_exec(&r->dest, "PRAGMA synchronous=NORMAL");
 }
 
@@ -162,7 +162,7 @@ int restore_dest_open(struct restore *r)
 	return 0;
 }
 
-/* A step tells the destination nothing of its failure; this does, and errno still has to be what it was. */
+/* A failed step does not tell the destination; this does, and errno must still be that of the failure. */
 void restore_finish_backup(struct restore *r, bool failed)
 {
 	int why = errno;
@@ -177,7 +177,7 @@ void restore_finish_backup(struct restore *r, bool failed)
 
 void restore_dest_close(struct restore *r)
 {
-	restore_finish_backup(r, false); /* nothing was written, or that is over */
+	restore_finish_backup(r, false); /* nothing was written, or the write is over */
 	db_close(&r->dest);
 	db_close(&r->staged);
 }
@@ -209,7 +209,7 @@ static int wait_a_little(void *arg, int count)
 	return 1;
 }
 
-/* SQLITE_OK, or what the last attempt came to. */
+/* SQLITE_OK, or the result of the last attempt. */
 static int try_lock(struct restore *r, int64_t deadline)
 {
 	int64_t until = monotonic_ns() + SLICE_MS * NS_PER_MS;
@@ -217,13 +217,13 @@ static int try_lock(struct restore *r, int64_t deadline)
 
 	until = until < deadline ? until : deadline;
 	sqlite3_busy_handler(r->dest.handle, wait_a_little, &until);
-	vfs_set_deadline(r->dest.vfs, until); /* of pauses that SQLite makes without asking */
+	vfs_set_deadline(r->dest.vfs, until); /* for pauses that SQLite makes without the busy handler */
 	if (rc == SQLITE_OK)
 		rc = sqlite3_backup_step(r->backup, 0);
 	vfs_set_deadline(r->dest.vfs, INT64_MAX);
 	sqlite3_busy_handler(r->dest.handle, NULL, NULL);
-	/* After any other code, such as that of a wal-index being recovered, a backup only repeats it
-	 * without another try (isFatalError() in backup.c): begin another one. */
+	/* After any other error, such as that of a wal-index under recovery, a backup only repeats it without
+	 * another try (isFatalError() in backup.c): begin a new backup. */
 	if (is_busy(rc) && rc != SQLITE_BUSY && rc != SQLITE_LOCKED) {
 		restore_finish_backup(r, false);
 		nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
@@ -231,7 +231,7 @@ static int try_lock(struct restore *r, int64_t deadline)
 	return rc;
 }
 
-/* Whether the page sizes are why SQLite will not write. */
+/* Whether SQLite refuses to write because the page sizes differ. */
 static bool is_misfit(struct restore *r)
 {
 	sqlite3_stmt *stmt = NULL;
@@ -245,8 +245,8 @@ static bool is_misfit(struct restore *r)
 }
 
 /*
- * A checkpoint of an application that waits for readers holds the write lock: it would wait for our view
- * until its busy timeout ends, and we for its lock. So the view is closed. The copy made so far counts as a
+ * An application's checkpoint that waits for readers holds the write lock: it would wait for our view until
+ * its busy timeout ends, and we for its lock. So the view is closed. The copy made so far counts as a
  * headstart, because the WAL may start over now: all of it is compared once we have the lock.
  */
 static void yield_view(struct restore *r)
@@ -257,7 +257,7 @@ static void yield_view(struct restore *r)
 	view_close(&r->view);
 }
 
-/* Where nothing stood, nothing is kept and nothing must make sense: so nothing may have come meanwhile. */
+/* Where there was no database, nothing was kept or checked: so none may have appeared meanwhile. */
 static bool is_still_nothing(struct restore *r)
 {
 	uint64_t size;
@@ -266,7 +266,7 @@ static bool is_still_nothing(struct restore *r)
 	       (vfs_db_size(r->dest.vfs, &size) == 0 && size == 0);
 }
 
-/* Asks for the lock until it is granted or the time is up; the answers of restore_lock(). */
+/* Asks for the lock until it is granted or the time is up. Returns what restore_lock() does. */
 static int await_lock(struct restore *r)
 {
 	int64_t deadline = monotonic_ns() + r->order->busy_timeout_ms * NS_PER_MS;
@@ -308,7 +308,7 @@ int restore_lock(struct restore *r)
 
 	if (rc)
 		return rc;
-	/* Now that nobody else can write: is it still what was looked at, and kept? */
+	/* Now that nobody else can write: is the database still the one that was looked at, and kept? */
 	if (!vfs_write_is_held(r->dest.vfs))
 		return err_set(r->err, -EIO, "SQLite has not taken the write lock");
 	/* The application may have changed the journal mode since it was looked at. */
@@ -328,7 +328,7 @@ int restore_lock(struct restore *r)
 
 /* ---- the truth ----------------------------------------------------------------------------------------- */
 
-/* Has SQLite roll back what is left of the transaction, and looks whether the database is what it was. */
+/* Has SQLite roll back the rest of the transaction, and checks whether the database is as it was. */
 static bool is_rolled_back(struct restore *r)
 {
 	uint8_t bytes[HEADER_SIZE] = {0};
@@ -345,15 +345,15 @@ static bool is_rolled_back(struct restore *r)
 	return same;
 }
 
-/* A WAL that starts over has another header, too, but only a commit counts. */
+/* A WAL that starts over has another header, too, but only a commit changes these bytes. */
 static bool counts_a_commit(const uint8_t *before, const uint8_t *after)
 {
 	return memcmp(before + CHANGE_FROM, after + CHANGE_FROM, CHANGE_TO - CHANGE_FROM) != 0;
 }
 
-/* Whether the transaction was committed, whatever SQLite returned: compares what stood there right after the
- * lock was granted with what stood there right before it was released, because nobody else can have changed
- * it in between. What stands there later proves one thing only: if it is unchanged, nobody has committed. */
+/* Whether the transaction was committed, whatever SQLite returned: compares the state right after the lock
+ * was granted with that right before it was released, because nobody else can have changed it in between. A
+ * later state proves one thing only: if it is unchanged, nobody has committed. */
 static bool is_committed(struct restore *r)
 {
 	const struct watch *w = &r->watch;
@@ -367,7 +367,7 @@ static bool is_committed(struct restore *r)
 				   memcmp(now.raw, w->base.version.header, sizeof(now.raw)) != 0;
 		return false;
 	}
-	/* A single byte, which SQLite takes for nothing, is rolled back to nothing. */
+	/* A single byte, which SQLite treats as an empty file, is rolled back to an empty file. */
 	if (w->after.is_database && !w->has_journal)
 		return memcmp(w->base.bytes, w->after.bytes, HEADER_SIZE) != 0 &&
 		       header_decode(&header, w->after.bytes, HEADER_SIZE) == 0;
@@ -385,7 +385,7 @@ static const char *what_is_true(const struct restore *r)
 
 /* ---- the commit ---------------------------------------------------------------------------------------- */
 
-/* The WAL that a restore writes is not the readers' doing. */
+/* Readers are not to blame for the WAL that a restore writes. */
 static void forgive(struct restore *r)
 {
 	if (r->live)
@@ -406,7 +406,7 @@ int restore_commit(struct restore *r)
 	rc = sqlite3_backup_step(r->backup, -1);
 	vfs_watch_reads(r->staged.vfs, NULL);
 	vfs_set_emptied(r->dest.vfs, 0, 0);
-	vfs_set_counters(r->dest.vfs, 0, 0); /* what is rolled back is written as it was */
+	vfs_set_counters(r->dest.vfs, 0, 0); /* a rollback must write the header as it was */
 	if (rc == SQLITE_DONE) {
 		r->out->committed = true;
 	} else {
@@ -416,7 +416,7 @@ int restore_commit(struct restore *r)
 		restore_finish_backup(r, true);
 		error = db_errno(&r->dest, rc);
 		if (!w->base.version.has_header)
-			db_close(&r->dest); /* what is left of it can then be rolled back */
+			db_close(&r->dest); /* so that the rest of the transaction can be rolled back */
 		r->out->committed = is_committed(r);
 		rc = err_set(r->err, error, "%s: %s", what_is_true(r),
 			     db_words(-error)		      ? db_words(-error)

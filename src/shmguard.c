@@ -4,10 +4,10 @@
  *
  * What must stay true: the handler takes no lock, so the table never moves and its fields are atomic. A range
  * is in the table for as long as it is mapped: it is added before the mapping is first used and forgotten
- * right before it is unmapped. Hence the handler never maps over memory that has become somebody else's, and
- * no newcomer to a mapping takes private zeros for a wal-index.
+ * right before it is unmapped. Hence the handler never maps over memory that has been reused, and no new
+ * user of a mapping mistakes private zeros for a wal-index.
  *
- * It does not notice a -shm that was truncated and written anew before anybody touched it: no page is missing
+ * It does not notice a -shm that was truncated and rewritten before anybody touched it: no page is missing
  * then.
  */
 #include "shmguard.h"
@@ -31,16 +31,16 @@ struct range {
 };
 
 /*
- * A signal handler has no argument of ours, so this is one per process.
+ * A signal handler gets no argument of ours, so there is one table per process.
  */
 static struct {
 	struct range ranges[MAX_RANGES];
-	atomic_size_t used;	/* entries beyond were never filled */
+	atomic_size_t used;	/* entries from here on were never filled */
 	atomic_bool any_lost;	/* saves the search while nothing is wrong */
 	uintptr_t page_size;	/* set before the handler is installed */
 	int install_error;	/* written once */
-	pthread_mutex_t lock;	/* of adding and removing */
-	pthread_once_t install; /* of the handler */
+	pthread_mutex_t lock;	/* for adding and removing */
+	pthread_once_t install; /* for the handler */
 } guard = {.lock = PTHREAD_MUTEX_INITIALIZER, .install = PTHREAD_ONCE_INIT};
 
 static struct range *find(uintptr_t start)
@@ -81,7 +81,7 @@ static void mark_lost(uintptr_t from, uintptr_t to)
 }
 
 /*
- * Replaces the whole range by zeros, not only the missing page: the other half would go on changing. It is
+ * Replaces the whole range by zeros, not only the missing page: the rest would go on changing. The range is
  * widened to whole pages of memory; one page may hold two regions of a wal-index, and then both are marked.
  */
 static bool replace(uintptr_t addr)
@@ -106,8 +106,8 @@ static void on_sigbus(int signo, siginfo_t *info, void *context)
 	int saved = errno;
 
 	(void)context;
-	/* BUS_ADRERR is what a page beyond the end of its file raises; kill(2) and broken memory are not
-	 * ours. */
+	/* Touching a page beyond the end of its file raises BUS_ADRERR; kill(2) and broken memory are not
+	 * ours to handle. */
 	if (info->si_code != BUS_ADRERR || !replace((uintptr_t)info->si_addr)) {
 		sigaction(signo, &dfl, NULL);
 		/* A fault repeats by itself once we return; a signal that was sent does not. */

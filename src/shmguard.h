@@ -18,11 +18,11 @@ int shmguard_install(void);
  * connections of this process share one mapping. -ENOMEM when more than 4096 ranges are watched. */
 int shmguard_add(void *addr, size_t size);
 /* To be called before [ADDR, ADDR+SIZE), in whole pages of memory, is unmapped: stops watching what lies in
- * it. Not when the last user goes: the mapping may outlive him and be handed to another one, who must be
- * told. */
+ * it. Not to be called when the last user goes: the mapping may outlive that user and be handed to another,
+ * who must learn of the loss. */
 void shmguard_forget(void *addr, size_t size);
 
-/* Whether the range that starts at ADDR has been lost since it is watched. */
+/* Whether the range that starts at ADDR was lost since watching began. */
 bool shmguard_lost(const void *addr);
 
 #endif

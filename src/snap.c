@@ -147,7 +147,7 @@ int snap_start(struct snap *snap, struct snap_err *err)
 void snap_stop(struct snap *snap, int64_t patience_ms)
 {
 	snapshots_stop(snap->snapshots,
-		       patience_ms); /* as long as the janitor looks after what they hold back */
+		       patience_ms); /* while the janitor still watches what they hold back */
 	sources_stop(snap->core.sources);
 	work_stop(snap->core.work);
 }
@@ -286,7 +286,7 @@ int snap_gen_stat_at(struct snap *snap, const struct snap_inode *folder, const c
 
 	if (snap->frozen && frozen_look(snap->frozen, path, attr, NULL) == 0)
 		return 0;
-	/* Owner and mode go with the name: a link that leaves the tree may show less than the file itself. */
+	/* Owner and mode go with the name: a link out of the tree may show less than the file itself. */
 	there = tree_look_in(snap->tree, folder, path, &found, NULL) == 0 &&
 		found.attr.kind == SNAP_DATABASE && !found.missing;
 	rc = source_gen_stat(gen, there ? &found.attr : NULL, known, attr);
@@ -294,7 +294,7 @@ int snap_gen_stat_at(struct snap *snap, const struct snap_inode *folder, const c
 	return rc;
 }
 
-/* An entry of the source that our folder stands in front of. */
+/* Removes the source's entry that our folder hides. */
 static void hide_kept(struct tree_list *list)
 {
 	for (size_t i = 0; i < list->count; i++) {

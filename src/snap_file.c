@@ -3,7 +3,7 @@
  * snap_file.c - see sqlsnap.h: plain files of the tree and of kept snapshots, and the snapshots themselves.
  *
  * What must stay true: a file of a snapshot is the same file, with the same attributes and bytes, while it is
- * being written, when it is kept, and to who has it open also when it has been dropped.
+ * being written and when it is kept, and for those who have it open, even after it was dropped.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 struct snap_file {
 	struct snap *snap;
 	struct rawfd raw;
-	struct snap_gen *gen; /* opened, a reference: read instead; NULL: none */
+	struct snap_gen *gen; /* opened, a reference: read instead of RAW; NULL: none */
 	bool kept;
 	struct snap_attr attr; /* KEPT */
 };

@@ -14,7 +14,7 @@ struct snap {
 	struct core core;
 	struct tree *tree;	     /* owned, as the next */
 	struct kept_tree *kept;	     /* .sqlsnapfs/snapshots */
-	struct snapshots *snapshots; /* what of it is being made */
+	struct snapshots *snapshots; /* snapshots that are being made */
 	struct frozen *frozen;	     /* -o frozen: constant once the first request is served; else NULL */
 	bool has_mountpoint;
 };

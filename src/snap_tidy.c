@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* snap_tidy.c - see core.h: what the store is rid of, when a mount starts and once a day. */
+/* snap_tidy.c - see core.h: what is removed from the store, when a mount starts and once a day. */
 #include <errno.h>
 #include <string.h>
 
@@ -16,7 +16,8 @@ static bool is_ending(struct core *core)
 	return core->ending;
 }
 
-/* Of this mount's folder alone: what is out of reach for another mount's may keep a call for ever. */
+/* Only for sources in this mount's folder: those of another mount may be unreachable, and block a call
+ * forever. */
 static int is_gone(void *arg, const char *source)
 {
 	struct snap *snap = arg;
@@ -44,7 +45,7 @@ static void tell_lost(void *arg, const char *source, const char *name)
 	snapshots_tell_killed(snap->snapshots, name, source);
 }
 
-/* Of this mount's alone, which does not show them. */
+/* Only for this mount's sources: the mount does not show these snapshots. */
 static void tell_damaged(void *arg, const char *source, const char *name, const char *folder)
 {
 	struct snap *snap = arg;

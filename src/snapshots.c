@@ -31,7 +31,7 @@ int snapshots_create(struct snapshots **out, struct core *core, struct tree *tre
 	return 0;
 }
 
-/* No snapshot that is not published yet will be. Lock held. */
+/* Gives up every snapshot that is neither published nor being published. Lock held. */
 static void give_up(struct snapshots *s)
 {
 	list_each (e, &s->queue) {
@@ -87,7 +87,7 @@ static void destroy(struct snapshot *snapshot)
 
 /* ---- taking -------------------------------------------------------------------------------------------- */
 
-/* Begins what is to be kept of each database, under the name that is then taken. */
+/* Begins what is kept of each database, and reserves the name for it. */
 static int reserve(struct snapshots *s, struct snapshot *snapshot, struct snap_err *err)
 {
 	size_t n = snapshot->instant.count;
@@ -120,9 +120,9 @@ static int no_room(struct snapshots *s, uint64_t size, int error, struct snap_er
 		       store_room(s->core->store, error, room));
 }
 
-/* Reserves SIZE bytes for FD, if more than *ASKED stay: the disk may be an application's, and what else a
- * snapshot needs has no place yet. On a tmpfs that would fill memory with zeros first: there it only checks
- * the room, together with what was asked for before. */
+/* Reserves SIZE bytes for FD, if at least *ASKED remain: the disk may be an application's, and the snapshot
+ * needs more that is not reserved yet. On a tmpfs that would first fill memory with zeros: there it only
+ * checks the free space, including what was asked for before. */
 static int make_room(int fd, uint64_t size, uint64_t *asked)
 {
 	struct statfs fs;
@@ -162,7 +162,7 @@ static int prepare_all(struct snapshots *s, struct snapshot *snapshot, struct sn
 	return 0;
 }
 
-/* What is shown, which is what will be kept. */
+/* Fills in what is shown, which is what will be kept. */
 static int fill_pendings(struct snapshot *snapshot, struct snap_err *err)
 {
 	for (size_t i = 0; i < snapshot->instant.count; i++) {
@@ -192,7 +192,7 @@ static int fill_pendings(struct snapshot *snapshot, struct snap_err *err)
 	return 0;
 }
 
-/* Whether the mount shows something of that name already, of whatever sources. */
+/* Whether the mount already shows a snapshot of that name, of any source. */
 static bool is_taken(struct snapshots *s, const char *name)
 {
 	char path[64 + NAME_MAX];
@@ -220,7 +220,7 @@ static int take(struct snapshots *s, struct snapshot *snapshot, struct snap_err 
 	return rc;
 }
 
-/* Shows SNAPSHOT and has it written; takes it over. */
+/* Shows SNAPSHOT and has it written; takes it over, except on failure. */
 static int start(struct snapshots *s, struct snapshot *snapshot)
 {
 	bool first;
@@ -239,7 +239,7 @@ static int start(struct snapshots *s, struct snapshot *snapshot)
 	if (first)
 		rc = work_submit_urgent(s->core->work, snapshots_write, s);
 	if (first && rc) {
-		/* No thread is to be had: then this one. */
+		/* There is no thread for it: use this one. */
 		snapshots_write(s);
 	}
 	return 0;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * snapshots.h - snapshots by mkdir: all databases of the mount as of one instant (instant.h), shown at once
- * (kept_tree.h) and written to the store behind, one snapshot after the other.
+ * (kept_tree.h) and written to the store afterwards, one snapshot after the other.
  *
- * The way of one:
- *  1. For each database a partial one is begun in the store and the name is reserved (keep.h): from here on
- *     it is nobody else's, in no daemon.
- *  2. The instant: each has a generation that is open.
- *  3. Room: cloned where the file system can, else the blocks are set aside. So ENOSPC is mkdir's answer, and
- *     not what becomes of a snapshot that somebody counts on.
+ * The steps of a snapshot:
+ *  1. For each database, a partial snapshot is begun in the store and the name is reserved (keep.h): from
+ *     here on nobody else, in any daemon, can use it.
+ *  2. The instant: a generation of each database is open.
+ *  3. Space: the database is cloned where the file system can, else blocks are reserved. So ENOSPC is
+ *     mkdir's error, and not the loss of a snapshot that somebody counts on.
  *  4. It is shown, and mkdir returns. Its files are read as generations are.
- *  5. The bytes are written, sealed, and published as a group: whole, or not there. The generations go on
- *     with what was written, which lets go of their pins.
+ *  5. The bytes are written, sealed, and published as a group: all or nothing. The generations then read what
+ *     was written, and release their pins.
  *  6. The store shows it. It is no longer known here.
- * A daemon that dies before 5 is done, or has no time left for it, leaves what the next start removes, and
- * tells: snapshots_tell_killed().
+ * A daemon that dies before 5 is done, or has no time left for it, leaves files that the next start removes
+ * and reports: snapshots_tell_killed().
  */
 #ifndef SQLSNAP_SNAPSHOTS_H
 #define SQLSNAP_SNAPSHOTS_H
@@ -46,10 +46,10 @@ void snapshots_each(struct snapshots *snapshots,
 /* Reports that a killed daemon left the snapshot NAME of SOURCE (NULL: unknown) unfinished: one event for
  * each name, whatever the number of its sources. */
 void snapshots_tell_killed(struct snapshots *snapshots, const char *name, const char *source);
-/* Reports likewise that what the store has of NAME, in FOLDER, is damaged, and not shown. */
+/* Reports likewise that what the store has of NAME, in FOLDER, is damaged and not shown. */
 void snapshots_tell_damaged(struct snapshots *snapshots, const char *name, const char *folder);
-/* A snapshot of that name was written since, or what was left of it was dropped: nobody need hear of it any
- * more. */
+/* A snapshot of that name was written since, or the rest of it was dropped: its loss is no longer
+ * reported. */
 void snapshots_forget_lost(struct snapshots *snapshots, const char *name);
 /* See snap_each_lost(). */
 void snapshots_each_lost(struct snapshots *snapshots,

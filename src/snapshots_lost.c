@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * snapshots_lost.c - see snapshots.h: snapshots that mkdir(2) has announced and that are not there. The log
+ * snapshots_lost.c - see snapshots.h: snapshots for which mkdir(2) succeeded, but which were lost. The log
  * has a line for each; they are remembered so that status.json can warn of them, too.
  */
 #include <stdio.h>
@@ -26,7 +26,7 @@ void snapshots_note_lost(struct snapshots *s, const char *name, const char *why)
 
 	for (size_t i = 0; i < SNAPSHOTS_LOST_MAX && (!to || strcmp(to->name, name) != 0); i++)
 		if (!to || s->lost[i].time_ns < to->time_ns)
-			to = &s->lost[i]; /* the oldest makes room */
+			to = &s->lost[i]; /* the oldest is replaced */
 	to->time_ns = realtime_ns();
 	snprintf(to->name, sizeof(to->name), "%s", name);
 	snprintf(to->why, sizeof(to->why), "%s", why);
@@ -49,7 +49,7 @@ static void tell(struct snapshots *s, const char *name, const struct snap_err *w
 	known = find(s, name) != NULL;
 	pthread_mutex_unlock(&s->lock);
 	if (known)
-		return; /* by another of its databases */
+		return; /* from another of its databases */
 	snapshots_note_lost(s, name, why->text);
 	core_event(s->core, SNAP_ERROR, "snapshot \"%s\" was lost: %s", name, why->text);
 }

@@ -15,7 +15,7 @@ struct snapshot_db {
 	unsigned cloned;   /* the image whose blocks are in it; 0: none, see source_gen_clone() */
 };
 
-/* Why a snapshot is not written to its end. */
+/* Why a snapshot is not written completely. */
 enum snapshot_end {
 	SNAPSHOT_WANTED,  /* it is */
 	SNAPSHOT_DROPPED, /* by rmdir(2) */
@@ -23,11 +23,11 @@ enum snapshot_end {
 };
 
 struct snapshot {
-	struct list link; /* of the queue; guarded by its lock, as PUBLISHING and OVER */
+	struct list link; /* in the queue; guarded by its lock, as PUBLISHING and OVER */
 	struct snapshots *snapshots;
 	struct instant instant;
-	struct snapshot_db *dbs;       /* owned, as many as the instant has, */
-	struct kept_pending *pendings; /* and as these */
+	struct snapshot_db *dbs;       /* owned, one per database of the instant, */
+	struct kept_pending *pendings; /* and so are these */
 	char name[KEEP_NAME_MAX + 1];
 	bool publishing;       /* it is too late to give it up */
 	bool over;	       /* it is being finished */
@@ -52,8 +52,8 @@ struct snapshots {
 	pthread_mutex_t lock; /* before kept->lock; guards all below */
 	pthread_cond_t changed;
 	struct list queue;	  /* in the order in which they were taken */
-	struct snapshot *current; /* that is written now; NULL: none */
-	bool writing;		  /* a thread is at it */
+	struct snapshot *current; /* the one being written; NULL: none */
+	bool writing;		  /* a thread is writing */
 	bool ending;
 	struct snapshot_lost lost[SNAPSHOTS_LOST_MAX]; /* in no order, each name once */
 };
@@ -65,7 +65,7 @@ void snapshots_write(void *arg);
 /* The snapshot NAME was shown and is lost: remembers that until snapshots_forget_lost(). */
 void snapshots_note_lost(struct snapshots *s, const char *name, const char *why);
 
-/* Gives it up unless it was published. It is not shown. */
+/* Gives the snapshot up unless it was published. It is not shown. */
 void snapshot_finish(struct snapshot *snapshot);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * snapshots_write.c - see snapshots.h: writing to the store, one snapshot after the other, database after
- * database: applications need the disk too.
+ * snapshots_write.c - see snapshots.h: writing to the store, one snapshot after the other, and one database
+ * after the other, because applications need the disk too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +50,7 @@ static int write_one(struct snapshot *snapshot, size_t i, const char *group, str
 	return keep_seal(snapshot->dbs[i].keep, &meta, group, err);
 }
 
-/* From here on rmdir waits, and then drops what is kept. False: it was given up before. */
+/* From here on rmdir waits, and then drops what was kept. False: the snapshot was given up before. */
 static bool begin_publishing(struct snapshot *snapshot)
 {
 	lock_scope(&snapshot->snapshots->lock);
@@ -73,7 +73,7 @@ static int publish(struct snapshot *snapshot, const char *group, struct snap_err
 	return keep_publish(keeps, n, n > 1 ? group : NULL, err);
 }
 
-/* Whoever reads them goes on with what was written. */
+/* Releases the pins: readers of the generations go on with what was written. */
 static void let_pins_go(struct snapshot *snapshot)
 {
 	for (size_t i = 0; i < snapshot->instant.count; i++) {
@@ -126,14 +126,14 @@ static void report(const struct snapshot *snapshot, int rc, int64_t took_ns, con
 		snapshots_note_lost(snapshot->snapshots, snapshot->name, why);
 }
 
-/* Nobody may ever look at this log: the next start tells it, too. */
+/* Perhaps nobody ever reads this log, so the next start reports the loss, too. */
 static void leave_names(struct snapshot *snapshot)
 {
 	for (size_t i = 0; i < snapshot->instant.count; i++)
 		keep_leave_name(snapshot->dbs[i].keep);
 }
 
-/* Takes the first of the queue; NULL: there is none, and the thread is over. Lock held. */
+/* Takes the first in the queue; NULL: it is empty, and the thread ends. Lock held. */
 static struct snapshot *next(struct snapshots *s)
 {
 	s->current = list_empty(&s->queue) ? NULL : list_entry(s->queue.next, struct snapshot, link);
@@ -165,7 +165,7 @@ void snapshots_write(void *arg)
 		if (rc == -ECANCELED && atomic_load(&snapshot->given_up) == SNAPSHOT_LATE)
 			leave_names(snapshot);
 		snapshot_finish(snapshot);
-		/* Only now the name is free, which rmdir waits for. */
+		/* Only now is the name free; rmdir waits for that. */
 		pthread_mutex_lock(&s->lock);
 		list_remove(&snapshot->link);
 		pthread_cond_broadcast(&s->changed);
