@@ -5,12 +5,12 @@
  * What must stay true:
  *  - A remembered answer is used only while size, mtime and ctime are what they were, and only if those
  *    times were so old when the file was read that a later change must show in them (version_is_settled()).
- *  - What the disk refused to say is no answer: once it does not, raw bytes of a live database would be
- *    read.
- *  - No descriptor is opened on a file that a connection has (rawfd.h says why).
- * The tables are direct-mapped: an answer that falls on another's slot replaces it. A header stands in a
- * smaller table of its own, for few files are databases, and counts only while it belongs to its slot's
- * present owner.
+ *  - A read error is never taken as an answer: once the disk works again, raw bytes of a live database would
+ *    be read.
+ *  - No descriptor is opened on a file that a connection has open (rawfd.h says why).
+ * The tables are direct-mapped: a new answer replaces the one in its slot. Headers have a smaller table of
+ * their own, because few files are databases; a header counts only if it belongs to the slot that is looked
+ * up.
  */
 #include "sniff.h"
 
@@ -32,7 +32,7 @@
 enum verdict {
 	PLAIN,
 	DATABASE,      /* with a header */
-	DATABASE_ONLY, /* begins with the magic, but the header is no good */
+	DATABASE_ONLY, /* begins with the magic, but the header is malformed */
 };
 
 struct slot {
@@ -76,7 +76,7 @@ void sniff_destroy(struct sniff *sniff)
 	free(sniff);
 }
 
-/* Neighbours in a folder tend to have neighbouring inodes: they get neighbouring slots, not the same. */
+/* Files of one folder tend to have neighbouring inodes: they get neighbouring slots, not the same one. */
 static uint32_t slot_of(uint64_t dev, uint64_t ino)
 {
 	return (uint32_t)((ino + opath_mix(dev, ino / SLOTS)) % SLOTS);
@@ -129,7 +129,7 @@ static void remember(struct sniff *sniff, const struct stat *st, int64_t read_ns
 		sniff->headers[index % HEADERS] = (struct kept_header){.header = *header, .owner = index};
 }
 
-/* Reads what FD begins with; *STABLE says that it was between two equal stats. */
+/* Reads the beginning of FD; *STABLE: stat(2) was the same before and after the read. */
 static int read_verdict(int fd, struct stat *st, enum verdict *verdict, struct header *header, bool *stable)
 {
 	*stable = false;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sniff.h - whether a file is a database, by what it begins with, and a cache of the answers: at most 1 MiB,
+ * sniff.h - tells by its first bytes whether a file is a database, and caches the answers: in at most 1 MiB,
  * whatever the size of the tree. Thread-safe; no lock is held over I/O.
  */
 #ifndef SQLSNAP_SNIFF_H
@@ -27,10 +27,10 @@ int sniff_create(struct sniff **out, struct rawfd_table *table);
 void sniff_destroy(struct sniff *sniff);
 
 /*
- * Answers for the regular file behind FD (O_PATH), whose fstat(2) is in ST; ST is refreshed if the file had
- * to be read. A file that a connection has open is a database, its -shm is none; neither is touched. A file
- * that we may not or cannot read is none: reading it through us gives the same error. -EMFILE, -ENFILE,
- * -ENOMEM, -EINTR, -EAGAIN, -EIO: unknown.
+ * Classifies the regular file that FD (O_PATH) refers to, with its fstat(2) in ST; ST is refreshed if the
+ * file had to be read. A file that a connection has open counts as a database, its -shm does not; neither is
+ * touched. A file that we may not or cannot read does not count either: reading it through us gives the same
+ * error. -EMFILE, -ENFILE, -ENOMEM, -EINTR, -EAGAIN, -EIO: unknown.
  */
 int sniff_look(struct sniff *sniff, int fd, struct stat *st, struct sniffed *out);
 

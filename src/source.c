@@ -64,7 +64,8 @@ struct snap_gen *snap_gen_ref(struct snap_gen *gen)
 	return gen;
 }
 
-/* IM goes. A spool has held nothing back, so nothing waits two seconds more because of it. Lock held. */
+/* IM is about to be dropped. Only a pin restarts the idle time of two seconds: a spool held nothing back.
+ * Lock held. */
 static void note_pinned(struct source *s, struct image *im)
 {
 	if (image_is_pinned(im, NULL))
@@ -75,8 +76,8 @@ void snap_gen_unref(struct snap_gen *gen)
 {
 	if (!gen || atomic_fetch_sub(&gen->refs, 1) != 1)
 		return;
-	/* Nobody can have it open or current: those are references. A hold is none, so an image may be left.
-	 */
+	/* It is neither open nor current, because those hold references. HOLD_UNTIL does not, so an image may
+	 * be left. */
 	struct source *s = gen->source;
 	struct image *im;
 
@@ -120,7 +121,7 @@ struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen)
 		return NULL;
 	s->current = snap_gen_ref(gen);
 	if (old && old->uploaded && old->image) {
-		/* From now on it goes the way of all others. */
+		/* From now on it is treated like all others. */
 		list_append(&s->gens, &old->link);
 		core_wake(s->core);
 	}
@@ -153,7 +154,7 @@ struct image *source_take_image(struct source *s, struct snap_gen *gen, int64_t 
 {
 	if (!gen->image || gen->opens > 0 || gen->hold_until > now || (gen->uploaded && s->current == gen))
 		return NULL;
-	/* A spool holds nothing back, and making it again would cost a copy: it lingers. */
+	/* A spool holds nothing back, and recreating it would cost a copy: it lingers. */
 	if (gen->hold_until == 0 && !image_is_pinned(gen->image, NULL) && !image_is_dead(gen->image) &&
 	    !s->ending && now != INT64_MAX) {
 		gen->hold_until = now + SOURCE_LINGER_NS;
@@ -183,8 +184,8 @@ void snap_gen_close(struct snap_gen *gen)
 		im = source_take_image(s, gen, monotonic_ns());
 	pthread_mutex_unlock(&s->lock);
 	image_unref(im);
-	/* Here, though it may copy a whole WAL: whoever opens many is slowed down, and descriptors stay few.
-	 */
+	/* On this thread, though it may copy a whole WAL: a caller that opens many is slowed down, and
+	 * descriptors stay few. */
 	if (atomic_load(&s->core->connected) > SOURCE_CONNECTED_MAX)
 		source_disconnect(s);
 }
@@ -209,7 +210,7 @@ ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t off
 	pthread_mutex_unlock(&s->lock);
 	if (!im)
 		return -EIO;
-	dead = image_is_dead(im); /* why was said when it came to that */
+	dead = image_is_dead(im); /* the reason was reported when it died */
 	rc = image_read(im, max_frame, buf, size, offset, err);
 	if (rc)
 		source_note_error(s, dead ? NULL : err->text[0] ? err->text : strerror(-rc));

@@ -12,15 +12,15 @@
  * source_keep.c     generations that are written to the store, or stay as they are
  * source_hold.c     what an instant of several sources needs (instant.h)
  *
- * This header is for whoever looks databases up, reads and keeps them. What restores need of a source besides
- * is in source_restore.h, and what only these files use in source_private.h.
+ * This header is for code that looks up, reads and keeps databases. What restores need in addition is in
+ * source_restore.h, and what only these files use in source_private.h.
  *
  * What must stay true:
  *  - a generation's size never changes; its version and bytes never change once it is bound.
  *  - stat(2) is sampled before the wal-index header of the same version, so that the times may be too old for
  *    the content but never too new.
- *  - source->lock is held across no SQLite call, and across no I/O but the lstat(2) of the database and its
- *    sidecars in live_sample(). It comes before image->lock and live->lock.
+ *  - source->lock is never held across an SQLite call, nor across I/O except the lstat(2) of the database and
+ *    its sidecars in live_sample(). It is taken before image->lock and live->lock.
  */
 #ifndef SQLSNAP_SOURCE_H
 #define SQLSNAP_SOURCE_H
@@ -45,14 +45,14 @@ struct source {
 	bool ending;
 
 	/* the connection */
-	struct live *live;  /* the incarnation that new pins are taken on; NULL: not connected */
-	bool connecting;    /* somebody is at it, outside the lock */
-	int binding;	    /* opens between their first look and the generation that has their image, and a
-			       restore: until they end source_disconnect() does nothing */
-	int64_t idle_since; /* CLOCK_MONOTONIC; when something was pinned last */
+	struct live *live; /* the incarnation that new pins are taken on; NULL: not connected */
+	bool connecting;   /* a thread is connecting, without the lock */
+	int binding;	   /* opens under way, from their first look until a generation has their image, and a
+			      restore: until they end source_disconnect() does nothing */
+	int64_t idle_since;    /* CLOCK_MONOTONIC; when something was pinned last */
 	int64_t refused_until; /* CLOCK_MONOTONIC; connecting failed: LOOKUP does not try again before that */
-	bool left_wal;	     /* a -wal was left behind, as by connecting that failed after it had made it: the
-				close of a connection removes it */
+	bool left_wal;	     /* a -wal was left behind, for example by a connection attempt that failed after
+				creating it: the close of a connection removes it */
 	bool owes_close;     /* LEFT_WAL, and it holds commits of an application whose last close left
 				the checkpoint to us */
 	int64_t learn_after; /* CLOCK_MONOTONIC; source_learn_wal() does nothing before that */
@@ -65,25 +65,25 @@ struct source {
 	uint64_t told_stale;	    /* the generation that stale() was last called for */
 
 	/* keeping the WAL within bounds */
-	bool awaited;		/* at the last round another process was waiting for readers to go */
+	bool awaited;		/* in the last round another process was waiting for readers to finish */
 	bool draining;		/* pins are being spooled: no new ones */
 	bool no_clone;		/* the file system cannot clone: learned by trying */
 	int64_t no_spool_until; /* CLOCK_MONOTONIC; spooling failed: not again before that */
 
 	/* restores */
-	bool restoring;		       /* one is under way: others wait for their turn */
-	char undo[64];		       /* the last before-restore name; whoever is restoring uses it */
-	bool committing;	       /* it may have committed what no generation shows yet */
-	struct version base;	       /* committing: what was there before, as long as it has not */
-	bool base_shown;	       /* committing: the uploaded bytes that are current are of BASE */
+	bool restoring;	     /* one is under way: others wait for their turn */
+	char undo[64];	     /* the last before-restore name; used only by the restore that is under way */
+	bool committing;     /* the restore may have committed what no generation shows yet */
+	struct version base; /* committing: the version that is there until the commit */
+	bool base_shown;     /* committing: the current generation has uploaded bytes and shows BASE */
 	int64_t tidy_next, tidy_until; /* CLOCK_MONOTONIC; tidy_until 0: there is nothing to tidy up */
 
 	/* what the store remembers over remounts */
 	bool has_seen, seen_dirty;
-	bool seen_loaded;	/* SEEN is what another process saved, which may have shown more */
+	bool seen_loaded;	/* SEEN was saved by another process, which may have shown more since */
 	int64_t seen_part;	/* see version_last_saved(); constant */
 	struct store_seen seen; /* of the generation opened last */
-	int64_t save_after;	/* CLOCK_MONOTONIC: SEEN could not be saved, and is not tried before */
+	int64_t save_after;	/* CLOCK_MONOTONIC: SEEN could not be saved; not retried before that */
 	bool opened_dirty;
 	struct snap_opened opened; /* by whom */
 	int64_t opened_saved;	   /* CLOCK_MONOTONIC */
@@ -106,21 +106,21 @@ struct snap_gen {
 	struct list link; /* source->gens */
 	bool bound;
 	bool uploaded; /* constant; its image is what was uploaded, not what the database file holds: no other
-			  will do, and it stays as long as this is the current generation */
-	bool frozen;   /* its bytes or none: nobody is led elsewhere */
+			  image will do, and it stays as long as this is the current generation */
+	bool frozen;   /* readers get its own bytes or an error, never another generation */
 	struct version version; /* of the content; unbound: of the last look */
-	/* While unbound, CLOCK_MONOTONIC: the end of the last look that it was the answer to (0: there was
-	 * none), and of the last one of these that saw another version than VERSION. */
+	/* While unbound, CLOCK_MONOTONIC: the end of the last look that returned it (0: there was none), and
+	 * of the last such look that saw another version than VERSION. */
 	int64_t looked, differed;
 	int64_t mtime_ns;
 	int opens;
 	int expected;	     /* callers whom SNAP_MOVED led here and who have not opened it yet */
 	int64_t hold_until;  /* CLOCK_MONOTONIC; keeps the image without opens */
 	struct image *image; /* a reference; NULL: no bytes at hand */
-	unsigned images;     /* that it has had */
+	unsigned images;     /* number of images it has had */
 	uint32_t max_frame;
-	/* What was shown for the inode in VERSION: the owner seen last, and the bits that all its modes had,
-	 * for it may have several names. */
+	/* What was shown for the inode in VERSION: the last owner seen, and the bits common to all modes
+	 * seen, because it may have several names. */
 	bool was_shown;
 	mode_t mode;
 	uid_t uid;
@@ -131,7 +131,7 @@ struct snap_gen {
 struct sample {
 	struct version version;
 	uint64_t size;	    /* of the image, in bytes */
-	int64_t changed_ns; /* newest mtime of database and not empty -wal */
+	int64_t changed_ns; /* newest mtime of the database and its -wal, if that is not empty */
 };
 
 int source_create(struct source **out, struct core *core, const struct place *place);
@@ -149,40 +149,40 @@ int source_gen_stat(struct snap_gen *gen, const struct snap_attr *live, bool kno
 
 /* ---- opening: source_bind.c ---- */
 
-/* snap_gen_open() of *GEN, waiting; or, up to MOVES times, of what it leads to, whose reference takes its
- * place. SNAP_MOVED: that led elsewhere yet again, and nothing is open. */
+/* Opens *GEN as snap_gen_open() does, waiting. Follows SNAP_MOVED up to MOVES times, replacing the reference
+ * in *GEN. SNAP_MOVED: it was led elsewhere yet again, and nothing is open. */
 int source_gen_open(struct snap_gen **gen, int moves, struct snap_err *err);
 
 /* ---- generations that are kept: source_keep.c; GEN is open ---- */
 
 /* As image_clone() and image_copy(), whose MAX_FRAME, SIZE and CLONED are filled in here. *OF says which of
- * GEN's images was cloned; 0: none. If GEN has another image by the time of the copy, the clone does not
- * tell what it lacks, and everything is copied. */
+ * GEN's images was cloned; 0: none. If GEN has another image by the time of the copy, it is unknown what the
+ * clone lacks, and everything is copied. */
 bool source_gen_clone(struct snap_gen *gen, int fd, unsigned *of);
 int source_gen_copy(struct snap_gen *gen, unsigned of, struct image_copy *copy, struct snap_err *err);
-/* From now on GEN is read from FD, which holds its bytes and is taken over: it holds nothing else back any
- * more. -ENOMEM */
+/* From now on GEN is read from FD, which holds its bytes and is taken over; GEN no longer holds back anything
+ * else. -ENOMEM */
 int source_gen_replace(struct snap_gen *gen, int fd, uint32_t page_size);
-/* From now on whoever opens GEN gets its bytes or none, and is never led to another generation. */
+/* From now on an open of GEN gets its bytes or fails, and is never led to another generation. */
 void source_gen_freeze(struct snap_gen *gen);
 
 /* ---- facts: source_facts.c ---- */
 
 /* FOUND is what stands at its place now, NULL: nothing. OUT->path is left NULL; OUT->file is borrowed. */
 void source_facts(struct source *s, const struct tree_found *found, struct snap_source_facts *out);
-/* Remembers OPENED unless a newer state was opened already. Under no lock, as the next. */
+/* Remembers OPENED unless a newer state was opened already. Called under no lock, as the next. */
 void source_note_opened(struct source *s, const struct snap_opened *opened);
 /* A database that is gone is not opened again: it no longer counts as failing. 0 */
 int source_forgive_gone(void *arg, struct source *s);
 
-/* ---- in time, and in the end ---- */
+/* ---- periodic work and shutdown ---- */
 
 /* Does what is due. True: there will be more to do. */
 bool source_tend(struct source *source, int64_t now);
 
 /* Disconnects if nobody reads; drops images that only linger. */
 void source_shed(struct source *s);
-/* Gives up the uploaded bytes to free their room; open readers keep them. */
+/* Gives up the uploaded bytes to free their disk space; open readers keep them. */
 void source_upload_forget(struct source *s);
 
 /* Whether only the table refers to it, so that it may be forgotten. */

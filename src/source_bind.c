@@ -2,9 +2,9 @@
 /*
  * source_bind.c - see source.h: opening a generation, which binds it to bytes.
  *
- * The quick way: the newest pin serves every later commit too, so a new generation is a look at the mapped
- * header, without SQLite; or an idle connection begins a pin, if it need not wait for anybody.
- * Everything else may wait and goes the slow way.
+ * The quick way: the newest pin serves every later commit too, so a new generation takes one look at the
+ * mapped header, without SQLite; or an idle connection begins a pin, if that needs no waiting. Everything
+ * else may wait and goes the slow way.
  */
 #include "source_private.h"
 
@@ -39,7 +39,7 @@ void source_sample_wal(struct sample *sample, const struct live *live, const str
 	sample->size = (uint64_t)wal->page_count * wal->page_size;
 }
 
-/* True when the newest pin takes one more generation. */
+/* True when the newest pin can serve one more generation. */
 static bool bind_quick(struct source *s, struct live *live, struct source_binding *b)
 {
 	struct wal_header now;
@@ -83,7 +83,7 @@ int source_bind_flat(struct source_binding *b, struct spool_flat *flat, struct s
 	return 0;
 }
 
-/* What CONN's pin holds becomes the binding's image. */
+/* Makes what CONN's pin holds the binding's image. */
 static int bind_pinned(struct live *live, struct conn *conn, struct source_binding *b, struct snap_err *err)
 {
 	uint32_t page_size;
@@ -118,7 +118,7 @@ static int bind_pin(struct live *live, struct source_binding *b, int64_t deadlin
 		break;
 	case PIN_EMPTY:
 		live_unpin(conn);
-		if (b->sample.version.db.size == 1) /* SQLite takes one byte for none; nobody wrote it */
+		if (b->sample.version.db.size == 1) /* SQLite treats one byte as empty: nobody changed it */
 			return err_set(err, -EIO, "not a database");
 		return -ESTALE;
 	default:
@@ -130,7 +130,7 @@ static int bind_pin(struct live *live, struct source_binding *b, int64_t deadlin
 	b->sample.version.incarnation = live->incarnation;
 	if (answer == PIN_UNRELIABLE)
 		flat.seen_ns =
-			0; /* stat(2) of a -wal does not tell what of it is committed: equal to nothing */
+			0; /* stat(2) of a -wal does not tell how much of it is committed: equal to nothing */
 	return source_bind_flat(b, &flat, err);
 }
 
@@ -145,8 +145,8 @@ static bool bind_idle(struct source *s, struct live *live, struct source_binding
 	return live_pin_now(live, &conn) == 0 && bind_pinned(live, conn, b, NULL) == 0;
 }
 
-/* Whether sidecars that we make get a group other than the database's, whose members may do more than others
- * may: SQLite gives the owner and the group of the database only when it is root. */
+/* Whether sidecars that we create would lack the database's group, although its members have more rights than
+ * others: SQLite gives them the database's owner and group only when it runs as root. */
 static bool group_would_lose(struct source *s, const struct stat *st)
 {
 	autoclose int dir = -1;
@@ -254,7 +254,7 @@ static int bind_slow(struct source *s, struct source_binding *b, struct snap_err
 
 /* ---- generations --------------------------------------------------------------------------------------- */
 
-/* Gives GEN the binding's image unless it has a good one. Returns what is to be dropped after unlocking. Lock
+/* Gives GEN the binding's image unless it has a good one. Returns the image to drop after unlocking. Lock
  * held. */
 static struct image *attach(struct source *s, struct snap_gen *gen, struct source_binding *b)
 {
@@ -272,9 +272,9 @@ static struct image *attach(struct source *s, struct snap_gen *gen, struct sourc
 }
 
 /*
- * Whether GEN, which has the right size and is unbound, may show what was sampled for B. A reader who was
- * told of GEN by a look is not shown what there was before that look: what he had seen committed would be
- * missing. Lock held.
+ * Whether GEN, which has the right size and is unbound, may show what was sampled for B. A reader that a look
+ * led to GEN must not be shown the state before that look: commits that it had seen would be missing. Lock
+ * held.
  */
 static bool may_bind(const struct snap_gen *gen, const struct source_binding *b)
 {
@@ -285,7 +285,7 @@ static bool may_bind(const struct snap_gen *gen, const struct source_binding *b)
 /* Lock held. */
 static void bind_gen(struct source *s, struct snap_gen *gen, const struct sample *sample)
 {
-	/* One that was bound since GEN was looked at has had the time that was to be GEN's. */
+	/* A generation bound since GEN was looked at has already shown the time meant for GEN. */
 	bool is_late = s->has_seen && gen->mtime_ns <= s->seen.mtime_ns &&
 		       !version_equal(&s->seen.version, &sample->version);
 
@@ -295,7 +295,7 @@ static void bind_gen(struct source *s, struct snap_gen *gen, const struct sample
 	gen->bound = true;
 }
 
-/* The generation that B belongs to: the current one, GEN, or a new one. A reference; NULL without memory.
+/* The generation that B belongs to: the current one, GEN, or a new one. A reference; NULL: out of memory.
  * Lock held. */
 static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const struct source_binding *b)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * source_connect.c - see source.h: what an open waits for. One thread at a time connects a source; whoever
- * comes meanwhile waits for it, and for no longer than his own deadline.
+ * source_connect.c - see source.h: what an open waits for. One thread at a time connects a source; others
+ * wait for it meanwhile, none longer than its own deadline.
  */
 #include "source_private.h"
 
@@ -32,7 +32,7 @@ static bool has_no_wal(struct source *s)
 	return place_stat(&s->place, "-wal", &st) == -ENOENT;
 }
 
-/* An incarnation of the source ARG has ended, which loses its reference. OWED: see live.h */
+/* An incarnation of the source ARG has ended and drops its reference to it. OWED: see live.h */
 static void note_closed(void *arg, bool owed)
 {
 	struct source *s = arg;
@@ -46,7 +46,7 @@ static void note_closed(void *arg, bool owed)
 	source_unref(s);
 }
 
-/* What an earlier connection has left behind, LIVE's close takes care of from now on. Lock held. */
+/* From now on LIVE's close takes care of what an earlier connection has left behind. Lock held. */
 static void leave_to(struct source *s, struct live *live)
 {
 	if (s->owes_close)
@@ -54,7 +54,7 @@ static void leave_to(struct source *s, struct live *live)
 	s->left_wal = s->owes_close = false;
 }
 
-/* Connects, while s->connecting is this thread's. */
+/* Connects; s->connecting has been set for this thread, which clears it. */
 static int connect_now(struct source *s, const struct stat *st, int64_t deadline, struct snap_err *err)
 {
 	struct live *live = NULL;
@@ -93,7 +93,7 @@ static void run_connect(void *arg)
 	source_unref(job->source);
 }
 
-/* Has a thread connect; s->connecting is set already and is unset when that fails. */
+/* Makes another thread connect; s->connecting is set already and is cleared if that fails. */
 static int connect_later(struct source *s, const struct stat *st)
 {
 	struct connect_job *job = malloc(sizeof(*job));
@@ -147,7 +147,7 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	pthread_mutex_lock(&s->lock);
 	while (s->connecting && source_wait(s, deadline))
 		;
-	/* Who came in between may have found another file, and connected to that. */
+	/* A thread that came in between may have found, and connected to, another file. */
 	if (s->live && !is_of(s->live, st))
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	else if (s->live)
@@ -156,8 +156,8 @@ int source_connect(struct source *s, const struct stat *st, int64_t deadline, bo
 	return rc;
 }
 
-/* What was left, if it is as it was left: empty, unless it is OWED. 0 with ST of the database; -ENOENT: it is
- * gone, or an application's by now; -errno */
+/* Whether the -wal is still as it was left: empty, unless it is OWED. 0 with ST of the database; -ENOENT: it
+ * is gone, or an application's by now; -errno */
 static int stat_left(struct source *s, bool owed, struct stat *st)
 {
 	struct stat wal;
@@ -189,8 +189,8 @@ void source_close_left(struct source *s, int64_t now, bool here)
 		return;
 	rc = stat_left(s, owed, &st);
 	if (rc == 0) {
-		/* Another incarnation of this process, perhaps by another path: who connects beside it keeps
-		 * it from closing, and has to come again, and so on. */
+		/* Another incarnation of this process, perhaps by another path: a connection beside it would
+		 * keep it from doing its last close, which would be owed again, and so on. */
 		if (!source_is_connected(s) && rawfd_connected(s->core->raw, st.st_dev, st.st_ino))
 			return;
 		source_connect(s, &st, monotonic_ns(), here, &live, NULL);
@@ -222,7 +222,8 @@ static void run_learn(void *arg)
 	source_unref(s);
 }
 
-/* Whether there is a WAL that LIVE has not open, and can open without making files that lock others out. */
+/* Whether there is a WAL that LIVE does not have open, and can open without making files that lock others
+ * out. */
 static bool lacks_wal(struct source *s, struct live *live)
 {
 	struct header header;

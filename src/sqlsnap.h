@@ -2,18 +2,18 @@
 /*
  * sqlsnap.h - the contract between the two halves of sqlsnapfs.
  *
- * src/ knows SQLite, files and time; fs/ knows FUSE, names and nodeids. Only what stands here passes between
- * them, and a server of another protocol could stand on it as well.
+ * src/ knows SQLite, files and time; fs/ knows FUSE, names and nodeids. Only what this header declares passes
+ * between them; a server of another protocol could be built on it too.
  *
  * Words (the field's own where it has them):
  *   source      a live database and its place in the file system.
- *   version     what is equal only if no commit can have come between (version.h).
+ *   version     what one look sees; two are equal only if no commit can have come between them (version.h).
  *   generation  one version as a reader sees it: a size and times that never change once it is bound.
  *   tree        what is mirrored: one folder, or a list of named databases.
  *
- * Returns: 0 is success; a negative value is -errno, to be forwarded unchanged; a positive value is an enum
- * of answers that the function documents and its caller handles. The text that goes with a failure is written
- * to the caller's struct snap_err, which may be NULL.
+ * Returns: 0 is success; a negative value is -errno, to be forwarded unchanged; a positive value is one of
+ * the answers (an enum) that the function documents and its caller handles. The text that goes with a failure
+ * is written to the caller's struct snap_err, which may be NULL.
  *
  * Threads: every function may be called from any thread once snap_start() has returned. Functions that may
  * wait for the live database say so.
@@ -29,7 +29,7 @@
 #include <sys/types.h>
 #include <time.h>
 
-/* What went wrong, in words, for the log: one line without a newline. */
+/* Error message for the log: one line without a newline. */
 struct snap_err {
 	char text[320];
 };
@@ -48,17 +48,17 @@ struct snap_config {
 	int busy_timeout_ms; /* how long a restore waits for the live database's lock */
 	bool check_full;     /* uploads pass integrity_check instead of quick_check */
 	bool force;	     /* restores that look like a mistake are accepted */
-	unsigned keep;	     /* snapshots of what restores replaced, for each database; 0: none is made */
+	unsigned keep;	     /* snapshots kept, per database, of what restores replaced; 0: none is made */
 	const char *store;   /* folder for spools and remembered times; NULL: the default of store.h */
 	bool shared_locks;   /* accept file systems whose locks other machines do not see */
 	bool databases_only; /* a folder shows its databases and the folders above them, nothing else */
-	bool unlisted;	     /* no folder lists its databases; every name leads where it leads without it */
-	bool frozen;	     /* databases are what they were at one instant of snap_start(); no restores */
+	bool unlisted;	     /* no folder lists its databases; every name resolves as without this option */
+	bool frozen;	     /* databases stay as they were at one instant of snap_start(); no restores */
 	/* Reports what happens outside any call (an image was lost, a source drained). Never called under a
 	 * lock. */
 	void (*event)(void *arg, enum snap_level level, const char *text);
 	/* Says that nobody has the generation GEN_ID open and that the database has moved on, so that caches
-	 * of it can go. Called on a thread of the library, under no lock. */
+	 * of it can be dropped. Called on a thread of the library, under no lock. */
 	void (*stale)(void *arg, uint64_t gen_id);
 	void *event_arg; /* of both */
 };
@@ -109,13 +109,13 @@ int snap_add_folder(struct snap *snap, const char *path, struct snap_err *err);
 int snap_add_file(struct snap *snap, const char *name, const char *path, struct snap_err *err);
 
 /*
- * Says by which path applications use what was added: the absolute path PATH of its folder, links included.
- * From the moment when PATH leads to another folder, or what was added is removed, lookups and lists are
- * -ESTALE, because nobody uses what the tree shows any more. To be called after what it concerns was added
- * and before snap_start(). -errno
+ * Says by which path applications reach what was added: PATH is the absolute path of its folder, with
+ * symlinks unresolved. Once PATH leads to another folder, or what was added is removed, lookups and lists
+ * return -ESTALE, because applications no longer use what the tree shows. To be called after the folder or
+ * file is added and before snap_start(). -errno
  */
 int snap_known_as(struct snap *snap, const char *path, struct snap_err *err);
-/* Checks that now: 0; -ESTALE with words; another error of its disk, with words; or what this process ran out
+/* Makes that check now: 0; -ESTALE or another error of its disk, with a message; or what this process ran out
  * of. */
 int snap_check_known(struct snap *snap, struct snap_err *err);
 
@@ -157,9 +157,9 @@ const char *snap_sqlite_version(void);
 /* PATH is relative to the tree's root, without leading or trailing slash; "" is the root. */
 
 /*
- * Identifies the folder in which a name was looked up, or the file whose rights were checked, by the key of
- * its attributes. Paths are only names: whoever may rename in the tree can put another folder or file there
- * between two calls. Unless the path still leads to this inode, the answer is -ESTALE.
+ * Identifies the folder in which a name was looked up, or the file whose permissions were checked, by the key
+ * of its attributes. Paths are only names: anybody who may rename in the tree can put another folder or file
+ * there between two calls. Unless the path still leads to this inode, the answer is -ESTALE.
  */
 struct snap_inode {
 	uint64_t dev, ino; /* both 0: any */
@@ -192,14 +192,14 @@ int snap_readlink(struct snap *snap, const char *path, char *target, size_t size
 int snap_file_open(struct snap *snap, const char *path, uint64_t key_dev, uint64_t key_ino,
 		   struct snap_file **out, struct snap_err *err);
 ssize_t snap_file_read(struct snap_file *file, void *buf, size_t size, uint64_t offset);
-/* As snap_gen_lend(); -ENOENT too for a file of the tree, which may change. */
+/* As snap_gen_lend(); -ENOENT also for a file of the tree, because it may change. */
 int snap_file_lend(struct snap_file *file, int (*use)(void *arg, int fd), void *arg);
 /* Attributes of an open file, even after its snapshot was dropped or another file was given its name.
- * -ESTALE: it has become a database, whose bytes cannot be had so. */
+ * -ESTALE: it has become a database, whose bytes cannot be read this way. */
 int snap_file_stat(struct snap_file *file, struct snap_attr *attr);
 void snap_file_close(struct snap_file *file);
 
-/* Of the file system below the tree (a folder), or of the first database. */
+/* statvfs(2) of the file system that holds the tree (a folder) or the first named database. */
 int snap_statvfs(struct snap *snap, struct statvfs *out);
 
 /* ---- kept snapshots ------------------------------------------------------------------------------------ */
@@ -210,12 +210,12 @@ int snap_statvfs(struct snap *snap, struct statvfs *out);
  */
 
 /*
- * Keeps all databases of the tree as of one instant, under NAME. 0: they can be read; they are written to
- * the store in the background. -EINVAL: not a valid name (a slash, a leading dot, too long); -EEXIST;
+ * Keeps all databases of the tree as of one instant, under NAME. 0: they can be read already, and are written
+ * to the store in the background. -EINVAL: not a valid name (a slash, a leading dot, too long); -EEXIST;
  * -ENODATA: there is no database; -ENOSPC; -EBUSY and others: one of them cannot be opened; -EXDEV, -EACCES,
- * -ENOENT, -EIO: something that is or may be a database would be missing (sqlsnapfs(8), "Limits"). On
- * failure nothing is kept. Waits for live databases as snap_gen_open() does; one in WAL mode that nobody
- * holds exclusively takes milliseconds.
+ * -ENOENT, -EIO: something that is or may be a database would be missing (sqlsnapfs(8), "Limits"). On failure
+ * nothing is kept. Waits for live databases as snap_gen_open() does; one in WAL mode that nobody holds
+ * exclusively takes milliseconds.
  */
 int snap_kept_make(struct snap *snap, const char *name, struct snap_err *err);
 
@@ -239,15 +239,15 @@ uint64_t snap_gen_id(const struct snap_gen *gen);
 void snap_gen_stat(struct snap_gen *gen, struct snap_attr *attr);
 /*
  * The same under the name PATH in FOLDER, with the owner and mode that the live file has there now. If
- * another file stands there: -ESTALE; or, if GEN was shown under this name before (KNOWN), the owner and the
- * least mode that were shown for it.
+ * another file stands there: -ESTALE; or, if GEN was shown under this name before (KNOWN), the last owner
+ * shown for it and only the mode bits that were shown every time.
  */
 int snap_gen_stat_at(struct snap *snap, const struct snap_inode *folder, const char *path,
 		     struct snap_gen *gen, bool known, struct snap_attr *attr);
 
 enum snap_open {
-	SNAP_MOVED = 1,	     /* the bytes of this generation cannot be had: open *moved instead */
-	SNAP_WOULD_WAIT = 2, /* only with SNAP_NOWAIT: call again without, where waiting harms nobody */
+	SNAP_MOVED = 1,	     /* the bytes of this generation are not available: open *moved instead */
+	SNAP_WOULD_WAIT = 2, /* only with SNAP_NOWAIT: call again without it, on a thread that may wait */
 };
 
 #define SNAP_NOWAIT 1u
@@ -263,21 +263,21 @@ enum snap_open {
 int snap_gen_open(struct snap_gen *gen, unsigned flags, struct snap_gen **moved, struct snap_err *err);
 #define SNAP_HOLD_MS 5000
 
-/* A caller that was led to GEN by SNAP_MOVED has opened it, or will not: GEN need not be held for it any
- * more. */
+/* Says that a caller whom SNAP_MOVED led to GEN has opened it, or will not: GEN need not be held for it any
+ * longer. */
 void snap_gen_arrived(struct snap_gen *gen);
 
 /*
  * Reads from an opened generation. Returns the number of bytes, less than SIZE only at its end. -EIO: the
- * bytes of this version cannot be had any more; it never returns others.
+ * bytes of this version are lost; bytes of another version are never returned.
  */
 ssize_t snap_gen_read(struct snap_gen *gen, void *buf, size_t size, uint64_t offset, struct snap_err *err);
 
 /*
- * Calls USE(ARG, FD) with a file that holds exactly the bytes of GEN, which is open, and that never changes:
- * a finished copy, never a live database. Keeping the file open holds back nothing but its own room. It can
- * be opened with O_DIRECT. FD is borrowed for the call, and no copy of it may be closed (rawfd.h). Returns
- * what USE returned; -ENOENT: there is no such file now.
+ * Calls USE(ARG, FD) with a file that never changes and holds exactly the bytes of GEN, which must be open: a
+ * finished copy, never a live database. Keeping the file open holds back nothing but the space it takes. It
+ * can be opened with O_DIRECT. FD is borrowed for the call, and no copy of it may be closed (rawfd.h).
+ * Returns what USE returned; -ENOENT: there is no such file now.
  */
 int snap_gen_lend(struct snap_gen *gen, int (*use)(void *arg, int fd), void *arg);
 
@@ -292,8 +292,8 @@ struct snap_upload;
 
 enum snap_name {
 	SNAP_NAME_DATABASE = 1, /* writing there is a restore: a database stands there, or stood there */
-	SNAP_NAME_SCRATCH,	/* a temporary name, as tools make them before they rename */
-	SNAP_NAME_SIDECAR,	/* -wal, -shm or -journal of a database: never */
+	SNAP_NAME_SCRATCH,	/* a temporary name, such as tools use before they rename */
+	SNAP_NAME_SIDECAR,	/* -wal, -shm or -journal of a database: never written */
 	SNAP_NAME_TAKEN,	/* something else stands there, which is read-only here */
 	SNAP_NAME_OTHER,	/* nothing stands there and it is no database's name */
 };
@@ -317,21 +317,21 @@ int snap_upload_create(struct snap *snap, struct snap_upload **out, struct snap_
 void snap_upload_destroy(struct snap_upload *upload); /* accepts NULL */
 
 /* Discards its content: it is an empty, untouched file again. Neither this nor snap_upload_destroy() waits
- * until the room of a large one is free. */
+ * until the disk space of a large one is freed. */
 void snap_upload_discard(struct snap_upload *upload);
 
 /* Sets the content that a file opened for writing without O_TRUNC begins with: the bytes of GEN. READABLE:
- * GEN is opened, until the upload is destroyed; else it only lends its size. May wait as snap_gen_open()
+ * GEN is opened, until the upload is destroyed; otherwise only its size is used. May wait as snap_gen_open()
  * does. */
 int snap_upload_begin_with(struct snap_upload *upload, struct snap_gen *gen, bool readable,
 			   struct snap_err *err);
 
-/* Says that the upload will probably become the database at PATH, so that what stands there may be copied to
- * the store while it arrives. A guess: nothing depends on it. Once at most, before anything is written;
- * -ENOMEM. */
+/* Says that the upload will probably become the database at PATH, so that the database there may be copied to
+ * the store while the upload arrives. Only a hint: nothing depends on it. To be called at most once, before
+ * anything is written; -ENOMEM. */
 int snap_upload_expect(struct snap_upload *upload, const char *path);
 
-/* As read(2), write(2), ftruncate(2), fallocate(2), fdatasync(2) on a regular file. -ENOSPC with words.
+/* As read(2), write(2), ftruncate(2), fallocate(2), fdatasync(2) on a regular file. -ENOSPC with a message.
  * Reading what it began with may wait as snap_gen_open() does. */
 ssize_t snap_upload_read(struct snap_upload *upload, void *buf, size_t size, uint64_t offset,
 			 struct snap_err *err);
@@ -344,14 +344,14 @@ int snap_upload_allocate(struct snap_upload *upload, uint64_t offset, uint64_t s
 			 struct snap_err *err);
 int snap_upload_sync(struct snap_upload *upload, struct snap_err *err);
 uint64_t snap_upload_size(struct snap_upload *upload);
-/* Grows with each change: tells what a verdict was about. */
+/* Grows with each change: identifies the content that a verdict is about. */
 uint64_t snap_upload_changes(struct snap_upload *upload);
 enum snap_upload_state snap_upload_state(struct snap_upload *upload);
 
 struct snap_restored;
 
-/* The progress of something that takes long. The caller passes it all zero; one thread moves it, any thread
- * may look. */
+/* The progress of something that takes long. The caller passes it zeroed; one thread updates it, any thread
+ * may read it. */
 enum snap_phase {
 	SNAP_PHASE_WAITING,  /* for its turn */
 	SNAP_PHASE_CHECKING, /* whether the upload is a database that can be restored */
@@ -362,40 +362,40 @@ enum snap_phase {
 };
 struct snap_progress {
 	_Atomic int phase;
-	_Atomic int steps; /* of those that take long (checking, keeping, writing), how many are over */
-	_Atomic uint64_t done, total; /* bytes of the one that is under way or was last; TOTAL 0: not known */
+	_Atomic int steps;	      /* how many of the long ones (checking, keeping, writing) are over */
+	_Atomic uint64_t done, total; /* bytes of the long step under way or the last one; TOTAL 0: unknown */
 };
 #define SNAP_PROGRESS_STEPS 3
 
 struct snap_restore {
 	const char *path;	      /* the database's, in the tree */
-	struct snap_inode file;	      /* that may be written: no other is */
-	struct snap_inode folder;     /* in which it may be made when there is none */
-	int64_t mtime_ns;	      /* that the restored database shows; 0: now */
+	struct snap_inode file;	      /* the only one that may be written */
+	struct snap_inode folder;     /* in which it may be created if it does not exist */
+	int64_t mtime_ns;	      /* shown for the restored database; 0: now */
 	bool (*cancelled)(void *arg); /* asked until the point of no return; NULL: never */
 	/* Called as soon as it is restored, durable and shown: nobody need wait for what follows (a
-	 * checkpoint). Not called if nothing had to be written, or for a failure. May be NULL. */
+	 * checkpoint). Not called if nothing had to be written, or on failure. May be NULL. */
 	void (*durable)(void *arg, const struct snap_restored *done);
 	void *arg;			/* of both */
-	struct snap_progress *progress; /* moved on the way; NULL: nobody looks */
+	struct snap_progress *progress; /* updated on the way; may be NULL */
 };
 
 /* What became of a restore. */
 struct snap_restored {
-	bool committed; /* the live database is what was uploaded: also when UNCHANGED, and with an error that
-			   came after that */
-	uint64_t changes;    /* snap_upload_changes() as the verdict leaves it: what it was about */
-	bool unchanged;	     /* the live database was equal already, but for counters: nothing was written */
-	bool doubtful;	     /* not COMMITTED, but that may be wrong: nobody can tell */
-	char undo[64];	     /* the kept snapshot that holds what was there before, also where that was not
-				replaced, but may not be there any more either; "": there is none */
-	bool undo_raw;	     /* it holds files as they stood, which were no database that can be opened: their
-				copy would be refused */
-	char undo_path[512]; /* where it stands in that, which a link's own name is not; "": there is none, or
-				a link led out of the tree, and this mount does not show it */
+	bool committed;	  /* the live database equals the upload: also when UNCHANGED, and with an error that
+			     came after the commit */
+	uint64_t changes; /* snap_upload_changes() when the verdict ends: the content that it is about */
+	bool unchanged;	  /* the live database was equal already, but for counters: nothing was written */
+	bool doubtful;	  /* COMMITTED is not set, but it may have been committed: nobody can tell */
+	char undo[64];	  /* the kept snapshot of what was there before; also set if that was not replaced but
+			     may be gone all the same; "": there is none */
+	bool undo_raw; /* it holds the files as they were, from which no database could be opened: restoring
+			  their copy would be refused */
+	char undo_path[512]; /* the database's path in it, for a symlink that of its target; "": there is
+				none, or a link led out of the tree, and this mount does not show it */
 	uint64_t size;	     /* bytes that the name shows now */
 	int64_t took_ns;     /* in all */
-	int64_t locked_ns;   /* with the live database's write lock */
+	int64_t locked_ns;   /* holding the live database's write lock */
 	uint32_t old_user_version, new_user_version; /* old: 0 when nothing readable stood there */
 };
 
@@ -407,11 +407,11 @@ struct snap_restored {
 int snap_upload_check(struct snap_upload *upload, const struct snap_restore *order, struct snap_err *err);
 
 /*
- * Checks UPLOAD and replaces the live database at order->path by it, in one transaction. 0: done and
- * durable. Else a -errno of that table, and the live database is unchanged unless DONE says COMMITTED or
- * DOUBTFUL. After a commit the upload begins anew, with the content that it has just restored. -EBUSY also
- * while another verdict about it is being made; DONE is left alone then. May take minutes. Several restores
- * of one database take turns.
+ * Checks UPLOAD and replaces the live database at order->path by it, in one transaction. 0: done and durable.
+ * Else a -errno of that table, and the live database is unchanged unless DONE says COMMITTED or DOUBTFUL.
+ * After a commit the upload starts over, with the content that it has just restored. -EBUSY also while
+ * another verdict about it is in progress; DONE is not touched then. May take minutes. Several restores of
+ * one database take turns.
  */
 int snap_upload_restore(struct snap_upload *upload, const struct snap_restore *order,
 			struct snap_restored *done, struct snap_err *err);
@@ -437,9 +437,9 @@ struct snap_actor {
 
 /* The newest state of a database that somebody has opened. */
 struct snap_opened {
-	int64_t time_ns; /* CLOCK_REALTIME: when that state was the latest one; 0: nobody ever has */
+	int64_t time_ns; /* CLOCK_REALTIME: when that state was the latest one; 0: nobody has opened any */
 	struct snap_actor who;
-	char snapshot[208]; /* the kept snapshot that it was read from; "": it was the live name */
+	char snapshot[208]; /* the kept snapshot that it was read from; "": the live name */
 };
 
 /* Notes who has opened GEN, which is open. Remembered over remounts. */
@@ -456,12 +456,12 @@ enum snap_journal {
 
 struct snap_pin {
 	int64_t age_ns;
-	uint64_t wal_bytes; /* of frames that were committed since, and that cannot go before the pin has */
+	uint64_t wal_bytes; /* of frames committed since, which stay in the WAL until the pin ends */
 };
 #define SNAP_PINS_MAX 32
 
 struct snap_source_facts {
-	const char *path; /* in the tree; NULL: it is shown nowhere any more. Borrowed, as the next: */
+	const char *path; /* in the tree; NULL: it is no longer shown anywhere. Borrowed, as the next: */
 	const char *file; /* absolute; NULL: cannot be told */
 	enum snap_journal journal;
 	uint32_t page_size;  /* bytes; 0: unknown */
@@ -469,11 +469,11 @@ struct snap_source_facts {
 	uint64_t generation; /* the id of the latest one that was looked up; 0: none was */
 	bool connected;
 	uint64_t wal_bytes;  /* committed frames in the WAL; 0 while not connected, as the next two */
-	uint64_t held_bytes; /* of these, what pins of ours may have kept from going */
-	bool wal_marked;     /* the wal-index says that more was copied to the database than there is: the
-				WAL-reset bug has struck, or locks do not work */
-	unsigned readers;    /* opens that are not closed yet */
-	size_t pin_count;    /* may be more than are listed */
+	uint64_t held_bytes; /* of these, what our pins may be holding back */
+	bool wal_marked;  /* the wal-index says that more frames were copied to the database than exist: the
+			     WAL-reset bug has struck, or locks do not work */
+	unsigned readers; /* opens that are not closed yet */
+	size_t pin_count; /* may exceed the number listed */
 	struct snap_pin pins[SNAP_PINS_MAX]; /* oldest first */
 	uint64_t spool_bytes; /* of private copies that readers are served from; a clone counts in full */
 	int64_t error_ns;     /* CLOCK_REALTIME of the last failure; 0: there was none */
@@ -499,8 +499,8 @@ struct snap_kept_facts {
 	int64_t made_ns;  /* CLOCK_REALTIME */
 };
 
-/* Calls FN with every one of them, in no order, as snap_each_source() does; also with those that are being
- * written, which may come twice. */
+/* Calls FN with every one of them, in no particular order, as snap_each_source() does; also with those that
+ * are being written, which may come twice. */
 int snap_each_kept(struct snap *snap, int (*fn)(void *arg, const struct snap_kept_facts *facts), void *arg);
 
 /* A snapshot that is being written. */
@@ -518,10 +518,10 @@ void snap_each_pending(struct snap *snap, void (*fn)(void *arg, const struct sna
 struct snap_lost_facts {
 	const char *name; /* borrowed, as the next */
 	const char *why;  /* in words */
-	int64_t time_ns;  /* CLOCK_REALTIME: when that was known */
+	int64_t time_ns;  /* CLOCK_REALTIME: when that became known */
 };
-/* Calls FN, which must not wait, with the last ones since the start, except names under which a snapshot was
- * written since. */
+/* Calls FN, which must not wait, with the last ones since the start, except those under whose name a snapshot
+ * was written since. */
 void snap_each_lost(struct snap *snap, void (*fn)(void *arg, const struct snap_lost_facts *facts), void *arg);
 
 /* Whether the SQLite library of this program can lose commits when two processes checkpoint at once
@@ -530,7 +530,7 @@ bool snap_sqlite_has_wal_reset_bug(void);
 
 /* ---- checking ------------------------------------------------------------------------------------------ */
 
-/* What a file is that has passed the gate. */
+/* What is known of a file that has passed the check. */
 struct snap_checked {
 	uint64_t size; /* bytes of the database; the file may be longer */
 	uint32_t page_size;
@@ -543,14 +543,14 @@ struct snap_checked {
 
 /*
  * The same check as an upload's, for any file; needs no struct snap. FULL: integrity_check instead of
- * quick_check. 0; the refusals of snap_upload_check(); -EIO also if what is missing in it is in a -wal or
- * -journal beside it; -EBUSY: the file was written to meanwhile; -EINVAL: no regular file; else why it
- * cannot be read. ERR gives the reason, without PATH. There is no time limit.
+ * quick_check. 0; the refusals of snap_upload_check(); -EIO also if parts of its content are in a -wal or
+ * -journal beside it; -EBUSY: the file was written to meanwhile; -EINVAL: not a regular file; other errors:
+ * why it cannot be read. ERR gives the reason, without PATH. There is no time limit.
  */
 int snap_check_file(const char *path, bool full, struct snap_checked *out, struct snap_err *err);
 
 /*
- * SQLite looks at an upload in a process of its own: this program again, with SNAP_CHILD_ARGUMENT as first
+ * SQLite examines an upload in a separate process: this program, run with SNAP_CHILD_ARGUMENT as first
  * argument. main() must return what this returns, before it does anything else.
  */
 #define SNAP_CHILD_ARGUMENT "--validate-child"
