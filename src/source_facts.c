@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * source_facts.c - see source.h: what a source can say of itself, and what it remembers for that.
+ * source_facts.c - see source.h: what a source reports about itself, and what it remembers for that.
  *
- * What must stay true: nothing here takes a reference to an incarnation or an image, for dropping the last
- * one closes connections, which waits; all of it is counted under the source's lock, with no SQLite call and
- * no I/O but that of live_sample().
+ * What must stay true: nothing here takes a reference to an incarnation or an image, because dropping the
+ * last one closes connections, which waits; everything is collected under the source's lock, with no SQLite
+ * call and no I/O except that of live_sample().
  */
 #include "source_private.h"
 
@@ -33,8 +33,8 @@ void source_note_error(struct source *s, const char *text)
 	s->failing = true;
 }
 
-/* Whether readers are no longer led to PLACE, also because a folder on the way is gone or covered. False if
- * it cannot be told. */
+/* Whether readers can no longer reach PLACE, also because a folder on its path is gone or covered. False if
+ * that cannot be told. */
 static bool is_gone(const struct place *place)
 {
 	struct stat st;
@@ -126,7 +126,7 @@ void source_watch_mark(struct source *s, struct live *live)
 	bool tell;
 
 	pthread_mutex_lock(&s->lock);
-	/* A writer that starts the WAL over passes through such a state: it counts when it stays. */
+	/* A writer that starts the WAL over passes through such a state: it counts only if it persists. */
 	tell = marked && !s->marked && s->mark_seen && !s->ending &&
 	       memcmp(s->mark_header, now.raw, sizeof(now.raw)) == 0;
 	s->marked = marked && (s->marked || tell);
@@ -155,7 +155,7 @@ static void list_pins(struct live *live, const struct wal_header *now, struct sn
 		const struct conn *c = list_entry(e, struct conn, link);
 		struct snap_pin pin = {.age_ns = time - c->since};
 
-		/* Below a pin the WAL cannot start over. */
+		/* While the pin lasts, the WAL cannot start over. */
 		if (c->holds_wal && now->max_frame > c->start.max_frame)
 			pin.wal_bytes = (uint64_t)(now->max_frame - c->start.max_frame) *
 					(now->page_size + WAL_FRAME_HEADER);
@@ -196,7 +196,7 @@ static void add_gen(struct source *s, const struct snap_gen *gen, struct snap_so
 	if (!gen->image)
 		return;
 	out->spool_bytes += image_count_spool(gen->image, s->count);
-	/* One on a file that was replaced; the others were listed with their incarnation. */
+	/* A pin on a file that was replaced; the others were listed with their incarnation. */
 	if (image_live(gen->image) == s->live || !image_count_pin(gen->image, s->count, &since))
 		return;
 	if (out->pin_count < SNAP_PINS_MAX)
@@ -204,7 +204,7 @@ static void add_gen(struct source *s, const struct snap_gen *gen, struct snap_so
 	out->pin_count++;
 }
 
-/* What the file begins with. */
+/* What the file's header says. */
 static void fill_found(struct source *s, const struct tree_found *found, struct snap_source_facts *out)
 {
 	if (found->missing)

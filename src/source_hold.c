@@ -10,7 +10,7 @@
 #include "source_private.h"
 
 #define LOOKS 8
-#define SETTLE_MS 10 /* and three times that is longer than VERSION_RACY_NS */
+#define SETTLE_MS 10 /* three times this is longer than VERSION_RACY_NS */
 
 static void count_binding(struct source *s, int n)
 {
@@ -18,8 +18,8 @@ static void count_binding(struct source *s, int n)
 	s->binding += n;
 }
 
-/* A reference to the generation that a reader who opens now may expect. Not one that shows the state before
- * SAMPLE: as long as it has its bytes, it would be opened as it is. */
+/* A reference to the generation that a reader who opens now may expect. Never one that shows the state before
+ * SAMPLE: as long as it has its bytes, an open would return them. */
 static int expected_gen(struct source *s, const struct sample *sample, struct snap_gen **out)
 {
 	lock_scope(&s->lock);
@@ -34,8 +34,8 @@ static bool is_settled(const struct version *v)
 	       version_is_settled(v->wal.ctime_ns, v->seen_ns);
 }
 
-/* Samples what is to be opened as by any reader. If it was written a moment ago, nobody could tell later
- * whether it was written again, so it waits that moment. */
+/* Samples what is to be opened as any reader opens it. If it was written a moment ago, nobody could tell
+ * later whether it was written again, so this waits a moment. */
 static int sample_settled(struct hold *h, struct stat *st, struct snap_err *err)
 {
 	int rc = source_sample_place(h->source, &h->sample, st, err);
@@ -68,7 +68,7 @@ static int open_plainly(struct hold *h, struct snap_err *err)
 	return rc;
 }
 
-/* Takes a connection and holds what it sees: false when that cannot be had. */
+/* Connects and holds what the connection sees: false if that is not possible. */
 static bool try_hold(struct hold *h)
 {
 	struct source *s = h->source;
@@ -115,7 +115,7 @@ int hold_begin(struct hold *h, struct source *s, struct snap_err *err)
 			h->kind = HOLD_OPENED;
 	}
 	if (h->kind != HOLD_WAL && h->kind != HOLD_ROLLBACK)
-		count_binding(s, -1); /* else the hold's end does */
+		count_binding(s, -1); /* otherwise the end of the hold does */
 	return rc;
 }
 
@@ -156,7 +156,7 @@ void hold_resume(struct hold *h, int64_t deadline)
 static int bind_wal(struct hold *h, const struct wal_header *at, struct source_binding *b,
 		    struct snap_err *err)
 {
-	/* An image takes a header without frames for the WAL's next life, unless it began with it. */
+	/* An image treats a header without frames as that of the WAL's next life, unless it began with it. */
 	bool as_begun = memcmp(at->raw, h->conn->start.raw, sizeof(at->raw)) == 0;
 	uint32_t page_size;
 
@@ -173,7 +173,7 @@ static int bind_wal(struct hold *h, const struct wal_header *at, struct source_b
 	return -EAGAIN;
 }
 
-/* The copy that is made under SHARED, and whether it is of what was held. */
+/* Binds to a copy that is made under SHARED. *MISSED: it is not of what was held. */
 static int bind_rollback(struct hold *h, struct source_binding *b, bool *missed, struct snap_err *err)
 {
 	struct spool_flat flat = SPOOL_FLAT_INIT;
@@ -221,7 +221,7 @@ int hold_open(struct hold *h, const struct wal_header *at, bool *missed, struct 
 	if (rc == SNAP_MOVED) {
 		snap_gen_unref(gen);
 		gen = moved;
-		/* It has its bytes; if they went, no other will do. */
+		/* GEN has its bytes; if they are lost, no other generation will do. */
 		rc = source_gen_open(&gen, 0, err);
 		snap_gen_arrived(gen);
 		if (rc == SNAP_MOVED)

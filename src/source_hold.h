@@ -28,7 +28,7 @@ struct hold {
 	struct sample sample;  /* stat(2) before it began */
 	int64_t since;	       /* CLOCK_MONOTONIC before that */
 	struct header header;  /* HOLD_ROLLBACK: the database's */
-	struct snap_gen *gen;  /* opened, a reference; HOLD_OPENED, and at the end of all */
+	struct snap_gen *gen;  /* opened, a reference; HOLD_OPENED, which every hold becomes in the end */
 };
 
 /* Begins a hold. May take as long as snap_gen_open(), with the same errors. */
@@ -46,7 +46,7 @@ void hold_resume(struct hold *hold, int64_t deadline);
 /*
  * Turns a hold into an opened generation; in WAL mode, of the version with header AT. *MISSED: it may be
  * another version than the one that was held. After a failure hold_finish() is still due; -EAGAIN: its bytes
- * were lost meanwhile, and a new hold may have more luck.
+ * were lost meanwhile, and a new hold may succeed.
  */
 int hold_open(struct hold *hold, const struct wal_header *at, bool *missed, struct snap_err *err);
 

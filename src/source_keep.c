@@ -5,7 +5,7 @@
 #include "cleanup.h"
 #include "source.h"
 
-/* What its bytes are read from now: a reference, NULL when they have gone. */
+/* The image that GEN's bytes are read from now: a reference; NULL: they are lost. */
 static struct image *take_image(struct snap_gen *gen, uint32_t *max_frame, unsigned *which)
 {
 	lock_scope(&gen->source->lock);

@@ -58,13 +58,13 @@ int source_image_shape(struct live *live, const struct wal_header *at, uint64_t 
 	*page_size = at->page_size;
 	if (at->page_count > 0)
 		return 0;
-	/* Nothing is in the WAL, and the pin keeps checkpoints away: the file's own header holds still. */
+	/* The WAL is empty, and the pin keeps checkpoints away: the file's own header does not change. */
 	rc = source_read_header(live, &header, &file_size);
 	if (rc)
 		return rc;
 	*size = spool_image_size(&header, file_size);
 	*page_size = header.page_size;
-	/* As SQLite has it: a last page may be cut, a whole one must not be missing. */
+	/* As in SQLite: the last page may be truncated, but no whole page may be missing. */
 	return *size < file_size + header.page_size ? 0 : -EUCLEAN;
 }
 
@@ -90,7 +90,7 @@ int source_sample_live(struct source *s, struct live *live, struct sample *sampl
 		return -EIO;
 	atomic_store(&s->page_size, header.page_size);
 	sample->size = spool_image_size(&header, file_size);
-	/* In WAL mode, which the connection has not noticed yet, they do not move with commits. */
+	/* In WAL mode, which the connection has not noticed yet, the counters do not change with commits. */
 	if (!sample->version.has_header && !header_is_wal(&header)) {
 		sample->version.has_counters = true;
 		memcpy(sample->version.counters, header.counters, sizeof(header.counters));
@@ -124,7 +124,7 @@ bool source_shows(const struct snap_gen *gen, const struct sample *sample)
 	return gen->uploaded ? gen->image != NULL : gen->size == sample->size;
 }
 
-/* GEN, which is not bound, was the answer to another look. Lock held. */
+/* Another look has returned GEN, which is not bound. Lock held. */
 static void note_look(struct snap_gen *gen, const struct sample *sample)
 {
 	if (!version_equal(&gen->version, &sample->version))
@@ -133,7 +133,7 @@ static void note_look(struct snap_gen *gen, const struct sample *sample)
 	gen->looked = monotonic_ns();
 }
 
-/* Ends a look: the generation that a reader who opens now may expect. */
+/* Ends a look: finds the generation that a reader who opens now may expect. */
 static int settle(struct source *s, const struct sample *sample, struct snap_gen **gen)
 {
 	struct snap_gen *cur, *old = NULL;
@@ -143,7 +143,7 @@ static int settle(struct source *s, const struct sample *sample, struct snap_gen
 	cur = s->current;
 	if (cur && cur->uploaded && s->committing && s->base_shown &&
 	    !version_equal(&s->base, &sample->version)) {
-		/* What is under way has changed the version, but not the content yet. */
+		/* The restore under way has changed the version, but not the content yet. */
 		*gen = snap_gen_ref(cur);
 		pthread_mutex_unlock(&s->lock);
 		return 0;
@@ -187,7 +187,7 @@ static bool may_connect(struct source *s)
 	return monotonic_ns() >= s->refused_until;
 }
 
-/* Completes SAMPLE beyond what stat(2) says; connects only where the -wal holds something. */
+/* Completes SAMPLE beyond what stat(2) says; connects only if the -wal is not empty. */
 static void sample_content(struct source *s, const struct tree_found *found, struct sample *sample)
 {
 	const struct snap_attr *a = &found->attr;
@@ -217,7 +217,7 @@ static void sample_content(struct source *s, const struct tree_found *found, str
 	}
 	if (live)
 		source_sample_live(s, live, sample);
-	live_unref_later(live); /* the janitor may have let it go */
+	live_unref_later(live); /* the janitor may have dropped its reference */
 }
 
 /* Fills ATTR with what the generation shows of a live file with the attributes LIVE. Lock held. */
@@ -286,7 +286,7 @@ int source_look(struct source *s, const struct tree_found *found, int64_t seen_n
 	if (is_of(*gen, a))
 		note_shown(*gen, a);
 	else
-		rc = -ESTALE; /* it is another's by now */
+		rc = -ESTALE; /* the name is another inode's by now */
 	pthread_mutex_unlock(&s->lock);
 	if (rc) {
 		snap_gen_unref(*gen);

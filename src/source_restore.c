@@ -4,12 +4,12 @@
  *
  * After a restore the database file's bytes are not the upload's (SQLite counts the commit in the header, and
  * may have changed page size and journal mode), but until the next commit the name shows exactly what was
- * written to it. So a generation of those bytes becomes the current one, and the version of the commit, which
- * was sampled before anybody else could make another, is said to be its own.
+ * written to it. So a generation of those bytes becomes the current one and is given the version of the
+ * commit, which was sampled before anybody else could commit.
  *
  * What must stay true: such a generation is never given other bytes; once these are gone, or the database has
- * moved on, it is never current again; what is remembered of it over remounts is equal to no version, for its
- * bytes are not there then.
+ * moved on, it is never current again; what is remembered of it over remounts equals no version, because its
+ * bytes are gone by then.
  */
 #include "source_private.h"
 
@@ -148,7 +148,7 @@ int source_upload_create(struct source *s, int fd, uint64_t size, uint32_t page_
 	return 0;
 }
 
-/* What remounts will know: a time that must not come again, of no version. Lock held. */
+/* What remounts will know: a time that must not be shown again, and no version. Lock held. */
 static void remember(struct source *s, int64_t mtime_ns)
 {
 	if (s->has_seen && s->seen.mtime_ns > mtime_ns)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * source_restore.h - what restores need of a source: restore*.c include it, and source*.c for themselves.
+ * source_restore.h - what restores need of a source; included by restore*.c and by source*.c.
  *
- * Looking at what stands there, connecting to it, losing it; then the restore's own: the turn, the commit
- * that is under way, and the generation that shows the uploaded bytes (source_restore.c).
+ * Looking at the live database, connecting to it, losing it; then what only restores use: taking turns, the
+ * commit under way, and the generation that shows the uploaded bytes (source_restore.c).
  */
 #ifndef SQLSNAP_SOURCE_RESTORE_H
 #define SQLSNAP_SOURCE_RESTORE_H
@@ -26,10 +26,10 @@ int source_image_shape(struct live *live, const struct wal_header *at, uint64_t 
 /* Whether the -wal or the -shm is missing, which a connection would make: 1, 0; -errno: it cannot be told. */
 int source_lacks_sidecars(struct source *s);
 
-/* ---- connecting and letting go: source_connect.c, source_tend.c ---- */
+/* ---- connecting and disconnecting: source_connect.c, source_tend.c ---- */
 
 /* A reference to the incarnation on the inode ST; connects first if need be, until DEADLINE. HERE: on this
- * thread, which may wait longer, for SQLite; else a job connects. 0 with *OUT (NULL: time ran out),
+ * thread, which may wait longer, for SQLite; otherwise a job connects. 0 with *OUT (NULL: time ran out),
  * PIN_HOT_JOURNAL, -ESTALE (another inode stands there), -errno. */
 int source_connect(struct source *s, const struct stat *st, int64_t deadline, bool here, struct live **out,
 		   struct snap_err *err);
@@ -62,7 +62,7 @@ int source_upload_create(struct source *s, int fd, uint64_t size, uint32_t page_
 			 struct snap_gen **out);
 /* Makes GEN the current generation, which shows VERSION. */
 void source_upload_publish(struct source *s, struct snap_gen *gen, const struct version *version);
-/* If the current generation is an uploaded one that shows FROM, told by its wal-index header, it shows TO
+/* If the current generation is an uploaded one that shows FROM (compared by wal-index header), it shows TO
  * from now on: the caller knows that nothing was committed in between, not even by another incarnation. */
 void source_upload_moved(struct source *s, const struct version *from, const struct version *to);
 /* Whether the current generation is an uploaded one that shows VERSION. */
@@ -70,7 +70,7 @@ bool source_upload_is(struct source *s, const struct version *version);
 /* Samples the version of an uploaded current generation again, so that with its later times it is still
  * recognised when the connection is gone. */
 void source_upload_refresh(struct source *s, struct live *live);
-/* Cuts what a restore left of its WAL, when that is due (restore_tidy.c). */
+/* Truncates what a restore left of its WAL, when that is due (restore_tidy.c). */
 void source_tidy(struct source *s, int64_t now);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * source_tend.c - see source.h: what must be done in time. Called every TEND_MS by the janitor (sources.c)
- * for each source that is connected or holds an image; copies run on threads of their own.
+ * source_tend.c - see source.h: periodic work. Called every TEND_MS by the janitor (sources.c) for each
+ * source that is connected or holds an image; copies run on threads of their own.
  */
 #include "source_private.h"
 
@@ -13,12 +13,12 @@
 
 #define DRAIN_ROUNDS 8
 #define SAVE_AGAIN_NS (10 * NS_PER_S)
-#define IMAGES_AT_ONCE 16 /* pins that one drain looks at; marks, and so pins, are few */
+#define IMAGES_AT_ONCE 16 /* pins that one drain looks at; read marks, and so pins, are few */
 
 /* A pinned image, and what its generations need of it. */
 struct pinned {
 	struct image *image; /* a reference */
-	const void *live;    /* whose incarnation it is pinned on; to compare */
+	const void *live;    /* the incarnation that it is pinned on; only compared */
 	int64_t since;
 	uint32_t max_frame;
 	uint64_t size;
@@ -63,7 +63,7 @@ static void release(struct pinned *images, size_t n)
 
 struct drain_job {
 	struct source *source; /* a reference */
-	bool all;	       /* and what is pinned meanwhile: the WAL is to have a gap */
+	bool all;	       /* also what is pinned meanwhile: the WAL is to have a gap */
 	int64_t older_than;    /* CLOCK_MONOTONIC: pins that began before */
 	bool clone_only;
 };
@@ -115,8 +115,8 @@ static void run_drain(void *arg)
 	int rc = 0;
 	size_t pins = drain_once(s, job, &rc, &err);
 
-	/* An open that was under way when draining began has pinned since: the WAL has no gap before that is
-	 * gone, too. */
+	/* An open that was under way when draining began has pinned since: the WAL has no gap until that pin
+	 * has ended, too. */
 	for (int i = 0; job->all && rc == 0 && i < DRAIN_ROUNDS; i++) {
 		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
 		if (drain_once(s, job, &rc, &err) == 0)
@@ -167,8 +167,8 @@ static void start_drain(struct source *s, int64_t older_than, bool all, bool clo
 	}
 }
 
-/* The application's disk space comes before a reader: ends the oldest pin on LIVE, and with it its
- * generations. Pins on a file that was replaced hold nothing of this one back. */
+/* The application's disk space takes precedence over a reader: ends the oldest pin on LIVE, and with it its
+ * generations. Pins on a file that was replaced hold back nothing of this one. */
 static void kill_oldest(struct source *s, const struct live *live, uint64_t held_back)
 {
 	struct pinned images[IMAGES_AT_ONCE];
@@ -266,8 +266,8 @@ static void tend_wal(struct source *s, struct live *live, int64_t now)
 	int64_t since;
 
 	pthread_mutex_lock(&s->lock);
-	/* For a moment every checkpoint holds the locks of a waiting one: it counts when two rounds see it.
-	 */
+	/* Every checkpoint holds for a moment the locks that a waiting one holds: it counts only if two
+	 * rounds see it. */
 	awaited = awaiting && s->awaited;
 	s->awaited = awaiting;
 	draining = s->draining;
@@ -322,7 +322,7 @@ static void save_seen(struct source *s, int64_t now)
 	pthread_mutex_unlock(&s->lock);
 	if (!due || !store_save_seen(s->core->store, s->path, &seen))
 		return;
-	pthread_mutex_lock(&s->lock); /* the store is full, perhaps */
+	pthread_mutex_lock(&s->lock); /* perhaps the store is full */
 	if (!s->ending) {
 		s->seen_dirty = true;
 		s->save_after = now + SAVE_AGAIN_NS;
@@ -330,9 +330,9 @@ static void save_seen(struct source *s, int64_t now)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Whether nothing has been pinned for LINGER_NS, and so the connection may be closed, even if spools are read
- * for hours yet: until then, what an application committed before it ended stays in the WAL. Not with a pin,
- * taken or under way: the WAL that it holds back would be bounded by nothing. Lock held. */
+/* Whether nothing has been pinned for LINGER_NS, so that the connection may be closed, even if spools are
+ * read for hours more: until it is closed, what an application committed before it ended stays in the WAL.
+ * False while a pin exists or is being taken: nothing would bound the WAL that it holds back. Lock held. */
 static bool is_idle(struct source *s, int64_t now, int64_t linger_ns)
 {
 	if (s->ending)
@@ -365,7 +365,7 @@ void source_shed(struct source *s)
 	source_disconnect(s);
 }
 
-/* Unless it was used since the janitor saw it idle: a restore may have come and gone. */
+/* Disconnects unless the source was used since the janitor saw it idle: a restore may have come and gone. */
 static void run_disconnect(void *arg)
 {
 	struct source *s = arg;
@@ -374,8 +374,8 @@ static void run_disconnect(void *arg)
 	source_unref(s);
 }
 
-/* The close that the application would have made may copy a whole WAL: the janitor has others to look after.
- */
+/* Not on the janitor's thread, which has other sources to tend: the close, as an application's last, may copy
+ * a whole WAL. */
 static void disconnect_later(struct source *s)
 {
 	bool connected;

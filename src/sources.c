@@ -74,7 +74,7 @@ int sources_get(struct sources *sources, const struct place *place, struct sourc
 	return 0;
 }
 
-/* Takes references to up to BATCH sources of a list, from its first or the one after LAST on. */
+/* Takes references to up to BATCH sources of a list, starting at its first or at the one after LAST. */
 static size_t take_batch(struct sources *sources, struct list *in, const struct source *last,
 			 struct source **batch)
 {
@@ -86,7 +86,7 @@ static size_t take_batch(struct sources *sources, struct list *in, const struct 
 	return n;
 }
 
-/* A list grows at its end, and loses nothing that somebody refers to: LAST keeps its place. */
+/* A list grows at its end, and a source that is referenced is never removed from it: LAST keeps its place. */
 int sources_each(struct sources *sources, int (*fn)(void *arg, struct source *source), void *arg)
 {
 	struct source *batch[BATCH];
@@ -111,7 +111,7 @@ int sources_each(struct sources *sources, int (*fn)(void *arg, struct source *so
 	return rc;
 }
 
-/* Closes the sources of a list and lets go of the list's references. */
+/* Closes the sources of a list and drops the list's references. */
 static void close_all(struct list *in)
 {
 	while (!list_empty(in)) {
@@ -188,7 +188,7 @@ static void *run_janitor(void *arg)
 			sources_each(sources, source_forgive_gone, NULL);
 		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < SOURCES_BUCKETS; i++)
 			forget_unused(sources, &sources->table[i]);
-		core_tidy_store(core, monotonic_ns()); /* without a thread: not today */
+		core_tidy_store(core, monotonic_ns()); /* if no thread can be had: not today */
 		if (round % TRIM_ROUNDS == 0)
 			memory_trim();
 		pthread_mutex_lock(&core->lock);

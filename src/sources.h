@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sources.h - the sources of one mount, by their places, and the janitor: the thread that has each of them do
- * what must be done in time.
+ * sources.h - the sources of one mount, by their places, and the janitor: the thread that does their periodic
+ * work.
  *
  * What must stay true: a source stays in the table as long as anything refers to it, so that all readers of a
  * database share its pins; the janitor sleeps while no source is connected.
@@ -17,15 +17,15 @@ struct sources;
 
 /* An empty table for the sources of CORE, which must outlive it; no thread yet. 0 or -ENOMEM. */
 int sources_create(struct sources **out, struct core *core);
-/* Lets go of every source as source_shutdown() does. The janitor has ended. Accepts NULL. */
+/* Shuts down every source with source_shutdown(). The janitor has ended. Accepts NULL. */
 void sources_destroy(struct sources *sources);
 
 /* Starts the janitor: 0 or -errno. */
 int sources_start(struct sources *sources);
-/* Ends it, for good; returns when it has. Accepts NULL. */
+/* Ends it permanently; returns when it has ended. Accepts NULL. */
 void sources_stop(struct sources *sources);
 
-/* The source at PLACE, made when there is none: a reference. 0 or -errno. */
+/* The source at PLACE, created if there is none: a reference. 0 or -errno. */
 int sources_get(struct sources *sources, const struct place *place, struct source **out);
 
 /* Calls FN, under no lock, with every source, until it answers something other than 0, which is returned. */
