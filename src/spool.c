@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * spool.c - see spool.h: the copying under a lock. What must be copied without one stands in spool_copies.c.
+ * spool.c - see spool.h: copying under a lock. Copies that must do without one are made in spool_copies.c.
  */
 #include "spool.h"
 
@@ -85,7 +85,7 @@ typedef ssize_t (*read_fn)(struct vfs *vfs, void *buf, size_t size, uint64_t off
 struct pace {
 	int64_t until;			 /* CLOCK_MONOTONIC */
 	const struct spool_order *order; /* NULL: always wanted */
-	const struct store *store;	 /* to which it is copied */
+	const struct store *store;	 /* that it is copied to */
 };
 
 static bool goes_on(const struct pace *pace)
@@ -200,7 +200,7 @@ static int examine(struct conn *conn, struct spool_flat *flat, struct snap_err *
 	if (header_decode(&flat->header, bytes, (size_t)got))
 		return err_set(err, -EIO, "not a database, or damaged");
 	flat->size = spool_image_size(&flat->header, (uint64_t)flat->st.st_size);
-	/* As SQLite has it: a last page may be cut, a whole one must not be missing. */
+	/* As in SQLite: the last page may be truncated, but no whole page may be missing. */
 	if (flat->size >= (uint64_t)flat->st.st_size + flat->header.page_size)
 		return err_set(err, -EIO, "shorter than its header says");
 	return 0;
@@ -228,7 +228,7 @@ static int give_way(struct conn **conn, struct snap_err *err)
 	return rc < 0 ? rc : 0;
 }
 
-/* One attempt, in steps: 0 with OUT filled, -EAGAIN when a writer came between two steps. */
+/* One attempt, in steps: 0 with OUT filled, -EAGAIN if a writer came in between two steps. */
 static int copy_in_steps(struct spool_flat *out, struct conn **conn, int64_t step, struct snap_err *err)
 {
 	struct spool_flat now = SPOOL_FLAT_INIT;

@@ -28,7 +28,7 @@ ssize_t spool_read_db(const struct spool *spool, void *buf, size_t size, uint64_
 int spool_db_size(const struct spool *spool, uint64_t *size);
 ssize_t spool_read_wal(const struct spool *spool, void *buf, size_t size, uint64_t offset);
 
-/* What to copy of what a pin holds still. */
+/* Which part of what a pin holds still is to be copied. */
 struct spool_order {
 	uint32_t page_size;	   /* bytes */
 	uint32_t max_frame;	   /* frames of the WAL */
@@ -39,7 +39,7 @@ struct spool_order {
 	void *arg;
 };
 
-/* Copies it. The caller checks conn_intact() afterwards. -ENOSPC and others with words; *out is then
+/* Copies it. The caller checks conn_intact() afterwards. -ENOSPC and others with a message; *out is then
  * SPOOL_INIT. */
 int spool_pinned(struct spool *out, struct conn *conn, const struct spool_order *order, struct snap_err *err);
 

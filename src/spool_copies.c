@@ -46,7 +46,7 @@ int spool_open_raw(struct core *core, const struct place *place, const char *suf
 	st = st ? st : &ignored;
 	snprintf(name, sizeof(name), "%s%s", place->name, suffix);
 	rc = dir < 0 ? dir : rawfd_open(core->raw, dir, name, raw, st);
-	if (!rc && *suffix && st->st_nlink > 1) { /* as the shim has it, vfs.h */
+	if (!rc && *suffix && st->st_nlink > 1) { /* as the shim does, vfs.h */
 		rawfd_close(core->raw, raw);
 		rc = -EMLINK;
 	}
@@ -85,7 +85,7 @@ static int set_lock(int fd, short type, off_t start, off_t length)
 	return fcntl(fd, F_OFD_SETLK, &lock) ? -errno : 0;
 }
 
-/* Takes SQLite's SHARED lock as unixLock() does: past the PENDING byte, so that a writer who waits for
+/* Takes SQLite's SHARED lock as unixLock() does: past the PENDING byte, so that a writer that waits for
  * readers does not starve. */
 static int lock_shared(int fd)
 {
@@ -179,7 +179,7 @@ int spool_raw(struct spool_flat *out, struct core *core, const struct place *pla
 		rc = err_errno(err, "cannot examine it");
 	if (!rc)
 		rc = copy_locked(&flat, core, place, &raw, err);
-	/* The close may be put off, and the lock with it. */
+	/* The close may be put off, and the release of the lock with it. */
 	set_lock(raw.fd, F_UNLCK, LOCK_SHARED, LOCK_SHARED_SIZE);
 	rawfd_close(core->raw, &raw);
 	if (!rc)
@@ -187,7 +187,7 @@ int spool_raw(struct spool_flat *out, struct core *core, const struct place *pla
 	return rc;
 }
 
-/* Opens the finished copy and forgets its name with its folder. */
+/* Opens the finished copy; its name is removed with its folder, by the caller. */
 static int take_copy(struct spool_flat *flat, int folder, struct snap_err *err)
 {
 	int rc;
@@ -201,7 +201,7 @@ static int take_copy(struct spool_flat *flat, int folder, struct snap_err *err)
 	return rc;
 }
 
-/* Opens and copies one of the files; ST is as it was before. */
+/* Opens and copies one of the files; ST: its stat(2) before that. */
 static int copy_one(struct core *core, const struct place *place, const char *suffix, int fd, struct stat *st,
 		    struct snap_err *err)
 {
@@ -218,8 +218,8 @@ static int copy_one(struct core *core, const struct place *place, const char *su
 
 /*
  * A -wal beside a hot journal: SQLite rolls back the journal and then uses the frames as they are, because a
- * journal that no crash has left (a copy from elsewhere, one whose deletion was lost) says nothing of them.
- * If the -wal is empty or absent there is nothing to copy. -EAGAIN as copy_files().
+ * journal that was not left by a crash (a copy from elsewhere, one whose deletion was lost) says nothing
+ * about them. If the -wal is empty or absent there is nothing to copy. -EAGAIN as copy_files().
  */
 static int copy_wal(struct core *core, const struct place *place, int folder, int64_t seen_ns,
 		    struct snap_err *err)
@@ -269,7 +269,7 @@ static int copy_files(struct spool_flat *flat, struct core *core, const struct p
 }
 
 /*
- * Treats the super-journal that the copied journal names as SQLite would, but so that SQLite sees none. A
+ * Treats the super-journal that the copied journal names as SQLite would, but hides it from SQLite. A
  * committed transaction is not rolled back.
  */
 static int settle_super(const struct place *place, int folder, struct snap_err *err)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * staging.c - see staging.h: the file itself, what it began with, reading, and what it is. How bytes come
- * into it is staging_write.c's.
+ * staging.c - see staging.h: the file itself, its base, reading, and its state. Writing is in
+ * staging_write.c.
  *
- * What must stay true: the base is read and dropped under no lock, for either may take as long as a live
- * database makes it.
+ * What must stay true: the base is read and dropped under no lock, because either may have to wait for a live
+ * database.
  */
 #include "staging_private.h"
 
@@ -158,7 +158,8 @@ struct piece {
 	size_t size; /* 0: there are none */
 };
 
-/* The first of the SIZE bytes at OFFSET. A reference to the base goes with those that are its. */
+/* Where the first of the SIZE bytes at OFFSET come from, and how many. A piece of the base comes with a
+ * reference to it. */
 static struct piece look(struct staging *st, size_t size, uint64_t offset)
 {
 	struct piece piece = {.kind = ZEROS};

@@ -13,8 +13,8 @@
 struct staging {
 	struct store *store; /* borrowed */
 
-	/* Shared: bytes go into the file or come out of it; exclusive: it is made, or gets another length.
-	 * Before LOCK. */
+	/* Shared: bytes are written to the file or read from it; exclusive: it is created, or its length
+	 * changes. Taken before LOCK. */
 	pthread_rwlock_t gate;
 	char folder_name[32]; /* of FOLDER, in the store */
 	int folder;	      /* owned; set before FD */
@@ -22,26 +22,27 @@ struct staging {
 
 	pthread_mutex_t lock; /* guards what follows */
 	struct staging_base base;
-	unsigned base_refs;	/* who reads it, and one as long as it shows */
-	bool base_shows;	/* some of it can be read yet */
-	uint64_t base_size;	/* bytes of it that the file has not been cut to less than */
+	unsigned base_refs;	/* one for each reader, and one while BASE_SHOWS */
+	bool base_shows;	/* some of it can still be read */
+	uint64_t base_size;	/* bytes of it that no truncation has cut off */
 	struct ranges written;	/* below SIZE */
-	struct ranges failed;	/* what writes that failed were about, and was not made good */
+	struct ranges failed;	/* ranges of failed writes that were not made good since */
 	bool lost;		/* there was no memory to note such a failure */
-	struct range put_aside; /* has room on the disk, whether written or not */
+	struct range put_aside; /* has disk space, whether written or not */
 	uint64_t size;
 	uint64_t changes;
-	bool touched;	/* written to, or made another size */
+	bool touched;	/* written to, or resized */
 	bool was_empty; /* there was a moment when it had no bytes: holes are zeros */
 	bool announced; /* it got its length before its first byte */
 };
 
-/* Takes the gate, exclusively or shared, with a file behind it. On failure it is not held. */
+/* Take the gate, exclusively or shared, and create the file before that if need be. On failure it is not
+ * held. */
 int staging_close_gate(struct staging *st, struct snap_err *err);
 int staging_enter_gate(struct staging *st, struct snap_err *err);
 
-/* Lets go of the base when all of it was written over or cut off: it may hold a live database's WAL. Under no
- * lock. */
+/* Drops the base once all of it was overwritten or cut off, because it may hold back a live database's WAL.
+ * Under no lock. */
 void staging_settle_base(struct staging *st);
 
 #endif

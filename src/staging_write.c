@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * staging_write.c - the half of staging.h that changes the file: bytes, its length, room for it.
+ * staging_write.c - the half of staging.h that changes the file: its bytes, its length, its disk space.
  *
  * What must stay true: bytes are noted as written after they are in the file, and before anybody else can cut
  * it; the file is as long as SIZE says when nobody is writing and no write failed.
  *
- * Of a write that failed nobody knows what became. Whoever wrote it was told, but may not have listened: so
- * these bytes are missing, also where a hole would do, until somebody writes them or cuts them off.
+ * The outcome of a failed write is unknown. The writer was told, but may have ignored it: so these bytes
+ * count as missing, even where a hole would do, until they are written or cut off.
  */
 #include "staging_private.h"
 
@@ -48,7 +48,7 @@ static int find_room(struct staging *st, uint64_t *room, struct snap_err *err)
 	return 0;
 }
 
-/* How many of these bytes may not have a place on the disk yet. */
+/* How many of these bytes may not have disk space yet. */
 static uint64_t lacking(struct staging *st, uint64_t from, uint64_t to)
 {
 	lock_scope(&st->lock);
@@ -71,7 +71,7 @@ static int check_room(struct staging *st, uint64_t from, uint64_t to, struct sna
 	return rc;
 }
 
-/* What errno says of an attempt to store the bytes FROM .. TO-1. */
+/* Reports errno after a failed attempt to store the bytes FROM .. TO-1. */
 static int write_failed(struct staging *st, uint64_t from, uint64_t to, struct snap_err *err)
 {
 	int error = -errno;
@@ -82,7 +82,8 @@ static int write_failed(struct staging *st, uint64_t from, uint64_t to, struct s
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
-/* Of the SIZE bytes at OFFSET the first DONE are in the file; the others failed. Returns what to answer. */
+/* Of the SIZE bytes at OFFSET the first DONE are in the file; the others failed. 0 or -errno, for the caller
+ * to return. */
 static int note_write(struct staging *st, uint64_t offset, size_t size, size_t done, struct snap_err *err)
 {
 	uint64_t end = size > UINT64_MAX - offset ? UINT64_MAX : offset + size;
@@ -94,7 +95,7 @@ static int note_write(struct staging *st, uint64_t offset, size_t size, size_t d
 	rc = ranges_add(&st->written, offset, offset + done);
 	if (rc)
 		done = 0;
-	ranges_remove(&st->failed, offset, offset + done); /* what cannot be taken out has failed, then */
+	ranges_remove(&st->failed, offset, offset + done); /* what cannot be removed stays failed */
 	if (ranges_add(&st->failed, offset + done, end))
 		st->lost = true;
 	if (done > 0 && offset + done > st->size)
@@ -119,7 +120,7 @@ static ssize_t write_file(struct staging *st, const char *buf, size_t size, uint
 		if (n < 0 && done == 0)
 			return write_failed(st, offset, offset + size, err);
 		if (n <= 0)
-			break; /* whoever writes the rest will hear why not */
+			break; /* the write of the rest will report the error */
 		done += (size_t)n;
 	}
 	return (ssize_t)done;
@@ -190,7 +191,7 @@ int staging_truncate(struct staging *st, uint64_t size, struct snap_err *err)
 	return rc;
 }
 
-/* Notes that FROM .. TO-1 have room; of two such places that are apart only the last is remembered. */
+/* Notes that FROM .. TO-1 have disk space; of two separate ranges only the last is remembered. */
 static void note_room(struct staging *st, uint64_t from, uint64_t to)
 {
 	struct range *r = &st->put_aside;

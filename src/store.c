@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store.c - see store.h: where the store is, spools, private folders. What it knows of each source is
- * store_source.c's, the small change of all of them store_file.c's.
+ * store.c - see store.h: where the store is, spools, private folders. What it knows of each source is in
+ * store_source.c; the helpers that all of them share are in store_file.c.
  *
  * What must stay true: nothing here touches a live database.
  */
@@ -19,12 +19,12 @@
 
 #include "cleanup.h"
 
-#define ATTEMPTS 8    /* at a name that nobody takes for leavings */
-#define FEW_INODES 16 /* what is kept takes some files, and is taken away again when one of them fails */
+#define ATTEMPTS 8    /* at a name that nobody mistakes for leftovers */
+#define FEW_INODES 16 /* a kept snapshot takes several files, and is removed again if one of them fails */
 
 /*
- * NULL: there is none. One that is somebody else's is not taken: mount(8) clears the environment for ordinary
- * users, and mount.fuse3(8) then says /root.
+ * NULL: there is none. One that another user owns is not used: mount(8) clears the environment for ordinary
+ * users, and mount.fuse3(8) then sets it to /root.
  */
 static const char *home_dir(void)
 {
@@ -62,7 +62,7 @@ static char *default_dir(void)
 	return n < 0 ? NULL : dir;
 }
 
-/* Absolute; what is not there yet is taken as it stands. */
+/* Absolute; a path that does not exist yet is used unchanged. */
 static char *given_dir(const char *dir)
 {
 	char *path = realpath(dir, NULL);
@@ -100,7 +100,7 @@ const char *store_dir(const struct store *s)
 	return s->dir;
 }
 
-/* A folder that was made, and whose name is to be found after a power cut. */
+/* Syncs the folder above PATH, which was just made, so that its name survives a power cut. */
 static void sync_above(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -108,7 +108,7 @@ static void sync_above(const char *path)
 	autoclose int fd = above ? open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
 	if (fd >= 0)
-		store_sync_folder(fd); /* one that may not be read is as good as it is */
+		store_sync_folder(fd); /* one that may not be read is not synced */
 }
 
 /* Makes DIR and the folders above it. */
@@ -140,7 +140,7 @@ int store_check(const struct store *s, struct snap_err *err)
 	autofree char *path = strdup(s->dir);
 	int rc = path ? 0 : -ENOMEM;
 
-	/* As far as the way is there already. */
+	/* Checks the lowest folder on the path that exists. */
 	while (!rc && faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS)) {
 		char *slash = strrchr(path, '/');
 
@@ -256,7 +256,7 @@ void store_drop_folder(struct store *s, const char *name)
 		store_remove(dir, name, fd);
 }
 
-/* ---- leavings ------------------------------------------------------------------------------------------ */
+/* ---- leftovers ---------------------------------------------------------------------------------------- */
 
 static int clean_source(void *arg, int folder, const char *name)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store_file.c - names, files and folders of the store that somebody is at work on, and what is left of those
- * that nobody is at work on any more.
+ * store_file.c - names, files and folders of the store that are in use, and leftovers that no longer are.
  *
- * What must stay true: whoever removes leavings holds their lock, and makes sure under it that the name still
- * means what was locked; whoever makes something makes sure of the same under the same lock before anything
- * is put into it. So nothing that is in use is ever removed, whoever comes first.
+ * What must stay true: a process that removes a leftover holds its lock, and makes sure under it that the
+ * name still refers to what was locked; a process that creates something makes sure of the same under the
+ * same lock before it puts anything into it. So nothing in use is ever removed, whichever of them comes
+ * first.
  */
 #include "store_private.h"
 
@@ -25,7 +25,7 @@
 
 #define ATTEMPTS 8
 #define LOCK_ATTEMPTS 500
-#define LOCK_PAUSE_NS 2000000 /* between two of them */
+#define LOCK_PAUSE_NS 2000000 /* between two attempts */
 
 int store_random_name(char name[STORE_NAME_SIZE], const char *prefix)
 {
@@ -72,8 +72,8 @@ int store_lock_patiently(int fd)
 	return lock_within_a_second(fd, LOCK_EX);
 }
 
-/* Whether what was just made is ours: 0; -EAGAIN: somebody has taken it for leavings and locked it. -errno:
- * it cannot be told, and it is removed again; HOW: as unlinkat(2). */
+/* Whether what was just made is ours: 0; -EAGAIN: somebody mistook it for a leftover and locked it. -errno:
+ * it cannot be told, and it is removed again; HOW: flags of unlinkat(2) for that. */
 static int check_ours(int dir, const char *name, int fd, int how)
 {
 	struct stat named, open;

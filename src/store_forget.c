@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store_forget.c - see store.h: sources that are gone. An application that makes databases for a moment
- * would fill the store with their folders for ever.
+ * store_forget.c - see store.h: sources that are gone. Otherwise an application that makes short-lived
+ * databases would fill the store with their folders permanently.
  *
- * What must stay true: a folder is touched only by who has flock(2) on it alone, under its name, and so while
- * nobody is writing to it; it loses its name, and everything in it with that, before the first of its files
- * goes; a kept snapshot, also one that is being written or removed, keeps it.
+ * What must stay true: a folder is touched only by a process that holds flock(2) on it exclusively, while it
+ * has its name, and so while nobody is writing to it; it is renamed, with everything in it, before the first
+ * of its files is removed; a kept snapshot, also one that is being written or removed, preserves it.
  */
 #include "store_private.h"
 
@@ -55,7 +55,7 @@ static bool is_due(int folder, int64_t now)
 	return gone >= DAY_NS && (gone >= known || gone >= MONTH_NS);
 }
 
-/* 0; -EEXIST: it is marked; -errno */
+/* 0; -EEXIST: it was marked before; -errno */
 static int mark(int folder)
 {
 	autoclose int fd = openat(folder, MARK, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -85,7 +85,7 @@ static int visit(void *arg, int dir, const char *name)
 		return 0;
 	autoclose int folder = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (folder < 0 || store_read_path(folder, path))
-		return 0; /* nobody's, or not to be told now */
+		return 0; /* nobody's, or that cannot be told now */
 	gone = f->is_gone(f->arg, path);
 	if (gone < 0)
 		return gone == -ECANCELED ? gone : 0;

@@ -11,33 +11,34 @@ struct store {
 	char *dir; /* owned */
 };
 
-/* The store's folder, O_RDONLY and owned by the caller. MAKE: made if need be; else -ENOENT without words. */
+/* The store's folder, O_RDONLY and owned by the caller. MAKE: made if need be; else -ENOENT without a
+ * message. */
 int store_open(struct store *store, bool make, struct snap_err *err);
 
 /* PREFIX (12 bytes at most) and sixteen random hex digits. -EIO */
 int store_random_name(char name[STORE_NAME_SIZE], const char *prefix);
 
-/* A new file of such a name in the folder DIR, O_RDWR, owned by the caller and in use for other daemons as
- * long as it is open. -errno without words */
+/* A new file of such a name in the folder DIR, O_RDWR, owned by the caller; other daemons treat it as in use
+ * as long as it is open. -errno without a message */
 int store_make_file(int dir, const char *prefix, char name[STORE_NAME_SIZE]);
-/* One that is called NAME. -EEXIST; -EAGAIN: it was taken for somebody's leavings in the moment before it was
+/* One that is called NAME. -EEXIST; -EAGAIN: it was mistaken for a leftover in the moment before it was
  * locked. */
 int store_make_named(int dir, const char *name);
-/* A new folder likewise, O_RDONLY; NAME is what it is to be called. -EEXIST; -EAGAIN: it was taken for
- * somebody's leavings in the moment before it was locked. */
+/* A new folder called NAME likewise, O_RDONLY. -EEXIST; -EAGAIN: it was mistaken for a leftover in the moment
+ * before it was locked. */
 int store_make_locked(int dir, const char *name);
 
 /* Whether NAME in DIR is what FD has open. */
 bool store_is(int dir, const char *name, int fd);
 
-/* Takes flock(2) of FD without waiting. 0; -EWOULDBLOCK: somebody is at work on it; another -errno: the file
- * system has no such locks, then what is made is used all the same, and nothing is taken for leavings. */
+/* Takes flock(2) of FD without waiting. 0; -EWOULDBLOCK: somebody is working on it; another -errno: the file
+ * system has no such locks; then what is made is used all the same, and nothing is treated as a leftover. */
 int store_lock(int fd);
 
-/* Shares flock(2) of FD with others who write to what it is. 0, also where the file system has no such locks;
- * -EBUSY: somebody has had it alone for a second, which takes him microseconds. */
+/* Takes flock(2) of FD shared with others that write to it. 0, also where the file system has no such locks;
+ * -EBUSY: somebody has held it exclusively for a second, which normally takes microseconds. */
 int store_share(int fd);
-/* The same for who needs it alone. -EBUSY: somebody has been at work on it for a second. */
+/* The same, exclusively. -EBUSY: somebody has been working on it for a second. */
 int store_lock_patiently(int fd);
 
 /* Writes all SIZE bytes to FD, by one write(2); -ENOSPC when that is cut short. -errno */
@@ -45,7 +46,7 @@ int store_write(int fd, const void *bytes, size_t size);
 
 /* Removes the folder NAME in DIR, FD, and the files in it. 0 or -errno; what could not be removed stays. */
 int store_remove(int dir, const char *name, int fd);
-/* Removes the file or folder NAME in DIR unless somebody is at work on it. */
+/* Removes the file or folder NAME in DIR unless somebody is working on it. */
 void store_remove_stale(int dir, const char *name);
 
 /* Calls FN with every name in the folder FD but . and .., until it answers something other than 0, which is
@@ -58,7 +59,7 @@ int store_each_name(int fd, int (*fn)(void *arg, int fd, const char *name), void
 bool store_is_source_name(const char *name);
 int store_read_path(int folder, char path[STORE_PATH_SIZE]);
 
-/* fsync(2) of a folder; 0 where the file system does not know that for folders. -errno */
+/* fsync(2) of a folder; 0 also where the file system does not support that for folders. -errno */
 int store_sync_folder(int fd);
 
 #endif

@@ -3,8 +3,8 @@
  * store_source.c - what the store knows of each source: its folder, its path, what was shown last.
  *
  * What must stay true: a reader of the store finds a file whole or not at all; a folder belongs to the source
- * whose path stands in it, until it is forgotten (store_forget.c); one whose path was cut by a power failure
- * belongs to nobody until somebody claims it.
+ * whose path stands in it, until it is forgotten (store_forget.c); one whose path file was truncated by a
+ * power failure belongs to nobody until somebody claims it.
  */
 #include "store_private.h"
 
@@ -35,8 +35,8 @@ struct opened_file {
 	struct snap_opened opened;
 };
 
-/* Another one for each HASH that is tried. Two sources may have the same, because the folder says whose it
- * is. */
+/* The name differs for each HASH that is tried. Two sources may get the same one, because the folder says
+ * whose it is. */
 static void folder_name(const char *source, unsigned hash, char out[24])
 {
 	uint64_t h = hash_text(HASH_START ^ hash * 0x9e3779b97f4a7c15ull, source);
@@ -67,7 +67,7 @@ int store_read_path(int folder, char path[STORE_PATH_SIZE])
 	return 0;
 }
 
-/* Gives TMP its name unless another was faster: -EEXIST. */
+/* Renames TMP to its final name unless another process was faster: -EEXIST. */
 static int name_path_file(int folder, const char *tmp)
 {
 	char other[STORE_PATH_SIZE];
@@ -76,7 +76,7 @@ static int name_path_file(int folder, const char *tmp)
 		return 0;
 	if (errno != EEXIST && errno != EINVAL)
 		return -errno;
-	/* What is not whole may be replaced, and EINVAL is a file system that knows no such rename. */
+	/* A partial file may be replaced; EINVAL: the file system does not support such a rename. */
 	if (store_read_path(folder, other) != -ENOENT)
 		return -EEXIST;
 	return renameat(folder, tmp, folder, "source") ? -errno : 0;
@@ -140,7 +140,8 @@ static int find_folder(int dir, const char *source, unsigned *claim, int *old)
 	return -ENOENT;
 }
 
-/* Whether FOLDER is where SOURCE is looked for: whoever forgets a source takes its folder's name first. */
+/* Whether FOLDER still has a name under which SOURCE is looked for: forgetting a source renames its folder
+ * first. */
 static bool has_name(int dir, const char *source, int folder)
 {
 	for (unsigned i = 0; i < HASHES; i++) {
@@ -153,7 +154,7 @@ static bool has_name(int dir, const char *source, int folder)
 	return false;
 }
 
-/* Takes a shared lock on FOLDER, which has just said that it is SOURCE's. -EEXIST: somebody has forgotten it
+/* Takes a shared lock on FOLDER, whose path file has just named SOURCE. -EEXIST: somebody has forgotten it
  * meanwhile. */
 static int share_folder(int dir, int folder, const char *source)
 {
@@ -188,7 +189,7 @@ static int claim_folder(int dir, const char *source, unsigned claim)
 	return steal_fd(&fd);
 }
 
-/* As find_folder(), and claims one; shared with others who write to it. */
+/* As find_folder(), but claims a folder if there is none; its lock is shared with others that write to it. */
 static int make_folder(int dir, const char *source)
 {
 	for (int i = 0; i < ATTEMPTS; i++) {
@@ -298,7 +299,7 @@ static int load(struct store *s, const char *source, const char *name, void *byt
 	return read(fd, bytes, size) == (ssize_t)size ? 0 : -ENOENT;
 }
 
-/* Whether the byte is one of the two that a bool has. */
+/* Whether the byte is a valid bool. */
 static bool is_bool(const bool *at)
 {
 	unsigned char byte;
@@ -359,7 +360,7 @@ int store_load_opened(struct store *s, const char *source, struct snap_opened *o
 	if (rc)
 		return rc;
 	if (memcmp(file.magic, OPENED_MAGIC, sizeof(file.magic)) != 0 || file.opened.time_ns < 0)
-		return -ENOENT; /* before 1970 nobody has: how long ago that is would not fit */
+		return -ENOENT; /* nobody opened it before 1970: how long ago that is would not fit */
 	*out = file.opened;
 	out->who.command[sizeof(out->who.command) - 1] = '\0';
 	out->snapshot[sizeof(out->snapshot) - 1] = '\0';
