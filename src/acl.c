@@ -2,8 +2,8 @@
 /*
  * acl.c - decoding of POSIX ACLs, and the rights that follow from them for whole classes of users.
  *
- * What must stay true: malformed or unreadable means no rights beyond the owner's. acl_bits() is pure. The
- * names of users and groups are never looked up: that could lead through the mount to ourselves.
+ * What must stay true: a malformed or unreadable ACL gives no rights beyond the owner's. acl_bits() is pure.
+ * User and group names are never looked up: a lookup could lead through the mount back to this process.
  */
 #include "acl.h"
 
@@ -18,14 +18,14 @@
 
 #include "opath.h"
 
-/* Three bits each. */
+/* Permission bits, three each. */
 struct rights {
 	unsigned owner, group, other; /* of the file's owner, of its group (within the mask), of the rest */
-	unsigned users;	       /* what all named users have, but UID and those whose entry does not count */
-	unsigned groups;       /* what all named groups but GID have */
+	unsigned users;	       /* granted to every named user but UID and those whose entry does not count */
+	unsigned groups;       /* granted to every named group but GID */
 	unsigned uid, gid;     /* what is granted to UID and GID by name, */
-	bool has_uid, has_gid; /* if anything is said of them */
-	bool has_users, has_groups; /* if anything is said of the others */
+	bool has_uid, has_gid; /* whether they have an entry */
+	bool has_users, has_groups; /* whether others have one */
 };
 
 ssize_t acl_read(int fd, void *acl, size_t size)
@@ -41,7 +41,7 @@ ssize_t acl_read(int fd, void *acl, size_t size)
 static void take_user(struct rights *r, const struct stat *st, unsigned id, unsigned perm, uid_t uid)
 {
 	if (id == st->st_uid || id == 0)
-		return; /* the owner's entry comes before, and root asks nobody */
+		return; /* the owner's entry takes precedence, and root needs none */
 	if (id == uid) {
 		r->uid = perm;
 		r->has_uid = true;
@@ -123,11 +123,11 @@ mode_t acl_bits(const struct stat *st, const void *acl, ssize_t size, uid_t uid,
 	if (size < 0 || (size > 0 && !decode(&r, st, acl, (size_t)size, uid, gid)))
 		return uid == st->st_uid ? st->st_mode & 0700 : 0;
 
-	/* One who is neither the file's owner nor named may be in any of its groups, or in none. */
+	/* A user who is neither the owner nor named may be in any of the groups, or in none. */
 	stranger = r.group & r.groups & r.other & (r.has_gid ? r.gid : 7u);
 	owner = uid == st->st_uid ? r.owner : r.has_uid ? r.uid : stranger;
 
-	/* The file's owner (root apart) and the named users may be among the group and among the rest. */
+	/* The file's owner (root apart) and the named users may belong to the group class and to the rest. */
 	all = r.users & (uid == st->st_uid || st->st_uid == 0 ? 7u : r.owner);
 	if (gid == st->st_gid)
 		group = r.group | (r.has_gid ? r.gid : 0);

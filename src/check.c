@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* check.c - the gate for a file that nobody uploads. See sqlsnap.h, "checking". */
+/* check.c - the validation for a file that is not uploaded. See sqlsnap.h, "checking". */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,8 +17,7 @@ static bool is_same(const struct stat *a, const struct stat *b)
 	return a->st_size == b->st_size && timespec_ns(a->st_mtim) == timespec_ns(b->st_mtim);
 }
 
-/* Whether more than LEAST bytes stand in the file called as PATH and END say, and do not begin with a zero;
- * -ENOMEM. */
+/* Whether the file PATH + END has more than LEAST bytes and does not begin with a zero; -ENOMEM. */
 static int stands_beside(const char *path, const char *end, off_t least)
 {
 	autofree char *name = NULL;
@@ -37,8 +36,8 @@ static int stands_beside(const char *path, const char *end, off_t least)
 	       pread(fd, &first, 1, 0) == 1 && first != 0;
 }
 
-/* A raw copy of a live database has such files beside it, but only the file itself is restored. A journal
- * whose header is all zeros is no longer in use (journal_mode=PERSIST). */
+/* A raw copy of a live database has a -wal or -journal beside it, but only the file itself is restored. A
+ * journal whose header is all zeros is no longer in use (journal_mode=PERSIST). */
 static int check_beside(const char *path, struct snap_err *err)
 {
 	int wal = stands_beside(path, "-wal", WAL_FILE_HEADER);
@@ -76,11 +75,11 @@ int snap_check_file(const char *path, bool full, struct snap_checked *out, struc
 	order.size = (uint64_t)before.st_size;
 	order.full = full;
 	rc = validate_file(&order, &report, err);
-	/* A live database looks damaged to whoever reads it past its locks. */
+	/* A live database looks damaged to a reader that ignores its locks. */
 	if (rc != -ENOMEM && (fstat(fd, &after) < 0 || !is_same(&before, &after)))
 		rc = err_set(err, -EBUSY, "was written to while it was checked: check a copy of it");
 	if (rc == 0 || rc == -EUCLEAN || rc == -EIO) {
-		/* Half of it looks damaged, too. */
+		/* Without its -wal or -journal it looks damaged, too. */
 		int lacks = check_beside(path, err);
 
 		rc = lacks ? lacks : rc;

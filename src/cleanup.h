@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cleanup.h - locals that clean themselves up. errno survives every one of them. A value is handed on with
- * steal_fd() or steal_ptr(), which leave nothing behind to clean.
+ * cleanup.h - local variables that clean up when they go out of scope. Each cleanup preserves errno.
+ * steal_fd() and steal_ptr() transfer ownership and leave nothing to clean up.
  */
 #ifndef SQLSNAP_CLEANUP_H
 #define SQLSNAP_CLEANUP_H

@@ -10,7 +10,7 @@
 #define NS_PER_MS 1000000ll
 #define NS_PER_S 1000000000ll
 
-/* Anybody can give a file a time beyond the years 1677..2262 that fit: it counts as the nearest that does. */
+/* A file can have any time, but only the years 1677..2262 fit: other times are clamped. */
 static inline int64_t timespec_ns(struct timespec ts)
 {
 	int64_t ns;
@@ -50,7 +50,7 @@ static inline int64_t realtime_ns(void)
 	return clock_ns(CLOCK_REALTIME);
 }
 
-/* One whose timed waits end by CLOCK_MONOTONIC, which nobody sets. */
+/* A condition variable whose timed waits use CLOCK_MONOTONIC, which nobody sets. */
 static inline void cond_init_monotonic(pthread_cond_t *cond)
 {
 	pthread_condattr_t attr;

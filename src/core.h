@@ -25,33 +25,33 @@ struct core {
 	atomic_int headstarts; /* that have begun and not ended (headstart.h) */
 	_Atomic uint64_t ids;  /* the last generation number given out */
 	_Atomic uint64_t incarnations;
-	_Atomic int64_t tidy_at; /* CLOCK_MONOTONIC: when the store is looked through next; 0: at once */
+	_Atomic int64_t tidy_at; /* CLOCK_MONOTONIC: when the store is next scanned; 0: at once */
 	atomic_bool hurry;	 /* some WAL is near its limit: the janitor's next round comes sooner */
 
 	pthread_mutex_t lock; /* guards the two below */
 	pthread_cond_t changed;
-	bool awake; /* some source is connected or holds an image: the janitor goes its rounds */
+	bool awake; /* some source is connected or holds an image: the janitor runs its rounds */
 	bool ending;
 };
 
-/* Lets go of every connection that nobody reads through: descriptors have run out. */
+/* Closes every connection that nobody reads through; for when file descriptors have run out. */
 void core_shed(struct core *core);
 
-/* Gives up the uploaded bytes that restores left in the store to be shown: the store is full. */
+/* Discards the uploaded bytes that restores left in the store to be shown; for when the store is full. */
 void core_make_room(struct core *core);
 
 /*
- * Cleans the store on a thread of its own if that is due: at the start, and in a round of the janitor once a
- * day has passed. Removes what killed daemons left, and what is remembered of databases that are gone
- * (store_forget()). NOW: CLOCK_MONOTONIC. 0 also if it is not due; else an error of work_submit(), and the
- * next try is a day later.
+ * Cleans the store on its own thread if that is due: at the start, and in a janitor round once a day has
+ * passed. Removes what killed daemons left, and the records of databases that are gone (store_forget()). NOW:
+ * CLOCK_MONOTONIC. Returns 0 also if it is not due, else an error of work_submit(); the next try is then a
+ * day later.
  */
 int core_tidy_store(struct core *core, int64_t now);
 
 /* Wakes the janitor. Cheap if it is awake already. */
 void core_wake(struct core *core);
 
-/* Reports to the configuration's event function. Under no lock. */
+/* Reports to the configuration's event function. Call it with no lock held. */
 void core_event(const struct core *core, enum snap_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -3,8 +3,8 @@
  * db.c - opening and closing connections.
  *
  * What must stay true: between db_open() and the first statement of its caller nothing locks the database or
- * needs its schema, so that a database that is locked, damaged or of a newer SQLite can be opened and asked
- * about. PRAGMA cache_size would read the schema (PragFlg_NeedSchema), which is why the cache keeps its
+ * needs its schema, so that a database that is locked, damaged or of a newer SQLite can be opened and
+ * examined. PRAGMA cache_size would read the schema (PragFlg_NeedSchema), which is why the cache keeps its
  * default: it only ever holds the pages that SQLite itself reads.
  */
 #include "db.h"
@@ -16,7 +16,7 @@
 
 #include "cleanup.h"
 
-/* Settings that are a flag and a value to sqlite3_db_config(). */
+/* Settings for sqlite3_db_config(): an option and its value. */
 struct setting {
 	int op;
 	int value;
@@ -61,7 +61,8 @@ static int open_handle(struct db *db, const char *path, enum db_kind kind, struc
 	int flags = modes[kind] | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
 	int rc;
 
-	/* No URI: those begin with "file:", and PATH with a slash, whatever stands in the name. */
+	/* PATH is never taken for a URI: those begin with "file:", PATH with a slash, whatever NAME
+	 * contains. */
 	rc = sqlite3_open_v2(path, &db->handle, flags, db->vfs ? vfs_name(db->vfs) : "unix");
 	if (rc == SQLITE_OK)
 		rc = harden(db, kind);
@@ -116,7 +117,7 @@ int db_open_inode(struct db *db, int dirfd, const char *name, uint64_t dev, uint
 
 void db_close(struct db *db)
 {
-	/* Nobody leaves a statement behind; close_v2 would keep the VFS in use for it. */
+	/* No statement is left unfinalized by now; close_v2 would keep the VFS in use for it. */
 	sqlite3_close(db->handle);
 	vfs_destroy(db->vfs);
 	*db = DB_INIT;
@@ -127,7 +128,7 @@ int db_exec(struct db *db, const char *sql)
 	return sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
 }
 
-/* What failed below SQLite, where that says more than its own code does. */
+/* The errno of what failed below SQLite, which may say more than SQLite's own code. */
 static int system_errno(struct db *db)
 {
 	return db->handle ? sqlite3_system_errno(db->handle) : 0;
@@ -142,7 +143,7 @@ static int ioerr_errno(struct db *db, int rc)
 {
 	if (rc == SQLITE_IOERR_NOMEM)
 		return -ENOMEM;
-	return has_no_room(system_errno(db)) ? -ENOSPC : -EIO; /* also of a -shm, which cannot grow */
+	return has_no_room(system_errno(db)) ? -ENOSPC : -EIO; /* also for a -shm that cannot grow */
 }
 
 static int cantopen_errno(struct db *db)

@@ -2,10 +2,10 @@
 /*
  * db.h - the one place where a connection is opened, with its flags and hardening.
  *
- * Every connection: private cache, no threading mutex (its owner serialises), no automatic checkpoint, no
- * checkpoint on close (but DB_CLOSER), no memory mapping, no extension loading, untrusted schema,
- * cell_size_check. Its page cache keeps SQLite's default bound: we read past it, and setting it would need
- * the schema.
+ * Every connection has a private cache, no threading mutex (its owner serialises), no automatic checkpoint,
+ * no checkpoint on close (except DB_CLOSER), no memory mapping, no extension loading, untrusted schema,
+ * cell_size_check. Its page cache keeps SQLite's default limit: our own reads bypass it, and setting it would
+ * need the schema.
  */
 #ifndef SQLSNAP_DB_H
 #define SQLSNAP_DB_H
@@ -39,21 +39,22 @@ int db_open(struct db *db, int dirfd, const char *name, enum db_kind kind, struc
 /* The same for a known inode: -ESTALE if NAME leads to another one than DEV, INO. Not for DB_PRIVATE. */
 int db_open_inode(struct db *db, int dirfd, const char *name, uint64_t dev, uint64_t ino, enum db_kind kind,
 		  struct snap_err *err);
-/* Accepts a closed or half-opened one. */
+/* Accepts a closed or half-opened connection. */
 void db_close(struct db *db);
 
-/* Runs SQL that returns nothing of interest. SQLite's extended result code, 0 for success. */
+/* Runs SQL whose rows are not needed. Returns SQLite's extended result code, 0 for success. */
 int db_exec(struct db *db, const char *sql);
 
 /* SQLite's result code as -errno: BUSY and LOCKED -EBUSY, NOMEM -ENOMEM, FULL -ENOSPC, CANTOPEN the system's
  * errno or -EACCES, PERM and AUTH -EACCES, READONLY -EROFS, IOERR -ENOSPC when the system said so (a -shm
  * that cannot grow), everything else -EIO. */
 int db_errno(struct db *db, int rc);
-/* SQLite's words for its last failure on this connection, or better ones; borrowed until the next call. */
+/* The message for the last failure on this connection: SQLite's, or a clearer one; borrowed until the next
+ * call. */
 const char *db_text(struct db *db);
-/* Better words than SQLite's for a failure of a live database that is -ERROR; NULL: there are none. */
+/* A clearer message than SQLite's for the failure -ERROR of a live database; NULL: there is none. */
 const char *db_words(int error);
-/* Said of a name behind which there is no room for "-wal" or "-journal" in NAME_MAX. */
+/* For a name that exceeds NAME_MAX once "-wal" or "-journal" is appended. */
 #define DB_NAME_TOO_LONG "its name is too long for its -journal or -wal: give it one of 247 bytes at most"
 #define DB_NO_ROOM                                                                                        \
 	"no room for its WAL or journal: its disk is full, or has no inode left, or a quota is used up; " \

@@ -3,7 +3,7 @@
  * error.c - formatting of failures into the caller's memory.
  *
  * What must stay true: allocates nothing; errno survives; the text is always terminated and one line,
- * whatever a file name contains; a failure never comes out as 0. Does not log.
+ * whatever a file name contains; a failure is never returned as 0. Does not log.
  */
 #include "error.h"
 

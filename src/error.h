@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* error.h - the text that goes with a failure, in the caller's memory so that it works out of memory. */
+/* error.h - error messages, in the caller's memory so that they work even when memory has run out. */
 #ifndef SQLSNAP_ERROR_H
 #define SQLSNAP_ERROR_H
 
@@ -9,7 +9,7 @@
  */
 int err_set(struct snap_err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* The same with ": strerror(errno)" behind it; returns -errno. */
+/* The same with ": strerror(errno)" appended; returns -errno. */
 int err_errno(struct snap_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * facts.c - what goes on in all of a mount, for sqlsnap.h: its databases, found by a walk over the tree, and
- * what is kept of them.
+ * facts.c - facts about a whole mount, for sqlsnap.h: its databases, found by walking the tree, and their
+ * kept snapshots.
  *
  * What must stay true: no live database is opened for this; a walk reads as much of the tree as an `ls -R`
  * would, and no more than WALK_ENTRIES of it.
@@ -17,7 +17,7 @@
 #include "clock.h"
 #include "snap_private.h"
 
-#define WALK_ENTRIES 20000 /* a tenth of a second or two where the folders are in memory */
+#define WALK_ENTRIES 20000 /* one or two tenths of a second if the folders are cached */
 
 bool facts_wal_reset_bug(int number)
 {
@@ -35,7 +35,7 @@ struct walk {
 	struct snap *snap;
 	int (*fn)(void *arg, const struct snap_source_facts *facts);
 	void *arg;
-	int refused; /* what FN, or memory, ended it with */
+	int refused; /* the answer of FN, or -ENOMEM, that ended it */
 	bool complete;
 	struct source **shown; /* owned; references; sorted once the walk is over */
 	size_t count, room;
@@ -73,7 +73,7 @@ static int show(struct walk *walk, struct source *source, const char *path, cons
 	return walk->refused;
 }
 
-/* A database that nobody is let in to, for the reason ERR. */
+/* Reports a database that cannot be opened through the mount, for the reason ERR. */
 static int show_refused(struct walk *walk, const char *path, const struct snap_err *err)
 {
 	const struct snap_source_facts facts = {
@@ -83,7 +83,7 @@ static int show_refused(struct walk *walk, const char *path, const struct snap_e
 	return walk->refused;
 }
 
-/* What stands in the tree. */
+/* Reports the file at PATH if it is a database. */
 static int show_path(void *arg, const char *path)
 {
 	struct walk *walk = arg;
@@ -98,7 +98,7 @@ static int show_path(void *arg, const char *path)
 		rc = sources_get(walk->snap->core.sources, &found.place, &source);
 	if (!source) {
 		tree_found_finish(&found);
-		return 0; /* it went, or cannot be looked at: nor can a reader */
+		return 0; /* it is gone, or cannot be looked at, by a reader either */
 	}
 	rc = walk->refused = remember(walk, source);
 	if (!rc)
@@ -108,7 +108,8 @@ static int show_path(void *arg, const char *path)
 	return rc;
 }
 
-/* It may be a database, or hold some. Where that is for lack of rights, the mount is not to show it. */
+/* PATH, which cannot be read, may be or hold a database. If rights are lacking, the mount is not meant to
+ * show it. */
 static int show_unread(void *arg, const char *path, int why)
 {
 	struct walk *walk = arg;
@@ -120,8 +121,8 @@ static int show_unread(void *arg, const char *path, int why)
 	return show_refused(walk, path, &err);
 }
 
-/* What was looked up but not found by the walk: it is gone from the tree and still being read, or the walk
- * ended early. */
+/* Reports a source that was looked up earlier but not found by the walk: it is gone from the tree and still
+ * being read, or the walk ended early. */
 static int show_other(void *arg, struct source *source)
 {
 	struct walk *walk = arg;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* facts.h - what facts.c has besides what sqlsnap.h names. */
+/* facts.h - what facts.c provides beyond sqlsnap.h. */
 #ifndef SQLSNAP_FACTS_H
 #define SQLSNAP_FACTS_H
 

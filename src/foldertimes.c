@@ -12,7 +12,7 @@
 
 struct slot {
 	uint64_t dev, ino;
-	unsigned under_way; /* begun and not ended */
+	unsigned under_way; /* changes begun and not ended */
 	bool used;
 	struct timespec mtime, ctime; /* to be shown */
 	uint64_t size;		      /* to be shown: on tmpfs, btrfs and xfs it counts the names */
@@ -58,8 +58,7 @@ static bool is_for(const struct slot *s, uint64_t dev, uint64_t ino)
 	return s->used && s->dev == dev && s->ino == ino;
 }
 
-/* Whether we left the folder with CTIME, which may have been sampled in the middle of a change that has
- * ended by now. */
+/* Whether CTIME is due to our own changes; it may have been sampled during one that has ended by now. */
 static bool left_by_us(const struct slot *s, struct timespec ctime)
 {
 	return !before(ctime, s->ctime) && !before(s->our_ctime, ctime);
@@ -79,7 +78,7 @@ void foldertimes_begin(struct foldertimes *t, int dirfd)
 		return; /* no room */
 	if (!ours)
 		*s = (struct slot){.dev = st.st_dev, .ino = st.st_ino, .used = true};
-	/* What stands there now is to be shown, unless we left it so. */
+	/* The current times are the ones to show, unless they are due to our own changes. */
 	if (s->under_way++ == 0 && !(ours && left_by_us(s, st.st_ctim))) {
 		s->mtime = st.st_mtim;
 		s->ctime = s->our_ctime = st.st_ctim;

@@ -17,8 +17,8 @@ struct foldertimes;
 int foldertimes_create(struct foldertimes **out); /* -ENOMEM */
 void foldertimes_destroy(struct foldertimes *times);
 
-/* To be called before and after what may make or remove sidecars in the folder DIRFD (O_PATH is enough).
- * Calls may overlap. */
+/* To be called before and after anything that may create or remove sidecars in the folder DIRFD (O_PATH is
+ * enough). Calls may overlap. */
 void foldertimes_begin(struct foldertimes *times, int dirfd);
 void foldertimes_end(struct foldertimes *times, int dirfd);
 

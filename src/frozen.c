@@ -97,8 +97,8 @@ static const struct instant_db *find_owner(const struct frozen *f, const char *p
 	return base ? find(f, base) : NULL;
 }
 
-/* Empty and read-only: the file itself, if there is one, may be left over from a database that is gone.
- * WHICH is the last letter of its name. */
+/* Shows the sidecar of DB as empty and read-only: the file itself, if there is one, may be left over from a
+ * database that is gone. WHICH is the last letter of its name. */
 static int show_sidecar(const struct instant_db *db, char which, struct snap_attr *attr,
 			struct snap_gen **gen)
 {
@@ -131,7 +131,7 @@ int frozen_look_found(struct frozen *f, const struct tree_found *found, struct s
 	for (size_t i = 0; i < f->instant.count; i++) {
 		const struct instant_db *db = &f->instant.dbs[i];
 
-		/* By its place, and only as long as the same file stands there. */
+		/* Matched by place, and only as long as the same file is there. */
 		if (place_same(&db->source->place, &found->place) &&
 		    db->attr.key_dev == found->attr.key_dev && db->attr.key_ino == found->attr.key_ino)
 			return show(db, attr, gen);
@@ -141,7 +141,7 @@ int frozen_look_found(struct frozen *f, const struct tree_found *found, struct s
 
 /* ---- listing ------------------------------------------------------------------------------------------- */
 
-/* Whether the entry NAME of the folder PATH is a database that came later, or a sidecar. */
+/* Whether the entry NAME of the folder PATH is a database that was created later, or a sidecar. */
 static bool is_hidden(struct frozen *f, const char *path, const struct tree_name *name)
 {
 	struct tree_found found = TREE_FOUND_INIT;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * frozen.h - -o frozen: as long as it is mounted, every database of the mount is what it was at one instant
- * of the start (instant.h). Databases that are made later are not shown; those that are removed stay. A
- * generation of each is held open, and only what the bounds on the WAL require is copied. Other files are
- * shown as they are.
+ * frozen.h - -o frozen: as long as the mount lasts, it shows every database as of one instant during the
+ * start (instant.h). Databases created later are not shown; removed ones stay. A generation of each is held
+ * open, and only what the bounds on the WAL require is copied. Other files are shown as they are.
  */
 #ifndef SQLSNAP_FROZEN_H
 #define SQLSNAP_FROZEN_H
