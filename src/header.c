@@ -2,8 +2,8 @@
 /*
  * header.c - the database header.
  *
- * What must stay true: any bytes are safe to read, and a header that is accepted is one that SQLite would not
- * refuse for what stands in these 100 bytes. Does not compare them with the length of the file.
+ * What must stay true: any bytes are safe to decode, and an accepted header is one that SQLite would not
+ * reject because of these 100 bytes. Does not compare them with the length of the file.
  */
 #include "header.h"
 

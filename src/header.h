@@ -18,7 +18,7 @@ struct header {
 	uint8_t read_version;
 	uint8_t reserved;	 /* bytes at the end of each page */
 	uint32_t change_counter; /* offset 24 */
-	uint32_t page_count; /* offset 28; 0 when it does not hold (24..27 differ from 92..95): use the file's
+	uint32_t page_count; /* offset 28; 0 when it is not valid (24..27 differ from 92..95): use the file's
 				size */
 	uint32_t schema_format;	 /* offset 44 */
 	uint32_t text_encoding;	 /* offset 56: 1 UTF-8, 2 UTF-16le, 3 UTF-16be */
@@ -35,7 +35,7 @@ enum header_answer {
 /* 0 and *OUT filled, or an answer. SIZE is the number of bytes at BYTES. */
 int header_decode(struct header *out, const void *bytes, size_t size);
 
-/* Integers in the files of SQLite are big-endian, but for those of the wal-index. */
+/* Integers in SQLite's files are big-endian, except in the wal-index. */
 static inline uint32_t load_be32(const uint8_t *at)
 {
 	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
@@ -46,8 +46,8 @@ static inline bool header_is_wal(const struct header *h)
 	return h->write_version == 2 && h->read_version == 2;
 }
 
-/* Bytes that SQLite's checksum VFS (cksumvfs.html) keeps at the end of each page. With as many reserved the
- * application may use it: a page that is written without it, as by us, cannot be read by it. */
+/* Bytes that SQLite's checksum VFS (cksumvfs.html) keeps at the end of each page. If that many are reserved,
+ * the application may use that VFS, which cannot read pages written without it, such as ours. */
 #define HEADER_CHECKSUM_BYTES 8
 
 #endif

@@ -27,7 +27,7 @@ struct headstart {
 	bool stop, over; /* guarded by lock */
 };
 
-/* Whether nobody needs more of it, or the mount ends, which waits for this thread. */
+/* Whether nobody needs more of the copy, or the mount is ending, which waits for this thread. */
 static bool is_stopped(struct headstart *h)
 {
 	struct core *core = &h->snap->core;
@@ -40,7 +40,7 @@ static bool is_stopped(struct headstart *h)
 	return stop || core->ending;
 }
 
-/* Whether BYTES can be had and STORE_RESERVE stays: the store's file system may be the application's. */
+/* Whether BYTES are free beyond STORE_RESERVE: the store may be on the application's file system. */
 static bool has_room(struct headstart *h, uint64_t bytes)
 {
 	struct statvfs vfs;
@@ -72,7 +72,7 @@ static void copy(struct headstart *h, int from, uint64_t size)
 	}
 }
 
-/* The source whose database PATH is, if what it holds will be kept. */
+/* The source of the database at PATH, if its content will be kept. */
 static struct source *find_source(struct headstart *h)
 {
 	struct source *source = NULL;

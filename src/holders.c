@@ -2,9 +2,9 @@
 /*
  * holders.c - see holders.h.
  *
- * What must stay true: descriptors are opened and closed by rawfd, for our own connections may have locks on
- * these files; who may not be seen is nobody. Of a process's descriptors only the names are looked at: they
- * may be of our own mount, and stat(2) of them would wait for ourselves.
+ * What must stay true: descriptors are opened and closed through rawfd, because our own connections may hold
+ * locks on these files; a process that we may not look at counts as absent. Of a process's descriptors only
+ * the names are read: they may lie in our own mount, where stat(2) would wait for this very process.
  */
 #include "holders.h"
 
@@ -33,13 +33,13 @@ struct holder {
 	pid_t pid; /* 0, -1: not known */
 };
 
-/* What is no answer about the file: -EIO, or what this process ran out of. */
+/* Whether RC says nothing about the file: -EIO, or a resource that this process ran out of. */
 static bool is_no_answer(int rc)
 {
 	return rc == -EIO || opath_transient(rc);
 }
 
-/* Who has a lock on the SIZE bytes of PLACE's file with SUFFIX from FIRST on. -errno: no answer. */
+/* Finds who holds a lock on the SIZE bytes from FIRST of PLACE's file with SUFFIX. -errno: unknown. */
 static int holder_of(struct core *core, const struct place *place, const char *suffix, off_t first,
 		     off_t size, struct holder *out)
 {
@@ -91,8 +91,8 @@ static bool ends_with(const char *text, size_t size, const char *end)
 	return size >= n && memcmp(text + size - n, end, n) == 0;
 }
 
-/* Whether the descriptor FD of the process may be of an inode of that number: proc_pid_fdinfo(5) does not say
- * it before Linux 5.14. */
+/* Whether the process's descriptor FD may be of the inode number INO, which proc_pid_fdinfo(5) does not tell
+ * before Linux 5.14. */
 static bool may_be_inode(pid_t pid, const char *fd, uint64_t ino)
 {
 	char path[64], line[128];
@@ -110,9 +110,8 @@ static bool may_be_inode(pid_t pid, const char *fd, uint64_t ino)
 	return may_be;
 }
 
-/* Whether the process has no file named NAME + SUFFIX open, in whatever folder, of the inode number INO (0:
- * whichever); a removed one that it has open has another name, see proc_pid_fd(5). -errno: it cannot be told.
- */
+/* Whether the process has no file NAME + SUFFIX open, in any folder, with the inode number INO (0: any). A
+ * file that was removed while open has another name, see proc_pid_fd(5). -errno: unknown. */
 static int lacks(pid_t pid, const char *name, const char *suffix, uint64_t ino)
 {
 	char path[32], end[NAME_MAX + 16], text[PATH_MAX + 32];
@@ -138,15 +137,15 @@ static int lacks(pid_t pid, const char *name, const char *suffix, uint64_t ino)
 	return rc;
 }
 
-/* Whether the process that has the lock DB on the database lacks the -shm beside it: 1, 0, -errno. HELD:
- * somebody has that -shm open. If nobody has, a -shm of that name that the process has open may stand beside
- * another path of the database. */
+/* Whether the process that holds the lock DB on the database does not have the -shm beside it open: 1, 0,
+ * -errno. HELD: some process has that -shm open. If none has, a -shm of that name that the process has open
+ * may be one beside another path of the database. */
 static int lacks_shm(struct core *core, const struct place *place, const struct holder *db, bool held)
 {
 	struct stat st;
 	int rc;
 
-	/* Who writes in rollback-journal mode, closes, or has it exclusively needs none. */
+	/* A process that writes in rollback-journal mode, closes, or has exclusive access needs no -shm. */
 	if (!db->any || !db->shared || db->pid < 0)
 		return 0;
 	rc = spool_is_wal(core, place);
@@ -159,7 +158,7 @@ static int lacks_shm(struct core *core, const struct place *place, const struct 
 	return rc >= 0 || is_no_answer(rc) ? rc : 0;
 }
 
-/* *WHY stays NULL: all is well. -errno: that cannot be told. */
+/* *WHY stays NULL if all is well. -errno: unknown. */
 static int judge(struct core *core, const struct place *place, const char **why)
 {
 	struct holder db, shm;

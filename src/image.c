@@ -2,8 +2,8 @@
 /*
  * image.c - see image.h.
  *
- * What must stay true: bytes read under a pin are given out only after conn_intact() has vouched for them; a
- * backing is let go only when nobody reads from it; the image's lock is never held over I/O (building the
+ * What must stay true: bytes read under a pin are returned only after conn_intact() has vouched for them; a
+ * backing is released only when nobody reads from it; the image's lock is never held during I/O (building the
  * page map copies from shared memory).
  */
 #include "image_private.h"
@@ -65,7 +65,7 @@ void backing_put(struct image *im, struct backing *b)
 		backing_destroy(b);
 }
 
-/* Takes BACKING over, also on failure; NULL is one. */
+/* Takes ownership of BACKING, also on failure; NULL is -ENOMEM. */
 static int create(struct image **out, struct backing *backing, uint32_t page_size)
 {
 	struct image *im = backing ? calloc(1, sizeof(*im)) : NULL;
@@ -288,9 +288,10 @@ static int db_size(const struct backing *b, uint64_t *size)
 }
 
 /*
- * A read of the database file ended at OFFSET: the number of zeros to return for what follows. SQLite does
- * not write the page of the lock bytes if it is the last one, and reads a last page that is cut as if zeros
- * followed. Any other page that is in neither file nor WAL means that somebody truncated the file.
+ * A read of the database file ended at OFFSET: *ZEROS receives the number of zeros to return for the rest of
+ * the page. SQLite does not write the lock-byte page if it is the last one, and reads a truncated last page
+ * as if zeros followed. Any other page that is neither in the file nor in the WAL means that somebody
+ * truncated the file.
  */
 static int past_end(const struct image *im, const struct backing *b, uint64_t offset, size_t *zeros)
 {
@@ -352,8 +353,8 @@ static int read_frame(struct image *im, struct backing *b, uint32_t frame, uint3
 	return got == (ssize_t)size ? 0 : -EBADMSG;
 }
 
-/* One batch of pages: runs that the database file holds are read at once, others frame by frame. FIRST's byte
- * SKIP is the first one wanted. */
+/* Reads one batch of pages: each run in the database file by one read, others frame by frame. Byte SKIP of
+ * page FIRST is the first one wanted. */
 static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, uint8_t *buf, size_t size,
 		      uint64_t offset)
 {
@@ -386,7 +387,7 @@ static int read_pages(struct image *im, struct backing *b, uint32_t max_frame, u
 	return rc;
 }
 
-/* What was read is none of the image's bytes, although the read itself worked. */
+/* The bytes read are not the image's, although the read itself succeeded. */
 static int note_damage(struct image *im, int rc, struct snap_err *err)
 {
 	pthread_mutex_lock(&im->lock);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * image_copy.c - see image.h: an image as one file, for keeping, and where it is one already.
+ * image_copy.c - see image.h: writing an image to one file, for keeping, and lending its file if it already
+ * is one.
  *
- * Where the file system can clone, the whole database file is taken over as it is, and then the pages are
- * written that the frames hold: among them all that a checkpoint may have been writing at that moment.
+ * Where the file system can clone, the whole database file is cloned as it is, and then the pages held by
+ * frames are written over it, among them all that a checkpoint may have been writing at that moment.
  */
 #include "image_private.h"
 
@@ -79,8 +80,8 @@ static int find(struct image *im, uint32_t max_frame, uint32_t first, size_t n, 
 	return rc;
 }
 
-/* Writes what the frames hold over the clone, and asks for what the clone does not have: image_read() knows
- * which pages may be missing, and whether somebody has cut the file. */
+/* Writes the pages held by frames over the clone, and the pages beyond its end: image_read() knows which
+ * pages may be missing, and whether somebody has truncated the file. */
 static int copy_frames(struct image *im, const struct image_copy *copy, uint8_t *buf, struct snap_err *err)
 {
 	uint32_t pages = (uint32_t)(copy->size / im->page_size);

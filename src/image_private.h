@@ -9,15 +9,14 @@
 #include "image.h"
 #include "spool.h"
 
-/* A spool that several images read: what pins on one incarnation hold still at one moment is one file and one
- * WAL. */
+/* A spool that several images read: pins on one incarnation at one moment protect one file and one WAL. */
 struct shared_spool {
 	atomic_int refs;
 	struct spool spool; /* owned */
 	uint64_t counted;   /* the last count that it was part of; guarded by its source's lock */
 };
 
-/* Where bytes are: under a pin, or in a spool. Reference-counted, for readers outlive a swap. */
+/* Where bytes are: under a pin, or in a spool. Reference-counted, because readers outlive a swap. */
 struct backing {
 	int refs;		     /* guarded by image->lock */
 	struct conn *conn;	     /* owned; NULL: the spool */
@@ -29,13 +28,13 @@ struct image {
 	int refs;		 /* guarded by lock, as all below */
 	struct backing *backing; /* a reference; NULL: the image was killed */
 	struct pagemap map;
-	uint32_t promised; /* the newest frame that image_accepts() said yes to: a generation may need it */
+	uint32_t promised;	/* the newest frame that image_accepts() accepted: a generation may need it */
 	uint64_t promised_size; /* bytes of the largest of these images: a later one may be smaller */
-	uint32_t spooled;	/* not pinned any more: frames that its spool has */
+	uint32_t spooled;	/* when no longer pinned: the frames in its spool */
 	bool damaged;
 	uint64_t counted; /* the last count that its pin was part of */
-	bool has_salt; /* false: the WAL was empty; its salt comes with its first frame, and then stays below
-			  a pin */
+	bool has_salt;	  /* false: the WAL was empty; its salt comes with its first frame, and stays while
+			     pinned */
 	uint8_t salt[8];
 	uint32_t page_size; /* constant */
 };
@@ -43,14 +42,14 @@ struct image {
 /* Drops a reference; the last one closes the spool. Accepts NULL. */
 void shared_spool_put(struct shared_spool *shared);
 
-/* A backing with one reference; takes over CONN and SHARED, not on failure. NULL: no memory. */
+/* A backing with one reference; takes ownership of CONN and SHARED, but not on failure. NULL: no memory. */
 struct backing *backing_create(struct conn *conn, struct shared_spool *shared);
-void backing_destroy(struct backing *b); /* of one that no image has; ends its pin. Accepts NULL. */
+void backing_destroy(struct backing *b); /* for one that no image has; ends its pin. Accepts NULL. */
 /* A reference to what IM's bytes are read from; NULL: it is dead. */
 struct backing *backing_get(struct image *im);
-void backing_put(struct image *im, struct backing *b); /* may end a pin: under no lock. Accepts NULL. */
+void backing_put(struct image *im, struct backing *b); /* may end a pin: hold no lock. Accepts NULL. */
 
-/* Takes the frames up to MAX_FRAME into the page map: 0 or -errno. B is pinned. Image lock held: this copies
+/* Adds the frames up to MAX_FRAME to the page map: 0 or -errno. B is pinned. Image lock held: this copies
  * memory, it does no I/O. */
 int image_extend_map(struct image *im, struct backing *b, uint32_t max_frame);
 

@@ -2,8 +2,9 @@
 /*
  * image_spool.c - see image.h: moving images from their pins to a spool.
  *
- * What must stay true: an image is moved only after conn_intact() has vouched for what was copied; whoever
- * began to read under its pin ends there; whoever was promised more than was copied keeps the pin.
+ * What must stay true: an image is moved only after conn_intact() has vouched for what was copied; a reader
+ * that began under its pin finishes under it; an image of which more was promised than was copied keeps its
+ * pin.
  */
 #include "image_private.h"
 
@@ -39,8 +40,8 @@ static int prepare(struct image *im, uint32_t max_frame, struct move *m)
 	return rc;
 }
 
-/* Makes NEXT, a spool with the frames up to MAX_FRAME, what IM is read from, unless more has been promised
- * to somebody meanwhile. */
+/* Makes IM read from NEXT, a spool with the frames up to MAX_FRAME, unless more has been promised
+ * meanwhile. */
 static bool swap(struct image *im, uint32_t max_frame, struct backing *next)
 {
 	struct backing *old;
