@@ -16,12 +16,12 @@
 #include "tree_private.h"
 
 #define TRIES 4
-#define ROUNDS_NS (2 * NS_PER_S) /* the longest that two equal rounds are waited for */
-#define SHARED_NS (NS_PER_S / 4) /* the longest that SHARED is kept for other databases */
-#define SMALL (32u << 20)	 /* bytes that are copied in less */
+#define ROUNDS_NS (2 * NS_PER_S) /* the longest wait for two equal rounds */
+#define SHARED_NS (NS_PER_S / 4) /* the longest that SHARED is held for the sake of other databases */
+#define SMALL (32u << 20)	 /* bytes that are copied in less time */
 #define DATABASES_MAX 100000u
 #define WALK_MAX 10000000u /* entries of the tree */
-#define LOST_TRIES 10	   /* until what was a database is given up, */
+#define LOST_TRIES 10	   /* until a former database is given up, */
 #define LOST_MS 100	   /* one every so often */
 
 /* ---- which ones ---------------------------------------------------------------------------------------- */
@@ -32,7 +32,7 @@ struct find {
 	struct tree *tree;
 	const char *without;
 	char root[PATH_MAX]; /* of the tree; "": it is /, or there is none */
-	bool lost;	     /* RC is for something that an application may be about to make anew */
+	bool lost;	     /* RC is due to a file that an application may be about to recreate */
 	int rc;
 	struct snap_err *err;
 };
@@ -52,7 +52,7 @@ static bool is_known(const struct instant *in, const struct source *source)
 	return false;
 }
 
-/* Adds the database at PATH, FOUND, unless it is there by another name or is not to be. */
+/* Adds FOUND, the database at PATH, unless it is already in by another name or is excluded. */
 static int add(struct find *find, const char *path, const struct tree_found *found)
 {
 	struct instant *in = find->out;
@@ -79,7 +79,7 @@ static int add(struct find *find, const char *path, const struct tree_found *fou
 	return rc ? rc : -ENOMEM;
 }
 
-/* What is known as a database at PATH is none, or has nothing in it. */
+/* Refuses PATH, which is known as a database but is none any more, or is empty. */
 static int refuse_lost(struct find *find, const char *path)
 {
 	find->lost = true;
@@ -88,7 +88,7 @@ static int refuse_lost(struct find *find, const char *path)
 		       path);
 }
 
-/* Whether something was in the database at PLACE when it was opened last. */
+/* Whether the database at PLACE had content when it was last opened. */
 static bool had_content(const struct find *find, const struct place *place)
 {
 	autofree char *path = place_path(place);
@@ -116,7 +116,7 @@ static int find_one(void *arg, const char *path)
 	return rc != 0;
 }
 
-/* A snapshot without it would look whole. */
+/* Refuses PATH, which cannot be read: a snapshot without it would look complete. */
 static int refuse_unseen(void *arg, const char *path, int why)
 {
 	struct find *find = arg;
@@ -129,7 +129,7 @@ static int refuse_unseen(void *arg, const char *path, int why)
 	}
 	if (find->without && (strcmp(full, find->without) == 0 || is_below(full, find->without)))
 		return 0;
-	/* Every ext4 has one for what fsck(8) finds, which is nobody's database. */
+	/* Every ext4 has a lost+found for what fsck(8) finds, which is nobody's database. */
 	if (why == -EACCES && strcmp(slash ? slash + 1 : path, "lost+found") == 0)
 		return 0;
 	find->rc = why;
@@ -152,7 +152,7 @@ static int by_path(const void *a, const void *b)
 	return strcmp(((const struct instant_db *)a)->path, ((const struct instant_db *)b)->path);
 }
 
-/* Whether a file or a symlink that is no database stands at PATH: 1; whatever the mount shows of it. */
+/* Whether PATH is a file or a symlink but not a database: 1, whatever the mount shows there. */
 static int is_other_file(struct find *find, const char *path)
 {
 	char parent[PATH_MAX];
@@ -175,7 +175,8 @@ static int is_other_file(struct find *find, const char *path)
 	return rc;
 }
 
-/* A database that was damaged does not look like one: whether SOURCE, which the store remembers, is such. */
+/* A damaged database does not look like one: checks whether that has happened to SOURCE, which the store
+ * remembers. */
 static int find_lost(void *arg, const char *source)
 {
 	struct find *find = arg;
@@ -277,7 +278,7 @@ static bool equal(const struct hold *holds, size_t count, const struct wal_heade
 	return true;
 }
 
-/* Lets the writers of all rollback-journal databases go on but BUT's (NULL: none). */
+/* Lets the writers of all rollback-journal databases continue, except those of BUT (NULL: no exception). */
 static void yield_all(struct hold *holds, size_t count, const struct hold *but)
 {
 	for (size_t i = 0; i < count; i++)
@@ -285,7 +286,7 @@ static void yield_all(struct hold *holds, size_t count, const struct hold *but)
 			hold_yield(&holds[i]);
 }
 
-/* Until two rounds in a row are equal; NOW receives the headers. -EAGAIN: a wal-index was lost. */
+/* Samples until two successive rounds are equal; NOW receives the headers. -EAGAIN: a wal-index was lost. */
 static int agree(struct hold *holds, size_t count, struct wal_header *now, int64_t shared_until,
 		 struct snap_err *err)
 {
@@ -312,13 +313,13 @@ static int agree(struct hold *holds, size_t count, struct wal_header *now, int64
 	return err_set(err, -EBUSY, "its writers left no instant between two commits");
 }
 
-/* RC with WORDS, and of which database. */
+/* Returns RC, with a message made of the database's path and WORDS. */
 static int fail_one(const struct instant_db *db, int rc, const struct snap_err *words, struct snap_err *err)
 {
 	return err_set(err, rc, "\"%.100s\": %.210s", db->path, words->text[0] ? words->text : strerror(-rc));
 }
 
-/* Opens hold I, for which no other writer waits longer than until SHARED_UNTIL. */
+/* Opens hold I. Meanwhile no writer of another database waits beyond SHARED_UNTIL. */
 static int open_one(struct instant *in, struct hold *holds, size_t i, const struct wal_header *at,
 		    int64_t shared_until, struct snap_err *err)
 {
@@ -334,11 +335,11 @@ static int open_one(struct instant *in, struct hold *holds, size_t i, const stru
 		yield_all(holds, in->count, NULL);
 	rc = hold_open(hold, &at[i], &missed, &words);
 	if (missed)
-		in->apart_ns = 1; /* how far is told at the end */
+		in->apart_ns = 1; /* how far is computed at the end */
 	return rc ? fail_one(&in->dbs[i], rc, &words, err) : 0;
 }
 
-/* Makes opened generations of the holds: of what is large and is copied last. */
+/* Turns the holds into opened generations; large databases that must be copied come last. */
 static int open_all(struct instant *in, struct hold *holds, const struct wal_header *at, int64_t shared_until,
 		    struct snap_err *err)
 {
@@ -352,8 +353,8 @@ static int open_all(struct instant *in, struct hold *holds, const struct wal_hea
 }
 
 /*
- * Holds all of them; those in rollback-journal mode all at once: waiting for one may take seconds, and
- * meanwhile no writer must wait for the others.
+ * Holds all databases. Those in rollback-journal mode are released again and then held all at once: waiting
+ * for one may take seconds, during which no writer must wait for the others.
  */
 static int hold_all(struct instant *in, struct hold *holds, int64_t *shared_until, struct snap_err *err)
 {
@@ -371,7 +372,7 @@ static int hold_all(struct instant *in, struct hold *holds, int64_t *shared_unti
 	return 0;
 }
 
-/* One attempt. -EAGAIN: another one may have more luck. */
+/* One attempt. -EAGAIN: another one may succeed. */
 static int try_open(struct instant *in, struct hold *holds, struct wal_header *at, struct snap_err *err)
 {
 	int64_t first = monotonic_ns(), shared_until = 0;

@@ -2,12 +2,12 @@
 /*
  * instant.h - all databases of a mount as of one instant: an opened generation of each.
  *
- * First every database is held still (source_hold.h). Then the headers of those in WAL mode are read twice.
- * If no header has changed between the two rounds, every database was in the version that its header names
- * at the moment between them: that moment is the instant. Rollback-journal databases are under SHARED at
- * that moment, and are copied under it as long as that takes no more than a quarter of a second in all. One
- * that takes longer is exact if nobody has committed to it meanwhile, which its counters tell. For the rest
- * APART_NS says how far from the instant it can be.
+ * First every database is held (source_hold.h). Then the headers of those in WAL mode are read twice. If no
+ * header has changed between the two rounds, every database was in the version that its header names at the
+ * moment between them: that moment is the instant. Rollback-journal databases are under SHARED at that
+ * moment, and are copied under it as long as that takes no more than a quarter of a second in all. One that
+ * takes longer is exact if nobody has committed to it meanwhile, which its counters tell. For the others
+ * APART_NS says how far from the instant they can be.
  */
 #ifndef SQLSNAP_INSTANT_H
 #define SQLSNAP_INSTANT_H
@@ -33,19 +33,19 @@ struct instant {
 #define INSTANT_INIT ((struct instant){.dbs = NULL})
 
 /*
- * Finds the databases of TREE: those that are there, each once. What lies below the folder WITHOUT (absolute;
- * NULL: none) is left out. Opens none. *OUT is finished by instant_finish(), also after a failure.
- * What would be missing without a word is a failure, and ERR names it: -EXDEV for another mount, -EACCES and
- * the like for what cannot be read and may be a database, -ENOENT for a named one that is not there, -EIO for
- * one that the store remembers as a database where a file stands that is none, or is empty (for a second: an
- * application may be about to make it anew).
+ * Finds the existing databases of TREE, each once, except those below the folder WITHOUT (absolute; NULL:
+ * none). Opens none. The caller must call instant_finish() on *OUT, also after a failure. Anything that would
+ * be missing silently is a failure, and ERR names it: -EXDEV for another mount, -EACCES and the like for what
+ * cannot be read and may be a database, -ENOENT for a named one that is not there, -EIO for one that the
+ * store remembers as a database but that is now another file, or empty (for a second: an application may be
+ * about to recreate it).
  */
 int instant_find(struct instant *out, struct core *core, struct tree *tree, const char *without,
 		 struct snap_err *err);
 
-/* Opens all of them as of one instant. -EBUSY: writers left no such moment. Else the error of
- * snap_gen_open() for one of them, which ERR names. -ENOENT: it has gone since it was found, and all must be
- * found again, INSTANT_FINDS times at most. Waits as long as snap_gen_open() may for each. */
+/* Opens all of them as of one instant. -EBUSY: writers left no such moment. Else the error of snap_gen_open()
+ * for one of them, which ERR names. -ENOENT: it is gone since it was found, and the caller must find all of
+ * them again, INSTANT_FINDS times at most. Waits as long as snap_gen_open() may for each. */
 int instant_open(struct instant *instant, struct snap_err *err);
 
 void instant_finish(struct instant *instant);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keep.c - see keep.h: making a kept snapshot. keep_read.c finds what is there, keep_tidy.c lets go of it,
- * keep_meta.c knows the text beside the bytes.
+ * keep.c - see keep.h: making a kept snapshot. keep_read.c finds kept snapshots, keep_tidy.c removes them,
+ * keep_meta.c has the format of meta.
  *
- * What must stay true: nothing has a name without a leading dot before all of it is on the disk, the way to
- * it included; when keep_commit() has failed there is no such name.
+ * What must stay true: nothing has a name without a leading dot before all of it is on the disk, including
+ * the folders on its path; after a failed keep_commit() there is no such name.
  */
 #include "keep.h"
 
@@ -21,7 +21,7 @@
 #include "store_private.h"
 
 #define ATTEMPTS 8
-#define NUMBERS 1000 /* of one name */
+#define NUMBERS 1000 /* per name */
 
 /* ---- names --------------------------------------------------------------------------------------------- */
 
@@ -207,7 +207,7 @@ static int write_meta(struct keep *k, const struct keep_meta *meta, const char *
 	return rc ? rc : fsync(fd) ? -errno : 0;
 }
 
-/* All but the name. */
+/* Syncs everything but the name. */
 static int sync_content(struct keep *k)
 {
 	for (int part = 0; part < KEEP_PARTS; part++)
@@ -216,7 +216,7 @@ static int sync_content(struct keep *k)
 	return store_sync_folder(k->folder);
 }
 
-/* Which one of those that asked for ASKED has become NAME; 0: none. */
+/* The number of NAME among the names made from ASKED (1: ASKED itself); 0: it is none of them. */
 static int number_of(const char *asked, const char *name)
 {
 	size_t length = strlen(asked);
@@ -253,7 +253,7 @@ static int note_number(void *arg, int kept, const char *name)
 	return 0;
 }
 
-/* The highest number that is used up: what was dropped since is still named in the log. */
+/* The highest number already used, also by what was dropped since: the log still names it. */
 static int used_number(const struct keep *k, const char *asked)
 {
 	struct numbers numbers = {.asked = asked};
@@ -266,8 +266,8 @@ static int used_number(const struct keep *k, const char *asked)
 	return rc ? rc : numbers.highest;
 }
 
-/* Gives the folder its name, or the next free one, which k->name receives. The rename never replaces a
- * folder that holds anything. */
+/* Gives the folder its name, or the next free one, which goes to k->name. The rename never replaces a folder
+ * that is not empty. */
 static int give_name(struct keep *k)
 {
 	char asked[KEEP_NAME_MAX + 1];
@@ -334,10 +334,10 @@ int keep_commit(struct keep *k, const struct keep_meta *meta, struct snap_err *e
 void keep_take_name_back(struct keep *k)
 {
 	if (k->named)
-		(void)renameat(k->kept, k->name, k->kept, k->partial); /* or it is left without content */
+		(void)renameat(k->kept, k->name, k->kept, k->partial); /* or the name stays, empty */
 }
 
-/* Takes the name back, and all of it. */
+/* Takes the name back, and removes all of it. */
 static void remove_unfinished(struct keep *k)
 {
 	keep_take_name_back(k);

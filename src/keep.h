@@ -13,16 +13,17 @@
  *              .group-<16 hex digits>   the same, of one that is being published
  *              .ended-<16 hex digits>   the same, of one that is being dropped
  *
- * A snapshot of several databases is one of each under the same name, and they are a group: meta names it,
- * and they count only while the group's file is there. That file comes after the last of them has its name
- * and goes before the first of them does: all of them are kept or none is, whenever a daemon dies.
+ * A snapshot of several databases consists of one of each under the same name, which form a group: meta names
+ * it, and they count only while the group's file exists. That file appears after the last of them has its
+ * name and goes before the first of them does: all of them are kept or none is, whenever a daemon dies.
  *
- * What must stay true: a folder without a leading dot that holds anything is whole, for it is synced before
- * it gets its name and loses its name before the first of its files goes; whoever writes or removes a partial
- * one, or has reserved a name, or has named what is not yet a whole group, holds flock(2) on it, so that a
- * daemon that was killed leaves what the next one can tell and clean. Nothing here waits for a lock.
+ * What must stay true: a folder without a leading dot that is not empty is complete, because it is synced
+ * before it gets its name and loses its name before the first of its files goes; a process that writes or
+ * removes a partial one, has reserved a name, or has named a member of a group that is not complete yet,
+ * holds flock(2) on it, so that the next daemon can recognise and clean up what a killed one left. Nothing
+ * here waits for a lock.
  *
- * SOURCE is always the database's absolute path as store.h takes it. Functions without an ERR answer -errno.
+ * SOURCE is always the database's absolute path as store.h takes it. Functions without an ERR return -errno.
  */
 #ifndef SQLSNAP_KEEP_H
 #define SQLSNAP_KEEP_H
@@ -31,8 +32,8 @@
 
 #include "store.h"
 
-#define KEEP_NAME_MAX 200	    /* bytes, with a number behind it */
-#define KEEP_UNDO "before-restore-" /* what the names begin with that keep_prune() may drop */
+#define KEEP_NAME_MAX 200	    /* bytes, including an appended number */
+#define KEEP_UNDO "before-restore-" /* prefix of the names that keep_prune() may drop */
 #define KEEP_DAY_NS (86400ll * 1000000000ll)
 
 /* Whether NAME is neither empty nor too long, and has neither a slash nor a leading dot. */
@@ -47,12 +48,12 @@ struct keep_meta {
 	gid_t gid;
 	uint64_t size;	    /* bytes of db; keep_commit() takes the file's own */
 	uint32_t page_size; /* bytes; 0: unknown, as of a raw state */
-	char why[64];	    /* in words, one line: for people */
+	char why[64];	    /* one line of text, for people */
 };
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
-struct keep; /* one being written; for one thread at a time */
+struct keep; /* a snapshot being written; for one thread at a time */
 
 /*
  * Begins a snapshot with an empty db. The name may be taken, also by one that another daemon is writing:
@@ -64,8 +65,8 @@ int keep_fd(const struct keep *keep); /* of db: O_RDWR; borrowed */
 /* Adds an empty file for SUFFIX, "-wal" or "-journal", which makes it a raw state. Returns its descriptor,
  * O_RDWR, borrowed; the same one for the same suffix. -EINVAL: another suffix. -errno */
 int keep_add_file(struct keep *keep, const char *suffix);
-/* Reserves its name, without a number: from now on nobody else can have it. Removes what a killed daemon
- * left under it. -EEXIST */
+/* Reserves exactly its name, without a number: from now on nobody else can take it. Removes what a killed
+ * daemon left under it. -EEXIST */
 int keep_reserve(struct keep *keep, struct snap_err *err);
 /*
  * Makes it a kept snapshot under its name, followed by "-2", "-3" and so on if that is taken. 0: bytes, meta
@@ -77,13 +78,13 @@ int keep_commit(struct keep *keep, const struct keep_meta *meta, struct snap_err
 const char *keep_name(const struct keep *keep);
 /* Changes the name asked for, before it is committed. -EINVAL: not a name. */
 int keep_retitle(struct keep *keep, const char *name);
-/* Sees to it that no number is used twice: the one behind the name will be above all existing ones and above
- * that of LAST, the last one given, which may have been dropped. LAST ("": none) is borrowed until the
+/* Ensures that no number is used twice: the one appended to the name will be above all existing ones and
+ * above that of LAST, the last name given, which may have been dropped. LAST ("": none) is borrowed until the
  * commit. */
 void keep_number_after(struct keep *keep, const char *last);
-/* keep_destroy() will leave the name that was reserved, for keep_clean() to tell. */
+/* Makes keep_destroy() leave the reserved name, for keep_clean() to report. */
 void keep_leave_name(struct keep *keep);
-/* Removes one that is not committed. Accepts NULL. */
+/* Frees KEEP, and removes the snapshot if it is not committed. Accepts NULL. */
 void keep_destroy(struct keep *keep);
 
 /* ---- several at once ----------------------------------------------------------------------------------- */
@@ -95,16 +96,17 @@ int keep_group_name(char group[KEEP_GROUP_SIZE]);
 /* Does what keep_commit() does, except for the name: bytes and meta are on the disk. GROUP NULL: it belongs
  * to no group. */
 int keep_seal(struct keep *keep, const struct keep_meta *meta, const char *group, struct snap_err *err);
-/* Makes the COUNT sealed snapshots of GROUP kept ones, all at once. GROUP NULL: there is one. On failure
+/* Turns the COUNT sealed snapshots of GROUP into kept ones, all at once. GROUP NULL: there is one. On failure
  * none of them is kept; keep_destroy() removes them. */
 int keep_publish(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err);
 /* Ends the group that SOURCE's snapshot NAME belongs to, if each of the group's sources passes IS_OURS: none
- * of its snapshots is kept any more, and each can be dropped. ENDED receives its name; "": it has not ended.
- * 0 also if there was nothing to do. */
+ * of its snapshots is kept any more, and each can be dropped. ENDED receives the group's name; "": none has
+ * ended. 0 also if there was nothing to do. */
 int keep_group_end(struct store *store, const char *source, const char *name,
 		   bool (*is_ours)(void *arg, const char *source), void *arg, char ended[KEEP_GROUP_SIZE],
 		   struct snap_err *err);
-/* Forgets the group ENDED if all of its snapshots are dropped. Else keep_clean() does, later. */
+/* Removes what is left of the group ENDED if all of its snapshots are dropped; else keep_clean() does so
+ * later. */
 void keep_group_over(struct store *store, const char *ended);
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -129,7 +131,7 @@ int keep_find(struct store *store, const char *source, const char *name, struct 
 int keep_reach(struct store *store, const char *source, const char *name, const char *suffix,
 	       struct keep_entry *entry);
 
-/* ---- letting go ---------------------------------------------------------------------------------------- */
+/* ---- removing ------------------------------------------------------------------------------------------ */
 
 /* -ENOENT: there is none (another daemon may have been faster). A damaged one can be dropped. */
 int keep_drop(struct store *store, const char *source, const char *name, struct snap_err *err);
@@ -145,19 +147,19 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
 /*
  * Removes what killed daemons left: partial snapshots, snapshots of incomplete groups, reserved names, and
  * whatever store_clean() removes. What another daemon is working on stays, and so do names that were reserved
- * for a source that is none of OURS (NULL: all are), until a daemon cleans whose it is: it can tell those who
- * wait for it. Takes as long as removing large files takes. Calls LOST (may be NULL) with each reserved name
- * that never became a snapshot of SOURCE (NULL: unknown), also if only others of its group were missing. What
- * dropping has left is not told.
+ * for a source that is none of OURS (NULL: all are), until the daemon that serves the source cleans: it can
+ * inform those who wait. Takes as long as removing large files takes. Calls LOST (may be NULL) with each
+ * reserved name that never became a snapshot of SOURCE (NULL: unknown), also if only others of its group were
+ * missing. What drops have left is not reported.
  */
 int keep_clean(struct store *store, bool (*ours)(void *arg, const char *source),
 	       void (*lost)(void *arg, const char *source, const char *name), void *arg,
 	       struct snap_err *err);
 
-/* Calls FN with every kept snapshot that is damaged, so that it is not shown: its meta or one of its files is
+/* Calls FN with every kept snapshot that is damaged and therefore not shown: its meta or one of its files is
  * missing or is not what was written, or its group's file is gone. It stays, in the folder FOLDER (absolute),
- * until somebody removes it. What somebody is at work on is not told. 0 also if there is no store yet;
- * -errno: it cannot be looked through. */
+ * until somebody removes it. What somebody is working on is not reported. 0 also if there is no store yet;
+ * -errno: it cannot be scanned. */
 int keep_each_damaged(struct store *store,
 		      void (*fn)(void *arg, const char *source, const char *name, const char *folder),
 		      void *arg);

@@ -2,18 +2,19 @@
 /*
  * keep_group.c - see keep.h: snapshots of several databases, which are kept all together or not at all.
  *
- * STORE/groups/<16 hex digits> holds the absolute path of each source, a newline behind it, and then a line
- * "end". In a path a newline is written \n and a backslash \\. Whether the file is there decides, not what it
- * says: that is for those who end it.
+ * STORE/groups/<16 hex digits> holds the absolute path of each source, one a line, and then a line "end". In
+ * a path a newline is written \n and a backslash \\. What counts is whether the file exists, not its content,
+ * which serves to end the group.
  *
- * Until it has its name it is called .group-<16 hex digits>: what a killed daemon has left so was to be kept.
- * Once it is ended it is called .ended-<16 hex digits>, until the last member has gone. Where none of the
- * three is there, somebody else has removed it: the members are not shown, but they are not ours to remove.
+ * Until it has its name it is called .group-<16 hex digits>: what a killed daemon has left in this state was
+ * to be kept. Once the group is ended it is called .ended-<16 hex digits>, until the last member is gone. If
+ * none of the three exists, somebody else has removed it: the members are not shown, but they are not ours to
+ * remove.
  *
- * What must stay true: the file gets its name after every member has its own and is on the disk, under the
- * locks of all of them, and loses it, on the disk as well, before any member is touched; without a name of
- * the three it is only when no member has one. What cannot be
- * read or understood at the moment is left alone: a snapshot is never taken for a leaving by a failure.
+ * What must stay true: the file gets its name after every member has its own and is on the disk, while all of
+ * them are locked, and loses it, on the disk as well, before any member is touched; it has none of the three
+ * names only when no member has a name. What cannot be read or parsed at the moment is left alone: no failure
+ * makes a snapshot pass for a leftover.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,8 +29,8 @@
 #include "store_private.h"
 
 #define FOLDER "groups"
-#define PENDING ".group-" /* what its name begins with before it has its own */
-#define ENDED ".ended-"	  /* and when it has lost it */
+#define PENDING ".group-" /* what its name begins with before it gets its own */
+#define ENDED ".ended-"	  /* and after it has lost that */
 #define MARKED_SIZE (sizeof(PENDING) - 1 + KEEP_GROUP_SIZE) /* of either */
 #define ATTEMPTS 8
 #define FILE_MAX (64u << 20) /* bytes */
@@ -105,8 +106,8 @@ static int open_folder(int dir)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Writes the group's file, which has not got its name yet: a descriptor, whose lock says that somebody is at
- * work on it. */
+/* Writes the group's file under the name PENDING. Returns a descriptor whose lock says that somebody is
+ * working on it. */
 static int write_group(int folder, struct keep *const *keeps, size_t count, const char *pending)
 {
 	autoclose int fd = -EAGAIN;
@@ -192,7 +193,7 @@ int keep_publish(struct keep *const *keeps, size_t count, const char *group, str
 
 /* ---- ending -------------------------------------------------------------------------------------------- */
 
-/* The path that LINE stands for, in its place. */
+/* Unescapes the path in LINE, in place. */
 static void unescape(char *line)
 {
 	char *to = line;
@@ -210,7 +211,7 @@ static void unescape(char *line)
 }
 
 /* Calls FN with each source of the group until it answers something other than 0, which is returned. -EINVAL:
- * it is not what we write. */
+ * the file is not in our format. */
 static int each_member(int groups, const char *group, int (*fn)(void *arg, const char *source), void *arg)
 {
 	autoclose int fd = openat(groups, group, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -294,20 +295,21 @@ int keep_group_end(struct store *store, const char *source, const char *name,
 	if (rc == 1 || rc == -ENOENT || rc == -EINVAL)
 		return 0;
 	snprintf(marked, sizeof(marked), ENDED "%s", record.group);
-	/* Where there is no room for another name it must go all the same. */
+	/* If there is no space for the other name, the file must go all the same. */
 	if (!rc && renameat(groups, record.group, groups, marked) && errno != ENOENT &&
 	    unlinkat(groups, record.group, 0) && errno != ENOENT)
 		rc = -errno;
 	if (!rc)
 		snprintf(ended, KEEP_GROUP_SIZE, "%s", record.group);
-	/* What cannot be synced must be removable all the same: a full disk may be the reason for both. */
+	/* A snapshot must be removable even if this cannot be synced: a full disk may be the reason for
+	 * both. */
 	store_sync_folder(groups);
 	return rc ? err_set(err, rc, "cannot drop the kept snapshot \"%s\": %s", name, strerror(-rc)) : 0;
 }
 
-/* ---- leavings ------------------------------------------------------------------------------------------ */
+/* ---- leftovers ----------------------------------------------------------------------------------------- */
 
-/* Whether the snapshot of RECORD is of no group, or of one that is whole, or may be. */
+/* Whether the snapshot of RECORD belongs to no group, or to one that is complete, or may be. */
 static bool counts(int kept, const struct keep_record *record)
 {
 	return !record->group[0] || keep_group_is(kept, record->group) != 0;
@@ -323,7 +325,8 @@ bool keep_free_name(int kept, const char *name, bool *was_reserved)
 		*was_reserved = false;
 	if (folder < 0)
 		return errno == ENOENT;
-	/* What counts is not locked, not even for a moment: whoever drops it then would find it busy. */
+	/* A snapshot that counts is not locked even for a moment: a process dropping it then would find it
+	 * busy. */
 	if (keep_read_record(folder, &record) == 0 && counts(kept, &record))
 		return false;
 	if (store_lock(folder) || !store_is(kept, name, folder))
@@ -335,7 +338,7 @@ bool keep_free_name(int kept, const char *name, bool *was_reserved)
 		return true;
 	if (keep_read_record(folder, &record) || counts(kept, &record))
 		return false;
-	/* A group that was to be kept has a file that never got its name; one that was ended has lost it. */
+	/* The file of a group that was to be kept never got its name; that of an ended group has lost it. */
 	if (keep_group_passes(kept, record.group) <= 0)
 		return false;
 	pends = has_file(kept, PENDING, record.group) > 0;
@@ -350,7 +353,7 @@ struct search {
 	const char *group;
 };
 
-/* Whether NAME is of the group, or may be: 1. */
+/* Whether NAME belongs to the group, or may belong to it: 1. */
 static int may_be_member(void *arg, int kept, const char *name)
 {
 	const struct search *search = arg;
@@ -365,7 +368,7 @@ static int may_be_member(void *arg, int kept, const char *name)
 	return rc ? rc != -ENOENT && rc != -ENOTDIR : strcmp(record.group, search->group) == 0;
 }
 
-/* Whether SOURCE still has something of the group, or may have: not 0. */
+/* Nonzero if SOURCE still has a member of the group, or may have one. */
 static int has_member(void *arg, const char *source)
 {
 	struct search *search = arg;
@@ -387,7 +390,7 @@ static int clean_group(void *arg, int groups, const char *name)
 	if (name[0] == '.' && !marked)
 		return 0;
 	rc = each_member(groups, name, has_member, &search);
-	if (pends && (rc == 0 || rc == -EINVAL)) /* before it is whole no member has a name */
+	if (pends && (rc == 0 || rc == -EINVAL)) /* members get their names only once the file is complete */
 		store_remove_stale(groups, name);
 	else if (rc == 0)
 		unlinkat(groups, name, 0);

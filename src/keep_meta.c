@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keep_meta.c - the text that stands beside the bytes of a kept snapshot:
+ * keep_meta.c - the text stored beside the bytes of a kept snapshot:
  *
  *     sqlsnapfs kept 1
  *     made_ns 1795144502000000000     CLOCK_REALTIME; as the next one
@@ -14,8 +14,9 @@
  *     why before the restore of ...
  *     end
  *
- * Bytes in, answer out; opens nothing. What is missing, said twice or out of range makes all of it garbage,
- * for then somebody else has written it; lines of another name are a later program's and are passed over.
+ * Works on bytes in memory; opens nothing. A field that is missing, given twice or out of range invalidates
+ * all of it, because then somebody else has written it; lines of another name are a later program's and are
+ * skipped.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -91,14 +92,14 @@ enum field {
 	MODE,
 	UID,
 	GID,
-	FILES, /* and those of KEEP_PARTS from here on */
+	FILES, /* one for each of KEEP_PARTS, from here on */
 	PAGE_SIZE = FILES + KEEP_PARTS,
 	GROUP,
 	WHY,
 	FIELDS,
 };
 
-/* The value of one line; false when it is none that we write. */
+/* Parses the value of one line; false if it is not one that we write. */
 static bool parse_value(struct keep_record *r, enum field field, const char *value)
 {
 	struct keep_meta *m = &r->meta;
@@ -154,7 +155,7 @@ static int find_field(const char *name)
 	return -1;
 }
 
-/* Lines between the first and the last. */
+/* Parses a line between the first and the last. */
 static int parse_line(struct keep_record *r, char *line, unsigned *given)
 {
 	char *value = strchr(line, ' ');

@@ -16,7 +16,7 @@ enum keep_part {
 };
 extern const char *const keep_files[KEEP_PARTS]; /* their names */
 
-/* The part of "", "-wal" or "-journal"; -EINVAL. */
+/* The part with the suffix "", "-wal" or "-journal"; -EINVAL. */
 int keep_part(const char *suffix);
 
 /* What meta holds. */
@@ -31,35 +31,35 @@ struct keep_record {
 
 /* Writes meta's text, a string, into BUF and returns its length. */
 size_t keep_record_format(const struct keep_record *record, char buf[KEEP_RECORD_SIZE]);
-/* 0, or -EINVAL when TEXT is not what keep_record_format() wrote, whole. */
+/* 0, or -EINVAL when TEXT is not the complete output of keep_record_format(). */
 int keep_record_parse(struct keep_record *out, const char *text, size_t size);
 
-/* The folder "kept" in a source's, O_RDONLY and owned by the caller; -errno. */
+/* The folder "kept" in a source's folder, O_RDONLY and owned by the caller; -errno. */
 int keep_open_kept(int source_folder, bool make);
 
 /*
- * What stands under NAME in the folder KEPT, as keep_find(). With PART not negative also an O_PATH descriptor
- * of that part, which is returned, owned by the caller; else 0. -ENOENT
+ * Loads the snapshot NAME of the folder KEPT, as keep_find(). If PART is not negative, returns an O_PATH
+ * descriptor of that part, owned by the caller; else 0. -ENOENT
  */
 int keep_load(int kept, const char *name, int part, struct keep_entry *entry);
 
 /* Meta of the snapshot's FOLDER. -ENOENT, -EINVAL, -errno */
 int keep_read_record(int folder, struct keep_record *out);
 
-/* Whether GROUP is whole, 1 or 0; -errno: that cannot be told. KEPT is the folder of any source. */
+/* Whether GROUP is complete, 1 or 0; -errno: unknown. KEPT is the folder of any source. */
 int keep_group_is(int kept, const char *group);
-/* Whether GROUP is on its way to be whole, or was dropped while some of it is left: 1 or 0; -errno likewise.
- */
+/* Whether GROUP is still being completed, or was dropped but is partly left: 1 or 0; -errno: unknown. */
 int keep_group_passes(int kept, const char *group);
-/* Makes the name NAME in KEPT free if nobody is at work on it and it is a reserved one, or one of a group
- * that is not whole. True: it is. *WAS_RESERVED (may be NULL): by this call, from one that was to be kept. */
+/* Frees the name NAME in KEPT if nobody is working on it and it is reserved, or belongs to a group that is
+ * not complete. True: it is free. *WAS_RESERVED (may be NULL): this call freed it, and a snapshot was to be
+ * kept under it. */
 bool keep_free_name(int kept, const char *name, bool *was_reserved);
-/* Takes the name away from FOLDER, which is locked, and then the files. */
+/* Removes the name of FOLDER, which is locked, and then its files. */
 int keep_drop_locked(int kept, const char *name, int folder);
-/* Removes the files of groups of which nothing is left. */
+/* Removes the files of groups that have no member left. */
 int keep_clean_groups(struct store *store);
 
-/* One being written: keep.c's, and keep_group.c's to publish. */
+/* A snapshot that keep.c writes, and keep_group.c publishes. */
 struct keep {
 	struct store *store; /* borrowed */
 	char *path;	     /* owned: of the source */
@@ -71,17 +71,17 @@ struct keep {
 	bool insists, named, committed, leaves_name;
 	const char *after; /* borrowed: see keep_number_after() */
 	char partial[NAME_MAX + 1];
-	char name[KEEP_NAME_MAX + 16]; /* a number behind it included */
+	char name[KEEP_NAME_MAX + 16]; /* including an appended number */
 };
 
-/* Gives a sealed one its name, on the disk as well. It keeps its lock. */
+/* Gives a sealed snapshot its name, on the disk as well. It stays locked. */
 int keep_give_name(struct keep *keep, struct snap_err *err);
-/* Takes the name back that keep_give_name() has given; keep_destroy() removes the rest. */
+/* Takes back the name that keep_give_name() has given; keep_destroy() removes the rest. */
 void keep_take_name_back(struct keep *keep);
-/* It is kept: lets go of its lock. */
+/* Marks the snapshot as kept and releases its lock. */
 void keep_settle(struct keep *keep);
 
-/* Makes the name of a partial one. -EIO */
+/* Makes the name of a partial snapshot. -EIO */
 int keep_partial_name(char out[NAME_MAX + 1], const char *name);
 bool keep_is_partial(const char *name);
 

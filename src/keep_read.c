@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* keep_read.c - see keep.h: what is kept. Changes nothing, and believes nothing that is not whole. */
+/* keep_read.c - see keep.h: reading kept snapshots. Changes nothing, and accepts nothing that is
+ * incomplete. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 
 #define LIST_MAX 100000u /* entries of one source */
 
-/* Whether it could not be read because it is not there or not in our format, rather than because this
+/* RC, or -ENOENT for those errors which say that it is not there or not in our format, rather than that this
  * process or the disk failed. */
 static int not_there(int rc)
 {

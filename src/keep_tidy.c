@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keep_tidy.c - see keep.h: letting go of what is kept, and of what a killed daemon has left.
+ * keep_tidy.c - see keep.h: removing kept snapshots, and what a killed daemon has left.
  *
  * What must stay true: a snapshot loses its name, on the disk as well, before the first of its files goes.
  */
@@ -24,7 +24,8 @@ int keep_drop_locked(int kept, const char *name, int folder)
 		return rc;
 	if (renameat(kept, name, kept, partial))
 		return -errno;
-	/* What cannot be synced must be removable all the same: a full disk may be the reason for both. */
+	/* A snapshot must be removable even if this cannot be synced: a full disk may be the reason for
+	 * both. */
 	store_sync_folder(kept);
 	return store_remove(kept, partial, folder);
 }
@@ -35,7 +36,8 @@ static int drop(int kept, const char *name)
 
 	if (folder < 0)
 		return errno == ENOTDIR || errno == ELOOP ? -ENOENT : -errno;
-	/* Who names it, or clears away what a killed daemon has left of its group, is done in a moment. */
+	/* A process that names it, or removes what a killed daemon has left of its group, is done in a
+	 * moment. */
 	if (store_lock_patiently(folder))
 		return -EBUSY;
 	return store_is(kept, name, folder) ? keep_drop_locked(kept, name, folder) : -ENOENT;
@@ -105,19 +107,19 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
 				  ? 0
 				  : keep_drop(store, source, entries[i].name, rc ? NULL : err);
 		if (dropped && dropped != -ENOENT && dropped != -EBUSY && !rc)
-			rc = dropped; /* and on with the next */
+			rc = dropped; /* and continue with the next */
 	}
 	keep_list_free(entries, count);
 	return rc;
 }
 
-/* ---- leavings ------------------------------------------------------------------------------------------ */
+/* ---- leftovers ----------------------------------------------------------------------------------------- */
 
 struct clean {
 	bool (*ours)(void *arg, const char *source);		       /* NULL: all are */
-	void (*lost)(void *arg, const char *source, const char *name); /* NULL: nobody asks */
+	void (*lost)(void *arg, const char *source, const char *name); /* NULL: not wanted */
 	void *arg;
-	const char *source; /* borrowed: whose folder it is; NULL: unknown */
+	const char *source; /* borrowed: the folder's; NULL: unknown */
 };
 
 static int clean_partial(void *arg, int kept, const char *name)
@@ -149,10 +151,10 @@ static int clean_source(void *arg, int folder, const char *source)
 struct damaged {
 	void (*fn)(void *arg, const char *source, const char *name, const char *folder);
 	void *arg;
-	const char *source; /* borrowed: whose folder it is */
+	const char *source; /* borrowed: the folder's */
 };
 
-/* Whether it is of a group that is being kept or dropped, by us or by somebody who was killed. */
+/* Whether it belongs to a group that is being kept or dropped, by us or by a daemon that was killed. */
 static bool is_passing(int kept, int folder)
 {
 	struct keep_record record;
@@ -170,8 +172,9 @@ static int look_at_one(void *arg, int kept, const char *name)
 
 	if (!keep_name_valid(name) || keep_load(kept, name, -1, &entry) != -ENOENT)
 		return 0;
-	/* Asked again under the lock: what is being written or dropped is not damaged. Of a group that is
-	 * being dropped one member is locked at a time, and who drops it must not find the others busy. */
+	/* Checked again under the lock: what is being written or dropped is not damaged. While a group is
+	 * being dropped only one member is locked at a time, and the process that drops it must not find the
+	 * others busy. */
 	folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (folder >= 0 && !is_passing(kept, folder) && !store_lock(folder) && store_is(kept, name, folder) &&
 	    keep_load(kept, name, -1, &entry) == -ENOENT && !opath_path(folder, path, sizeof(path)))
