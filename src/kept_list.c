@@ -9,7 +9,7 @@
 
 #include "cleanup.h"
 
-#define LIST_MAX 1000000u /* entries of a folder before those of one name are made one */
+#define LIST_MAX 1000000u /* entries of a folder before duplicate names are merged */
 
 /* Adds an entry; NAME need not be terminated. */
 static int append(struct kept_walk *walk, const char *name, size_t len, uint64_t ino, mode_t type)
@@ -47,7 +47,7 @@ static int append_folder(struct kept_walk *walk, const char *name, size_t len)
 	return append(walk, name, len, kept_folder_ino(path), S_IFDIR);
 }
 
-/* Adds the file of SUFFIX of the database that is walked by. */
+/* Adds the file with SUFFIX of the database that the walk is at. */
 static int append_file(struct kept_walk *walk, const struct keep_entry *entry, const char *suffix)
 {
 	autofree char *path = NULL;
@@ -65,7 +65,7 @@ static int add_snapshot(struct kept_walk *walk, const struct keep_entry *entry)
 	return append_folder(walk, entry->name, strlen(entry->name));
 }
 
-/* The first part of what is left of the source's path. */
+/* Adds the first component of the rest of the source's path. */
 static int add_below(struct kept_walk *walk, const struct keep_entry *entry)
 {
 	size_t len = strcspn(walk->rest, "/");
@@ -81,7 +81,7 @@ static int add_below(struct kept_walk *walk, const struct keep_entry *entry)
 	return rc;
 }
 
-/* By name, files before folders: what is found at a path is the file. */
+/* By name, files before folders: of two with one path, lookups find the file. */
 static int compare(const void *a, const void *b)
 {
 	const struct tree_name *x = a, *y = b;
@@ -105,7 +105,7 @@ static void sort(struct tree_list *list)
 	list->count = n;
 }
 
-/* An empty list: a file, or nothing. */
+/* Whether PATH is a folder: for an empty list it might be a file, or nothing. */
 static int check_there(struct kept_tree *k, const char *path)
 {
 	struct snap_attr attr;
@@ -179,10 +179,10 @@ struct drop {
 	char ended[KEEP_GROUP_SIZE]; /* a group that this has ended; "": none */
 	bool dropped;
 	int failed;	      /* the first failure, */
-	struct snap_err *err; /* its words */
+	struct snap_err *err; /* its message */
 };
 
-/* One that is damaged, and so not shown, goes with the others of its name. */
+/* A damaged one, which is not shown, is dropped with the others of its name. */
 static int drop_one(void *arg, const char *source)
 {
 	struct drop *drop = arg;
@@ -203,7 +203,7 @@ static bool is_ours(void *arg, const char *source)
 	return kept_shown_path(arg, source) != NULL;
 }
 
-/* From here on none of the databases that were kept together is. */
+/* From here on none of the databases that were kept together counts as kept. */
 static int end_group(void *arg, const char *source)
 {
 	struct drop *drop = arg;

@@ -43,7 +43,7 @@ int kept_walk_pending(struct kept_walk *walk)
 	return rc;
 }
 
-/* What is shown of the snapshot and the database, or its sidecar, at SPOT. Lock held. */
+/* The pending snapshot of the database at SPOT, or of the one whose sidecar is there. Lock held. */
 static const struct kept_pending *find(const struct kept_tree *k, const struct kept_spot *spot, bool *sidecar)
 {
 	list_each (e, &k->pending) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kept_tree.c - see kept_tree.h: paths, looking, opening. kept_list.c lists and drops.
+ * kept_tree.c - see kept_tree.h: paths, lookup, opening. kept_list.c lists and drops.
  *
- * What must stay true: only what keep.h calls whole is shown, and only of this mount's sources; nothing here
- * changes the store but kept_tree_drop().
+ * What must stay true: only what is complete as keep.h defines it is shown, and only of this mount's sources;
+ * only kept_tree_drop() changes the store.
  *
- * A folder of a snapshot is there because some source below it has that snapshot, so looking one up ends at
- * the first that is found; only a list goes through the whole store.
+ * A snapshot's folder exists because some source below it has that snapshot, so a lookup ends at the first
+ * such source; only a listing scans the whole store.
  */
 #include "kept_tree_private.h"
 
@@ -263,7 +263,7 @@ void kept_fill_sidecar(struct snap_attr *attr, const struct keep_entry *entry, u
 
 /* ---- looking ------------------------------------------------------------------------------------------- */
 
-/* Reaches the file at SPOT: an O_PATH descriptor of it or -ENOENT; SNAP_SIDECAR's answer is SIDECAR. */
+/* Reaches the file at SPOT: an O_PATH descriptor of it or -ENOENT; for a SNAP_SIDECAR it returns SIDECAR. */
 enum { SIDECAR = INT_MAX };
 
 static int reach_part(const struct kept_tree *k, const struct kept_spot *spot, size_t base,
@@ -298,7 +298,7 @@ static int reach(const struct kept_tree *k, const struct kept_spot *spot, struct
 						       : -ENOENT;
 }
 
-/* The folder of a snapshot, or one in it. */
+/* Looks up the folder of a snapshot, or one in it. */
 static int look_folder(const struct kept_tree *k, const struct kept_spot *spot, const char *path,
 		       struct snap_attr *attr)
 {
@@ -380,7 +380,7 @@ int kept_tree_origin(struct kept_tree *k, const char *path, char **file, char *s
 	source = source_at(k, spot.path, strlen(spot.path));
 	if (!source)
 		return -errno;
-	/* Before the store, which has it before it is not pending any more. */
+	/* Pending ones first: a snapshot is in the store before it stops being pending. */
 	if (kept_walk_pending(&walk) != 1)
 		rc = keep_find(k->store, source, spot.name, &walk.found);
 	if (rc)

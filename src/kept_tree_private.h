@@ -29,33 +29,33 @@ struct kept_tree {
 	struct list pending; /* guarded by lock */
 };
 
-/* A path taken apart. */
+/* A parsed path. */
 struct kept_spot {
 	enum {
 		KEPT_TOP,    /* KEPT_FOLDER */
 		KEPT_NAMES,  /* the folder of all snapshots */
-		KEPT_INSIDE, /* one, or something in it */
+		KEPT_INSIDE, /* a snapshot, or something in it */
 	} level;
 	char name[NAME_MAX + 1]; /* of the snapshot */
 	const char *path;	 /* in the snapshot; "" is its folder */
 };
 
-/* -ENOENT: no path that could ever be there. */
+/* -ENOENT: a path that can never exist. */
 int kept_parse(const char *path, struct kept_spot *out);
 
-/* What is left of PATH below FOLDER: "" when it is that folder; NULL when it stands elsewhere. */
+/* The rest of PATH below FOLDER: "" when it is that folder; NULL when it is elsewhere. */
 const char *kept_below(const char *path, const char *folder);
 
-/* A walk over what is kept of this mount's sources. */
+/* A walk over the kept snapshots of this mount's sources. */
 struct kept_walk {
 	const struct kept_tree *kept;
-	const char *name; /* the snapshot that is meant; NULL: all */
+	const char *name; /* the snapshot wanted; NULL: all */
 	const char *path; /* only of sources below this folder of the mount; "" is its root */
-	/* Answers as store_each()'s function. The entry's name is borrowed. */
+	/* Returns as store_each()'s function. The entry's name is borrowed. */
 	int (*fn)(struct kept_walk *walk, const struct keep_entry *entry);
 	/* for FN */
 	const char *here; /* the source's path in the mount, */
-	const char *rest; /* what of it is below PATH */
+	const char *rest; /* the part of it below PATH */
 	struct keep_entry found;
 	const char *at; /* the path of the folder that is listed */
 	struct tree_list *list;
@@ -65,7 +65,7 @@ int kept_walk(struct kept_walk *walk);
 
 /* The same over what is being written. */
 int kept_walk_pending(struct kept_walk *walk);
-/* What is being written at SPOT: false when nothing is. */
+/* Attributes of the pending file at SPOT; false when there is none. */
 bool kept_look_pending(struct kept_tree *kept, const struct kept_spot *spot, struct snap_attr *attr);
 
 /* Attributes of the file of ENTRY (DEV, INO) with SIZE bytes, and of an empty one beside it. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* list.h - doubly linked lists whose links stand in their elements. An element is in one list or in none
- * (self-linked). */
+/* list.h - doubly linked lists whose links are members of their elements. An element is in one list or in
+ * none (self-linked). */
 #ifndef SQLSNAP_LIST_H
 #define SQLSNAP_LIST_H
 

@@ -2,9 +2,9 @@
 /*
  * live.c - see live.h: connecting, pins, closing.
  *
- * What must stay true: the inode is announced to rawfd before the first connection opens it and taken back
- * after the last has closed it (of its -shm the shim tells); no SQLite call runs under live->lock; the hub
- * outlives every sample.
+ * What must stay true: the inode is registered with rawfd before the first connection opens it and
+ * unregistered after the last has closed it (the shim reports its -shm); no SQLite call runs under
+ * live->lock; the hub outlives every sample.
  */
 #include "live.h"
 
@@ -67,13 +67,13 @@ bool live_sidecars_are_there(const struct live *live)
 {
 	struct stat st;
 
-	/* What was replaced as a whole stays what it is. */
+	/* If the database itself was replaced, what is open stays valid. */
 	return !vfs_wal_is_open(live->hub->db.vfs) || vfs_sidecars_have_their_names(live->hub->db.vfs) ||
 	       !same_inode(live, &st);
 }
 
-/* Whether the application may be unable to read pages that we write; also if that cannot be told. By what
- * the hub's last transaction found: nothing is read. */
+/* Whether the application may be unable to read pages that we write; also true if unknown. Goes by what the
+ * hub's last transaction found: reads nothing. */
 static bool may_have_checksums(struct live *live)
 {
 	int reserved = -1;
@@ -84,8 +84,8 @@ static bool may_have_checksums(struct live *live)
 }
 
 /* Whether we should close as the application would have: only for a WAL that we made, or that an application
- * wrote to (and perhaps left behind) while we were connected; only as the user to whom such files belong;
- * and only if the application could read what we write. */
+ * wrote to (and perhaps left behind) while we were connected; only as the user who owns such files; and only
+ * if the application could read what we write. */
 static bool should_close_for_app(struct live *live)
 {
 	struct wal_header now;
@@ -103,7 +103,7 @@ static bool should_close_for_app(struct live *live)
 	       memcmp(now.raw, live->first.raw, sizeof(now.raw)) != 0;
 }
 
-/* Opens the connection that makes the application's close, if one is to be made. -errno */
+/* Opens the connection that performs the application's close, if there is one to perform. -errno */
 static int open_closer(struct live *live, struct db *closer)
 {
 	int rc;
@@ -114,8 +114,8 @@ static int open_closer(struct live *live, struct db *closer)
 	return rc ? rc : db_errno(closer, db_exec(closer, "PRAGMA user_version"));
 }
 
-/* Closes it; RC is what opening it came to. True: the close that it was for must still be made, for this
- * process has run out of something, or was kept from it and no other process will make it. */
+/* Closes CLOSER; RC is the result of open_closer(). True: the application's close must still be made, because
+ * this process ran out of a resource, or was kept from it and no other process will make it. */
 static bool owes_close(struct live *live, struct db *closer, int rc)
 {
 	char here[] = "";
@@ -136,8 +136,8 @@ static void live_destroy(struct live *live)
 	bool owed;
 	int rc;
 
-	/* The closer connects while the hub still is, so that no moment without a connection lies between
-	 * them. Its own close changes nothing when somebody else is connected. */
+	/* The closer connects while the hub is still connected, so that there is no moment without a
+	 * connection. Its own close changes nothing when somebody else is connected. */
 	foldertimes_begin(live->core->folders, live->dirfd);
 	rc = open_closer(live, &closer);
 	for (struct conn *c = live->idle, *next; c; c = next) {
@@ -160,8 +160,7 @@ static void live_destroy(struct live *live)
 	free(live);
 }
 
-/* Whether a -wal with nothing in it, or none, is there. One that cannot be looked at may be an application's.
- */
+/* Whether the -wal is empty or missing. One that cannot be examined may be an application's. */
 static bool has_empty_wal(const struct place *place)
 {
 	struct stat wal;
@@ -183,7 +182,7 @@ static int connect_hub(struct live *live, const struct place *place, int64_t dea
 	if (!same_inode(live, &st))
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	rc = pin_begin(&live->hub->db, deadline, err);
-	if (rc >= 0 && !same_inode(live, &st)) /* its -shm was opened by name, and may be another's */
+	if (rc >= 0 && !same_inode(live, &st)) /* its -shm was opened by name, and may be another file's */
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	if (rc >= 0 && !live_sidecars_are_there(live)) /* another incarnation still has what was removed */
 		rc = err_set(err, -ESTALE, "its -wal or -shm was removed");
@@ -191,7 +190,7 @@ static int connect_hub(struct live *live, const struct place *place, int64_t dea
 		return rc;
 	atomic_store(&live->was_wal, rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0);
 	pin_end(&live->hub->db);
-	/* An application's last close, which we have waited for, deleted the one that was there. */
+	/* An application's last close, which we have waited for, may have deleted the -wal that was there. */
 	live->sidecars_ours = live->sidecars_ours || has_empty_wal(place);
 	/* As soon as the hub is connected, an application's last close leaves the files to us, even if it
 	 * comes before the janitor's first look. */
@@ -297,7 +296,7 @@ bool live_is_lost(struct live *live)
 	return atomic_load(&live->spoilt) || vfs_lost(live->hub->db.vfs);
 }
 
-/* Looks whether what is mapped is still what applications have. */
+/* Checks whether the sidecars that we have open are still those that applications use. */
 static bool loses_sidecars(struct live *live)
 {
 	if (live_sidecars_are_there(live))
@@ -313,7 +312,7 @@ int live_sample(struct live *live, struct wal_header *out)
 	return vfs_wal_header(live->hub->db.vfs, out);
 }
 
-/* An unpinned connection: kept if it is the hub, or no other is idle. */
+/* Takes back an unpinned connection: it is kept if it is the hub, or no other is idle. */
 static void give_back(struct live *live, struct conn *c)
 {
 	bool keep;
@@ -329,17 +328,17 @@ static void give_back(struct live *live, struct conn *c)
 		conn_close(c);
 }
 
-/* The database turned to WAL mode while we were connected. */
+/* Notes that the database has switched to WAL mode while we were connected. */
 static void note_wal(struct live *live)
 {
 	lock_scope(&live->lock);
 	if (!atomic_load(&live->was_wal)) {
-		atomic_store(&live->had_others, true); /* who turned it */
+		atomic_store(&live->had_others, true); /* the process that switched it */
 		atomic_store(&live->was_wal, true);
 	}
 }
 
-/* A pin of a WAL has begun with C's header; one that fails is none. */
+/* Records the header with which C's pin of a WAL begins; on failure the pin is ended. */
 static int note_start(struct live *live, struct conn *c, struct snap_err *err)
 {
 	/* Sampled after the statement, so it is not older than the slot's mark. */
@@ -355,7 +354,7 @@ static int note_start(struct live *live, struct conn *c, struct snap_err *err)
 	return rc;
 }
 
-/* ONE of the idle connections, or any (NULL); NULL when it is not among them. */
+/* Takes ONE (NULL: any) of the idle connections; NULL when it is not among them. */
 static struct conn *take_idle(struct live *live, const struct conn *one)
 {
 	struct conn **at = &live->idle, *c;
@@ -378,8 +377,8 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 	int rc;
 
 	if (atomic_load(&live->spoilt) || !same_inode(live, &st)) {
-		/* A connection that was just opened by name is on another file then. It must not be kept
-		 * until the name leads back: one image must never mix the bytes of two files. */
+		/* A connection just opened by name then has another file. It must not be kept, in case the
+		 * name leads back later: one image must never mix the bytes of two files. */
 		if (opened)
 			conn_close(c);
 		else
@@ -388,7 +387,8 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 	}
 	rc = pin_begin(&c->db, deadline, err);
 	if (rc == 0 && !had_wal && !same_inode(live, &st)) {
-		/* The -shm was opened by name just now, and may be another file's: nothing may be read so. */
+		/* The -shm was opened by name just now, and may be another file's: nothing may be read
+		 * through it. */
 		pin_end(&c->db);
 		atomic_store(&live->spoilt, true);
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
@@ -400,7 +400,7 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 	if (rc == 0)
 		rc = note_start(live, c, err);
 	if (rc < 0 || rc == PIN_HOT_JOURNAL) {
-		/* Not only a part that the hub has mapped. */
+		/* C may have lost a part that the hub has not mapped. */
 		if (vfs_lost(c->db.vfs) || vfs_met_another_wal(c->db.vfs))
 			atomic_store(&live->spoilt, true);
 		give_back(live, c);
@@ -442,7 +442,7 @@ int live_pin_now(struct live *live, struct conn **out)
 
 	if (!c)
 		return -EAGAIN;
-	/* Opening a -wal may make one, and a header that is torn may take a recovery. */
+	/* Opening a -wal may create one, and a torn header may need a recovery. */
 	if (!vfs_wal_is_open(c->db.vfs) || vfs_wal_header(c->db.vfs, &now) != 0) {
 		give_back(live, c);
 		return -EAGAIN;
@@ -492,12 +492,12 @@ bool conn_intact(struct conn *c, uint32_t max_frame, const uint8_t salt[8])
 	uint32_t copied;
 	int rc;
 
-	/* Below the lock no checkpoint copies frames that came after the pin began. */
+	/* While the lock is held, no checkpoint copies frames that came after the pin began. */
 	if (vfs_lost(c->db.vfs) || vfs_wal_backfill(c->db.vfs, &copied) || copied > c->start.max_frame)
 		return false;
 	rc = vfs_wal_header(c->db.vfs, &now);
 	if (rc == WAL_TORN)
-		return true; /* a writer is at it; the lock that we hold says the rest */
+		return true; /* a writer is changing it; the lock that we hold vouches for the rest */
 	/* Without frames there is no salt to compare: a WAL may have begun meanwhile, but not started over.
 	 */
 	if (max_frame == 0)

@@ -28,7 +28,7 @@ struct conn {
 	struct live *live; /* a reference while pinned; borrowed while idle */
 	struct conn *next; /* idle list; guarded by live->lock, as the next two */
 	struct list link;  /* live->pinned */
-	bool holds_wal;	   /* WAL mode: what was committed since START cannot go */
+	bool holds_wal;	   /* WAL mode: frames committed since START cannot be dropped */
 	struct wal_header
 		start; /* sampled when the pin began: frames up to its max_frame were there before */
 	int64_t since; /* CLOCK_MONOTONIC when the pin began */
@@ -43,13 +43,13 @@ struct live {
 	char *name; /* owned */
 
 	struct conn *hub; /* owned; the first connection: as long as it is open, the wal-index stays mapped */
-	bool sidecars_ours; /* -wal absent or empty when we came, or as soon as we were connected: closing may
-			       remove them */
+	bool sidecars_ours; /* -wal absent or empty when we came, or as soon as we were connected: our close
+			       may remove both */
 	atomic_bool had_others; /* another process was connected at some time while we were */
 	atomic_bool spoilt;	/* a connection has another file's -wal, lost a part of the wal-index, or has
 				   sidecars that were removed: none may be used any more */
 	atomic_bool was_wal;
-	struct wal_header first; /* as we came, if it was in WAL mode then */
+	struct wal_header first; /* the header as we came, if the database was in WAL mode then */
 
 	pthread_mutex_t lock;
 	struct conn *idle;  /* owned; not pinned */
@@ -62,26 +62,26 @@ struct live {
 	uint32_t base_frame; /* max_frame when that pin began */
 	uint64_t allowance;  /* bytes beyond the limit, because a gap was waited for in vain */
 	uint64_t forgiven;   /* bytes that a restore wrote since then */
-	uint64_t writing;    /* of which it may be at it yet */
+	uint64_t writing;    /* those of FORGIVEN that it may still be writing */
 
 	pthread_mutex_t clone_lock;
 	struct rawfd clone; /* a descriptor for FICLONE, opened once; guarded by clone_lock */
 
-	/* Called when all is closed, under no lock; NULL: nobody asks. OWED: what the last close of an
+	/* Called when all is closed, with no lock held; NULL: not wanted. OWED: what the last close of an
 	 * application would have done (checkpoint the WAL and remove it) could not be done, for lack of
-	 * descriptors or memory, or because another incarnation was connected. Set before others see it. */
+	 * descriptors or memory, or because another incarnation was connected. Set before others see LIVE. */
 	void (*closed)(void *arg, bool owed);
 	void *arg;
 };
 
-/* Without pins for this long, whatever the WAL still holds is not our doing. */
+/* After this long without pins, what the WAL still holds is not due to us. */
 #define LIVE_GAP_NS NS_PER_S
 
 /*
  * Connects: opens the database at PLACE, which must be the inode of ST, and begins and ends one read
  * transaction, so that a wal-index is mapped and recovered. Waits until DEADLINE (CLOCK_MONOTONIC). -ESTALE:
- * another inode stands there now; -EBUSY: what stands there is not all of one database (holders.h); it and
- * others as pin_begin(), PIN_HOT_JOURNAL too.
+ * another inode is there now; -EBUSY: the files there are not all of one database (holders.h); this and
+ * others, PIN_HOT_JOURNAL too, as pin_begin().
  */
 int live_create(struct live **out, struct core *core, const struct place *place, const struct stat *st,
 		int64_t deadline, struct snap_err *err);
@@ -94,30 +94,30 @@ int live_db_open(const struct live *live, struct db *db, enum db_kind kind, stru
  * database itself has lost its name. */
 bool live_sidecars_are_there(const struct live *live);
 
-/* To be called under no lock: the last reference closes connections, which may take as long as an
+/* Call it with no lock held: the last reference closes connections, which may take as long as an
  * application's last close, which copies a whole WAL. Accepts NULL. */
 void live_unref(struct live *live);
 /* The same for a thread that may not wait: another thread closes the connections, if there is one. */
 void live_unref_later(struct live *live);
 
-/* Whether its wal-index was truncated under us. Then nothing can be learned or pinned here any more, and
- * this process cannot begin another incarnation before the last connection of this one is closed. */
+/* Whether its wal-index was truncated under us. Then nothing can be sampled or pinned here any more, and this
+ * process cannot begin another incarnation before the last connection of this one is closed. */
 bool live_is_lost(struct live *live);
 
 /* The live wal-index header: 0, a wal_answer, -ENXIO in rollback mode. -ESTALE: the mapping or the sidecars
  * were lost. Costs three lstat(2) at most, and waits while another thread maps a part of the wal-index. */
 int live_sample(struct live *live, struct wal_header *out);
 
-/* Whether the first connection has the WAL open; only through it do we learn about the WAL. False although
- * the database is in WAL mode: it was not when that connection last looked. */
+/* Whether the first connection has the WAL open, our only source about the WAL. False in WAL mode if the
+ * database was not in it when that connection last looked. */
 bool live_has_wal(struct live *live);
-/* Makes it look again, unless it is pinned: one short transaction, which may make a -wal and a -shm, and
- * does not wait for locks. */
+/* Makes that connection look again, unless it is pinned: one short transaction, which may create a -wal and a
+ * -shm, and does not wait for locks. */
 void live_learn_wal(struct live *live);
 
 /*
- * Pins a connection; for the answers see pin_begin(). live_unpin() must give *OUT back, which is NULL if
- * nothing is held: after a failure, or PIN_HOT_JOURNAL. What it reads is one image as long as conn_intact()
+ * Pins a connection; for the answers see pin_begin(). *OUT must be given back by live_unpin(); it is NULL if
+ * nothing is held: after a failure, or PIN_HOT_JOURNAL. Its reads form one image as long as conn_intact()
  * says so.
  */
 int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap_err *err);
@@ -126,9 +126,9 @@ int live_pin(struct live *live, int64_t deadline, struct conn **out, struct snap
 int live_pin_now(struct live *live, struct conn **out);
 void live_unpin(struct conn *conn); /* accepts NULL */
 
-/* Whether everything read so far for an image of MAX_FRAME frames under SALT is right: the lock was never
- * lost, and neither the salt nor the number of frames contradicts. Call it after reading the bytes that it
- * is to vouch for. */
+/* Whether everything read so far for an image of MAX_FRAME frames under SALT is valid: the lock was never
+ * lost, and neither the salt nor the number of frames contradicts. Call it after reading the bytes in
+ * question. */
 bool conn_intact(struct conn *conn, uint32_t max_frame, const uint8_t salt[8]);
 
 /* Bytes of WAL added since the last gap that our pins may be holding back. 0 without pins. */
@@ -147,24 +147,24 @@ void live_forgive_end(struct live *live, bool written);
 uint64_t live_forgiven(struct live *live);
 
 /*
- * Whether this process has the -shm beside PLACE open for another database than DEV, INO: 1, 0; -errno: it
- * cannot be told. SQLite knows a -shm by the inode of its database. If it opened one -shm for two databases,
+ * Whether this process has the -shm beside PLACE open for another database than DEV, INO: 1, 0; -errno:
+ * unknown. SQLite identifies a -shm by the inode of its database. If it opened one -shm for two databases,
  * closing it for one would drop the locks held for the other.
  */
 int live_shm_is_anothers(struct core *core, const struct place *place, uint64_t dev, uint64_t ino);
 
 /*
  * Whether this process has a -shm open for the database DEV, INO that is not the one beside PLACE, as after
- * it was renamed, or its -shm removed: 1, 0, -errno as above. A connection would have that one, and whatever
- * -wal stands at PLACE.
+ * the database was renamed, or its -shm removed: 1, 0, -errno as above. A new connection would have that
+ * -shm, and whatever -wal is at PLACE.
  */
 int live_shm_is_elsewhere(const struct place *place, uint64_t dev, uint64_t ino);
 
-/* Notes who else is connected, for the close to come; true if another process waits for readers to go. Reads
- * /proc/locks, which concurrent callers share (proclocks.h). */
+/* Notes whether others are connected, for the later close; true if another process waits for readers to end.
+ * Reads /proc/locks, which concurrent callers share (proclocks.h). */
 bool live_observe(struct live *live);
-/* For the holder of one pin: whether anybody else reads from the WAL, so that it cannot start over; also
- * true if that cannot be told. A hint, like all that /proc/locks says, and at the same cost. */
+/* For the holder of one pin: whether anybody else reads from the WAL, so that it cannot start over; also true
+ * if unknown. A hint, like all that /proc/locks says, and at the same cost. */
 bool live_others_read(struct live *live);
 /* Whether another process runs a checkpoint, which prolongs the gap. At the same cost. */
 bool live_observe_gap(struct live *live);

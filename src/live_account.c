@@ -14,14 +14,14 @@ void live_account_pin(struct live *live, const struct wal_header *start, int64_t
 {
 	bool gap = live->pins == 0 && now - live->gap_since >= LIVE_GAP_NS;
 
-	/* Begun on an empty WAL, which has no salt to compare, an account goes on while pins overlap: the WAL
-	 * cannot start over while one of them is held. */
+	/* An account begun on an empty WAL, which has no salt to compare, continues while pins overlap: the
+	 * WAL cannot start over while one of them is held. */
 	if (!live->has_base || gap ||
 	    (live->has_base_salt ? memcmp(live->base_salt, start->salt, sizeof(start->salt)) != 0
 				 : live->pins == 0)) {
 		live->has_base = true;
 		live->allowance = 0;
-		live->forgiven = live->writing; /* it is to come yet */
+		live->forgiven = live->writing; /* still to be written */
 		live->has_base_salt = start->max_frame > 0;
 		live->base_frame = start->max_frame;
 		memcpy(live->base_salt, start->salt, sizeof(live->base_salt));

@@ -5,8 +5,8 @@
 
 #include "live.h"
 
-/* Opens the account of a pin that began at NOW (CLOCK_MONOTONIC) with header START, and is not counted yet.
- * Lock held. */
+/* Opens the account of a pin that began at NOW (CLOCK_MONOTONIC) with header START, and is not in live->pins
+ * yet. Lock held. */
 void live_account_pin(struct live *live, const struct wal_header *start, int64_t now);
 
 /* Whether another process has the wal-index open. Costs a read of /proc/locks. */

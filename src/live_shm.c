@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * live_shm.c - see live.h: the -shm beside the database: for whom it is open, and who has locks on it.
+ * live_shm.c - see live.h: the -shm beside the database: which database it is open for, and who has locks on
+ * it.
  */
 #include "live_private.h"
 
@@ -14,7 +15,7 @@
 #include "proclocks.h"
 
 #define LOCKS_AGE_NS \
-	(15 * NS_PER_MS) /* all sources of a janitor's round, and all who wait, look at one text */
+	(15 * NS_PER_MS) /* all sources of a janitor's round, and all waiters, work on one text */
 
 int live_shm_is_anothers(struct core *core, const struct place *place, uint64_t dev, uint64_t ino)
 {
@@ -43,7 +44,7 @@ int live_shm_is_elsewhere(const struct place *place, uint64_t dev, uint64_t ino)
 
 /* ---- who has locks on it ------------------------------------------------------------------------------- */
 
-/* Who holds what, as of MAX_AGE_NS ago or later; false when that cannot be told. */
+/* Who holds which locks, as of MAX_AGE_NS ago or later; false when unknown. */
 static bool scan(struct live *live, int64_t max_age_ns, struct proclocks_seen *seen)
 {
 	char name[NAME_MAX + 8];
