@@ -5,7 +5,7 @@
 #include <malloc.h>
 
 #define ARENAS 2
-#define LARGE (128 * 1024) /* bytes, the default; set, it no longer grows with what has been freed */
+#define LARGE (128 * 1024) /* bytes, the default; once set, it no longer grows with what is freed */
 
 void memory_init(void)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * memory.h - what keeps the process small: a size for buffers, and malloc's settings, which are the whole
- * process's. Connections come and go on many threads; left to itself, glibc gives each thread an arena of its
- * own, and what outlives its neighbours keeps all of them large: of 29 MiB in a soak, 24 were free. Source:
- * mallopt(3), malloc_trim(3), malloc_info(3). With another libc than glibc the settings do nothing.
+ * memory.h - keeping the process small: a buffer size, and malloc's settings, which apply to the whole
+ * process. Connections come and go on many threads; left to itself, glibc gives each thread its own arena,
+ * and allocations that outlive their neighbours keep all arenas large: of 29 MiB in a soak test, 24 were
+ * free. Source: mallopt(3), malloc_trim(3), malloc_info(3). With another libc than glibc the settings do
+ * nothing.
  */
 #ifndef SQLSNAP_MEMORY_H
 #define SQLSNAP_MEMORY_H
@@ -12,10 +13,11 @@
  * faster: what exceeds a processor's cache is fetched twice. */
 #define COPY_CHUNK (256u << 10)
 
-/* Few arenas, and large blocks for the system. To be called before there are threads; again does no harm. */
+/* Few arenas, and large blocks directly from the system. Call it before there are threads; repeating it does
+ * no harm. */
 void memory_init(void);
 
-/* Gives back to the system what is free within the arenas. Milliseconds, with each arena locked in turn. */
+/* Returns free memory within the arenas to the system. Takes milliseconds, locking each arena in turn. */
 void memory_trim(void);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * mountinfo.c - see mountinfo.h.
  *
- * What must stay true: any text is safe to read; what is not understood is passed over. Does not ask whether
- * the folders exist, nor in whose mount namespace.
+ * What must stay true: any text is safe to parse; what is not understood is skipped. Does not check whether
+ * the folders exist, nor in which mount namespace.
  */
 #include "mountinfo.h"
 
@@ -105,8 +105,8 @@ static int walk_list(const struct walk *w, const char *key, char *list)
 	return 0;
 }
 
-/* One folder. Kernels differ in whether the backslashes of the mount command are still in it: both readings
- * count. */
+/* Reports one folder. Kernels differ in whether it still has the backslashes of the mount command: both
+ * readings are reported. */
 static int walk_one(const struct walk *w, const char *key, char *folder)
 {
 	int rc = folder[0] ? w->fn(w->arg, key, folder) : 0;
@@ -133,7 +133,7 @@ static int walk_option(const struct walk *w, char *option)
 	return 0;
 }
 
-/* LINE is ours to cut up: "... - overlay SOURCE OPTIONS", where no field has a space in it. */
+/* LINE may be modified: "... - overlay SOURCE OPTIONS", where no field has a space in it. */
 static int walk_line(const struct walk *w, char *line)
 {
 	char *save = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mountinfo.h - /proc/PID/mountinfo: which folders are layers of overlays, and of what type mounts are.
- * Source: proc(5); show_mountinfo() and seq_show_option() of the kernel for the octal escapes; the kernel's
+ * mountinfo.h - /proc/PID/mountinfo: which folders are layers of overlays, and the types of mounts. Source:
+ * proc(5); show_mountinfo() and seq_show_option() of the kernel for the octal escapes; the kernel's
  * overlayfs.rst for "lowerdir=a:b::c", "lowerdir+=", "datadir+=" and the backslash that protects a colon.
  */
 #ifndef SQLSNAP_MOUNTINFO_H
@@ -10,18 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The text of this process's: owned. NULL with errno. */
+/* The text for this process, owned by the caller. NULL with errno. */
 char *mountinfo_read(void);
 
 /* Called with the KEY that named the layer ("upperdir", ...) and its folder, as the mounter wrote it; both
- * borrowed. Another value than 0 ends the walk. */
+ * borrowed. A value other than 0 ends the walk. */
 typedef int (*mountinfo_layer_fn)(void *arg, const char *key, const char *folder);
 
-/* Calls FN for every layer of every overlay in TEXT, malformed lines apart. FN's last answer, or -ENOMEM. */
+/* Calls FN for every layer of every overlay in TEXT, skipping malformed lines. FN's last answer, or
+ * -ENOMEM. */
 int mountinfo_layers(const char *text, mountinfo_layer_fn fn, void *arg);
 
 /* Copies the type of the file system that is mounted as ID (statx(2)'s stx_mnt_id) to TYPE, cut to SIZE
- * bytes: 0; -ENOENT: TEXT knows no such mount. */
+ * bytes: 0; -ENOENT: TEXT has no such mount. */
 int mountinfo_type(const char *text, uint64_t id, char *type, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* opath.c - the names of descriptors, both ways: what /proc/self/fd says. Touches no file. */
+/* opath.c - a descriptor's name in /proc/self/fd, and the path that it leads to. Touches no file. */
 #include "opath.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * opath.h - reaching files without opening them: openat2(2), for which glibc 2.36 has no wrapper, and a
- * statx(2) that never sends a request to the server behind a file system. O_PATH descriptors hold no file
- * open, so that closing one drops no POSIX lock (rawfd.h has the others).
+ * statx(2) that never sends a request to a file system's server. O_PATH descriptors hold no file open, so
+ * closing one drops no POSIX lock (for other descriptors see rawfd.h).
  */
 #ifndef SQLSNAP_OPATH_H
 #define SQLSNAP_OPATH_H
@@ -71,10 +71,10 @@ struct opath_name {
 };
 struct opath_name opath_name(int fd);
 
-/* The path of what FD is, as the kernel knows it now, without any I/O: absolute. -ENAMETOOLONG, -ENOENT */
+/* The absolute path of FD, as the kernel knows it now, without any I/O. -ENAMETOOLONG, -ENOENT */
 int opath_path(int fd, char *path, size_t size);
 
-/* Whether CODE says what this process ran out of, and nothing about the file. */
+/* Whether CODE is about a shortage in this process, and says nothing about the file. */
 static inline bool opath_transient(int code)
 {
 	return code == -EMFILE || code == -ENFILE || code == -ENOMEM || code == -EINTR || code == -EAGAIN;

@@ -3,7 +3,7 @@
  * pagemap.c - the pairs (page, frame) in one sorted array.
  *
  * What must stay true: the array is ordered by page, then frame, and holds each of the frames 1..upto once,
- * so that count is upto; it is as large as its entries. A failed call changes nothing.
+ * so that count is upto; the array has no spare room. A failed call changes nothing.
  */
 #include "pagemap.h"
 
@@ -13,7 +13,7 @@
 
 #include "cleanup.h"
 
-/* Page numbers are sorted in rounds of 11 bits, no more than the largest of them needs. */
+/* Page numbers are sorted in rounds of 11 bits, as many as the largest of them needs. */
 #define DIGIT_BITS 11u
 #define DIGITS (1u << DIGIT_BITS)
 
@@ -49,8 +49,8 @@ static void sort_digit(struct pagemap_entry *to, const struct pagemap_entry *fro
 		to[starts[from[i].pgno >> shift & (DIGITS - 1)]++] = from[i];
 }
 
-/* Merges the sorted NEWER, all of higher frames, into the COUNT entries of a sorted array with room for them.
- * From the back, so that nothing is overwritten before it moved. */
+/* Merges the N sorted entries NEWER, all of higher frames, into the sorted array of COUNT ENTRIES, which has
+ * room for them. Works from the end, so that nothing is overwritten before it has moved. */
 static void merge(struct pagemap_entry *entries, size_t count, const struct pagemap_entry *newer, size_t n)
 {
 	while (n > 0) {
@@ -89,8 +89,8 @@ int pagemap_extend(struct pagemap *map, const uint32_t *pgnos, size_t n)
 	map->entries = grown;
 	while (rounds * DIGIT_BITS < 32 && last >> rounds * DIGIT_BITS != 0)
 		rounds++;
-	/* The new part of the array is the second buffer of the sort, which begins where it has to in order
-	 * to end in SORTED. */
+	/* The new part of the array is the sort's second buffer. The sort begins in the buffer that makes it
+	 * end in SORTED. */
 	from = rounds % 2 ? grown + map->count : sorted;
 	to = rounds % 2 ? sorted : grown + map->count;
 	for (size_t i = 0; i < n; i++)
@@ -113,8 +113,8 @@ static uint64_t key_of(uint64_t pgno, uint32_t frame)
 	return pgno << 32 | frame;
 }
 
-/* The first entry from FROM on that is greater than KEY. Strides that double, then halves: what is near costs
- * little. */
+/* The first entry from FROM on that is greater than KEY. Strides double, then the range is halved: near
+ * entries cost little. */
 static size_t seek_past(const struct pagemap *map, size_t from, uint64_t key)
 {
 	size_t low = from, high = map->count, stride = 1;

@@ -24,7 +24,7 @@ void pagemap_init(struct pagemap *map);
 void pagemap_finish(struct pagemap *map);
 
 /*
- * Takes in the frames upto+1 .. upto+n, whose page numbers are PGNOS[0..n-1] (a page number of 0 is -EIO: no
+ * Adds the frames upto+1 .. upto+n, whose page numbers are PGNOS[0..n-1] (a page number of 0 is -EIO: no
  * SQLite writes that). -ENOMEM; on failure the map is as it was.
  */
 int pagemap_extend(struct pagemap *map, const uint32_t *pgnos, size_t n);

@@ -2,9 +2,9 @@
 /*
  * pin.c - beginning and ending the transaction that is a pin.
  *
- * What must stay true: the slot is looked at after the statement has returned, for a first look at a database
- * locks, unlocks and locks again (lockBtree() opens the WAL on the way); a failure leaves no transaction;
- * only a state that is known to be good is answered with 0.
+ * What must stay true: the slot is examined after the statement has returned, because a first look at a
+ * database locks, unlocks and locks again (lockBtree() opens the WAL on the way); a failure leaves no
+ * transaction; 0 is returned only for a state that is known to be good.
  */
 #include "pin.h"
 
@@ -46,7 +46,7 @@ static int begin(struct db *db)
 	return rc;
 }
 
-/* Whether another try may fare better. */
+/* Whether another try may succeed. */
 static bool is_transient(int rc)
 {
 	switch (rc & 0xff) {
@@ -66,7 +66,7 @@ static bool is_empty(struct db *db)
 	return vfs_db_size(db->vfs, &size) == 0 && size == 0;
 }
 
-/* What a transaction that has begun is good for. */
+/* What kind of pin a transaction that has begun is. */
 static int classify(struct db *db, struct snap_err *err)
 {
 	if (!vfs_wal_is_open(db->vfs))
@@ -81,15 +81,15 @@ static int classify(struct db *db, struct snap_err *err)
 	return 0;
 }
 
-/* What a failed try means once no other one follows. The words are SQLite's. */
+/* The error for a failed try that is the last one. The message is SQLite's. */
 static int give_up(struct db *db, int rc, struct snap_err *err)
 {
 	int error = db_errno(db, rc);
 
 	if ((rc & 0xff) == SQLITE_PROTOCOL)
 		error = -EBUSY;
-	/* The database is open: what is not there is a -wal or -shm, on a file system where none can be made.
-	 */
+	/* The database is open: what is missing is a -wal or -shm, on a file system where none can be
+	 * created. */
 	else if ((rc & 0xff) == SQLITE_CANTOPEN && error == -ENOENT)
 		error = -EROFS;
 	return err_set(err, error, "%s", db_text(db));
@@ -115,7 +115,7 @@ static int begin_until(struct db *db, int64_t deadline, struct snap_err *err)
 
 		if (rc == SQLITE_OK)
 			return classify(db, err);
-		/* A 0-byte database with a -wal beside it: SQLite wants to delete that, and may not. */
+		/* A 0-byte database with a -wal beside it: SQLite wants to delete the -wal, and may not. */
 		if (rc == SQLITE_IOERR_DELETE && is_empty(db))
 			return PIN_EMPTY;
 		if (rc == SQLITE_READONLY_ROLLBACK && ++hot == HOT_LOOKS)

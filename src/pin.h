@@ -14,17 +14,18 @@
 
 enum pin_answer {
 	/* 0: WAL mode, a slot from 1 to 4 is held and watched */
-	PIN_ROLLBACK = 1, /* rollback-journal mode: SHARED is held, writers cannot commit: copy and go */
+	PIN_ROLLBACK = 1, /* rollback-journal mode: SHARED is held, writers cannot commit: copy and end */
 	PIN_UNRELIABLE,	  /* WAL mode without a usable shared wal-index: only SQLite itself can read it */
 	PIN_HOT_JOURNAL,  /* a journal must be rolled back first, which a reader must not do; nothing is held
 			   */
-	PIN_EMPTY,	  /* a database of 0 bytes (or 1, which SQLite takes for 0); SHARED may be held */
+	PIN_EMPTY,	  /* a database of 0 bytes (or 1, which SQLite treats as 0); SHARED may be held */
 };
 
 /*
- * Begins the transaction and retries SQLITE_BUSY until DEADLINE (CLOCK_MONOTONIC nanoseconds). With an answer
- * >= 0 other than PIN_HOT_JOURNAL pin_end() must follow. -EBUSY: locked past the deadline; -EIO: damaged,
- * with SQLite's words in ERR; -EACCES, -EROFS: sidecars are needed and cannot be made; others by db_errno().
+ * Begins the transaction and retries SQLITE_BUSY until DEADLINE (CLOCK_MONOTONIC nanoseconds). After an
+ * answer >= 0 other than PIN_HOT_JOURNAL, pin_end() must be called. -EBUSY: locked past the deadline; -EIO:
+ * damaged, with SQLite's message in ERR; -EACCES, -EROFS: sidecars are needed and cannot be made; others by
+ * db_errno().
  */
 int pin_begin(struct db *db, int64_t deadline, struct snap_err *err);
 void pin_end(struct db *db);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * place.c - a folder that is open and a name in it, and what the folders above leave of a file's permissions.
+ * place.c - an open folder and a name in it, and how the folders above limit a file's permissions.
  *
  * What must stay true: nothing here follows a symlink, opens a file for reading, or climbs into our own
- * mount. Whether a file system's locks are shared is place_locks.c's.
+ * mount. place_locks.c decides whether a file system's locks are shared.
  */
 #include "place.h"
 
@@ -19,7 +19,7 @@
 #include "hash.h"
 #include "opath.h"
 
-#define DEPTH_MAX (PATH_MAX / 2) /* folders on a path; a tree that is being moved about may offer more */
+#define DEPTH_MAX (PATH_MAX / 2) /* folders on a path; a tree that is being moved around may have more */
 
 int place_copy(struct place *out, const struct place *from)
 {
@@ -51,7 +51,7 @@ uint64_t place_hash(const struct place *place)
 	return hash_text(hash_text(hash_text(hash, place->dir), "/"), place->name);
 }
 
-/* A symlink was followed across mounts to get to an absolute place, so mounts on that way are meant. */
+/* An absolute place was reached by following a symlink across mounts, so mounts on its path are intended. */
 static uint64_t resolve_flags(const struct place *place)
 {
 	return place->root == AT_FDCWD ? OPATH_RESOLVED : OPATH_BELOW;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * place.h - where a database stands: an open folder and a name in it; and what the file system there can be
- * used for. Once the program runs it resolves no absolute path, so neither a swapped symlink nor our own
+ * place.h - where a database is: an open folder and a name in it; and what the file system there can be used
+ * for. Once the program is running it resolves no absolute path, so neither a swapped symlink nor our own
  * mount can lead it elsewhere.
  */
 #ifndef SQLSNAP_PLACE_H
@@ -28,11 +28,11 @@ uint64_t place_hash(const struct place *place); /* hash.h */
 /* An O_PATH descriptor of the folder, owned by the caller; never crosses symlinks, nor mounts below ROOT.
  * -errno */
 int place_open_dir(const struct place *place);
-/* The absolute path, as the kernel knows the folder now; the store knows a database by it. Owned by the
- * caller; NULL: it cannot be told. */
+/* The absolute path, as the kernel knows the folder now; the store identifies a database by it. Owned by the
+ * caller; NULL: unknown. */
 char *place_path(const struct place *place);
 /* stat(2) of NAME + SUFFIX ("", "-wal", ...) without following a link or crossing a mount below ROOT. -ENOENT
- * also when that name is longer than any file's; else -errno */
+ * also when that name exceeds NAME_MAX; else -errno */
 int place_stat(const struct place *place, const char *suffix, struct stat *st);
 
 /*
@@ -43,11 +43,11 @@ int place_stat(const struct place *place, const char *suffix, struct stat *st);
 int place_locks_shared(const char *path, struct snap_err *err);
 
 /*
- * The bits of 0777 that the folders above a file leave to the owner UID, the group GID and others, from its
- * own folder DIRFD (O_PATH) up to the root. Read and write pass for those who may search every folder on the
- * way, so that a file in a 0700 folder does not become readable through the mount. The folder STOP (NULL:
- * none) and those above it do not count. With an ACL the group gets group_obj & mask. What cannot be told is
- * denied. Climbs by "..", so that no request goes to a mount that covers one of the folders. OWN_DEV (0:
+ * The bits of 0777 that the folders above a file, from its own folder DIRFD (O_PATH) up to the root, leave to
+ * the owner UID, the group GID and others. Read and write access is left to those who may search every folder
+ * on the path, so that a file in a 0700 folder does not become readable through the mount. The folder STOP
+ * (NULL: none) and those above it do not count. With an ACL the group gets group_obj & mask. What is unknown
+ * is denied. Climbs by "..", so that no request goes to a mount that covers one of the folders. OWN_DEV (0:
  * none) is the device of our own mount, whose ACL is not asked for.
  */
 mode_t place_mask_at(int dirfd, const struct stat *stop, uint64_t own_dev, uid_t uid, gid_t gid);

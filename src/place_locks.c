@@ -2,9 +2,9 @@
 /*
  * place_locks.c - whether POSIX locks at a path are seen by everybody who can write there.
  *
- * What must stay true: when in doubt the answer is a refusal, for two writers who do not see each other's
- * locks lose acknowledged commits (shown through an overlay's upperdir and its merged folder). Follows
- * symlinks: PATH is the user's, at start, before our own mount is there.
+ * What must stay true: when in doubt the answer is a refusal, because two writers that do not see each
+ * other's locks lose acknowledged commits (demonstrated with an overlay's upperdir and its merged folder).
+ * Follows symlinks: PATH comes from the user, at the start, before our own mount exists.
  */
 #include "place.h"
 
@@ -20,7 +20,7 @@
 #include "mountinfo.h"
 #include "opath.h"
 
-#define ANCESTORS_MAX (PATH_MAX / 2) /* realpath(3) knows no more: each has a slash and a letter */
+#define ANCESTORS_MAX (PATH_MAX / 2) /* realpath(3) returns no more: each takes a slash and a letter */
 
 /* linux/magic.h and the file systems' own sources. */
 static const struct {
@@ -82,8 +82,8 @@ static bool at_or_below(const char *path, const char *folder)
 	return strncmp(path, folder, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
-/* A relative layer was relative to the mounter's folder, which nobody knows any more: "/LAYER" anywhere on
- * the way. */
+/* A relative layer was relative to the mounter's working directory, which is unknown by now: "/LAYER" matches
+ * anywhere in PATH. */
 static bool on_the_way(const char *path, const char *layer)
 {
 	size_t len = strlen(layer);
