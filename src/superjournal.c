@@ -13,7 +13,7 @@
 #include "header.h"
 #include "opath.h"
 
-#define TAIL_SIZE 16 /* bytes behind the name: its length, its checksum, the magic */
+#define TAIL_SIZE 16 /* bytes after the name: its length, its checksum, the magic */
 
 static const unsigned char magic[8] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
 
@@ -64,7 +64,7 @@ int superjournal_hide(int fd)
 	return pwrite(fd, none, sizeof(none), at) == sizeof(none) ? 0 : -EIO;
 }
 
-/* Whether the folder DIR is called what stands before BASE in NAME. */
+/* Whether NAME, up to BASE, is the path of the folder DIR. */
 static bool is_named_so(int dir, const char *name, const char *base)
 {
 	char path[PATH_MAX];

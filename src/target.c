@@ -14,7 +14,7 @@
 #include "tree_private.h"
 
 #define NAMED_MAX 5    /* databases that a refusal names */
-#define LOOKED_MAX 500 /* files that it looks at for them */
+#define LOOKED_MAX 500 /* files that are looked at to find them */
 
 void target_finish(struct target *t)
 {
@@ -39,8 +39,8 @@ bool target_is_temporary(const char *name)
 	return strncmp(name, "tmp", 3) == 0 || ends_with(name, ".tmp") || ends_with(name, ".partial");
 }
 
-/* Whether END, the rest of a name after a database's, marks a copy that somebody wants to keep: ~, .bak, .1,
- * .gz, -2026-11-29. Such a copy would be discarded, so it is refused. Programs that rename later use other
+/* Whether END, which follows a database's name, marks a copy that somebody wants to keep: ~, .bak, .1, .gz,
+ * -2026-11-29. Such a copy would be discarded, so it is refused. Programs that rename later use other
  * suffixes. */
 static bool is_for_keeps(const char *end)
 {
@@ -137,7 +137,7 @@ static bool is_database(struct tree *tree, struct store *store, const char *path
 	return is;
 }
 
-/* Whether the last part of PATH is a database's name with something behind it that may go again. */
+/* Whether the last part of PATH is a database's name with a suffix, and not that of a copy to keep. */
 static bool extends_database(struct tree *tree, struct store *store, const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -150,7 +150,7 @@ static bool extends_database(struct tree *tree, struct store *store, const char 
 	return false;
 }
 
-/* Where what makes PATH a sidecar of a database begins ("-wal"); NULL: it is none. */
+/* The suffix in PATH that makes it a sidecar of a database ("-wal"); NULL: PATH is none. */
 static const char *sidecar_end(struct tree *tree, struct store *store, const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -163,7 +163,7 @@ static const char *sidecar_end(struct tree *tree, struct store *store, const cha
 
 /* ---- refusals ------------------------------------------------------------------------------------------ */
 
-/* The databases of the folder that PATH is in, as words. */
+/* The names of the databases in PATH's folder, as text for a message. */
 static void name_databases(struct tree *tree, const char *path, char *out, size_t size)
 {
 	struct tree_list list = {.names = NULL};

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tree.c - what is mirrored, and where our own mount stands in it: everything that is set before the tree is
- * served, and the questions that need no look at what files hold.
+ * tree.c - what is mirrored, and where our own mount is in it: everything that is set before the tree is
+ * served, and the queries that need no look into files.
  *
- * What must stay true: after start, everything is reached from the descriptors that are opened here. Looking
- * is tree_look.c's, listing tree_list.c's, symlinks are tree_link.c's.
+ * What must stay true: after start, everything is reached from the descriptors that are opened here. Lookups
+ * are in tree_look.c, lists in tree_list.c, symlinks in tree_link.c.
  */
 #include "tree_private.h"
 
@@ -123,7 +123,7 @@ static int check_name(struct tree *tree, const char *name, struct snap_err *err)
 	return 0;
 }
 
-/* Whether PATH, which is there, is what SQLite keeps beside another file. */
+/* Whether PATH, which exists, is a file that SQLite keeps beside another one. */
 static int check_sidecar(int dir, const char *base, const char *path, struct snap_err *err)
 {
 	bool journal;
@@ -144,8 +144,7 @@ static int missing(struct snap_err *err, const char *path)
 	return err_set(err, -ENOENT, "%s: no such file (to restore onto nothing: cp BACKUP %s)", path, path);
 }
 
-/* The folder of PATH, which may be relative and in which symlinks are followed; the last component is left in
- * *BASE. */
+/* Opens the folder of PATH, which may be relative; symlinks are followed. *BASE is the last component. */
 static int open_parent(const char *path, const char **base)
 {
 	const char *slash = strrchr(path, '/');
@@ -262,7 +261,7 @@ int tree_note_mounted(struct tree *tree)
 	if (mount == below)
 		return -ENOENT; /* nothing is mounted there */
 	atomic_store(&cover->mount, mount);
-	/* A bind mount of ours elsewhere has another id, but the device. */
+	/* A bind mount of ours elsewhere has another id, but the same device. */
 	if (st.st_dev != cover->covered.st_dev)
 		atomic_store(&cover->dev, st.st_dev);
 	return 0;
@@ -372,8 +371,7 @@ int tree_readlink(struct tree *tree, const char *path, char *target, size_t size
 	return 0;
 }
 
-/* A plain file can have become a database since it was looked up; its raw bytes are not to be had any more.
- */
+/* A plain file may have become a database since its lookup; then its raw bytes are no longer served. */
 static int check_plain(struct tree *tree, int fd, uint64_t dev, uint64_t ino)
 {
 	struct sniffed sniffed;

@@ -6,7 +6,7 @@
  *  - A name is looked at through one descriptor (O_PATH): type, attributes and content are of the same inode.
  *  - What lies on another mount is described from the kernel's cache and never entered.
  *  - The permission bits shown are never wider than what the real file and the folders above it grant.
- * Does not know sidecars, nor what is hidden: tree_look.c and tree_list.c do.
+ * Sidecars, and what is hidden, are left to tree_look.c and tree_list.c.
  */
 #include "tree_private.h"
 
@@ -45,7 +45,7 @@ void tree_fill_attr(const struct tree *tree, struct snap_attr *attr, enum snap_k
 	};
 }
 
-/* The permission bits of what FD is, less what an ACL takes away. */
+/* FD's permission bits, less what an ACL takes away. */
 mode_t tree_shown_bits(int fd, const struct stat *st)
 {
 	char acl[ACL_BYTES];
@@ -91,8 +91,8 @@ static int look_regular(struct tree *tree, const struct tree_spot *spot, int fd,
 }
 
 /*
- * A symlink's end as a database. Of the folders above it those count that the reader does not pass anyhow:
- * those up to the tree's folder, or up to the root.
+ * The end of a symlink, as a database. Of the folders above it, the mask counts those that the reader does
+ * not pass anyway: those up to the tree's folder, or up to the root.
  */
 static int look_end(struct tree *tree, const struct tree_spot *spot, struct tree_end *end,
 		    struct tree_found *out, struct tree_aside *aside)

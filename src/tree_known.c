@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tree_known.c - whether what is mirrored is still what its path leads to. A tree is served from descriptors,
- * and so it would go on showing a folder that was renamed and replaced, as a deployment does, or that a link
- * leads to no more: a backup of databases that nobody writes any more, for ever, without a word.
+ * tree_known.c - whether the mirrored folder is still the one that its path leads to. A tree is served from
+ * descriptors, so it would go on showing a folder that was renamed and replaced, as a deployment does, or to
+ * which a link no longer leads: backups would silently hold databases that nobody writes any more, for ever.
  *
- * What must stay true: only what is known for sure refuses anything. A path that leads to nothing at the
- * moment, or through what may not be asked, as our own mount over the folder itself, says nothing.
+ * What must stay true: only what is certain leads to a refusal. A path that leads nowhere at the moment, or
+ * through a mount that may not be asked, such as our own over the folder itself, proves nothing.
  */
 #include "tree_private.h"
 
@@ -72,8 +72,8 @@ static int check_folders(const struct tree *tree, struct snap_err *err)
 	return rc;
 }
 
-/* Whether its path leads to it by what the kernel has cached, without asking any file system, not even our
- * own. Nearly always true; false says nothing. */
+/* Whether KNOWN's path leads to it according to the kernel's caches, without asking any file system, not even
+ * our own. Nearly always true; false proves nothing. */
 static bool is_still_known(const struct tree_known *known)
 {
 	autoclose int fd = opath_open(AT_FDCWD, known->path, O_PATH, RESOLVE_CACHED);

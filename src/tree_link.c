@@ -3,12 +3,12 @@
  * tree_link.c - follows a symlink to the regular file at its end, without opening anything on the way.
  *
  * What must stay true: every component is reached by its own O_PATH descriptor without following links, and
- * is looked at before the next: looking a name up in our own mount would send a request to ourselves, and one
- * in another FUSE file system to a server that may be waiting for us: two mounts whose links lead into each
- * other would hang for good. Nor is an automount set off. /proc is left alone as well, for looking into other
- * processes can wait for a lock that the caller holds. A walk takes no more than STEPS_MAX components, so
- * that whoever may make links cannot keep us busy. The place of the end is what the kernel calls its folder,
- * checked by going there again.
+ * is checked before the next one: a lookup in our own mount would send a request to ourselves, and one in
+ * another FUSE file system would ask a server that may be waiting for us, so that two mounts whose links lead
+ * into each other would hang permanently. Automounts are not triggered either. /proc is left alone as well,
+ * because a look into other processes can wait for a lock that the caller holds. A walk takes at most
+ * STEPS_MAX components, so that a user who can make links cannot keep us busy. The place of the file at the
+ * end is the kernel's path of its folder, checked by walking there again.
  */
 #include "tree_private.h"
 
@@ -55,7 +55,7 @@ static int soften(int code)
 	return opath_transient(code) ? code : LINK_ELSEWHERE;
 }
 
-/* Whether the file system of MOUNT is one that asks a server of this machine, or mounts what is looked up. */
+/* LINK_ELSEWHERE if the file system of MOUNT asks a server on this machine, or mounts what is looked up. */
 static int check_mount(struct walker *w, uint64_t mount)
 {
 	char type[16];
@@ -71,7 +71,7 @@ static int check_mount(struct walker *w, uint64_t mount)
 		       : 0;
 }
 
-/* Stats what FD is; an answer when that is no place to go. */
+/* Stats FD; an answer when the walk may not go there. */
 static int check_step(struct walker *w, int fd, struct stat *st)
 {
 	const struct tree *tree = w->tree;
@@ -85,7 +85,7 @@ static int check_step(struct walker *w, int fd, struct stat *st)
 	if ((own != 0 && mount == own) || (own_dev != 0 && st->st_dev == own_dev) ||
 	    st->st_dev == tree->proc_dev)
 		return LINK_ELSEWHERE;
-	/* Those have no device of their own, nor have btrfs, overlay and others. */
+	/* Those file systems have no block device, but neither have btrfs, overlay and others. */
 	return mount == w->home || major(st->st_dev) != 0 ? 0 : check_mount(w, mount);
 }
 
@@ -101,7 +101,7 @@ static int start_at_root(struct walker *w)
 	return check_step(w, fd, &st);
 }
 
-/* Puts the target of the symlink FD before what is left to do. */
+/* Puts the target of the symlink FD before the rest of the path. */
 static int take_link(struct walker *w, int fd)
 {
 	char target[PATH_MAX];
@@ -121,7 +121,7 @@ static int take_link(struct walker *w, int fd)
 	return w->todo[0] == '/' ? start_at_root(w) : 0;
 }
 
-/* Passes over slashes and over "." where something follows it. */
+/* Skips slashes, and "." where something follows it. */
 static void skip_nothing(struct walker *w)
 {
 	for (;;) {
@@ -147,7 +147,7 @@ static bool next_name(struct walker *w, char name[NAME_MAX + 1])
 	return true;
 }
 
-/* To the file END; ENDS_IN_FOLDER: it is where W is. */
+/* Walks to the file END; ENDS_IN_FOLDER: the path ends in the folder where W is. */
 static int walk(struct walker *w, struct tree_end *end)
 {
 	char name[NAME_MAX + 1];
@@ -220,7 +220,7 @@ int tree_link_follow(struct tree *tree, int dir, int link, struct tree_end *end)
 	return rc == ENDS_IN_FOLDER ? LINK_ELSEWHERE : rc;
 }
 
-/* Whether the path FOLDER/NAME, absolute, is END and is reached without a link and without our own mount. */
+/* Whether the absolute path FOLDER/NAME leads to END, without passing a link or our own mount. */
 static int verify_absolute(struct tree *tree, const char *folder, const struct tree_end *end)
 {
 	struct tree_end again = TREE_END_INIT;
@@ -267,7 +267,7 @@ int tree_link_folder(struct tree *tree, const char *path, struct stat *st)
 	return rc;
 }
 
-/* What FOLDER is called from within BASE; NULL when it is not below it. */
+/* FOLDER's path relative to BASE; NULL when it is not below BASE. */
 static const char *below(const char *folder, const char *base)
 {
 	size_t len = strlen(base);

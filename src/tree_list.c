@@ -2,9 +2,10 @@
 /*
  * tree_list.c - the entries of a folder, and the walk over all of them that counts databases.
  *
- * What must stay true: a folder is read once and in one piece; then only what has to be known is looked at:
- * symlinks, the files beside which there are names of sidecars, and all files when databases alone are
- * wanted. No descriptor stays open from one folder to the next. What vanishes meanwhile is left out.
+ * What must stay true: a folder is read once, in one go; then only entries for which it matters are looked
+ * at: symlinks, the files beside which there are names of sidecars, and all files when it must be known which
+ * are databases. No descriptor stays open from one folder to the next. Files that vanish meanwhile are left
+ * out.
  */
 #include "tree_private.h"
 
@@ -23,13 +24,13 @@ enum what {
 	UNKNOWN,
 	DATABASE,
 	NO_DATABASE,
-	UNREADABLE, /* it may be one: the disk does not tell */
+	UNREADABLE, /* it may be one: the disk failed to tell */
 };
 
 struct entry {
 	struct tree_name name;
 	enum what what;
-	int why;     /* -errno: it may be a database, and nobody can tell; 0: it can be told */
+	int why;     /* -errno: why it is unknown whether it is a database; 0: it is known */
 	bool counts; /* a database that is not also found elsewhere in the tree */
 	bool hidden;
 };
@@ -37,7 +38,7 @@ struct entry {
 struct scan {
 	struct entry *entries; /* owned; sorted by name */
 	size_t count, room;
-	bool unknown; /* of one of them the disk has not told what it is */
+	bool unknown; /* the disk failed to tell what one of them is */
 };
 
 static void scan_finish(struct scan *scan)
@@ -84,7 +85,7 @@ static int by_name(const void *a, const void *b)
 
 /* ---- reading a folder ---------------------------------------------------------------------------------- */
 
-/* A descriptor to read the folder with, without a mark in its access time where we may. -EXDEV: a mount. */
+/* Opens the folder for reading, without changing its access time where permitted. -EXDEV: a mount. */
 static int open_to_read(struct tree *tree, const char *path)
 {
 	int flags = O_RDONLY | O_DIRECTORY;
@@ -116,7 +117,7 @@ static int read_names(struct tree *tree, DIR *dir, uint64_t dev, struct scan *sc
 	}
 }
 
-/* Takes over what a look at the entry says. A vanished one is hidden. */
+/* Looks at the entry E and takes over what it is. A vanished one is hidden. */
 static int look_at(struct tree *tree, const struct tree_spot *folder, struct scan *scan, struct entry *e)
 {
 	struct tree_spot spot = *folder;
@@ -157,8 +158,8 @@ static int classify(struct tree *tree, const struct tree_spot *folder, struct sc
 	return 0;
 }
 
-/* Whether E, a name with a sidecar's suffix, stands beside a database; in order of names, so that what is
- * itself a sidecar is known to be one. */
+/* Hides E, a name with a sidecar's suffix, if it is beside a database. Called in order of names, so that an
+ * owner that is itself a sidecar is known to be one. */
 static int hide_sidecar(struct tree *tree, const struct tree_spot *folder, struct scan *scan, struct entry *e,
 			size_t base_len)
 {
@@ -192,7 +193,7 @@ static int hide_sidecars(struct tree *tree, const struct tree_spot *folder, stru
 	return 0;
 }
 
-/* Reads the folder PATH; with ALL it is known of every entry whether it is a database. */
+/* Reads the folder PATH; with ALL, finds out for every entry whether it is a database. */
 static int scan_folder(struct tree *tree, const struct snap_inode *inode, const char *path, bool all,
 		       struct scan *scan)
 {
@@ -327,7 +328,7 @@ int tree_list(struct tree *tree, const char *path, struct tree_list *out, struct
 int tree_list_of(struct tree *tree, const struct snap_inode *folder, const char *path, struct tree_list *out,
 		 struct snap_err *err)
 {
-	/* An empty list would be believed: "rsync --delete" empties the backup. */
+	/* An empty list would be believed: "rsync --delete" would empty the backup. */
 	int rc = tree_check_known(tree, err);
 
 	return rc ? rc : list(tree, folder, path, !tree->unlisted, out, err);
@@ -347,7 +348,7 @@ static int push(struct todo **list, const char *parent, const char *name)
 	struct todo *t;
 
 	if (size > PATH_MAX)
-		return 0; /* no call takes a longer one */
+		return 0; /* no system call takes a longer path */
 	t = malloc(sizeof(*t) + size);
 	if (!t)
 		return -ENOMEM;
@@ -374,7 +375,7 @@ struct walk {
 	void *arg;
 	size_t left; /* entries that may still be read */
 	struct todo *todo;
-	bool unknown; /* the disk has not told of all whether they are databases */
+	bool unknown; /* the disk failed to tell of some whether they are databases */
 	int answer;   /* FN's or UNSEEN's last: other than 0, it ends the walk */
 };
 
@@ -417,7 +418,7 @@ static int walk_unread(struct tree *tree, const char *path, int rc, struct walk 
 {
 	walk->unknown |= rc == -EIO;
 	if (!walk->unseen || rc == -ENOENT || rc == -ENOTDIR || rc == -ELOOP)
-		return 0; /* it has nothing to show, or something else has got its name */
+		return 0; /* it has nothing to show, or another file has its name by now */
 	if (rc == -EXDEV && is_own_mount(tree, path))
 		return 0;
 	return walk->answer = walk->unseen(walk->arg, path, rc);

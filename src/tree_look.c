@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tree_look.c - what stands at a path: the roots, named databases, and the sidecars of databases.
+ * tree_look.c - what a path is: the roots, named databases, and the sidecars of databases.
  *
- * What must stay true: NAME-wal, NAME-shm and NAME-journal of a database are never shown as the files that
- * they are, by whatever name the database is reached. What a name without that suffix is, tree_entry.c says.
+ * What must stay true: NAME-wal, NAME-shm and NAME-journal of a database are never shown with their content,
+ * by whatever name the database is reached. Names without such a suffix are left to tree_entry.c.
  */
 #include "tree_private.h"
 
@@ -41,8 +41,8 @@ size_t tree_sidecar_base(const char *name, bool *journal)
 
 enum { NO_SIDECAR = 1 };
 
-/* 0: SPOT's name is a sidecar of the database in *OUT. A sidecar has no sidecars, whatever it holds. -EIO:
- * whose it is cannot be told, and a -wal that is shown as it is would be backed up. */
+/* 0: SPOT's name is a sidecar of the database in *OUT. A sidecar has no sidecars, whatever it holds. -EIO: it
+ * is unknown whether it is a sidecar, and a -wal that is shown as it is would be backed up. */
 static int sidecar_of(struct tree *tree, const struct tree_spot *spot, struct tree_found *out)
 {
 	char base[NAME_MAX + 1];
@@ -173,8 +173,8 @@ static int look_root_folder(struct tree *tree, struct tree_found *out)
 }
 
 /*
- * The bits by which names can be made and taken away in each of the folders that the root stands for, of
- * which FIRST is one: none where they differ in owner or group, or where a name goes only by its own owner.
+ * The write bits common to all folders that the root stands for, of which FIRST is one: none where the
+ * folders differ in owner or group, or where only its owner may remove a file (S_ISVTX).
  */
 static mode_t common_write_bits(const struct tree *tree, const struct stat *first)
 {
@@ -210,7 +210,7 @@ static int look_root_files(struct tree *tree, struct tree_found *out)
 	return 0;
 }
 
-/* A disk that has failed takes nothing of ours with it: what is wrong stands in a folder below the root. */
+/* A disk that fails must not take the root with it: a folder of ours below it says what is wrong. */
 static int look_root(struct tree *tree, struct tree_found *out)
 {
 	int rc = tree->root >= 0 ? look_root_folder(tree, out) : look_root_files(tree, out);

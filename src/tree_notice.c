@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tree_notice.c - says once of each symlink that it leaves the tree and shows a database from elsewhere.
+ * tree_notice.c - reports once for each symlink that it leaves the tree and shows a database from elsewhere.
  *
- * What must stay true: bounded memory. A text for which there is no room now is told at a later look; links
- * past the number that is remembered are not told. A link is known by its inode: made anew it is told anew.
+ * What must stay true: bounded memory. A text for which there is no room now is given at a later lookup;
+ * links beyond the number that is remembered are not reported. A link is known by its inode: one that is
+ * recreated is reported again.
  */
 #include "tree_private.h"
 

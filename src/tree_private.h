@@ -11,7 +11,7 @@
 #include "tree.h"
 
 #define NOTICES_PENDING 8u /* texts that wait to be taken */
-#define NOTICES_MAX 1024u  /* links that are remembered as told; later ones are not told */
+#define NOTICES_MAX 1024u  /* links that are remembered as reported; later ones are not reported */
 
 /* A named database. */
 struct tree_file {
@@ -36,7 +36,7 @@ struct tree_link_id {
 	uint64_t dev, ino;
 };
 
-/* What a folder is known as. */
+/* The path by which a folder is known, and its inode. */
 struct tree_known {
 	char *path; /* owned; absolute */
 	uint64_t dev, ino;
@@ -48,12 +48,12 @@ struct tree {
 	bool databases_only, unlisted;
 	int root;		 /* owned: O_PATH of the folder; -1: named databases */
 	uint64_t dev;		 /* of the folder, or of the first database's folder */
-	uint64_t proc_dev;	 /* of /proc, where no symlink is followed to */
+	uint64_t proc_dev;	 /* of /proc, into which no symlink is followed */
 	struct tree_file *files; /* owned; constant once the tree is served */
 	size_t file_count;
 	struct tree_known *known; /* owned; constant once the tree is served */
 	size_t known_count;
-	bool links_uncounted; /* by a file system that says 0 of a folder that is there */
+	bool links_uncounted; /* the file system reports 0 links for a folder that exists */
 	struct tree_cover cover;
 
 	pthread_mutex_t lock;
@@ -67,7 +67,7 @@ struct tree {
 
 /* A name in a folder that is open. */
 struct tree_spot {
-	int base;	  /* borrowed: what places are relative to */
+	int base;	  /* borrowed: the folder that places are relative to */
 	int dir;	  /* borrowed: the folder, O_PATH or opened for reading */
 	const char *path; /* of the folder, relative to BASE; "" is BASE */
 	const char *name;
@@ -90,16 +90,16 @@ bool tree_is_cover(const struct tree *tree, int dir, const char *name);
 void tree_notice(struct tree *tree, const struct stat *link, const char *name, const char *target);
 
 /* ---- tree_entry.c ---- */
-/* What is so with an entry but not shown. */
+/* Facts about an entry that are not shown. */
 struct tree_aside {
 	bool link;     /* a symlink that is shown as what it leads to, */
 	bool outside;  /* which lies outside the tree */
 	nlink_t links; /* of a database; else 1 */
 };
-/* What stands at SPOT, sidecars and hard links apart. ASIDE may be NULL. On failure OUT holds nothing. */
+/* What is at SPOT, apart from sidecars and hard links. ASIDE may be NULL. On failure OUT holds nothing. */
 int tree_look_entry(struct tree *tree, const struct tree_spot *spot, struct tree_found *out,
 		    struct tree_aside *aside, struct snap_err *err);
-/* The permission bits of what FD is, less what an ACL takes away. */
+/* FD's permission bits, less what an ACL takes away. */
 mode_t tree_shown_bits(int fd, const struct stat *st);
 void tree_fill_attr(const struct tree *tree, struct snap_attr *attr, enum snap_kind kind,
 		    const struct stat *st, mode_t bits);
@@ -125,7 +125,8 @@ enum tree_link_answer {
 	LINK_ELSEWHERE =
 		1, /* to no regular file, to nothing, in a circle, into a mount that may not be asked */
 };
-/* Follows the symlink LINK (O_PATH) in the folder DIR. 0, an answer, or what this process ran out of. */
+/* Follows the symlink LINK (O_PATH) in the folder DIR. 0, an answer, or an error for what this process ran
+ * out of. */
 int tree_link_follow(struct tree *tree, int dir, int link, struct tree_end *end);
 /* Names END's place: relative to BASE when it lies below it on the same mount, else absolute and *OUTSIDE
  * true. */
@@ -133,7 +134,7 @@ int tree_link_place(struct tree *tree, int base, const struct tree_end *end, str
 		    bool *outside);
 
 /* Stats the folder that the absolute PATH leads to, through links. 0; LINK_ELSEWHERE: it leads to none, or
- * that is not to be found out; or what this process ran out of. */
+ * this cannot be found out; or an error for what this process ran out of. */
 int tree_link_folder(struct tree *tree, const char *path, struct stat *st);
 
 /* ---- tree_known.c ---- */

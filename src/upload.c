@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * upload.c - uploads as sqlsnap.h has them: a staging file, and what it began with. upload_restore.c has the
- * verdict about it.
+ * upload.c - uploads as sqlsnap.h defines them: a staging file and its initial content. The verdict on it is
+ * in upload_restore.c.
  *
- * What must stay true: while a verdict is made nothing is written (busy); the staging file that a restore has
- * shown to readers is never written again.
+ * What must stay true: nothing is written while a verdict is being made (busy); a staging file that a restore
+ * has shown to readers is never written again.
  */
 #include "upload_private.h"
 
@@ -19,16 +19,16 @@
 #include "target.h"
 
 #define LOOKS 4
-#define LET_GO_LATER (4u << 20) /* bytes of a file whose removal may be waited for */
+#define LET_GO_LATER (4u << 20) /* bytes from which a file is removed on another thread */
 
 /* ---- what it begins with ------------------------------------------------------------------------------- */
 
-/* A generation that lends its bytes; opened when somebody asks for them. */
+/* A generation that lends its bytes; opened when they are first asked for. */
 struct lender {
 	struct snap_gen *gen; /* a reference */
 	pthread_mutex_t lock;
-	atomic_bool opened; /* set under LOCK, and never taken back */
-	bool promised;	    /* its size has been told: no other generation will do */
+	atomic_bool opened; /* set under LOCK, and never cleared */
+	bool promised;	    /* its size was reported: no other generation will do */
 };
 
 static void lender_drop(void *arg)
@@ -42,7 +42,7 @@ static void lender_drop(void *arg)
 	free(l);
 }
 
-/* The generation may have moved on since it was looked at: then its successor lends, or nobody does. */
+/* The generation may have moved on since its lookup: then its successor lends, or none does. */
 static int lender_open(struct lender *l, struct snap_err *err)
 {
 	int rc;

@@ -13,9 +13,9 @@ struct target;
 struct snap_upload {
 	struct snap *snap; /* borrowed */
 
-	pthread_rwlock_t lock;	 /* writing: while STAGING is replaced, and BUSY begins */
+	pthread_rwlock_t lock;	 /* for writing: to replace STAGING, and to change BUSY */
 	struct staging *staging; /* owned */
-	uint64_t changes;	 /* of the stagings before */
+	uint64_t changes;	 /* of the previous stagings */
 	bool busy;		 /* a verdict is being made */
 	bool spent;		 /* STAGING is shown to readers, and there was no memory for another */
 
@@ -23,7 +23,7 @@ struct snap_upload {
 	atomic_bool asked;	     /* HEADSTART has been asked for */
 	struct headstart *headstart; /* owned; NULL: none. Set by whoever asked, with LOCK for reading */
 
-	/* for whoever has made it busy */
+	/* for the thread that made it busy */
 	struct validate_report report;
 	bool checked;
 	uint64_t checked_at; /* snap_upload_changes() */
@@ -31,13 +31,13 @@ struct snap_upload {
 	struct snap_err check_err;
 };
 
-/* Gives STAGING what GEN, of which a reference is taken, shows, to begin with; READABLE: opens it now, so
- * that a failure is told. -errno */
+/* Makes what GEN shows the initial content of STAGING; takes a reference to GEN. READABLE: opens GEN now, so
+ * that a failure is reported. -errno */
 int upload_lend(struct staging *staging, struct snap_gen *gen, bool readable, struct snap_err *err);
-/* Lets go of both, which may be NULL. Where that may take long, as freeing a large file's room and a read
- * that is under way do, on a thread of the library's, as long as there is one. */
+/* Releases both, which may be NULL. Where that may take long (freeing a large file's space, or a read under
+ * way), on a thread of the library, if one is available. */
 void upload_let_go(struct snap *snap, struct staging *staging, struct headstart *headstart);
-/* What PATH stands for, as target_find(), but that nothing below our own folder can be written. */
+/* What PATH stands for, as target_find(), except that nothing below our own folder can be written. */
 int upload_find_target(struct snap *snap, const char *path, struct target *out, struct snap_err *err);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * upload_restore.c - the verdict about an upload, and its restore.
+ * upload_restore.c - the verdict on an upload, and its restore.
  *
- * What must stay true: while a verdict is made nothing is written (busy); a verdict is about one state of the
- * content.
+ * What must stay true: nothing is written while a verdict is being made (busy); a verdict is about one state
+ * of the content.
  */
 #include "upload_private.h"
 
@@ -65,7 +65,7 @@ static int check(struct snap_upload *u, const struct snap_restore *order, struct
 	progress_begin(order->progress, SNAP_PHASE_CHECKING, 0, 2 * check.size);
 	rc = check.fd < 0 ? err_set(&u->check_err, -EMEDIUMTYPE, "it is empty")
 			  : validate_file(&check, &u->report, &u->check_err);
-	/* What this process ran out of says nothing of the file, and whoever asks next may have more luck. */
+	/* A shortage in this process says nothing about the file, and the next check may have more luck. */
 	u->checked = rc != -ECANCELED && !opath_transient(rc);
 	u->checked_at = at;
 	u->check_rc = rc;
@@ -85,8 +85,8 @@ int snap_upload_check(struct snap_upload *u, const struct snap_restore *order, s
 	return rc;
 }
 
-/* Makes NEXT the content; NULL: there is no memory, and nothing is written any more. Nothing is left of the
- * restore that the old one may have been for. */
+/* Makes NEXT the content; NULL: there is no memory, and writes are refused from now on. Ends the headstart of
+ * the restore that the old content may have been for. */
 static void replace(struct snap_upload *u, struct staging *next)
 {
 	struct headstart *headstart;
@@ -106,7 +106,7 @@ static void replace(struct snap_upload *u, struct staging *next)
 	upload_let_go(u->snap, old, headstart);
 }
 
-/* Nothing is left of a restore that is over. Busy. */
+/* Ends the headstart of a restore that is over. Busy. */
 static void end_headstart(struct snap_upload *u)
 {
 	headstart_end(steal_ptr(&u->headstart));
@@ -141,7 +141,7 @@ struct job {
 	struct snap_upload *upload;
 	const struct snap_restore *order;
 	struct snap_restored done;
-	bool told;	     /* it is durable, and the upload is not the restore's any more */
+	bool told;	     /* it is durable, and the restore no longer uses the upload */
 	char undo_path[512]; /* where its kept snapshots show the database */
 };
 
