@@ -92,7 +92,7 @@ static int look_regular(struct tree *tree, const struct tree_spot *spot, int fd,
 
 /*
  * The end of a symlink, as a database. Of the folders above it, the mask counts those that the reader does
- * not pass anyway: those up to the tree's folder, or up to the root.
+ * not already pass: those up to the tree's folder, or up to the root.
  */
 static int look_end(struct tree *tree, const struct tree_spot *spot, struct tree_end *end,
 		    struct tree_found *out, struct tree_aside *aside)

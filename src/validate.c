@@ -2,10 +2,10 @@
 /*
  * validate.c - the parent's side of the gate: starts the child, reads its verdict, ends it.
  *
- * What must stay true: the child is started by posix_spawn(3), for a process with threads can do little
- * between fork and exec; it is reaped by its own number, whatever else this process has for children; every
- * wait ends at the deadline; and nothing that comes from the child is believed to have the form it should
- * have. A child that ends without a verdict was brought down by the file.
+ * What must stay true: the child is started by posix_spawn(3), because a process with threads can do little
+ * between fork and exec; it is reaped by its pid, whatever other children this process has; every wait ends
+ * at the deadline; and nothing that the child sends is trusted to be well-formed. A child that ends without a
+ * verdict was brought down by the file.
  */
 #include "validate.h"
 
@@ -26,18 +26,18 @@
 #include "validate_private.h"
 
 #define ASK_MS 100   /* how often CANCELLED is asked */
-#define ENDING_MS 10 /* between looks at a child that has nothing more to say */
+#define ENDING_MS 10 /* between checks of a child that has fallen silent */
 
 #define REPLY_MAX (sizeof(struct validate_verdict) + VALIDATE_NAMES_MAX)
 
-#define SPARE_FD 10 /* above all that the child gets, so that dup2(2) in any order overwrites none */
+#define SPARE_FD 10 /* above all descriptors of the child, so that dup2(2) in any order overwrites none */
 
 struct child {
 	pid_t pid;   /* until it is reaped */
-	int verdict; /* owned; where it comes out of the pipe */
+	int verdict; /* owned; the read end of the pipe */
 	int64_t deadline;
 	char *reply; /* owned; REPLY_MAX + 1 bytes */
-	size_t size; /* of what came */
+	size_t size; /* bytes received */
 };
 
 void validate_report_finish(struct validate_report *report)
@@ -48,7 +48,7 @@ void validate_report_finish(struct validate_report *report)
 
 /* ---- start --------------------------------------------------------------------------------------------- */
 
-/* What a check may take from our surroundings: where libraries are, and how sanitizers are to behave. */
+/* What a check may take from our environment: where libraries are, and options for sanitizers. */
 static void pick_environment(char **picked, size_t room)
 {
 	size_t n = 0;
@@ -112,7 +112,7 @@ static int add_files(posix_spawn_file_actions_t *actions, const struct plumbing 
 	return rc;
 }
 
-/* A session of its own: what is typed at our terminal is not for the child, nor can it write there. */
+/* A session of its own: the child gets nothing that is typed at our terminal, and cannot write there. */
 static int set_attributes(posix_spawnattr_t *attr)
 {
 	sigset_t none, all;
@@ -153,12 +153,12 @@ static int spawn(const struct plumbing *p, const char *program, char *const *arg
 }
 
 /*
- * More than a sound file can become. Smaller pages: the cell of an index may take a quarter of a page, and
- * what is one byte longer has an eighth of a page in its cell and all the rest in a page of its own. 95 bytes
- * of a larger page are then 512 and 50 more where 32 bytes of each page are reserved, six times as many; of
- * 1024 bytes with 255 reserved it is seven times, half-filled leaves included. A table's cell may take all of
- * a page, which makes it three times at most. Larger pages: a b-tree has no more of them than it had of the
- * smaller, but for leaves that are half as full.
+ * More than a sound file can grow to. Smaller pages: the cell of an index may take a quarter of a page, and
+ * one that is a byte longer has an eighth of a page in its cell and all the rest in a page of its own. 95
+ * bytes of a larger page then take 512 and 50 more where 32 bytes of each page are reserved, six times as
+ * many; with pages of 1024 bytes and 255 reserved it is seven times, half-filled leaves included. A table's
+ * cell may take a whole page, which makes it three times at most. Larger pages: a b-tree has no more of them
+ * than it had smaller ones, except for leaves that are half as full.
  */
 static uint64_t fit_max(const struct validate_order *order, const struct validate_report *report)
 {
@@ -191,7 +191,7 @@ static int child_start(struct child *child, const struct validate_order *order,
 
 /* ---- wait ---------------------------------------------------------------------------------------------- */
 
-/* How far the child has come it says by the offset of the file, which nobody else uses; hostile. */
+/* The child reports its progress by the file's offset, which nobody else uses; hostile. */
 static void look_how_far(const struct validate_order *order)
 {
 	off_t at = order->progress ? lseek(order->fd, 0, SEEK_CUR) : 0;
@@ -201,8 +201,8 @@ static void look_how_far(const struct validate_order *order)
 			       (uint64_t)at < 2 * order->size ? (uint64_t)at : 2 * order->size);
 }
 
-/* Until the pipe can be read, or MS have gone by: 1 and 0; -ETIMEDOUT when the child's time is over,
- * -ECANCELED. FD -1: only the time. */
+/* Waits until the pipe FD can be read (1), or MS have passed (0); -ETIMEDOUT when the child's time is over,
+ * -ECANCELED. FD -1: waits only for the time. */
 static int await(const struct child *child, const struct validate_order *order, int fd, int ms)
 {
 	struct pollfd wanted = {.fd = fd, .events = POLLIN};
@@ -220,7 +220,7 @@ static int await(const struct child *child, const struct validate_order *order, 
 	return n > 0;
 }
 
-/* Everything that it says, until it has no more to say. */
+/* Reads everything that the child sends, up to its end. */
 static int read_reply(struct child *child, const struct validate_order *order)
 {
 	for (;;) {
@@ -234,13 +234,14 @@ static int read_reply(struct child *child, const struct validate_order *order)
 		n = read(child->verdict, child->reply + child->size, REPLY_MAX + 1 - child->size);
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (n == 0) /* also when it does not stop: then the room is used up */
+		if (n == 0) /* also when it does not stop: then the buffer is full */
 			return 0;
 		child->size += n > 0 ? (size_t)n : 0;
 	}
 }
 
-/* That it has fallen silent does not mean that it has ended. Leaves the reaping to child_reap(). */
+/* Waits for the child's end: that it fell silent does not mean that it has ended. Leaves the reaping to
+ * child_reap(). */
 static int await_end(const struct child *child, const struct validate_order *order)
 {
 	siginfo_t info = {.si_pid = 0};
@@ -266,7 +267,7 @@ static int child_reap(struct child *child)
 	siginfo_t info;
 	int status = 0;
 
-	/* Whose number is free again must not be killed: then another has it. */
+	/* A pid that is free again must not be killed: another process may have it. */
 	if (waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
 		kill(child->pid, SIGKILL);
 	while (waitpid(child->pid, &status, 0) < 0) {
@@ -278,7 +279,7 @@ static int child_reap(struct child *child)
 
 /* ---- judge --------------------------------------------------------------------------------------------- */
 
-/* What it means that there is no verdict. */
+/* What an end without a verdict means. */
 static int judge_end(int status, struct snap_err *err)
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
@@ -293,7 +294,7 @@ static int judge_end(int status, struct snap_err *err)
 		       WEXITSTATUS(status));
 }
 
-/* The names are as many as were counted, and each ends. */
+/* Whether there are as many names as were counted, each of them terminated. */
 static bool names_are_sane(const struct validate_verdict *verdict, const char *names)
 {
 	uint32_t count = 0;

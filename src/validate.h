@@ -27,14 +27,14 @@
 /* argv[1] of the child. */
 #define VALIDATE_ARGUMENT SNAP_CHILD_ARGUMENT
 
-/* Bytes of table names that a report holds at most. */
+/* The most bytes of table names that a report holds. */
 #define VALIDATE_NAMES_MAX (256u << 10)
 
 struct validate_report {
 	struct header header;
 	uint64_t size;	 /* bytes of the image: PAGES whole pages; the file may be longer */
 	uint32_t pages;	 /* also where the header does not say */
-	uint32_t tables; /* of the user: without those that SQLite keeps for itself (sqlite_...) */
+	uint32_t tables; /* the user's: without SQLite's own (sqlite_...) */
 	char *names; /* owned; their names in UTF-8, each NUL-terminated, sorted by strcmp(); NULL: none */
 	size_t names_size; /* bytes, with the NULs */
 	bool names_cut;	   /* there are more than VALIDATE_NAMES_MAX bytes of them */
@@ -49,8 +49,9 @@ void validate_report_finish(struct validate_report *report);
 /*
  * The checks before SQLite, for a file of SIZE bytes open at FD: integrity_check passes files of 0, 1 and 108
  * bytes, and one that is cut inside its last page. Fills HEADER, SIZE and PAGES of *OUT and clears the rest;
- * a failure leaves *OUT alone. -EMEDIUMTYPE  no SQLite database, a format that SQLite does not know, an
- * impossible page size -EIO          shorter than its header says; or it cannot be read
+ * a failure leaves *OUT alone.
+ *   -EMEDIUMTYPE  no SQLite database, a format that SQLite does not know, an impossible page size
+ *   -EIO          shorter than its header says; or it cannot be read
  */
 int validate_header(int fd, uint64_t size, struct validate_report *out, struct snap_err *err);
 
@@ -69,8 +70,8 @@ struct validate_order {
 	bool (*cancelled)(void *arg); /* asked about ten times a second, on the calling thread; NULL: never */
 	void *arg;
 	struct snap_progress
-		*progress;   /* its DONE moves, up to 2 * SIZE: FD's offset tells; NULL: nobody looks */
-	const char *program; /* borrowed; absolute path of what runs validate_child_main(); NULL: this one */
+		*progress;   /* its DONE advances, up to 2 * SIZE, by FD's file offset; NULL: not reported */
+	const char *program; /* borrowed; absolute path of the child's program; NULL: this one */
 };
 
 #define VALIDATE_ORDER_INIT ((struct validate_order){.fd = -1, .fit_fd = -1})
@@ -78,7 +79,7 @@ struct validate_order {
 /*
  * The whole gate: validate_header(), then SQLite's own check in a child. May take minutes; from any thread,
  * several at once. 0 and *OUT filled (about FD, not FIT_FD), which validate_report_finish() frees; a failure
- * leaves *OUT alone, and what stands in FIT_FD is then worthless.
+ * leaves *OUT alone, and the content of FIT_FD is then worthless.
  *   -EMEDIUMTYPE, -EIO  as validate_header()
  *   -EUCLEAN    damage, with the first line of what SQLite says; a schema that it cannot read; or it crashed
  *   -ETIMEDOUT  TIMEOUT_MS went by
@@ -87,7 +88,7 @@ struct validate_order {
  *   -EOPNOTSUPP the content cannot be brought to FIT_PAGE_SIZE here: it needs functions or collations that
  *               this program does not have, or rows would get other rowids
  *   -ENOMEM     here or in the child
- * else what kept the child from being started.
+ * else the error that kept the child from starting.
  */
 int validate_file(const struct validate_order *order, struct validate_report *out, struct snap_err *err);
 

@@ -63,8 +63,8 @@ static bool parse_task(struct validate_task *task, int argc, char **argv)
 	return fcntl(VALIDATE_FD_FILE, F_GETFD) >= 0 && fcntl(VALIDATE_FD_VERDICT, F_GETFD) >= 0;
 }
 
-/* SQLite reads in the order of its trees: twenty times slower than this where the file is not in memory yet.
- */
+/* SQLite reads in the order of its b-trees: twenty times slower than this where the file is not cached
+ * yet. */
 static int read_ahead(const struct validate_task *task, struct validate_answer *answer)
 {
 	autofree char *buf = malloc(READ_AHEAD);
@@ -133,6 +133,6 @@ int validate_child_main(int argc, char **argv)
 		validate_sql_run(&task, &answer);
 	send_answer(&answer);
 	free(answer.names);
-	/* What else runs at an exit, such as a search for leaks, needs what the jail has taken. */
+	/* What else runs at exit, such as a leak check, needs what the jail has taken away. */
 	_exit(0);
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * validate_fit.c - the same content with another page size, in the child. A WAL database's page size cannot
- * be changed by what is restored into it, so that the upload has to be brought to it before.
+ * validate_fit.c - the same content with another page size, in the child. A restore cannot change the page
+ * size of a WAL database, so the upload must be converted to it beforehand.
  *
  * VACUUM INTO keeps user_version, application_id, encoding, auto_vacuum and reserved bytes; and rowids, as
- * long as it copies a table as it is (xferOptimization() of insert.c). It does not where the new table is not
- * quite the old one, as with a descending index in the schema format of before 2012, and says nothing. An
- * index of the application's over those rowids, as FTS has, would lead to other rows: such a fit is refused.
+ * long as it copies a table as it is (xferOptimization() of insert.c). Where the new table differs from the
+ * old one, as with a descending index in the schema format from before 2012, it silently does not. An
+ * application's index over those rowids, such as that of FTS, would then lead to other rows: such a fit is
+ * refused.
  */
 #include "validate_private.h"
 
@@ -15,8 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Of each table of the user that a new rowid could be given to in silence: its name, and what its rowids are
- * called; NULL where columns have taken all three names. A key that is no index is the rowid itself. */
+/* For each table of the user whose rows could silently get new rowids: its name, and the name of its rowid;
+ * NULL where columns have taken all three names. A primary key that is no index is the rowid itself. */
 static const char tables_sql[] =
 	"WITH names(n) AS (VALUES('rowid'),('oid'),('_rowid_'))"
 	" SELECT t.name, (SELECT n FROM names WHERE n COLLATE NOCASE NOT IN"

@@ -2,9 +2,9 @@
 /*
  * validate_header.c - the rules that hold before SQLite sees a file.
  *
- * What must stay true: any bytes are safe to read; nothing is accepted that SQLite would only accept because
- * it does not look (a file that is cut inside its last page), nor refused what it writes itself (pages behind
- * the last one, which a backup leaves out).
+ * What must stay true: any bytes are safe to read; no file is accepted that SQLite would accept only because
+ * it does not look (one cut inside its last page), and none is refused that SQLite writes itself (with pages
+ * after the last one, which a backup leaves out).
  */
 #include "validate.h"
 
@@ -75,7 +75,7 @@ static int refuse_malformed(const uint8_t *head, struct snap_err *err)
 	return err_set(err, -EMEDIUMTYPE, "its header has values that SQLite never writes");
 }
 
-/* The bytes of the header that there are. */
+/* Reads as much of the header as there is. */
 static ssize_t read_head(int fd, uint64_t size, uint8_t *head)
 {
 	size_t want = size < HEADER_SIZE ? (size_t)size : HEADER_SIZE, got = 0;
@@ -98,7 +98,8 @@ static int measure(const struct header *h, uint64_t size, struct validate_report
 {
 	uint64_t pages = h->page_count;
 
-	/* Without a page count it is the length that says, and then a part of a page is a missing part. */
+	/* Without a page count the file's length counts, and then part of a page means that the rest is
+	 * missing. */
 	if (!pages && size % h->page_size)
 		return err_set(err, -EIO, "cut inside a page: %" PRIu64 " bytes, in pages of %" PRIu32, size,
 			       h->page_size);

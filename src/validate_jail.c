@@ -2,12 +2,13 @@
 /*
  * validate_jail.c - what the child can no longer do by the time SQLite sees the file.
  *
- * Root becomes nobody. System calls are down to memory, time, and reading and writing what is open; another
- * one fails with EPERM. Memory, processor time, files and processes have limits. It dies with its parent.
- * Where the kernel lacks one of these the others stand, as long as one of the two that matter does: another
- * user, or the filter of system calls. An ordinary user's child cannot become somebody else, and goes on.
+ * Root becomes nobody. System calls are limited to memory, time, and reading and writing open files; any
+ * other fails with EPERM. Memory, processor time, files and processes have limits. The child dies with its
+ * parent. Where the kernel lacks one of these, the others must do, as long as there is one of the two that
+ * matter: the change of user, or the filter of system calls. An ordinary user's child cannot change its user,
+ * and goes on.
  *
- * Below a sanitizer (which reserves terabytes of address space, and opens files to report) there are no
+ * Under a sanitizer (which reserves terabytes of address space, and opens files to report) there are no
  * limits and no filter.
  */
 #include "validate_private.h"
@@ -123,7 +124,7 @@ static int set_limits(const struct validate_task *task)
 
 		if (!limits[i].wanted)
 			continue;
-		/* Never above what there was. */
+		/* Never above the old hard limit. */
 		if (getrlimit(limits[i].what, &old) == 0 && old.rlim_max < limit.rlim_max)
 			limit.rlim_max = old.rlim_max;
 		if (limit.rlim_cur > limit.rlim_max)
@@ -150,7 +151,8 @@ static int become_nobody(void)
 {
 	if (geteuid() != 0 && getuid() != 0)
 		return 0;
-	/* Not permitted where setgroups(2) is denied to a user namespace: there are none of worth then. */
+	/* Not permitted where setgroups(2) is denied to a user namespace: then there are no groups worth
+	 * dropping. */
 	if (setgroups(0, NULL) < 0 && errno != EPERM)
 		return -errno;
 	if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
@@ -166,7 +168,7 @@ static bool parent_is_gone(void)
 	return poll(&end, 1, 0) > 0 && end.revents & POLLERR;
 }
 
-/* The kernel's choice when memory is short, before any application. */
+/* Makes this process the kernel's first choice when memory is short, before any application. */
 static void offer_to_oom_killer(void)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -183,11 +185,11 @@ int validate_jail_enter(const struct validate_task *task, struct snap_err *err)
 {
 	int rc, user, filter = -ENOSYS;
 
-	/* What some library may have left without O_CLOEXEC. Linux 5.9. */
+	/* Closes what some library may have left open without O_CLOEXEC. Linux 5.9. */
 	syscall(SYS_close_range, VALIDATE_FD_VERDICT + 1, ~0u, 0);
 	offer_to_oom_killer();
 	if (geteuid() == 0)
-		unshare(CLONE_NEWNET); /* where it may: the filter forbids sockets too */
+		unshare(CLONE_NEWNET); /* where permitted: the filter forbids sockets too */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_errno(err, "PR_SET_NO_NEW_PRIVS");
 	rc = set_limits(task);

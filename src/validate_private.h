@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * validate_private.h - what the files of validate.h share: the task that the child is given in its arguments,
- * and the verdict that comes back through a pipe. Both ends are one program, so the verdict is a struct; but
- * whoever reads it believes nothing of it.
+ * and the verdict that comes back through a pipe. Both ends are the same program, so the verdict is a struct;
+ * but the parent trusts nothing in it.
  */
 #ifndef SQLSNAP_VALIDATE_PRIVATE_H
 #define SQLSNAP_VALIDATE_PRIVATE_H
@@ -42,18 +42,18 @@ struct validate_answer {
 	char *names; /* owned; verdict.names_size bytes */
 };
 
-/* Tells the parent that DONE bytes were read, the second reading counted from the file's size on. */
+/* Tells the parent that DONE bytes were read; the second pass counts from the file's size on. */
 void validate_tell(uint64_t done);
 
-/* Sets the verdict's code and words. Returns CODE. */
+/* Sets the verdict's code and text. Returns CODE. */
 int validate_answer_refuse(struct validate_answer *answer, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* ---- validate_jail.c ----------------------------------------------------------------------------------- */
 
 /*
- * Gives away what the process could do harm with. Afterwards it can use its memory and the three descriptors,
- * and nothing else. -errno with words when that cannot be had.
+ * Gives up everything with which the process could do harm. Afterwards it can use its memory and the three
+ * descriptors, and nothing else. -errno with a message when this is impossible.
  */
 int validate_jail_enter(const struct validate_task *task, struct snap_err *err);
 
@@ -66,8 +66,8 @@ bool validate_jail_is_open(void);
 #define VALIDATE_FILE "file" /* the names under which SQLite opens the two */
 #define VALIDATE_FIT "fit"
 
-/* Makes VALIDATE_VFS known to SQLite, and its default; SIZE as in the task. SQLite's result code. Never
- * undone; again for another file of this process. */
+/* Registers VALIDATE_VFS with SQLite, as the default; SIZE as in the task. SQLite's result code. Never
+ * undone; called again for another file in this process. */
 int validate_vfs_register(uint64_t size);
 /* errno of the last read or write that failed; 0: none. */
 int validate_vfs_errno(void);
@@ -76,15 +76,15 @@ int validate_vfs_errno(void);
 
 struct sqlite3;
 
-/* Asks SQLite everything that TASK says. 0 or a refusal, which stands in *ANSWER. */
+/* Asks SQLite everything that TASK says. 0 or a refusal, which is also in *ANSWER. */
 int validate_sql_run(const struct validate_task *task, struct validate_answer *answer);
 
-/* What one of SQLite's own errors means, with its words. For an error that is neither damage nor lack of
- * memory, room or a readable file the code is OTHERWISE. */
+/* Refuses because of SQLite's error RC, with its message. For an error that is neither damage nor lack of
+ * memory, space or a readable file, the code is OTHERWISE. */
 int validate_sql_refuse(struct validate_answer *answer, struct sqlite3 *db, int rc, int otherwise);
 
-/* Whether COMPLAINT, a row of a check, says of a virtual table only that it could not be checked, with an
- * error that is no damage: a function, a tokenizer or a view that there is not here (fts3IntegrityMethod()
+/* Whether COMPLAINT, a row of a check, says only that a virtual table could not be checked, because of an
+ * error that is no damage: a function, a tokenizer or a view that does not exist here (fts3IntegrityMethod()
  * and fts5IntegrityMethod() of SQLite 3.44 and later). */
 bool validate_sql_lacks(const char *complaint);
 

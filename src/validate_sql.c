@@ -2,16 +2,16 @@
 /*
  * validate_sql.c - what SQLite is asked about a file, in the child.
  *
- * What must stay true: nothing here runs a view, a trigger or a statement out of the file. Expressions out of
- * it do run in the check itself (generated columns, and with FULL those of indexes): they may be slow, which
- * is the parent's clock's business, or fail, which is no sign of damage. CHECK constraints do not run: a
- * read-only connection does not even keep them (sqlite3AddCheckConstraint()), VACUUM ignores them, and a row
- * that breaks one is no damage either.
+ * What must stay true: nothing here runs a view, a trigger or a statement from the file. Expressions from it
+ * do run in the check itself (generated columns, and with FULL those of indexes): they may be slow, which the
+ * parent's deadline covers, or fail, which is no sign of damage. CHECK constraints do not run: a read-only
+ * connection does not even keep them (sqlite3AddCheckConstraint()), VACUUM ignores them, and a row that
+ * breaks one is no damage either.
  *
  * A database may use collations and functions of its application. SQLite then refuses the whole check with an
- * error, though nothing is damaged. The check is made again without what needs them, at last table by table,
- * and the report's note says what was left out. From 3.44 on the index of FTS is checked too, which may stand
- * for a view or need functions: that it cannot be looked into comes as a complaint among others.
+ * error, though nothing is damaged. The check is then repeated without what needs them, in the end table by
+ * table, and the report's note says what was left out. From 3.44 on, the index of FTS is checked too, which
+ * may be over a view or need functions: that it cannot be checked is reported as a complaint among others.
  */
 #include "validate_private.h"
 
@@ -25,7 +25,7 @@
 
 #include "cleanup.h"
 
-#define HEAP_MAX ((sqlite3_int64)1 << 30) /* bytes; below the jail's, so that SQLite can say so */
+#define HEAP_MAX ((sqlite3_int64)1 << 30) /* bytes; below the jail's limit, so that SQLite can report it */
 
 struct limit {
 	int what;
@@ -43,7 +43,7 @@ static int refuse_io(struct validate_answer *answer)
 	return validate_answer_refuse(answer, -EIO, "cannot be read: %s", strerror(sys ? sys : EIO));
 }
 
-/* The schema of a later SQLite may be sound and yet beyond this one. */
+/* The schema of a later SQLite may be sound and yet unknown to this one. */
 static int refuse_damaged(struct validate_answer *answer, const char *text)
 {
 	int ours = sqlite3_libversion_number();
@@ -117,7 +117,7 @@ bool validate_sql_lacks(const char *complaint)
 	return false;
 }
 
-/* What is wrong, of a row of a check; NULL: nothing. */
+/* The complaint in a row of a check; NULL: none. */
 static const char *complaint(sqlite3_stmt *stmt)
 {
 	static const char prefix[] = "*** in database main ***\n";
@@ -140,8 +140,8 @@ struct findings {
 	char lack[128]; /* what kept the first virtual table from being checked; "": nothing */
 };
 
-/* SQLite's result code. Virtual tables come last: by then everything else is sound, and of those behind the
- * first that cannot be checked SQLite looks at a hundred. */
+/* SQLite's result code. Virtual tables come last: by then everything else is sound, and after the first that
+ * cannot be checked SQLite looks at a hundred of them. */
 static int run_check(sqlite3 *db, const char *sql, struct findings *out)
 {
 	sqlite3_stmt *stmt;
@@ -166,8 +166,8 @@ static int run_check(sqlite3 *db, const char *sql, struct findings *out)
 	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-/* In the place of a collation that is unknown here. quick_check opens an index with it and compares nothing.
- */
+/* Stands in for a collation that is unknown here. quick_check opens an index with it, but compares
+ * nothing. */
 static int compare_bytes(void *arg, int size_a, const void *a, int size_b, const void *b)
 {
 	int order = memcmp(a, b, (size_t)(size_a < size_b ? size_a : size_b));
@@ -216,7 +216,7 @@ static int check(sqlite3 *db, bool full, struct validate_answer *answer)
 	char why[128];
 	int rc;
 
-	/* SQLite 3.40 leaves the free list out of the whole check when the first root that it comes across is
+	/* SQLite 3.40 leaves the free list out of the whole check when the first root page that it meets is
 	 * that of a view, which is 0 (sqlite3BtreeIntegrityCheck(), bPartial). Together with the schema's
 	 * tree it is always checked. */
 	rc = run_check(db, "PRAGMA quick_check(sqlite_schema)", &found);
@@ -240,7 +240,7 @@ static int check(sqlite3 *db, bool full, struct validate_answer *answer)
 
 /* ---- names --------------------------------------------------------------------------------------------- */
 
-/* Takes up the next name, as long as there is room. */
+/* Appends the next name, as long as it fits. */
 static void add_name(struct validate_answer *answer, const char *name)
 {
 	struct validate_verdict *verdict = &answer->verdict;
@@ -262,7 +262,7 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* SQLite's own ORDER BY would be that of the file's encoding. */
+/* SQLite's own ORDER BY would sort by the file's encoding. */
 static int sort_names(struct validate_answer *answer)
 {
 	size_t size = answer->verdict.names_size, count = 0, used = 0;
@@ -311,9 +311,9 @@ static int harden(sqlite3 *db, bool fit)
 {
 	const struct limit settings[] = {
 		{SQLITE_DBCONFIG_DEFENSIVE, 1},
-		/* Or 3.40 would not read a schema with json_extract() in it, which it calls unsafe. What it
-		 * could keep from running is here for nobody: there are neither functions nor virtual tables
-		 * but SQLite's own. */
+		/* With 0, 3.40 would not read a schema with json_extract(), which it calls unsafe. What 0
+		 * would keep from running does not exist here: there are no functions or virtual tables but
+		 * SQLite's own. */
 		{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 1},
 		{SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
 		{SQLITE_DBCONFIG_ENABLE_VIEW, 0},
@@ -345,10 +345,10 @@ static int ask_verdict(sqlite3 *db, const struct validate_task *task, struct val
 }
 
 /*
- * The file on a connection of its own. READONLY makes SQLite 3.40 forget the CHECKs of the file's tables
- * (sqlite3AddCheckConstraint()): to VACUUM these are then other tables than those that it has made of the
- * same words, and it copies them row by row, under new rowids (xferOptimization()). So it must not be said to
- * the connection that VACUUMs; what that one writes to the file VALIDATE_VFS refuses.
+ * Asks on a connection of its own. READONLY makes SQLite 3.40 forget the CHECKs of the file's tables
+ * (sqlite3AddCheckConstraint()): for VACUUM they then differ from the tables that it creates from the same
+ * SQL, and it copies them row by row, under new rowids (xferOptimization()). So the connection that VACUUMs
+ * must not be READONLY; VALIDATE_VFS refuses its writes to the file.
  */
 static int ask(const struct validate_task *task, struct validate_answer *answer, bool fit)
 {

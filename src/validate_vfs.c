@@ -2,13 +2,13 @@
 /*
  * validate_vfs.c - SQLite over descriptors that are open already.
  *
- * VALIDATE_FILE is read from one descriptor and never changes: no locks, no journal, no -wal, which its
- * header may ask for and never gets to. SQLITE_IOCAP_IMMUTABLE would say the same, but with it VACUUM INTO
- * takes the database for one in memory and keeps its page size. Whoever asks may have it READWRITE, and is
- * refused when he writes: what that is for stands in validate_sql.c. VALIDATE_FIT is another one. No other
- * file exists, none can be made, so that neither a name inside the database nor what stands beside it leads
- * anywhere. The journal that SQLite wants for VALIDATE_FIT takes everything and keeps nothing: it would only
- * be read to roll back into a file that is then thrown away.
+ * VALIDATE_FILE is read from one descriptor and never changes: no locks, no journal, and no -wal even if its
+ * header asks for one. SQLITE_IOCAP_IMMUTABLE would say the same, but with it VACUUM INTO mistakes the
+ * database for one in memory and keeps its page size. It may be opened READWRITE, for a reason given in
+ * validate_sql.c, but writes are refused. VALIDATE_FIT is another descriptor. No other file exists or can be
+ * made, so neither a name inside the database nor a file beside it leads anywhere. The journal that SQLite
+ * wants for VALIDATE_FIT accepts everything and keeps nothing: it would only be read to roll back a file that
+ * is then thrown away.
  *
  * The child has one thread; its one struct is static.
  */
@@ -35,7 +35,7 @@ struct file {
 static struct state {
 	sqlite3_vfs vfs;
 	uint64_t size;
-	uint64_t read, told; /* bytes of VALIDATE_FILE; of these, as much as was told */
+	uint64_t read, told; /* bytes of VALIDATE_FILE; those of them that were reported */
 	int failed;
 } state;
 
@@ -45,7 +45,7 @@ static int file_close(sqlite3_file *base)
 	return SQLITE_OK;
 }
 
-/* Bytes 18 and 19 of the header: a rollback journal, whatever they say. */
+/* Makes bytes 18 and 19 of the header say rollback journal, whatever they are. */
 static void hide_wal(char *buf, ssize_t size, sqlite3_int64 offset)
 {
 	for (sqlite3_int64 at = 18; at <= 19; at++) {
@@ -54,7 +54,7 @@ static void hide_wal(char *buf, ssize_t size, sqlite3_int64 offset)
 	}
 }
 
-/* The second reading, which follows no order: as far as it is counted by bytes. */
+/* Progress of the second pass, which follows no order: as far as counting bytes can tell. */
 static void tell_read(uint64_t n)
 {
 	state.read += n;

@@ -11,9 +11,9 @@
 
 #include "clock.h"
 
-#define AHEAD_S 60 /* by so much a clock may have been set back */
+#define AHEAD_S 60 /* by so many seconds a clock may have been set back */
 
-/* Where times are whole seconds they may be two apart (FAT). */
+/* Where times are whole seconds, they may step by two (FAT). */
 #define COARSE_NS (2 * NS_PER_S)
 
 /* The bytes of a header that say which frames are committed: order of checksums, page size, last frame, page
@@ -87,7 +87,7 @@ static bool same_frames(const struct version *a, const struct version *b)
 	       memcmp(ha.raw + FRAMES_FROM, hb.raw + FRAMES_FROM, FRAMES_TO - FRAMES_FROM) == 0;
 }
 
-/* Whether the -wal holds the committed frames and not a byte of another one. */
+/* Whether the -wal holds the committed frames and not a byte more. */
 static bool is_all_committed(const struct version *v)
 {
 	struct wal_header h;

@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * version.h - when two looks at a database are sure to have seen the same content. Pure: no I/O.
+ * version.h - when two looks at a database are certain to have seen the same content. Pure: no I/O.
  *
- * A version is equal to another only if no commit can have come between:
- *  - of another inode (st_dev, st_ino): never.
+ * A version is equal to another only if no commit can have come between them:
+ *  - of different inodes (st_dev, st_ino): never.
  *  - both with a wal-index header, within one incarnation (the time between our first connection to a source
  *    and the close of our last): exactly when the 48 bytes are equal.
  *  - otherwise the stat(2) fields of database and -wal (absent counts as size 0 and times 0) must be equal,
- *    and the older sample taken so long after the last change, by ctime, that a later one shows in them:
- *    VERSION_RACY_NS, and two seconds more where the file system counts in seconds. And by kinds:
+ *    and the older sample must be taken so long after the last change, by ctime, that a later change shows in
+ *    them: VERSION_RACY_NS, and two seconds more where the file system counts in seconds. And by kinds:
  *  - both with a header: the same frames must be committed. The rest of a header does not outlive an
- *    incarnation, for recovery makes it anew; and an empty WAL always rebuilds the same one, which is why a
- *    header alone proves nothing here.
+ *    incarnation, because recovery recreates it; and an empty WAL always gives the same header, which is why
+ *    a header alone proves nothing here.
  *  - both with counters: they must be equal too.
  *  - one with a header, one with neither (stat(2) alone): the -wal must end with the last frame that the
- *    header counts. Frames behind it may be left over, but may as well be a commit that is being synced
- *    before it is published, or one that recovery will find because its writer was killed. Both change the
- *    content and nothing that stat(2) shows.
- *  - a header and counters: never, for the journal mode has changed.
+ *    header counts. Frames after it may be left over, but may as well be a commit that is being synced before
+ *    it is published, or one that recovery will find because its writer was killed. Both change the content,
+ *    but nothing that stat(2) shows.
+ *  - one with a header, one with counters: never, because the journal mode has changed.
  *
- * What a sampler owes for this: stat(2) fields that held both before and after it read what the sample stands
- * for (header, counters, bytes). An older sample needs the one, a newer one the other, and each becomes an
- * older one. Within one incarnation the header alone decides, and the order does not matter.
+ * For this, a sampler must take stat(2) fields that held both before and after it read what the sample stands
+ * for (header, counters, bytes). An older sample needs the one, a newer sample the other, and each newer
+ * sample becomes an older one. Within one incarnation the header alone decides, and the order does not
+ * matter.
  */
 #ifndef SQLSNAP_VERSION_H
 #define SQLSNAP_VERSION_H
@@ -35,7 +36,7 @@
 
 #define VERSION_RACY_NS 20000000ll /* the kernel's clock for file times steps by 4 ms, 10 ms at most (HZ) */
 
-/* What of stat(2) changes with content. All zero for a file that is not there. */
+/* The fields of stat(2) that change with content. All zero for a file that does not exist. */
 struct version_stat {
 	uint64_t size;
 	int64_t mtime_ns; /* since the epoch */
@@ -54,9 +55,9 @@ struct version {
 };
 
 /*
- * Whether a change after SEEN_NS (CLOCK_REALTIME) would show another ctime than CTIME_NS, also where the file
- * system counts in seconds. Anybody can set an mtime, only a change (or the clock) the ctime, so an mtime in
- * the future says nothing.
+ * Whether a change after SEEN_NS (CLOCK_REALTIME) would show another ctime than CTIME_NS, even where the file
+ * system counts in seconds. Anybody can set an mtime, but only a change (or the clock) sets the ctime, so an
+ * mtime in the future says nothing.
  */
 bool version_is_settled(int64_t ctime_ns, int64_t seen_ns);
 
@@ -70,20 +71,20 @@ bool version_equal(const struct version *older, const struct version *newer);
 /*
  * The mtime that a new generation shows, in nanoseconds since the epoch. CHANGED is the newest mtime of
  * database and (not empty) -wal, LAST the one shown by the generation opened before (0: none), NOW the clock.
- * Generations differ in their whole second (rsync compares seconds) but what is added to CHANGED runs at most
- * one second ahead of the clock; past that they differ by a nanosecond. With a LAST the answer is greater
- * than it. But neither CHANGED nor LAST counts when it is more than a minute ahead of the clock, which
- * somebody's touch(1) or a clock that was wrong has brought about: times would stand still until then, and
- * who compares seconds would find nothing changed. Then time goes back, as that of an ordinary file.
+ * Generations differ in their whole second (rsync compares seconds), but additions to CHANGED run at most one
+ * second ahead of the clock; beyond that, generations differ by a nanosecond. With a LAST, the answer is
+ * greater than LAST. But a CHANGED or LAST that is more than a minute ahead of the clock, because of touch(1)
+ * or a wrong clock, does not count: times would stand still until then, and a program that compares seconds
+ * would see no change. In that case time goes back, as an ordinary file's can.
  */
 int64_t version_mtime(int64_t changed, int64_t last, int64_t now);
 
 /*
- * LAST for the first generation that is new since LAST was read from the store. Whoever saved it may have
- * been killed, or lost the power, before it saved what it showed afterwards: of states before CHANGED, and so
- * nothing later than LAST or the second after CHANGED, and some nanoseconds. The answer is a millisecond and
- * PART later than that; PART, nanoseconds below VERSION_PART_MAX, tells two processes apart that were both
- * killed. LAST itself if CHANGED is in a second of its own.
+ * The LAST to use for the first generation that is new since LAST was read from the store. The process that
+ * saved it may have been killed, or have lost power, before it saved the times that it showed afterwards: of
+ * states before CHANGED, and so none later than LAST or the second after CHANGED, and some nanoseconds. The
+ * answer is a millisecond and PART later than that; PART, nanoseconds below VERSION_PART_MAX, distinguishes
+ * two processes that were both killed. LAST itself if CHANGED is in a second of its own.
  */
 int64_t version_last_saved(int64_t changed, int64_t last, int64_t part);
 #define VERSION_PART_MAX (10 * NS_PER_MS)

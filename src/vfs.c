@@ -12,9 +12,11 @@
  * What must stay true:
  *  - Every way in which SQLite can change the database, the -wal or a journal, or delete a file, asks
  *    vfs_may_change(). The -shm is written by the unix VFS itself (marks, recovery), as every reader does.
- *  - Nothing is opened or deleted but the database and its own sidecars: see superjournal.h. What stands at
- *    their names when another database has taken its place is that one's: it would be cut, or rolled back.
- *  - The path goes to the unix VFS as the pointer that SQLite passed: it looks for parameters behind its end.
+ *  - Nothing is opened or deleted but the database and its own sidecars: see superjournal.h. If another
+ *    database has taken its place, the files at those names belong to that one: they would be truncated, or
+ *    rolled back.
+ *  - The path is passed to the unix VFS as the same pointer that SQLite passed: it looks for parameters after
+ *    the path's end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +51,7 @@ static bool may_open(const struct vfs *vfs, int kind, int flags)
 	return true;
 }
 
-/* Whether PATH is the database's with SUFFIX. */
+/* Whether PATH is the database's path with SUFFIX. */
 static bool is_own(const struct vfs *vfs, const char *path, const char *suffix)
 {
 	size_t len = vfs->path ? strlen(vfs->path) : 0;
@@ -57,7 +59,7 @@ static bool is_own(const struct vfs *vfs, const char *path, const char *suffix)
 	return len > 0 && strncmp(path, vfs->path, len) == 0 && strcmp(path + len, suffix) == 0;
 }
 
-/* An errno; 0: it is a file of one name, or is not there. */
+/* An errno; 0: it is a regular file with one hard link, or does not exist. */
 static int unfit(const char *path)
 {
 	struct stat st;
@@ -70,10 +72,10 @@ static int unfit(const char *path)
 }
 
 /*
- * An errno when the sidecar PATH, or the -shm beside a -wal, which is opened later, has another name too, or
- * is no file. Whoever may write into a folder can put a file there under that name that is not his
- * (protected_hardlinks in proc_sys_fs(5) is against that, where it is on), and root would write it; or a
- * fifo, which nobody ever opens at the other end. Symlinks are not followed by the unix VFS.
+ * An errno when the sidecar PATH, or the -shm beside a -wal, which is opened later, has another hard link, or
+ * is no regular file. A user who may write into a folder can link another user's file there under that name
+ * (protected_hardlinks in proc_sys_fs(5) prevents this, where it is on), and root would write to it; or a
+ * fifo, which nobody ever opens at the other end. The unix VFS does not follow symlinks.
  */
 static int look_beside(struct vfs *vfs, const char *path, int kind)
 {
@@ -175,8 +177,8 @@ bool vfs_was_alone(const struct vfs *vfs)
 }
 
 /* Whether PATH is the file that this connection has beside its database, and not that of another database
- * which has taken its place since: there an application may have acknowledged what is in it. -errno: that
- * cannot be told. */
+ * which has taken its place since, whose content an application may have acknowledged. -errno: this cannot be
+ * determined. */
 static int is_ours(const struct vfs *vfs, const char *path)
 {
 	bool journal = is_own(vfs, path, "-journal") && vfs->journal_ino;
@@ -200,17 +202,17 @@ static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 
 	if (rc != SQLITE_OK)
 		return rc;
-	/* A super-journal stays: the other databases may need it, and it may be no such thing. */
+	/* A super-journal stays: the other databases may need it, and it may be something else. */
 	if (vfs->policy == VFS_RESTORER && !is_known(vfs, path))
 		return SQLITE_OK;
 	if (!may_delete(vfs, path))
 		return SQLITE_IOERR_DELETE;
 	rc = is_ours(vfs, path);
-	if (rc <= 0) /* a journal that may be there would undo what is said to be committed */
+	if (rc <= 0) /* a journal that may still exist would undo what was reported as committed */
 		return rc == 0 ? SQLITE_OK : SQLITE_IOERR_DELETE;
-	/* SQLite cuts a file that becomes shorter after it has deleted the journal, which does not hold what
-	 * is cut off: the disk must not see the two the other way round. "PRAGMA synchronous=EXTRA" means the
-	 * same, but needs a schema that can be read at that moment. */
+	/* If a file becomes shorter, SQLite truncates it after it has deleted the journal, which does not
+	 * hold what is cut off: the two must not reach the disk in the other order. "PRAGMA
+	 * synchronous=EXTRA" does the same, but needs a schema that can be read at that moment. */
 	if (vfs->policy == VFS_RESTORER && is_own(vfs, path, "-journal"))
 		sync_dir = 1;
 	return vfs->real->xDelete(vfs->real, path, sync_dir);

@@ -8,20 +8,21 @@
  *    slot 0 of a reliable wal-index (a pin there would cost every commit of the application a full sort of
  *    the WAL), and never takes an EXCLUSIVE lock on the database.
  *  - VFS_CLOSER may do what the last close of an application does (checkpoint, delete -wal and -shm), and
- *    only once the EXCLUSIVE lock on the database has been granted to it. Neither rolls a journal back.
- *  - VFS_RESTORER writes as an application does, in a transaction; its checkpoints copy nothing once the WAL
- *    has started over since they began (the guard against the WAL-reset bug).
+ *    only once the EXCLUSIVE lock on the database has been granted to it. Neither of these two rolls a
+ *    journal back.
+ *  - VFS_RESTORER writes as an application does, in a transaction; its checkpoints copy nothing if the WAL
+ *    has been restarted since they began (the guard against the WAL-reset bug).
  *  - VFS_STAGED reads a file of the store that nobody else has open and that does not change: without locks
  *    and without sidecars.
  *  - xFullPathname is the identity: databases are opened as /proc/self/fd/DIRFD/NAME and must not be resolved
  *    again.
- *  - A -wal, -shm or journal with several names is not opened (EMLINK), and no file of several names is given
- *    to another owner: it may be somebody else's.
+ *  - A -wal, -shm or journal with several hard links is not opened (EMLINK), nor is the owner of such a file
+ *    changed: it may be somebody else's file.
  *  - Nothing here opens a descriptor of its own: closing one would drop SQLite's POSIX locks (fcntl(2);
  *    rawfd.h).
  *
- * The unix VFS maps one -shm once per process; its mapping is guarded against SIGBUS (somebody truncated the
- * -shm) by shmguard.h, and vfs_lost() tells, also a connection that comes later.
+ * The unix VFS maps each -shm once per process; shmguard.h guards the mapping against SIGBUS (somebody
+ * truncated the -shm), and vfs_lost() reports this, also to a connection that comes later.
  */
 #ifndef SQLSNAP_VFS_H
 #define SQLSNAP_VFS_H
@@ -42,7 +43,7 @@ enum vfs_policy {
 	VFS_STAGED,
 };
 
-/* The calls that a fault can be put on: what tests count. */
+/* The calls that a test can make fail, and counts. */
 enum vfs_call {
 	VFS_OPEN,
 	VFS_READ,
@@ -81,28 +82,28 @@ bool vfs_wal_is_open(const struct vfs *vfs);
 /* Whether the open database is that inode; its name may have led elsewhere when it was opened. */
 bool vfs_is_inode(const struct vfs *vfs, uint64_t dev, uint64_t ino);
 
-/* Says that the super-journal named by its hot journal is gone (SUPER_GONE), so the transaction was
- * committed. Otherwise it is rolled back. */
+/* Says that the super-journal named in the database's hot journal is gone (SUPER_GONE), so the transaction
+ * was committed. Otherwise it is rolled back. */
 void vfs_set_super_gone(struct vfs *vfs);
 
 /*
  * Makes sure that all connections of one incarnation have the same -wal: the one that OTHER, which came
- * first, has open, if any. To be called before the first statement. If somebody has removed the -wal,
- * another one may be found or made under its name, and its frames would be read by the wal-index that the
+ * first, has open, if any. To be called before the first statement. If somebody has removed the -wal, another
+ * file may be found or made under its name, and its frames would be read through the wal-index that the
  * connections share. Opening it then fails with SQLITE_CANTOPEN and ESTALE, and vfs_met_another_wal() is
  * true.
  */
 void vfs_expect_wal(struct vfs *vfs, const struct vfs *other);
 bool vfs_met_another_wal(const struct vfs *vfs);
 /* Whether the -wal that is open or expected, and the -shm that is mapped, if any, still have their names. If
- * not, a new application makes others, and this connection sees nothing of them. */
+ * not, a new application makes other files, of which this connection sees nothing. */
 bool vfs_sidecars_have_their_names(const struct vfs *vfs);
 
 /* Whether the path of the open database still leads to it. */
 bool vfs_is_still_there(const struct vfs *vfs);
 
-/* VFS_CLOSER, after sqlite3_close(): whether the EXCLUSIVE lock was granted, for nobody else was connected.
- */
+/* VFS_CLOSER, after sqlite3_close(): whether the EXCLUSIVE lock was granted, because nobody else was
+ * connected. */
 bool vfs_was_alone(const struct vfs *vfs);
 
 /* ---- what the connection holds; callable from any thread while it is open ---- */
@@ -112,9 +113,10 @@ int vfs_read_slot(const struct vfs *vfs);
 
 /*
  * Whether another process had the -shm open when this connection, the first one of this process, opened it:
- * 1, 0; -1: it was not the first, or has not opened it. /proc/locks tells that, too, but reading it waits
- * until every processor has passed a quiet state: ten milliseconds and more on a busy machine, during which
- * nobody gets a file lock (fs/locks.c, percpu_down_write()). Source: unixLockSharedMemory() in os_unix.c.
+ * 1, 0; -1: it was not the first, or has not opened it. /proc/locks shows this, too, but reading it waits
+ * until every processor has passed a quiescent state: ten milliseconds and more on a busy machine, during
+ * which nobody gets a file lock (fs/locks.c, percpu_down_write()). Source: unixLockSharedMemory() in
+ * os_unix.c.
  */
 int vfs_met_others(const struct vfs *vfs);
 
@@ -130,7 +132,7 @@ void vfs_watch(struct vfs *vfs);
 /* Stops watching and forgets what was seen: the unlock that follows is ours. */
 void vfs_unwatch(struct vfs *vfs);
 /* Whether the watched slot was unlocked behind our back, or the wal-index was truncated under its mapping
- * (which lasts). */
+ * (the latter permanently). */
 bool vfs_lost(struct vfs *vfs);
 
 /*
@@ -173,28 +175,28 @@ typedef void (*vfs_write_fn)(void *arg, bool held);
 void vfs_set_write_watch(struct vfs *vfs, vfs_write_fn fn, void *arg);
 bool vfs_write_is_held(const struct vfs *vfs);
 
-/* Cuts the -wal behind its last committed frame, while the write lock is held: what a failed transaction
+/* Truncates the -wal after its last committed frame, while the write lock is held: what a failed transaction
  * wrote there belongs to nobody. 0 also in rollback-journal mode; -EIO, -EBUSY: the lock is not held. */
 int vfs_cut_wal(struct vfs *vfs);
 /* Syncs the -wal. 0 also without one; -EIO. */
 int vfs_sync_wal(struct vfs *vfs);
 
 /*
- * From now on the header that is written to the database file, but not one in a frame of the -wal, has these
- * numbers: bytes 24..27 and 92..95 count changes, bytes 40..43 changes of the schema. What is begun anew
- * would count from 1, and whoever has the file open would mistake it for what he has cached. CHANGES 0 ends
- * this: a transaction that failed must write the old header as it was when it is rolled back.
+ * From now on a header written to the database file (but not one in a frame of the -wal) gets these numbers:
+ * bytes 24..27 and 92..95 count changes, bytes 40..43 changes of the schema. A recreated database would count
+ * from 1, and a process that has the file open would mistake it for what it has cached. CHANGES 0 ends this:
+ * the rollback of a failed transaction must write the old header as it was.
  */
 void vfs_set_counters(struct vfs *vfs, uint32_t changes, uint32_t schema);
 /*
  * The same for WAL mode, to be called before anything is written: from now on the first page of the database
  * file reads as that of an empty database with pages of PAGE_SIZE bytes and the schema number SCHEMA. 0:
- * reads as it is. Not for rollback-journal mode, where what was read is what a rollback restores.
+ * reads as it is. Not for rollback-journal mode, where a rollback restores what was read.
  */
 void vfs_set_emptied(struct vfs *vfs, uint32_t page_size, uint32_t schema);
 
-/* VFS_STAGED: the value as which bytes 18 and 19 of the database read (1 rollback journal, 2 WAL; 0: as they
- * are). */
+/* VFS_STAGED: the value that is read in bytes 18 and 19 of the database (1 rollback journal, 2 WAL; 0: as
+ * they are). */
 void vfs_set_journal_version(struct vfs *vfs, uint8_t version);
 /* VFS_STAGED: from now on the bytes read of the database advance PROGRESS (may be NULL). */
 void vfs_watch_reads(struct vfs *vfs, struct snap_progress *progress);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vfs_calls.c - what stands in for the system calls of SQLite's unix VFS, which tells nobody what it does:
- * its table of them is one for the process. What a call has met is noted for its thread, and asked right
- * after.
+ * vfs_calls.c - what stands in for the system calls of SQLite's unix VFS, which does not report what it does.
+ * Its table of them is one for the process, so what a call has met is noted per thread, and read right after.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +39,7 @@ struct vfs_met vfs_calls_end(void)
 
 /* ---- what it looks at, and whom it meets --------------------------------------------------------------- */
 
-/* Stands in for fstat(2) in the unix VFS, which shows nobody its descriptors. */
+/* Stands in for fstat(2) in the unix VFS, which does not expose its descriptors. */
 static int fstat_and_note(int fd, struct stat *st)
 {
 	int rc = fstat(fd, st);
@@ -52,8 +51,9 @@ static int fstat_and_note(int fd, struct stat *st)
 	return rc;
 }
 
-/* Whether LOCK on FD, which is WRITE, may be had. A writer that was held up in the middle of the header may
- * end right now, and begin again: nobody has the lock first, and then the header still is torn. */
+/* Whether LOCK on FD, which is WRITE, may be taken. A writer that was held up in the middle of the header may
+ * finish right now, and begin again: so it is first checked that nobody has the lock, and then that the
+ * header still is torn. */
 static bool may_have_write(int fd, const struct flock *lock)
 {
 	struct flock met = *lock;
@@ -61,8 +61,8 @@ static bool may_have_write(int fd, const struct flock *lock)
 	return fcntl(fd, F_GETLK, &met) == 0 && met.l_type == F_UNLCK && vfs_may_recover(now.vfs);
 }
 
-/* Stands in for fcntl(2) in the unix VFS, which tells nobody whom it has met: F_GETLK asks for the "dead
- * man's switch" of a -shm, when this process is the first of it to open that. */
+/* Stands in for fcntl(2) in the unix VFS, which does not report whom it has met: F_GETLK asks for the "dead
+ * man's switch" of a -shm, when this is the first connection of the process to open it. */
 static int fcntl_and_note(int fd, int cmd, ...)
 {
 	struct flock *lock;
@@ -91,7 +91,7 @@ static int fcntl_and_note(int fd, int cmd, ...)
 /* ---- what it opens, and lets go of --------------------------------------------------------------------- */
 
 /* Stands in for unlink(2) in the unix VFS, which has one -shm for all connections and removes it by the path
- * that the first one had: a descriptor's number, which may be another folder's by now. */
+ * that the first one had: there is a descriptor's number in it, which may be another folder's by now. */
 static int unlink_own(const char *path)
 {
 	char own[PATH_MAX + 8];
@@ -102,9 +102,9 @@ static int unlink_own(const char *path)
 	return unlink(own);
 }
 
-/* Stands in for open(2) in the unix VFS: what somebody has put there in place of a -wal or a journal, or has
- * a lease on, is an error, and nothing to wait for. The reads of a regular file do not know O_NONBLOCK. A
- * -shm that rawfd cannot be told of is not opened: its locks would be anybody's to drop. */
+/* Stands in for open(2) in the unix VFS: a file of another type in place of a -wal or a journal, or one under
+ * a lease, is an error, and not waited for. O_NONBLOCK does not change reads of a regular file. A -shm that
+ * cannot be registered with rawfd is not opened: any close could drop its locks. */
 static int open_at_once(const char *path, int flags, int mode)
 {
 	int fd = open(path, flags | O_NONBLOCK, (mode_t)mode);
@@ -125,9 +125,9 @@ static int open_at_once(const char *path, int flags, int mode)
 
 /*
  * Stands in for fchown(2) in the unix VFS. As root it gives -wal and -shm to the database's owner at every
- * open (robustFchown()), which moves the ctime of a file that has the right owner already: a trace of
- * reading, and the very thing by which an untouched -wal is known to be untouched. A file of several names is
- * given to nobody: it was not made here.
+ * open (robustFchown()), which changes the ctime even of a file that has the right owner already: a trace of
+ * reading, and the very field by which a -wal is known to be untouched. A file with several hard links keeps
+ * its owner: it was not made here.
  */
 static int fchown_if_needed(int fd, uid_t uid, gid_t gid)
 {

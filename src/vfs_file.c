@@ -5,8 +5,8 @@
  *
  * What must stay true:
  *  - VFS_CLOSER changes files only under EXCLUSIVE on the database. Nobody else is connected then, so its
- *    checkpoint cannot meet another process's commit, which is what the WAL-reset bug of SQLite before
- *    3.51.3 takes: it needs no further guard.
+ *    checkpoint cannot meet another process's commit, without which the WAL-reset bug of SQLite before 3.51.3
+ *    does not occur: it needs no further guard.
  *  - SQLite never maps a database (xFetch gives nothing, FCNTL_MMAP_SIZE answers 0): a read is a pread(2),
  *    which several threads may do at once on one handle.
  */
@@ -23,7 +23,7 @@
 
 /* ---- files --------------------------------------------------------------------------------------------- */
 
-/* Temporary files of SQLite's own are nobody's business. */
+/* SQLite's own temporary files are not restricted. */
 static bool is_live_file(int kind)
 {
 	return kind &
@@ -40,7 +40,7 @@ bool vfs_may_change(const struct vfs *vfs, int kind)
 	       (kind & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL));
 }
 
-/* Whether what is written to FILE waits to become a larger piece. */
+/* Whether writes to FILE are collected into larger pieces. */
 static bool streams_writes(const struct vfs_file *file)
 {
 	return file->vfs->policy == VFS_RESTORER && file->kind == SQLITE_OPEN_WAL;
@@ -61,8 +61,7 @@ static int file_close(sqlite3_file *base)
 		flush_stream(file); /* nothing that was committed waits */
 		atomic_store(&vfs->wal, NULL);
 	} else if (file->kind == SQLITE_OPEN_MAIN_DB) {
-		/* The unix VFS would unmap what SQLite has left mapped; by then it must be out of our books.
-		 */
+		/* The unix VFS would unmap what SQLite has left mapped; we must have forgotten it by then. */
 		vfs_shm_unmap(base, 0);
 		atomic_store(&vfs->exclusive, false);
 		atomic_store(&vfs->db, NULL);
@@ -132,8 +131,8 @@ static int file_read(sqlite3_file *base, void *buf, int n, sqlite3_int64 offset)
 	return rc;
 }
 
-/* After the page was written: its beginning once more, with the numbers that it is to have. Nobody else reads
- * it in between, and what is synced is both. */
+/* After the page was written, writes its header once more, with the numbers that it is to have. Nobody else
+ * reads it in between, and one sync covers both writes. */
 static int write_counters(const struct vfs *vfs, sqlite3_file *real, const void *page)
 {
 	uint8_t header[HEADER_SIZE];
@@ -216,8 +215,8 @@ static int file_lock(sqlite3_file *base, int level)
 	if (db && level > SQLITE_LOCK_SHARED && !may_lock(vfs, level))
 		return SQLITE_BUSY;
 	rc = real->pMethods->xLock(real, level);
-	/* Nobody else is connected now, and what the -shm says that we have mapped is folded in. If the name
-	 * leads to another one, commits have come of which ours knows nothing. */
+	/* Nobody else is connected now, and what the -shm that we have mapped counts is checkpointed. If a
+	 * name leads to another file, there were commits of which ours knows nothing. */
 	if (db && rc == SQLITE_OK && level == SQLITE_LOCK_EXCLUSIVE && vfs->policy == VFS_CLOSER &&
 	    !vfs_sidecars_have_their_names(vfs))
 		rc = SQLITE_BUSY;
@@ -228,8 +227,8 @@ static int file_lock(sqlite3_file *base, int level)
 		}
 		if (rc == SQLITE_OK && vfs->policy == VFS_RESTORER)
 			vfs_note_write(vfs, true);
-		/* PENDING stays behind and keeps new readers out; SQLite would drop it a little later. A
-		 * restore means to wait for the readers. */
+		/* PENDING remains and keeps new readers out; SQLite would drop it a little later. A restore
+		 * is meant to wait for the readers. */
 		if (rc != SQLITE_OK && vfs->policy == VFS_CLOSER)
 			real->pMethods->xUnlock(real, SQLITE_LOCK_SHARED);
 	}
@@ -335,8 +334,8 @@ const sqlite3_io_methods vfs_file_methods = {
 /* ---- reading past SQLite ------------------------------------------------------------------------------- */
 
 /*
- * Up to READ_CHUNK bytes. A short read does not say how short it was: the rest is zeros. So the file's size
- * says how much there is, and exactly that is read again.
+ * Up to READ_CHUNK bytes. A short read does not say how short it was: the rest is filled with zeros. So the
+ * file's size tells how much there is, and exactly that much is read again.
  */
 static ssize_t read_chunk(struct vfs *vfs, sqlite3_file *file, void *buf, size_t size, uint64_t offset)
 {

@@ -10,7 +10,7 @@
 
 #include "vfs.h"
 
-/* Bytes that are one run of a file: waiting to be written, or read ahead. */
+/* A contiguous run of a file's bytes: waiting to be written, or read ahead. */
 struct vfs_stream {
 	uint8_t *bytes; /* owned */
 	size_t used;
@@ -30,24 +30,24 @@ struct vfs {
 	_Atomic(sqlite3_file *) wal;	   /* the same */
 	const char *path;		   /* SQLite's, as long as it is open */
 	uint64_t journal_dev, journal_ino; /* of the one opened last; 0: not known */
-	uint64_t db_dev, db_ino; /* constant once DB is open: what that is, whatever its name leads to */
+	uint64_t db_dev, db_ino; /* constant once DB is open: its inode, whatever its name leads to */
 	atomic_bool exclusive;	 /* EXCLUSIVE on the database is held */
-	bool was_exclusive;	 /* it was; its own thread's */
+	bool was_exclusive;	 /* it was held; for its own thread only */
 	_Atomic uint64_t wal_dev, wal_ino; /* of the -wal opened last, or expected; 0: not known */
-	bool wal_expected;		   /* set before the first statement: no other is opened */
+	bool wal_expected;		   /* set before the first statement: no other -wal is opened */
 	_Atomic uint64_t shm_dev, shm_ino; /* of the -shm that this process has mapped; 0: not known */
-	atomic_bool wal_refused;	   /* another one stood there */
+	atomic_bool wal_refused;	   /* another -wal had its name */
 	_Atomic int64_t deadline;	   /* CLOCK_MONOTONIC: SQLite's pauses end then */
 
 	atomic_int slot;	 /* read slot held, -1 none */
 	atomic_int met;		 /* see vfs_met_others() */
-	atomic_bool read_only;	 /* the last region came as SQLITE_READONLY */
-	atomic_bool unreliable;	 /* it came as SQLITE_READONLY_CANTINIT */
+	atomic_bool read_only;	 /* the last region was mapped with SQLITE_READONLY */
+	atomic_bool unreliable;	 /* it was mapped with SQLITE_READONLY_CANTINIT */
 	atomic_bool watching;	 /* the slot must not be unlocked */
 	atomic_bool slot_lost;	 /* it was */
-	atomic_bool region_lost; /* a region was; never taken back */
+	atomic_bool region_lost; /* a region was lost; never cleared */
 
-	/* VFS_RESTORER; all but write_held is its own thread's */
+	/* VFS_RESTORER; all but write_held are for its own thread only */
 	vfs_write_fn write_fn;
 	void *write_arg;
 	atomic_bool write_held;
@@ -55,8 +55,8 @@ struct vfs {
 	uint32_t checkpoint_salt[2]; /* of the WAL when its checkpoint began */
 	bool recount;		     /* the header is written with the next two */
 	uint32_t changes, schema;
-	uint32_t emptied;	     /* page size with which it is read, and SCHEMA; 0: as it is */
-	uint8_t journal_version;     /* VFS_STAGED; set before its first read */
+	uint32_t emptied;	 /* page size of the empty database that is read, with SCHEMA; 0: as it is */
+	uint8_t journal_version; /* VFS_STAGED; set before its first read */
 	struct snap_progress *reads; /* borrowed; VFS_STAGED, its own thread's */
 
 	struct vfs_stream stream; /* VFS_RESTORER: of the -wal; VFS_STAGED: of the database */
@@ -67,7 +67,7 @@ struct vfs {
 	size_t region_count; /* guarded by lock */
 };
 
-/* What SQLite holds: the real file stands behind it. */
+/* What SQLite holds: the real file follows it in memory. */
 struct vfs_file {
 	sqlite3_file base;
 	struct vfs *vfs; /* borrowed */
@@ -85,7 +85,7 @@ static inline int vfs_ask_fault(struct vfs *vfs, enum vfs_call call)
 }
 
 /* ---- vfs_file.c ---- */
-/* What a file that was opened has for methods. */
+/* The methods of an open file. */
 extern const sqlite3_io_methods vfs_file_methods;
 /* Whether the policy lets a file of KIND be changed or deleted now. */
 bool vfs_may_change(const struct vfs *vfs, int kind);
@@ -110,33 +110,32 @@ int vfs_shm_words(struct vfs *vfs, uint32_t *out, uint32_t first, uint32_t n);
 
 /* ---- vfs_wal.c ---- */
 bool vfs_wal_is_expected(struct vfs *vfs);
-/* DEV, INO was opened as it just now. */
+/* DEV, INO was just opened as the -wal. */
 void vfs_note_wal(struct vfs *vfs, uint64_t dev, uint64_t ino);
 /* Which -shm the unix VFS has mapped: that of the first connection of this process which is still open. */
 void vfs_note_shm(struct vfs *vfs);
 
 /* ---- vfs_calls.c ---- */
-/* Puts what is ours in the place of REAL's system calls, once for the process. -ENOSYS: it does not let us.
- */
+/* Replaces REAL's system calls with ours, once per process. -ENOSYS: it does not allow this. */
 int vfs_set_calls(sqlite3_vfs *real);
 
 /* What the unix VFS is called for. */
 enum vfs_doing {
 	VFS_NOTHING,
 	VFS_OPENING,	  /* a file */
-	VFS_MAPPING_SHM,  /* what it opens is the -shm of VFS's database, whatever its name: one may be called
-			     x-shm */
-	VFS_RECOVERING,	  /* a lock that it takes is WRITE, which VFS asks for to recover: it is had only if
-			     nobody has it, and the header still is torn when that is known */
+	VFS_MAPPING_SHM,  /* what it opens is the -shm of VFS's database, whatever its name: a database may be
+			     called x-shm */
+	VFS_RECOVERING,	  /* the lock that it takes is WRITE, which VFS asks for to recover: granted only if
+			     nobody holds it, and the header still is torn once that is known */
 	VFS_REMOVING_SHM, /* what it removes is the -shm beside VFS's database */
 };
 /* What its system calls met meanwhile. */
 struct vfs_met {
 	uint64_t dev, ino; /* of the last fstat(2), and so of what was opened; 0: there was none */
-	int make_errno; /* why a file could not be made; 0: it could. SQLite tries to open it then, and it is
-			   not there */
-	int others; /* whether another process had the -shm open when this thread opened it; -1: it was not
-		       asked, for this process had it open already */
+	int make_errno;	   /* why a file could not be made; 0: it could. SQLite then tries to open the missing
+			      file */
+	int others; /* whether another process had the -shm open when this thread opened it; -1: not asked,
+		       because this process had it open already */
 };
 /* To be called around a call of the unix VFS, on its thread. The second returns what was met since the first.
  */
@@ -149,10 +148,10 @@ static inline bool vfs_met_no_room(const struct vfs_met *met)
 }
 
 /* ---- vfs_restorer.c: VFS_RESTORER ---- */
-/* The write lock was granted, or is about to be given up. */
+/* The write lock was granted, or is about to be released. */
 void vfs_note_write(struct vfs *vfs, bool held);
 /* EXCLUSIVE was granted on N locks of the wal-index from OFFSET on. False: a checkpoint must not go on; the
- * lock is to be given back and SQLITE_BUSY answered. */
+ * caller releases the lock and answers SQLITE_BUSY. */
 bool vfs_note_shm_exclusive(struct vfs *vfs, int offset, int n);
 
 /* ---- vfs_stream.c ---- */

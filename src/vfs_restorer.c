@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vfs_restorer.c - what the shim adds for the connection that writes: telling of its write lock, the guard of
- * its checkpoints, the end of the -wal.
+ * vfs_restorer.c - what the shim adds for the connection that writes: reports of its write lock, the guard of
+ * its checkpoints, truncating and syncing the -wal.
  *
  * The guard: SQLite 3.7.0 to 3.51.2 reads the header of the wal-index before a checkpoint locks READ0, and
- * copies by it even if another process has committed in between and thereby started the WAL over; frames of
- * the new WAL then count as copied and are lost (wal.html part 11). Later versions compare the salt under
- * that lock, and so does this, for our own checkpoints.
+ * copies according to it even if another process has committed in between and thereby restarted the WAL;
+ * frames of the new WAL then count as copied and are lost (wal.html part 11). Later versions compare the salt
+ * under that lock, and so does this, for our own checkpoints.
  */
 #include <errno.h>
 #include <string.h>

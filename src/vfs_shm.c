@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * vfs_shm.c - the wal-index as the shim sees it: which read slot is locked, what may not be locked, where the
- * regions are mapped, and what stands in them.
+ * regions are mapped, and what they hold.
  *
  * What must stay true:
- *  - A region is known to shmguard before SQLite or we touch it and until just before it is unmapped
+ *  - A region is registered with shmguard from before SQLite or we touch it until just before it is unmapped
  *    (vfs_calls.c stands in for munmap(2)).
  *  - SQLite maps and unmaps on the connection's own thread only; other threads read regions under vfs->lock,
  *    which unmapping takes first. Order: vfs->lock, then the unix VFS's own mutexes; SQLite's calls come
  *    without vfs->lock.
- *  - Once a region was lost, this connection maps and locks nothing any more: what it would share is private
+ *  - Once a region was lost, this connection maps and locks nothing any more: all it could share is private
  *    zeros.
  *
  * The wal-index is never written here. Its layout: walformat.html part 2; wal.c asserts it in
@@ -97,7 +97,7 @@ void vfs_shm_forget(struct vfs *vfs)
 	for (size_t i = 0; i < vfs->region_count; i++) {
 		if (!vfs->regions[i])
 			continue;
-		/* Looked at once more: afterwards it may be unmapped. */
+		/* Checked a last time: afterwards it may be unmapped. */
 		region_is_lost(vfs, vfs->regions[i]);
 		vfs->regions[i] = NULL;
 	}
@@ -122,7 +122,7 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 	rc = real->pMethods->xShmMap(real, region, size, extend, out);
 	met = vfs_calls_end();
 	if (rc != SQLITE_OK && vfs_met_no_room(&met))
-		errno = met.make_errno; /* for SQLite asks right after */
+		errno = met.make_errno; /* SQLite reads it right after */
 	if (met.others >= 0)
 		atomic_store(&vfs->met, met.others);
 	if (rc != SQLITE_OK && rc != SQLITE_READONLY && rc != SQLITE_READONLY_CANTINIT)
@@ -138,8 +138,8 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
 		*out = NULL;
 		return SQLITE_IOERR_NOMEM;
 	}
-	/* The mapping is one for all connections of this process: a new one may be handed what another one
-	 * lost. */
+	/* All connections of this process share one mapping: a new connection may be handed a region that
+	 * another one lost. */
 	if (region_is_lost(vfs, *out)) {
 		*out = NULL;
 		return SQLITE_IOERR_SHMMAP;
@@ -153,8 +153,8 @@ int vfs_shm_map(sqlite3_file *base, int region, int size, int extend, void volat
  *
  * Not where the wal-index is private memory (SQLITE_READONLY_CANTINIT): walBeginShmUnreliable() insists on
  * slot 0 and would try for ten seconds. A read-only -shm with a live writer is fine as long as one of the
- * marks there suits the reader, for it cannot set one itself; without any, BUSY would make walTryBeginRead()
- * start over until it gives up.
+ * marks there suits the reader, because it cannot set one itself; without any, BUSY would make
+ * walTryBeginRead() start over until it gives up.
  */
 static bool refuses_slot0(struct vfs *vfs)
 {
@@ -173,7 +173,7 @@ static bool refuses_slot0(struct vfs *vfs)
 	return false;
 }
 
-/* Keeps account of a lock on a read slot that was taken or given up. */
+/* Records that a read slot was locked or unlocked. */
 static void note_slot(struct vfs *vfs, int slot, bool locked)
 {
 	if (locked) {
@@ -188,10 +188,10 @@ static void note_slot(struct vfs *vfs, int slot, bool locked)
 }
 
 /*
- * A connection that meets the header in the middle of a commit asks for WRITE, to recover what a dead writer
- * left; the writer is done by then, nothing needs recovering, and for a moment the next BEGIN IMMEDIATE of an
- * application without a busy timeout is "database is locked". So the header is looked at first, and SQLite
- * told to try again when it is whole. The close that an application would have made writes without WRITE,
+ * A connection that reads the header in the middle of a commit asks for WRITE, to recover what a dead writer
+ * left. The writer is done by then, nothing needs recovery, and for a moment BEGIN IMMEDIATE in an
+ * application without a busy timeout fails with "database is locked". So the header is looked at first, and
+ * if it is whole, SQLite is told to try again. The close in an application's stead writes without WRITE,
  * where nobody else is connected.
  */
 bool vfs_may_recover(struct vfs *vfs)
@@ -207,7 +207,7 @@ int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
 	struct vfs *vfs = file->vfs;
 	sqlite3_file *real = vfs_real_file(file);
 	bool lock = flags & SQLITE_SHM_LOCK, shared = flags & SQLITE_SHM_SHARED;
-	/* Of a read-only -shm SQLite asks for it SHARED, to see whether there is a writer. */
+	/* On a read-only -shm SQLite asks for WRITE as SHARED, to see whether there is a writer. */
 	bool recovers = lock && offset == VFS_LOCK_WRITE && vfs->policy != VFS_RESTORER;
 	int rc;
 
@@ -224,7 +224,7 @@ int vfs_shm_lock(sqlite3_file *base, int offset, int n, int flags)
 	}
 	if (real->pMethods->iVersion < 2 || !real->pMethods->xShmLock)
 		return SQLITE_IOERR_SHMLOCK;
-	/* An unlock counts even if it fails: nobody can say then what is held. */
+	/* An unlock counts even if it fails: it is then unknown what is held. */
 	if (!lock && shared && offset >= VFS_LOCK_READ0)
 		note_slot(vfs, offset - VFS_LOCK_READ0, false);
 	if (!lock && !shared && offset == VFS_LOCK_WRITE && vfs->policy == VFS_RESTORER)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vfs_stream.c - what a restore moves page by page, in larger pieces: the frames of its one transaction on
- * their way to the -wal, and the staged file's pages on their way from it.
+ * vfs_stream.c - moves in larger pieces what a restore moves page by page: the frames of its one transaction
+ * to the -wal, and the pages of the staged file.
  *
- * What must stay true: frames wait here only as long as nobody can look for them: a frame that commits goes
- * out at once, after all before it, and whether it could is the answer to its own xWrite; so does whatever
- * waits before the -wal is read, measured, cut, synced or closed. What is read ahead is of a file that does
- * not change.
+ * What must stay true: frames wait here only as long as nobody can look for them. A frame that commits is
+ * written at once, after all before it, and its own xWrite returns the result; waiting frames are also
+ * written before the -wal is read, measured, truncated, synced or closed. Only a file that does not change is
+ * read ahead.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -46,9 +46,9 @@ static bool is_plain(const uint8_t *bytes, int n)
 }
 
 /*
- * Only frames that do not commit wait: a header that says so, and the page that follows it. All else goes out
- * at once, after what waits: what commits, its page, in however many parts, the header of a WAL, and what is
- * written again.
+ * Only frames that do not commit wait: a header that says so, and the page that follows it. All else is
+ * written at once, after what waits: a header that commits, its page, in however many parts, the header of a
+ * WAL, and what is written again.
  */
 int vfs_stream_write(struct vfs_stream *s, sqlite3_file *real, const void *bytes, int n, sqlite3_int64 offset)
 {
@@ -79,7 +79,8 @@ int vfs_stream_read(struct vfs_stream *s, sqlite3_file *real, void *bytes, int n
 		memcpy(bytes, s->bytes + (offset - s->at), (size_t)n);
 		return SQLITE_OK;
 	}
-	/* Ahead only from where the last piece ended; and not past the end, whose zeros xRead makes up. */
+	/* Reads ahead only from where the last piece ended; and not past the end, where xRead makes up
+	 * zeros. */
 	if (s->used > 0 && offset == s->at + (sqlite3_int64)s->used && stream_buffer(s) &&
 	    real->pMethods->xFileSize(real, &size) == SQLITE_OK &&
 	    offset + (sqlite3_int64)STREAM_SIZE <= size && (size_t)n <= STREAM_SIZE) {
@@ -94,7 +95,7 @@ int vfs_stream_read(struct vfs_stream *s, sqlite3_file *real, void *bytes, int n
 	s->used = 0;
 	int rc = real->pMethods->xRead(real, bytes, n, offset);
 
-	/* Remembers where it ended, as a piece of nothing but its end. */
+	/* Keeps this read as the last piece, to remember where it ended. */
 	if (rc == SQLITE_OK && (size_t)n <= STREAM_SIZE && stream_buffer(s)) {
 		memcpy(s->bytes, bytes, (size_t)n);
 		s->at = offset;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* vfs_wal.c - which -wal and -shm a connection of an incarnation may have: those of the first one, and no
- * others which stand at their names by now. */
+ * other files that have their names by now. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -58,7 +58,7 @@ static bool has_its_name(const struct vfs *vfs, const char *suffix, uint64_t dev
 	if (!ino || snprintf(path, sizeof(path), "%s%s", vfs->path, suffix) >= (int)sizeof(path))
 		return true;
 	if (lstat(path, &st) < 0)
-		return errno != ENOENT; /* whatever else it is, it says nothing about the file */
+		return errno != ENOENT; /* any other error says nothing about the file */
 	return st.st_dev == dev && st.st_ino == ino;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wal.c - the wal-index header, where a frame's page number stands, and frame headers.
+ * wal.c - the wal-index header, where a frame's page number is stored, and frame headers.
  *
  * What must stay true: any bytes are safe to decode, aligned or not; a header that is accepted is one that a
  * commit, a reset or a recovery published whole. Does not verify the checksums of frames: SQLite did that
@@ -72,7 +72,7 @@ int wal_header_decode(struct wal_header *out, const uint8_t bytes[2 * WAL_INDEX_
 
 	if (memcmp(bytes, bytes + WAL_INDEX_HEADER, WAL_INDEX_HEADER) != 0)
 		return WAL_TORN;
-	/* A wal-index of zeros has a checksum that holds. */
+	/* A wal-index of zeros has a valid checksum. */
 	if (bytes[AT_INIT] == 0 || !checksum_holds(bytes))
 		return WAL_TORN;
 	if (load32(bytes + AT_VERSION) != WAL_INDEX_VERSION)

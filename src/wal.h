@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WAL_INDEX_HEADER 48u	/* bytes of one copy of the header; two copies stand at offset 0 and 48 */
+#define WAL_INDEX_HEADER 48u	/* bytes of one copy of the header; two copies are at offsets 0 and 48 */
 #define WAL_INDEX_REGION 32768u /* bytes of one region of the wal-index */
 #define WAL_FILE_HEADER 32u	/* bytes before the first frame of the -wal */
 #define WAL_FRAME_HEADER 24u	/* bytes before each page in the -wal */
@@ -22,21 +22,21 @@ struct wal_header {
 	uint32_t page_size;	       /* bytes; 0 when no WAL was ever written (header all zero but valid) */
 	uint32_t max_frame;	       /* frames 1..max_frame belong to committed transactions; 0: empty */
 	uint32_t page_count;	       /* pages of the database; 0 with max_frame 0: ask the database file */
-	uint8_t salt[8];	       /* as they stand in the WAL's own header */
+	uint8_t salt[8];	       /* as in the WAL's own header */
 };
 
 enum wal_answer {
-	WAL_TORN = 1,  /* the two copies differ or the checksum is wrong: a writer is at it, or died in it */
+	WAL_TORN = 1,  /* the two copies differ or the checksum is wrong: a writer is active, or died */
 	WAL_MALFORMED, /* consistent, but no SQLite writes that */
 };
 
 /* Decodes both copies (2 * WAL_INDEX_HEADER bytes). 0, or an answer. */
 int wal_header_decode(struct wal_header *out, const uint8_t bytes[2 * WAL_INDEX_HEADER]);
 
-/* The page size that the -wal's own header names; 0: none that can be. */
+/* The page size in the -wal's own header; 0: an impossible one. */
 uint32_t wal_file_page_size(const uint8_t header[WAL_FILE_HEADER]);
 
-/* Where the wal-index has the page number of frame FRAME, which counts from 1. */
+/* Where the wal-index stores the page number of frame FRAME, which counts from 1. */
 struct wal_slot {
 	uint32_t region;
 	uint32_t entry;	 /* index into the region's array of page numbers */

@@ -28,7 +28,7 @@ struct call {
 struct work {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	struct list queue; /* calls that an idle thread has been promised to; guarded by lock, as all below */
+	struct list queue; /* calls for which a thread is reserved; guarded by lock, as all below */
 	int busy;	   /* threads inside a call, plus calls in the queue */
 	int threads;
 	bool ending;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * work.h - threads for what may take long: waiting for a live database, copying it. Threads start on demand,
- * up to a limit, and end after ten idle seconds. All signals are blocked in them.
+ * work.h - threads for work that may take long: waiting for a live database, copying it. Threads start on
+ * demand, up to a limit, and end after ten idle seconds. All signals are blocked in them.
  */
 #ifndef SQLSNAP_WORK_H
 #define SQLSNAP_WORK_H
@@ -19,7 +19,7 @@ void work_destroy(struct work *work);
 
 /* Runs fn(arg) on a thread. -EAGAIN: WORK_THREADS calls are under way already; -ENOMEM. */
 int work_submit(struct work *work, void (*fn)(void *arg), void *arg);
-/* The same for calls that those may be waiting for: WORK_URGENT threads more. */
+/* The same for calls that the above may be waiting for: WORK_URGENT more threads. */
 int work_submit_urgent(struct work *work, void (*fn)(void *arg), void *arg);
 
 #endif
