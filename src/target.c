@@ -67,7 +67,7 @@ static bool is_for_keeps(const char *end)
 	return false;
 }
 
-/* ---- what stands there --------------------------------------------------------------------------------- */
+/* ---- what is there ------------------------------------------------------------------------------------- */
 
 /* The place of NAME in the folder PARENT of the tree. */
 static int place_below(struct tree *tree, const char *parent, const char *name, struct place *out)

@@ -88,7 +88,7 @@ static int fcntl_and_note(int fd, int cmd, ...)
 	return rc;
 }
 
-/* ---- what it opens, and lets go of --------------------------------------------------------------------- */
+/* ---- what it opens, and releases ----------------------------------------------------------------------- */
 
 /* Stands in for unlink(2) in the unix VFS, which has one -shm for all connections and removes it by the path
  * that the first one had: there is a descriptor's number in it, which may be another folder's by now. */

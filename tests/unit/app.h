@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * app.h - what the tests of the database layer share: a folder, an "application" in another process, and
- * looks at files that do no harm.
+ * harmless looks at files.
  *
- * The application must be another process, for POSIX locks are per process; and it must be started before
- * this one opens the database, for SQLite's list of open inodes is inherited by fork(2). Files are read in a
- * process of their own, because closing any descriptor of a database drops the reader's locks on it.
+ * The application must be another process, because POSIX locks are per process; and it must be started before
+ * this one opens the database, because SQLite's list of open inodes is inherited by fork(2). Files are read
+ * in a process of their own, because closing any descriptor of a database drops the reader's locks on it.
  */
 #ifndef SQLSNAP_TEST_APP_H
 #define SQLSNAP_TEST_APP_H
@@ -258,13 +258,13 @@ static inline int64_t app_get(struct app *app, const char *sql)
 	return reply.value;
 }
 
-/* What SQL answers over the SIZE bytes of a database; they are changed. */
+/* The answer of SQL on a database of SIZE bytes, which are changed. */
 static inline int64_t ask_bytes(unsigned char *bytes, uint64_t size, const char *sql)
 {
 	struct app_reply reply = {0};
 	sqlite3 *db;
 
-	bytes[18] = bytes[19] = 1; /* memory has no WAL */
+	bytes[18] = bytes[19] = 1; /* a database in memory has no WAL */
 	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
 	assert_int_equal(sqlite3_deserialize(db, "main", bytes, (sqlite3_int64)size, (sqlite3_int64)size, 0),
 			 SQLITE_OK);

@@ -22,7 +22,7 @@ struct copy {
 	size_t size;
 };
 
-/* Clears what every copy has of its own in SIZE bytes from OFFSET: change counter, schema cookie, version. */
+/* Clears what differs between copies, in SIZE bytes from OFFSET: change counter, schema cookie, version. */
 static inline void mask(unsigned char *bytes, size_t size, uint64_t offset)
 {
 	for (size_t i = 0; i < size && offset + i < HEADER_SIZE; i++) {
@@ -60,7 +60,7 @@ static inline sqlite3 *copy_open(struct copy copy)
 	sqlite3_int64 size = (sqlite3_int64)copy.size;
 	sqlite3 *db;
 
-	copy.bytes[18] = copy.bytes[19] = 1; /* memory has no WAL */
+	copy.bytes[18] = copy.bytes[19] = 1; /* a database in memory has no WAL */
 	assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
 	assert_int_equal(
 		sqlite3_deserialize(db, "main", copy.bytes, size, size, SQLITE_DESERIALIZE_FREEONCLOSE),
@@ -80,7 +80,7 @@ static inline int64_t copy_ask(sqlite3 *db, const char *sql)
 	return value;
 }
 
-/* The whole database of DB, which is closed, is in order. */
+/* Asserts that DB's whole database is in order, and closes DB. */
 static inline void assert_whole(sqlite3 *db)
 {
 	assert_int_equal(

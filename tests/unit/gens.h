@@ -24,7 +24,7 @@ static inline void quiet(void *arg, enum snap_level level, const char *text)
 	(void)text;
 }
 
-/* Without a janitor: nothing happens but what the test does. */
+/* Without a janitor, so that nothing happens but what the test does. */
 static inline void snap_up_still(struct fixture *f)
 {
 	struct snap_config config = {
@@ -72,7 +72,7 @@ static inline void replace(struct fixture *f, bool sidecars)
 		assert_int_equal(renameat(f->folder.fd, names[i][0], f->folder.fd, names[i][1]), 0);
 }
 
-/* Waits until the janitor, which goes its rounds by itself, has brought about what CHECK says. */
+/* Waits until the janitor, which runs by itself, has made CHECK true. */
 static inline void await(bool (*check)(struct fixture *f), struct fixture *f)
 {
 	for (int i = 0; i < 1000; i++) {
@@ -92,7 +92,8 @@ static inline struct snap_gen *look(struct fixture *f, struct snap_attr *attr)
 	return gen;
 }
 
-/* What open(2) does through the kernel: look, open, and once more when led elsewhere. A reference. */
+/* What open(2) does through the kernel: a lookup and an open, which is repeated on SNAP_MOVED. *OUT is a
+ * reference. */
 static inline int try_open(struct fixture *f, struct snap_gen **out)
 {
 	struct snap_gen *gen = look(f, NULL), *moved = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* handles.h - what the tests of handles share: a tree of everything that there can be, without a mount, and
+/* handles.h - what the tests of handles share: a tree with everything that it can hold, without a mount, and
  * what the kernel does with it. */
 #ifndef SQLSNAP_TEST_HANDLES_H
 #define SQLSNAP_TEST_HANDLES_H
@@ -143,7 +143,7 @@ static inline bool is_there(struct fixture *f, uint64_t id)
 	return n != NULL;
 }
 
-/* The kernel forgets it; whether somebody here still knows it. */
+/* The kernel forgets the node ID. Whether the node still exists here. */
 static inline bool outlives_forget(struct fixture *f, uint64_t id)
 {
 	node_forget(&f->nodes, id, 1000);

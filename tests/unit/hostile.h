@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* hostile.h - what the tests of the gate share: files that are made by code, and the gate over them. */
+/* hostile.h - what the tests of the gate share: files that are made by code, and the gate applied to them. */
 #ifndef SQLSNAP_TEST_HOSTILE_H
 #define SQLSNAP_TEST_HOSTILE_H
 
@@ -10,7 +10,7 @@
 
 #include "../../src/validate.h"
 
-#define PATIENCE_MS 50000 /* of what must not take long */
+#define PATIENCE_MS 50000 /* for checks that must not take long */
 
 #define BYTES(literal) sizeof(literal) - 1, literal
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* images.h - what the tests of images share: bytes of an image, compared with a copy of its moment. */
+/* images.h - what the tests of images share: bytes of an image, compared with a copy from the same moment. */
 #ifndef SQLSNAP_TEST_IMAGES_H
 #define SQLSNAP_TEST_IMAGES_H
 
@@ -9,7 +9,7 @@
 
 #define PLENTY (1ull << 40)
 
-/* What the database is now, by a transaction of its own. */
+/* The database as it is now, read in a transaction of its own. */
 static inline struct copy copy_now(struct fixture *f)
 {
 	struct conn *conn = pin(f, 0);
@@ -19,8 +19,8 @@ static inline struct copy copy_now(struct fixture *f)
 	return copy;
 }
 
-/* An image of this moment whose connection, which is kept at hand in CONN, fails as FAULT says (NULL: never);
- * and what the image must read, unless COPY is NULL; nobody commits meanwhile. */
+/* An image of this moment whose connection, which also goes to CONN, fails as FAULT says (NULL: never). COPY,
+ * unless NULL, receives what the image must read; nobody commits meanwhile. */
 static inline struct image *pin_faulty(struct fixture *f, int (*fault)(void *arg, enum vfs_call call),
 				       void *arg, struct conn **conn, uint32_t *max_frame, struct copy *copy)
 {
@@ -32,7 +32,7 @@ static inline struct image *pin_faulty(struct fixture *f, int (*fault)(void *arg
 	page_size = (*conn)->start.page_size;
 	if (copy)
 		*copy = copy_of((*conn)->db.handle);
-	if (copy && page_size == 0) { /* an empty WAL does not know */
+	if (copy && page_size == 0) { /* an empty WAL has no page size */
 		page_size = (uint32_t)copy->bytes[16] << 8 | copy->bytes[17];
 		page_size = page_size == 1 ? 65536 : page_size;
 	}
@@ -65,7 +65,7 @@ static inline bool app_can_truncate(struct fixture *f)
 	return app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)") == 0;
 }
 
-/* The application works on below the image. */
+/* The application goes on writing under the image. */
 static inline void go_on(struct fixture *f)
 {
 	app_do(&f->app, "UPDATE t SET b=randomblob(length(b)) WHERE a%4=1");
@@ -152,7 +152,7 @@ static inline void assert_reads_pieces(struct image *image, uint32_t max_frame, 
 
 		for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
 			if (sizes[k] > BIG && i % 9 != k % 9)
-				continue; /* some are enough */
+				continue; /* some of them are enough */
 			if (at <= copy->size && at + sizes[k] <= copy->size)
 				assert_read(image, max_frame, copy, sizes[k], at);
 			if (at >= sizes[k] && at <= copy->size)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keep_deaths.h - death and failure at every system call of keeping, dropping and cleaning: what is the same
- * whether one database is kept or several are. The test says before it includes this how many calls it counts
- * on, CALLS_MIN and CALLS_MAX, and defines what stands below.
+ * keep_deaths.h - death and failure at every system call of keeping, dropping and cleaning: the part that is
+ * the same for one kept database and for several. Before including this, a test defines CALLS_MIN and
+ * CALLS_MAX, the number of calls that it expects; it also defines the functions below.
  */
 #ifndef SQLSNAP_TEST_KEEP_DEATHS_H
 #define SQLSNAP_TEST_KEEP_DEATHS_H
@@ -10,7 +10,7 @@
 #include "keeps.h"
 #include "syscalls.h"
 
-static int do_keep(void *arg);	/* keeps "one"; in the shape that the watch takes */
+static int do_keep(void *arg);	/* keeps "one"; with the signature that the watch takes */
 static int do_drop(void *arg);	/* and drops it */
 static void keep_one(void);	/* keeps it when nothing fails */
 static bool is_kept(void);	/* whether "one" is there; then it is whole */
@@ -22,7 +22,7 @@ static inline int do_clean(void *arg)
 	return keep_clean(store, NULL, NULL, NULL, &err);
 }
 
-/* What a process leaves that dies after DO_HALF, in which nothing fails. */
+/* Leaves what a process leaves that dies after DO_HALF, in which nothing fails. */
 static inline void leave(int (*do_half)(void))
 {
 	pid_t pid = fork();
@@ -35,7 +35,7 @@ static inline void leave(int (*do_half)(void))
 	assert_int_equal(status, 0);
 }
 
-/* FN begins with "one" kept or not (BEFORE) and ends so (AFTER), unless a call fails. */
+/* FN begins with "one" kept or not (BEFORE), and ends with it kept or not (AFTER), unless a call fails. */
 static inline void fail_each_call(int error, int (*fn)(void *arg), bool before, bool after)
 {
 	int fds = count_fds(), rc;
@@ -48,7 +48,7 @@ static inline void fail_each_call(int error, int (*fn)(void *arg), bool before, 
 		failed = run_failing(++n, error, fn, NULL, &rc);
 		assert_true(n < CALLS_MAX);
 		assert_true(failed || rc == 0);
-		/* What it answers is so. */
+		/* Its answer is true. */
 		if (rc == 0)
 			assert_int_equal(is_kept(), after);
 		else if (!before)

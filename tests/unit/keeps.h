@@ -73,7 +73,7 @@ static inline int is_entry(const struct dirent *e)
 	return strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
 }
 
-/* The names in the folder PATH, sorted, with a space behind each; "-" when there is no such folder. In a
+/* The names in the folder PATH, sorted, with a space after each; "-" when there is no such folder. In a
  * buffer that the next call fills again. */
 static inline const char *names_in(const char *path)
 {
@@ -178,7 +178,7 @@ static inline void keep(const char *source, const char *name, const char *conten
 	assert_string_equal(became, name);
 }
 
-/* The names of what is kept of SOURCE, in the order of the list, with a space behind each. In a buffer that
+/* The names of what is kept of SOURCE, in the order of the list, with a space after each. In a buffer that
  * the next call fills again. */
 static inline const char *kept(const char *source)
 {

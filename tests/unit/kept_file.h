@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* kept_file.h - the bytes of a kept snapshot, which the program reaches by its own ways. */
+/* kept_file.h - the bytes of a kept snapshot, which the program itself reaches in other ways. */
 #ifndef KEPT_FILE_H
 #define KEPT_FILE_H
 

@@ -28,7 +28,7 @@ static inline int teardown_tree(void **state)
 	return teardown(state);
 }
 
-/* Keeps what stands at REST in the scratch folder, as its source. */
+/* Keeps a snapshot whose source is REST in the scratch folder. */
 static inline void keep_at(const char *rest, const char *name, const char *content, int64_t made_ns)
 {
 	keep(at("%s", rest), name, content, made_ns);
@@ -65,8 +65,8 @@ static inline void assert_nothing_at(const char *path)
 	assert_int_equal(raw.fd, -1);
 }
 
-/* The entries of a folder, each as it is looked up too, with a slash behind folders and a space behind all.
- */
+/* The entries of a folder, each checked against its lookup, with a slash after folders and a space after
+ * all. */
 static inline const char *list(const char *path)
 {
 	static char names[4096];

@@ -5,7 +5,7 @@
 
 #include "../../src/proclocks.h"
 
-/* As proclocks_look(), of a text that nobody has read yet. */
+/* As proclocks_look(), with a freshly read text. */
 static inline int locks_now(uint64_t dev, uint64_t ino, pid_t self, struct proclocks_seen *out)
 {
 	struct proclocks *locks;

@@ -27,7 +27,7 @@ static inline int teardown(void **state)
 	return scratch_teardown(state);
 }
 
-/* The tree anew, of the folder "src". */
+/* Recreates the tree, of the folder "src". */
 static inline void mirror(bool databases_only)
 {
 	tree_destroy(tree);

@@ -26,7 +26,7 @@ static inline pid_t process_start(void (*live)(void))
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		signal(SIGHUP, SIG_DFL); /* nohup(1) has it ignored, */
+		signal(SIGHUP, SIG_DFL); /* nohup(1) ignores this one, */
 		signal(SIGINT, SIG_DFL); /* and a shell these two for what runs in the background */
 		signal(SIGQUIT, SIG_DFL);
 		close(begun[0]);

@@ -61,7 +61,7 @@ static inline bool in_transaction(struct fixture *f)
 	return !sqlite3_get_autocommit(f->db.handle);
 }
 
-/* Whatever went wrong, nothing is held. */
+/* Asserts that nothing is held, whatever went wrong. */
 static inline void assert_nothing_held(struct fixture *f)
 {
 	assert_false(in_transaction(f));
@@ -94,7 +94,7 @@ static inline sqlite3_file *raw_file(struct db *db, int op)
 	return file;
 }
 
-/* An empty database "e" beside the WAL of another; what that WAL looks like. */
+/* Puts an empty database "e" beside the WAL of another; returns what that WAL looks like. */
 static inline struct file_look put_empty_beside_wal(struct fixture *f)
 {
 	char from[PATH_MAX], to[PATH_MAX];

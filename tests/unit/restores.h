@@ -82,7 +82,7 @@ static inline void report_tables(struct validate_report *report, const struct co
 	sqlite3_close(db);
 }
 
-/* Takes COPY over. */
+/* Takes ownership of COPY. */
 static inline void upload_bytes(struct upload *u, struct snap *snap, struct copy copy)
 {
 	*u = (struct upload){.bytes = copy.bytes, .size = copy.size};
@@ -136,7 +136,7 @@ static inline bool awaits_readers(struct fixture *f)
 	       proclocks_readers_awaited(&seen, getpid());
 }
 
-/* The application begins SQL, a checkpoint at its end waits for a pin of ours. */
+/* The application begins SQL, whose checkpoint at the end waits for a pin of ours. */
 static inline void begin_checkpoint(struct fixture *f, const char *sql)
 {
 	uint32_t size = (uint32_t)strlen(sql);
@@ -150,7 +150,7 @@ static inline void begin_checkpoint(struct fixture *f, const char *sql)
 	}
 }
 
-/* It has not waited in vain. */
+/* Asserts that the checkpoint succeeded after the wait. */
 static inline void end_checkpoint(struct fixture *f)
 {
 	struct app_reply reply;
@@ -187,7 +187,7 @@ static inline void put_bytes(struct fixture *f, const char *name, const struct c
 	close(fd);
 }
 
-/* The source of "db", whatever stands there, without a look at it: by the way of another database. A
+/* The source of "db", whatever file that is, without a look at it: by way of another database. A
  * reference. */
 static inline struct source *source_of(struct fixture *f)
 {
@@ -307,8 +307,8 @@ static inline int look_main(char **argv)
 	return rc;
 }
 
-/* How a process that opens the database now fares: it finds VALUE, and everything in order (0). It runs this
- * program anew, for a forked child has this one's list of open files. */
+/* 0 if a process that opens the database now finds VALUE, and everything in order. It executes this program
+ * again, because a forked child inherits this one's list of open files. */
 static inline int look_afresh(struct fixture *f, const char *sql, int64_t value)
 {
 	char path[PATH_MAX], text[32];
@@ -330,7 +330,7 @@ static inline void assert_afresh(struct fixture *f, const char *sql, int64_t val
 	assert_int_equal(look_afresh(f, sql, value), 0);
 }
 
-/* Group setup: folders of tests are in memory, for a disk's fsync(2) would be most of what they take. Needs
+/* Group setup: folders of tests are in memory, because a disk's fsync(2) would take most of their time. Needs
  * root. */
 static inline int own_tmp(void **state)
 {

@@ -119,7 +119,7 @@ static inline void put_text(const char *name, const char *text)
 	put(name, text, strlen(text));
 }
 
-/* The first page of an empty database as SQLite writes it, as far as anybody here looks. */
+/* The first page of an empty database as SQLite writes it, as far as the tests look. */
 static inline void database_bytes(uint8_t page[512], uint8_t user_version)
 {
 	memset(page, 0, 512);
@@ -194,8 +194,8 @@ static inline int entries_in(const char *name)
 }
 
 /*
- * A FUSE mount whose server never answers: whoever sends it a request waits for ever, until the alarm ends
- * the test. Returns the server's descriptor.
+ * A FUSE mount whose server never answers: a thread that sends it a request waits until the alarm ends the
+ * test. Returns the server's descriptor.
  */
 static inline int mount_silent(const char *name)
 {

@@ -35,7 +35,7 @@ static inline struct copy read_whole(int fd, size_t size)
 	return copy;
 }
 
-/* The file itself. Only while this process has no connection: the close would cost it its locks. */
+/* The file itself. Only while this process has no connection, whose locks the close would drop. */
 static inline struct copy read_file(struct fixture *f, const char *name)
 {
 	int fd = openat(f->folder.fd, name, O_RDONLY | O_CLOEXEC);
@@ -52,7 +52,7 @@ static inline struct copy read_file(struct fixture *f, const char *name)
 static inline void assert_same(const struct copy *a, const struct copy *b)
 {
 	assert_int_equal(a->size, b->size);
-	for (size_t at = 0; at < a->size; at += 4096) /* which page is told when it fails */
+	for (size_t at = 0; at < a->size; at += 4096) /* so that a failure names the page */
 		assert_memory_equal(a->bytes + at, b->bytes + at, a->size - at < 4096 ? a->size - at : 4096);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stagings.h - what the tests of staging.h share: a staging in a store of its own, a base that counts what is
- * asked of it, writes that fail when told to, and a model that keeps each byte and whose it is.
+ * stagings.h - what the tests of staging.h share: a staging in a store of its own, a base that counts its
+ * calls, writes that fail when told to, and a model that knows each byte and where it is from.
  */
 #ifndef SQLSNAP_TEST_STAGINGS_H
 #define SQLSNAP_TEST_STAGINGS_H
@@ -24,9 +24,9 @@ static struct snap_err err;
 /* Consulted before each pwrite(2), in the thread that makes it; NULL: never. */
 static struct {
 	int fail_with;	     /* errno; 0: succeeds */
-	int interrupts;	     /* so many are EINTR first */
-	size_t at_most;	     /* bytes that one takes; 0: any number */
-	void (*after)(void); /* what happens behind the next one; once */
+	int interrupts;	     /* so many calls fail with EINTR first */
+	size_t at_most;	     /* bytes that one call takes; 0: any number */
+	void (*after)(void); /* called after the next one; once */
 } pwrite_plan;
 
 ssize_t __real_pwrite64(int fd, const void *buf, size_t size, off_t offset);
@@ -64,7 +64,7 @@ static struct lender {
 	size_t at_most; /* bytes that one read answers; 0: any number */
 	int fail_with;	/* -errno */
 	atomic_int reads, drops;
-	void (*during)(void); /* what happens in the next read; once */
+	void (*during)(void); /* called in the next read; once */
 } lender;
 
 static inline uint8_t base_byte(uint64_t at)
@@ -255,7 +255,8 @@ static inline enum snap_upload_state model_state(void)
 	return model.was_empty && !failed ? SNAP_UPLOAD_COMPLETE : SNAP_UPLOAD_INCOMPLETE;
 }
 
-/* What can be read is what the model has; of one that is complete the file has it too, and no more. */
+/* Asserts that what can be read is what the model has; if the staging is complete, the file has the same, and
+ * no more. */
 static inline void assert_model(void)
 {
 	uint8_t bytes[MODEL_MAX + 1];

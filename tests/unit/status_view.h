@@ -8,7 +8,7 @@
 #include "../../src/snap_private.h"
 
 struct found {
-	const char *path; /* that is looked for; NULL: of what has gone */
+	const char *path; /* that is looked for; NULL: a source that has gone */
 	struct snap_source_facts facts;
 	bool found;
 	size_t count;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* stores.h - what the tests of the store share: one on real file systems, which may be full, read-only, or
- * know less. */
+/* stores.h - what the tests of the store share: a store on real file systems, which may be full, read-only,
+ * or support less. */
 #ifndef SQLSNAP_TEST_STORES_H
 #define SQLSNAP_TEST_STORES_H
 
@@ -63,7 +63,7 @@ static inline void assert_words(const char *expected)
 		fail_msg("\"%s\" does not say \"%s\"", err.text, expected);
 }
 
-/* In a child, whose exit status FN's answer is. */
+/* Runs FN in a child, whose exit status is FN's answer. */
 static inline int in_child(int (*fn)(void))
 {
 	pid_t pid = fork();
@@ -77,7 +77,7 @@ static inline int in_child(int (*fn)(void))
 	return WEXITSTATUS(status);
 }
 
-/* Every function fails with RC, and leaves the caller words, where it has any, and nothing else. */
+/* Every function fails with RC, and leaves the caller an error text, where it has one, and nothing else. */
 static inline void assert_all_fail(int rc)
 {
 	struct store_seen seen = {.mtime_ns = 1};

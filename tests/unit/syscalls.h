@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * syscalls.h - a function whose system calls on files somebody watches, and makes fail or lets be its last.
+ * syscalls.h - runs a function and watches its system calls on files; any of them can be made to fail, or be
+ * its last.
  *
- * The function runs on a thread of its own below a seccomp filter that reports those calls; this thread
+ * The function runs on a thread of its own under a seccomp filter that reports those calls; this thread
  * answers for the kernel.
  */
 #ifndef SQLSNAP_TEST_SYSCALLS_H
@@ -122,7 +123,7 @@ static inline int watch_run(struct watch *w)
 /* ---- the N-th call ------------------------------------------------------------------------------------- */
 
 struct nth {
-	unsigned left; /* calls up to the one that is meant */
+	unsigned left; /* calls up to the one to fail */
 	int error;     /* 0: the process is killed there */
 };
 
@@ -138,7 +139,7 @@ static inline int judge_nth(void *arg, const struct seccomp_data *call)
 	return nth->error;
 }
 
-/* Runs FN, whose N-th call fails with ERROR. False when it makes fewer; *RC is its answer. */
+/* Runs FN, whose N-th call fails with ERROR. False if FN makes fewer calls; *RC is its answer. */
 static inline bool run_failing(unsigned n, int error, int (*fn)(void *arg), void *arg, int *rc)
 {
 	struct nth nth = {.left = n, .error = error};
@@ -148,7 +149,7 @@ static inline bool run_failing(unsigned n, int error, int (*fn)(void *arg), void
 	return nth.left == 0;
 }
 
-/* Runs FN in a child that is killed at its N-th call. False when it makes fewer; its answer is 0 then. */
+/* Runs FN in a child that is killed at its N-th call. False if FN makes fewer calls; then it returned 0. */
 static inline bool run_killed(unsigned n, int (*fn)(void *arg), void *arg)
 {
 	pid_t pid = fork();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* upload_gate.h - what the tests of closing share: the gate and the end of a restore, as a test may stand in
- * them (ld(1), --wrap), and what must be so afterwards. */
+/* upload_gate.h - what the tests of closing share: the gate and the end of a restore, into which a test can
+ * put calls (ld(1), --wrap), and what must hold afterwards. */
 #ifndef SQLSNAP_TEST_UPLOAD_GATE_H
 #define SQLSNAP_TEST_UPLOAD_GATE_H
 
@@ -21,7 +21,7 @@ int __wrap_validate_file(const struct validate_order *order, struct validate_rep
 
 static int checks;
 static void (*at_check)(void); /* called once, before the gate looks */
-static int check_fails;	       /* with this, once, and without a look */
+static int check_fails;	       /* the gate fails with this, once, without a look */
 
 int __wrap_validate_file(const struct validate_order *order, struct validate_report *out,
 			 struct snap_err *err)
@@ -121,7 +121,7 @@ static inline void assert_untouched(void)
 	assert_int_equal(stored(), 0);
 }
 
-/* An image that is none: its last page is not what SQLite wrote. */
+/* Makes the image a damaged one: its last page is not what SQLite wrote. */
 static inline void damage(struct image *i)
 {
 	memset(i->bytes + 4096, 0xff, 64);
@@ -132,7 +132,7 @@ static inline struct upload *pending(void)
 	return upload_pending(&all, getpid(), FOLDER, "db");
 }
 
-/* Whoever writes, killed while he waits. */
+/* The writer, which is killed while it waits. */
 static pid_t victim;
 
 static inline void kill_victim(void)

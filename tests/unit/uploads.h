@@ -139,7 +139,8 @@ static inline void reap(pid_t pid)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
-/* One that has ended by SIG (0: by itself), and is not reaped yet: as it looks while it closes its files. */
+/* A process that has ended by SIG (0: by itself) and is not reaped yet: what it looks like while it closes
+ * its files. */
 static inline pid_t ended_process(int sig)
 {
 	siginfo_t info;
@@ -172,7 +173,7 @@ static inline struct upload *make_upload(enum upload_kind kind, const char *name
 	return u;
 }
 
-/* Opens U; the reference that it was made with goes, as in the operations. */
+/* Opens U and drops the reference that it was made with, as the operations do. */
 static inline struct upload *opened(struct upload *u)
 {
 	upload_opened(u, gettid());
@@ -190,7 +191,7 @@ static inline struct upload *open_cut(void)
 	return u;
 }
 
-/* open("db", O_RDWR): over what stands there */
+/* open("db", O_RDWR): over what is there */
 static inline struct upload *open_over(void)
 {
 	struct upload *u = opened(make_upload(UPLOAD_DATABASE, "db", getpid()));
@@ -236,7 +237,7 @@ static inline void truncate_to(struct upload *u, uint64_t size)
 /* Who closes, and what the kernel says of it. */
 struct closing {
 	pid_t tid;    /* 0: this thread */
-	bool unknown; /* it cannot be looked at */
+	bool unknown; /* the process cannot be looked at */
 	bool interrupted;
 	uid_t uid;
 	uint64_t owner;		/* 0: OWNER */

@@ -49,7 +49,7 @@ static inline void write_without_end(const char *path, int go, atomic_int *commi
 		if (i % 4 == 0)
 			sqlite3_exec(db, others[i / 4 % 5], NULL, NULL, NULL);
 		sqlite3_busy_timeout(db, 60000);
-		nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL); /* not to have the machine alone */
+		nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL); /* not to hog the machine */
 	}
 }
 
