@@ -147,7 +147,7 @@ static bool next_name(struct walker *w, char name[NAME_MAX + 1])
 	return true;
 }
 
-/* Walks to the file END; ENDS_IN_FOLDER: the path ends in the folder where W is. */
+/* Walks to the file END; ENDS_IN_FOLDER: W is in that folder. */
 static int walk(struct walker *w, struct tree_end *end)
 {
 	char name[NAME_MAX + 1];

@@ -36,7 +36,7 @@ struct tree_link_id {
 	uint64_t dev, ino;
 };
 
-/* The path by which a folder is known, and its inode. */
+/* The path that a folder is known by. */
 struct tree_known {
 	char *path; /* owned; absolute */
 	uint64_t dev, ino;

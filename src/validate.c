@@ -240,8 +240,7 @@ static int read_reply(struct child *child, const struct validate_order *order)
 	}
 }
 
-/* Waits for the child's end: that it fell silent does not mean that it has ended. Leaves the reaping to
- * child_reap(). */
+/* Waits for the child's end: a silent child need not have ended. Leaves the reaping to child_reap(). */
 static int await_end(const struct child *child, const struct validate_order *order)
 {
 	siginfo_t info = {.si_pid = 0};
@@ -294,7 +293,7 @@ static int judge_end(int status, struct snap_err *err)
 		       WEXITSTATUS(status));
 }
 
-/* Whether there are as many names as were counted, each of them terminated. */
+/* Whether all names that were counted exist, each terminated. */
 static bool names_are_sane(const struct validate_verdict *verdict, const char *names)
 {
 	uint32_t count = 0;

@@ -168,7 +168,7 @@ static bool parent_is_gone(void)
 	return poll(&end, 1, 0) > 0 && end.revents & POLLERR;
 }
 
-/* Makes this process the kernel's first choice when memory is short, before any application. */
+/* The OOM killer takes this process before any application. */
 static void offer_to_oom_killer(void)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);

@@ -150,7 +150,7 @@ static inline void begin_checkpoint(struct fixture *f, const char *sql)
 	}
 }
 
-/* Asserts that the checkpoint succeeded after the wait. */
+/* The checkpoint has succeeded. */
 static inline void end_checkpoint(struct fixture *f)
 {
 	struct app_reply reply;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* upload_table.h - what the tests of the table of uploads share: which upload is found by whom, and what is
- * in the table. */
+/* upload_table.h - what the tests of the table of uploads share: who finds which upload, and what is in the
+ * table. */
 #ifndef SQLSNAP_TEST_UPLOAD_TABLE_H
 #define SQLSNAP_TEST_UPLOAD_TABLE_H
 
