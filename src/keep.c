@@ -3,8 +3,9 @@
  * keep.c - see keep.h: making a kept snapshot. keep_read.c finds kept snapshots, keep_tidy.c removes them,
  * keep_meta.c has the format of meta.
  *
- * What must stay true: nothing has a name without a leading dot before all of it is on the disk, including
- * the folders on its path; after a failed keep_commit() there is no such name.
+ * What must stay true: nothing but the empty folder that reserves a name is called without a leading dot
+ * before all of it is on the disk, including the folders on its path; after a failed keep_commit() there is
+ * no such name.
  */
 #include "keep.h"
 

@@ -20,8 +20,8 @@
  * What must stay true: a folder without a leading dot that is not empty is complete, because it is synced
  * before it gets its name and loses its name before the first of its files goes; a process that writes or
  * removes a partial one, has reserved a name, or has named a member of a group that is not complete yet,
- * holds flock(2) on it, so that the next daemon can recognise and clean up what a killed one left. Nothing
- * here waits for a lock.
+ * holds flock(2) on it, so that the next daemon can recognise and clean up what a killed one left. Only
+ * keep_drop() waits for that lock, for a second at most.
  *
  * SOURCE is always the database's absolute path as store.h takes it. Functions without an ERR return -errno.
  */

@@ -12,9 +12,10 @@
  * remove.
  *
  * What must stay true: the file gets its name after every member has its own and is on the disk, while all of
- * them are locked, and loses it, on the disk as well, before any member is touched; it has none of the three
- * names only when no member has a name. What cannot be read or parsed at the moment is left alone: no failure
- * makes a snapshot pass for a leftover.
+ * them are locked, and loses it before any member is touched; it has none of the three names only when no
+ * member has a name. A full disk is no reason to keep a snapshot: if the file cannot be renamed when the
+ * group is ended it is unlinked, and a sync that fails then is ignored. What cannot be read or parsed at the
+ * moment is left alone: no failure makes a snapshot pass for a leftover.
  */
 #include <errno.h>
 #include <fcntl.h>

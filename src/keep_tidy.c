@@ -2,7 +2,8 @@
 /*
  * keep_tidy.c - see keep.h: removing kept snapshots, and what a killed daemon has left.
  *
- * What must stay true: a snapshot loses its name, on the disk as well, before the first of its files goes.
+ * What must stay true: a snapshot loses its name, on the disk as well if that can be synced, before the first
+ * of its files goes.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -74,7 +74,7 @@ struct opath_name opath_name(int fd);
 /* The absolute path of FD, as the kernel knows it now, without any I/O. -ENAMETOOLONG, -ENOENT */
 int opath_path(int fd, char *path, size_t size);
 
-/* Whether CODE is about a shortage in this process, and says nothing about the file. */
+/* Whether CODE is about this process, a shortage or an interruption, and says nothing about the file. */
 static inline bool opath_transient(int code)
 {
 	return code == -EMFILE || code == -ENFILE || code == -ENOMEM || code == -EINTR || code == -EAGAIN;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * place.h - where a database is: an open folder and a name in it; and what the file system there can be used
- * for. Once the program is running it resolves no absolute path, so neither a swapped symlink nor our own
- * mount can lead it elsewhere.
+ * for. Once the program is running it resolves no absolute path but those of symlinks that left the tree, and
+ * these without following symlinks, so neither a swapped symlink nor our own mount can lead it elsewhere.
  */
 #ifndef SQLSNAP_PLACE_H
 #define SQLSNAP_PLACE_H
@@ -46,9 +46,9 @@ int place_locks_shared(const char *path, struct snap_err *err);
  * The bits of 0777 that the folders above a file, from its own folder DIRFD (O_PATH) up to the root, leave to
  * the owner UID, the group GID and others. Read and write access is left to those who may search every folder
  * on the path, so that a file in a 0700 folder does not become readable through the mount. The folder STOP
- * (NULL: none) and those above it do not count. With an ACL the group gets group_obj & mask. What is unknown
- * is denied. Climbs by "..", so that no request goes to a mount that covers one of the folders. OWN_DEV (0:
- * none) is the device of our own mount, whose ACL is not asked for.
+ * (NULL: none) and those above it do not count. With an ACL the group gets no more than all whom its
+ * entries concern (acl.h). What is unknown is denied. Climbs by "..", so that no request goes to a mount that
+ * covers one of the folders. OWN_DEV (0: none) is the device of our own mount, whose ACL is not asked for.
  */
 mode_t place_mask_at(int dirfd, const struct stat *stop, uint64_t own_dev, uid_t uid, gid_t gid);
 

@@ -75,7 +75,8 @@ static int unfit(const char *path)
  * An errno when the sidecar PATH, or the -shm beside a -wal, which is opened later, has another hard link, or
  * is no regular file. A user who may write into a folder can link another user's file there under that name
  * (protected_hardlinks in proc_sys_fs(5) prevents this, where it is on), and root would write to it; or a
- * fifo, which nobody ever opens at the other end. The unix VFS does not follow symlinks.
+ * fifo, which nobody ever opens at the other end. The unix VFS does not follow symlinks. ESTALE: the database
+ * has another path by now, or the -wal there is not the expected one.
  */
 static int look_beside(struct vfs *vfs, const char *path, int kind)
 {
