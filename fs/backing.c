@@ -22,7 +22,7 @@ void backing_close(int device, int number)
 	uint32_t id = (uint32_t)number;
 
 	ioctl(device, FUSE_DEV_IOC_BACKING_CLOSE,
-	      &id); /* fails only when the mount has gone, and all with it */
+	      &id); /* fails only if the mount is gone, and every registration with it */
 }
 
 #else

@@ -28,8 +28,8 @@ void *buffer_get(struct buffers *b)
 	pthread_mutex_unlock(&b->lock);
 	if (buffer)
 		return buffer;
-	/* Not malloc(3): after it has freed a block that it had mapped, it takes the next one from a heap;
-	 * each thread has its own, and they hardly shrink. */
+	/* malloc(3) would not do: once it has freed a block that it had mapped, it takes the next one from a
+	 * heap; each thread has its own heap, and heaps hardly shrink. */
 	buffer = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return buffer == MAP_FAILED ? NULL : buffer;
 }

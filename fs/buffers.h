@@ -24,7 +24,7 @@ struct buffers {
 void buffers_init(struct buffers *b);
 void buffers_finish(struct buffers *b);
 
-/* BUFFER_SIZE bytes, NULL without memory; given back by buffer_put(). */
+/* BUFFER_SIZE bytes, to be returned by buffer_put(); NULL: no memory. */
 void *buffer_get(struct buffers *b);
 void buffer_put(struct buffers *b, void *buffer);
 

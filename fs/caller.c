@@ -73,8 +73,8 @@ void caller_parse(struct caller *out, const char *text)
 			 (value = value_of(line, "SigCgt")))
 			handled |= strtoull(value, NULL, 16);
 	}
-	/* The signal that ended it stays pending: complete_signal() in the kernel begins the end before the
-	 * signal is taken. */
+	/* The signal that ended it stays pending: complete_signal() in the kernel starts the exit before the
+	 * signal is dequeued. */
 	out->killed = pending & (out->exiting ? BIT(SIGKILL) | ~(handled | HARMLESS) : BIT(SIGKILL));
 }
 
@@ -89,7 +89,7 @@ bool caller_parse_group(const char *text, gid_t group)
 
 			value += strspn(value, " \t");
 			if (*value < '0' || *value > '9')
-				break; /* strtoul() would go on in the next line */
+				break; /* strtoul() would continue in the next line */
 			gid = strtoul(value, &end, 10);
 			if (gid == group)
 				return true;
@@ -99,7 +99,7 @@ bool caller_parse_group(const char *text, gid_t group)
 }
 
 #define STAT_NAME 2	  /* the fields of a stat file are counted from 1; this one ends with a ")" */
-#define STAT_EXIT_CODE 52 /* as waitpid(2) has it, from before the memory goes; 0 without the right to it */
+#define STAT_EXIT_CODE 52 /* as for waitpid(2), set before the memory is freed; 0: we may not see it */
 
 bool caller_parse_end(const char *text)
 {
@@ -110,7 +110,7 @@ bool caller_parse_end(const char *text)
 	return at && WIFSIGNALED((int)strtol(at, NULL, 10));
 }
 
-/* The file NAME of thread TID, to be freed; NULL: it cannot be read. */
+/* The content of TID's file NAME, which the caller frees; NULL: it cannot be read. */
 static char *read_text(pid_t tid, const char *name)
 {
 	autofree char *text = NULL;
@@ -141,8 +141,8 @@ static char *read_text(pid_t tid, const char *name)
 	return n == 0 && used > 0 ? steal_ptr(&text) : NULL;
 }
 
-/* Whether a signal has ended TID, which has no memory any more. It need not be pending: one that dumps a core
- * is taken first, and so is one to the thread, as cgroup.kill sends it. */
+/* Whether a signal has ended TID, whose memory is already gone. The signal need not be pending any more: one
+ * that dumps core is dequeued first, and so is one sent to a single thread, as by cgroup.kill. */
 static bool was_ended(pid_t tid)
 {
 	autofree char *text = read_text(tid, "stat");
@@ -194,6 +194,6 @@ bool caller_may_write(const struct actor *who, uid_t owner, gid_t group, mode_t 
 	if (who->uid == owner)
 		return mode & S_IWUSR;
 	if (((mode & S_IWGRP) != 0) == ((mode & S_IWOTH) != 0))
-		return mode & S_IWOTH; /* whether in the group or not */
+		return mode & S_IWOTH; /* members of the group and others have the same right */
 	return mode & (in_group(who, group) ? S_IWGRP : S_IWOTH);
 }

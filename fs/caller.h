@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * caller.h - the process behind a request, as far as /proc/TID/status tells, and what ended it.
+ * caller.h - the process that sent a request, as far as /proc/TID/status tells, and what ended it.
  *
- * Nothing else below /proc/TID may be read while a request of that thread waits for us: stat, fd, environ
- * and others take a lock that exec(2) holds while it closes descriptors, so they would wait for our own
- * answer to a FLUSH. But of a thread that has no memory any more stat may be read: it is not in exec(2).
+ * Nothing else below /proc/TID may be read while a request of that thread waits for us: stat, fd, environ and
+ * others take a lock that exec(2) holds while it closes descriptors, so they would wait for our own answer to
+ * a FLUSH. The exception is stat of a thread whose memory is already gone: that thread is not in exec(2).
  */
 #ifndef SQLSNAPFS_CALLER_H
 #define SQLSNAPFS_CALLER_H
@@ -23,21 +23,21 @@ struct actor {
 
 struct caller {
 	pid_t tgid;			 /* the process; 0: unknown */
-	char command[SNAP_COMMAND_SIZE]; /* the thread's name, which is the program's unless it was set; "":
+	char command[SNAP_COMMAND_SIZE]; /* the thread's name: the program's, unless it was changed; "":
 					    unknown. Any bytes but NUL */
 	bool exiting;			 /* its memory is gone: it ended without closing its files itself */
-	bool killed; /* a signal is ending it, or has: what it wrote may not be all it meant to write */
+	bool killed; /* a signal is ending it, or has ended it: what it wrote may be incomplete */
 };
 
 /* Pure: TEXT is the content of a status file. */
 void caller_parse(struct caller *out, const char *text);
-/* The same: whether GROUP is among the supplementary groups. */
+/* Likewise: whether GROUP is among the supplementary groups. */
 bool caller_parse_group(const char *text, gid_t group);
-/* Pure: whether TEXT, the content of a stat file, is of a thread that a signal has ended. */
+/* Pure: whether TEXT, the content of a thread's stat file, shows that a signal has ended that thread. */
 bool caller_parse_end(const char *text);
 
-/* Looks at thread TID. False, with *OUT empty, if that is not possible: there is no such thread, or TID is
- * 0. */
+/* Looks at thread TID. Returns false, with *OUT empty, if that is impossible: there is no such thread, or TID
+ * is 0. */
 bool caller_look(struct caller *out, pid_t tid);
 
 /* Describes CALLER for the log and status.json; UID is the request's. */

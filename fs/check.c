@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* check.c - see check.h. What comes out of the file is escaped: this ends on terminals. */
+/* check.c - see check.h. Text from the file is escaped, because the output goes to terminals. */
 #include "check.h"
 
 #include <errno.h>
@@ -26,7 +26,7 @@ static void print_accepted(const struct snap_checked *checked)
 	printf("application_id: %" PRId32 "\n", (int32_t)checked->application_id);
 }
 
-/* Whether it is the file that is at fault. */
+/* Whether RC means that the file itself is at fault. */
 static bool is_verdict(int rc)
 {
 	return rc == -EMEDIUMTYPE || rc == -EIO || rc == -EUCLEAN;

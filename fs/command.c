@@ -32,7 +32,7 @@ int command_greet(void *arg)
 	return stat(arg, &st) < 0 ? errno : 0;
 }
 
-/* In the child. The gate closes unopened when the program gives up. */
+/* In the child. If the program gives up, the gate's pipe closes without a byte. */
 static int await_gate(int gate, int (*fn)(void *arg), void *arg)
 {
 	char go;
@@ -72,7 +72,7 @@ void command_go(struct command *command)
 {
 	if (command->gate < 0)
 		return;
-	/* When it has been killed meanwhile, SIGCHLD tells. */
+	/* If it was killed in the meantime, SIGCHLD reports that. */
 	if (write(command->gate, "!", 1) < 0)
 		command_terminate(command);
 	close(command->gate);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * control.h - the files of .sqlsnapfs that fs/ makes itself: texts that are generated at each open and that
- * only the user of the daemon may read.
+ * only the daemon's user may read.
  *
  * Their nodes have CONTROL_KEY as device and the number of the file, from 1, as inode.
  */
@@ -21,13 +21,13 @@ struct control_file {
 	/* Returns its current content, owned by the caller; NULL: no memory. May read the tree and the
 	 * store, but waits for no live database. */
 	char *(*text)(struct fs *fs);
-	bool costly; /* GETATTR shows the size of the text that was made last */
+	bool costly; /* GETATTR shows the size of the most recent text */
 };
 
 #define CONTROL_FILES 2
 extern const struct control_file control_files[CONTROL_FILES];
 
-/* The file at PATH, relative to the root, or the one that NODE is; NULL: none. */
+/* The control file at PATH, relative to the root, or the one that NODE stands for; NULL: none. */
 const struct control_file *control_at(const char *path);
 const struct control_file *control_of(const struct node *node);
 /* Its st_ino. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * daemon.c - see daemon.h. The report is one byte over a pipe; when the pipe ends without it, the child's
- * exit status tells the rest. stderr stays the caller's until then, so that the child says itself what is
- * wrong.
+ * daemon.c - see daemon.h. The report is one byte over a pipe; if the pipe closes without it, the child's
+ * exit status says the rest. Until then the child keeps the caller's stderr, so that it can report errors
+ * itself.
  */
 #include "daemon.h"
 
@@ -31,8 +31,8 @@ void daemon_hold_stdio(void)
 }
 
 /*
- * Closes all other descriptors of the caller, which would stay open as long as the mount: its locks, its
- * pipes, files of an older mount. Moves *REPORT out of the way.
+ * Closes all other descriptors inherited from the caller, which would stay open as long as the mount: its
+ * locks, its pipes, files of an older mount. Moves *REPORT out of the way.
  */
 static void drop_descriptors(int *report)
 {
@@ -121,7 +121,7 @@ void daemon_settle(void)
 	if (chdir("/") < 0)
 		log_warn("chdir to /: %s, ignoring", strerror(errno));
 	umask(077);
-	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of that write, not our end */
+	signal(SIGXFSZ, SIG_IGN); /* exceeding the file size limit fails that write, and does not end us */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
 		files.rlim_cur = files.rlim_max;
 		if (setrlimit(RLIMIT_NOFILE, &files) < 0)

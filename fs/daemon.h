@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * daemon.h - goes into the background. Threads, SQLite and locks do not survive a fork, so the fork comes
- * first. The parent stays until the child reports that the mount answers.
+ * daemon.h - moves the program into the background. Threads, SQLite and locks do not survive a fork, so the
+ * fork comes first. The parent stays until the child reports that the mount answers.
  */
 #ifndef SQLSNAPFS_DAEMON_H
 #define SQLSNAPFS_DAEMON_H
 
-/* Opens those of the descriptors 0, 1 and 2 that are closed, so that no other file gets their numbers. */
+/* Opens whichever of descriptors 0, 1 and 2 are closed, so that no other file gets their numbers. */
 void daemon_hold_stdio(void);
 
 /*
- * Forks. In the child: 0; it has a session of its own, and owns the descriptor *REPORT. In the parent, once
- * the child has reported or exited: 1, with the exit status in *STATUS; errors have been printed to stderr.
- * -errno
+ * Forks. Returns 0 in the child, which has a session of its own and owns the descriptor *REPORT. Returns 1 in
+ * the parent once the child has reported or exited, with the exit status in *STATUS; errors have been printed
+ * to stderr. -errno
  */
 int daemon_fork(int *report, int *status);
 
@@ -20,8 +20,8 @@ int daemon_fork(int *report, int *status);
  * the parent is gone. Closes REPORT. */
 int daemon_report(int report);
 
-/* Leaves the caller's directory and umask, raises the limit of open files, and ignores SIGXFSZ, so that a
- * write beyond the limit of file sizes fails with an error. */
+/* Leaves the caller's directory and umask, raises the limit on open files, and ignores SIGXFSZ, so that a
+ * write beyond the file size limit fails with an error. */
 void daemon_settle(void);
 
 #endif

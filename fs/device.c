@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device.c - see device.h. read(2) stays what libfuse's ending relies on: a cancellation point. An answer
- * that comes after the connection has ended (session.c has a pipe there then) is one that nobody waits for
- * any more (ENOENT, as for an interrupted request); libfuse 3.17 would complain of it.
+ * device.c - see device.h. read(2) remains a cancellation point, which libfuse's shutdown relies on. Nobody
+ * waits for a reply that comes after the connection has ended (its descriptor is then session.c's pipe): it
+ * gets ENOENT, as for an interrupted request; otherwise libfuse 3.17 would complain of it.
  */
 #include "device.h"
 

@@ -3,9 +3,9 @@
  * device.h - how libfuse reads requests from /dev/fuse and writes replies to it.
  *
  * When the mount goes away while a request is being read, the kernel answers ECONNABORTED instead of ENODEV
- * (fuse_dev_do_read()). libfuse takes that for a failure: it ends its loop with an error and reports it with
- * perror(3), in threads that it cancels at the same time. A thread that is cancelled there keeps the lock of
- * stderr, and the next one that prints waits for ever. Here both errors mean the end of the mount.
+ * (fuse_dev_do_read()). libfuse treats that as a failure: it ends its loop with an error and reports it with
+ * perror(3), in threads that it cancels at the same time. A thread that is cancelled there still holds
+ * stderr's lock, and the next one that prints waits forever. Here both errors mean the end of the mount.
  */
 #ifndef SQLSNAPFS_DEVICE_H
 #define SQLSNAPFS_DEVICE_H
