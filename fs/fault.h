@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fault.h - the text that goes with a failure on this side of sqlsnap.h. */
+/* fault.h - error texts for failures on the fs/ side of sqlsnap.h. */
 #ifndef SQLSNAPFS_FAULT_H
 #define SQLSNAPFS_FAULT_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fs.h - what the program (main.c, session.c) needs of the file system that it serves (ops.c).
+ * fs.h - what the program (main.c, session.c) needs from the file system that it serves (ops.c).
  *
  * The order of calls: snap_create(), fs_create(), fuse_session_new(&fs_ops, fs), mount, snap_start(), loop,
  * unmount, fuse_session_destroy(), fs_destroy(), snap_destroy().
@@ -8,7 +8,7 @@
 #ifndef SQLSNAPFS_FS_H
 #define SQLSNAPFS_FS_H
 
-#define FUSE_USE_VERSION 312 /* the loop's configuration as an object; 3.17 knows it too */
+#define FUSE_USE_VERSION 312 /* the loop's configuration is an object; 3.17 supports this too */
 
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
@@ -16,7 +16,7 @@
 #include "../src/sqlsnap.h"
 
 struct options;
-struct fs; /* nodes, handles, and the snap that they stand on */
+struct fs; /* nodes, handles, and the snap that they use */
 
 struct fs_config {
 	struct snap *snap;	       /* borrowed; outlives the fs */
@@ -25,16 +25,16 @@ struct fs_config {
 	const char *mountpoint;
 	const char *folder; /* the SOURCE; NULL: databases were named */
 	unsigned max_read;  /* bytes, from -o max_read; 0: not given. init() must copy it to conn->max_read,
-			     * for libfuse ends the session when the two differ */
+			       because libfuse ends the session if the two differ */
 };
 
 /* Copies CONFIG. *out is owned by the caller; -errno, and *out untouched, on failure. */
 int fs_create(struct fs **out, const struct fs_config *config);
-/* The session that serves FS, set after mounting and reset to NULL before it is destroyed. Stale pages are
- * dropped from the kernel's cache through it. */
+/* Sets the session that serves FS: after mounting, and to NULL before the session is destroyed. Stale pages
+ * are dropped from the kernel's cache through it. */
 void fs_set_session(struct fs *fs, struct fuse_session *session);
-/* The connection has ended or is about to. The kernel then reports a close() or rename() that waits for a
- * restore as failed, so such a restore is cancelled; one that nobody waits for goes on. */
+/* To be called when the connection has ended or is about to. The kernel then reports a close() or rename()
+ * that waits for a restore as failed, so such a restore is cancelled; one that nobody waits for continues. */
 void fs_end_restores(struct fs *fs);
 /* To be called next: waits, for FS_ANSWERS_MS at most, for restores that can no longer be cancelled, so that
  * their callers still get the reply that they succeeded. */

@@ -28,7 +28,7 @@ static bool add(char **list, const char *name, const char *value)
 
 static bool build_list(char **list, const struct options *options, const struct plan *plan)
 {
-	/* Without allow_other, not even root gets into another user's mount, nor a user into root's. The
+	/* Without allow_other, not even root can enter another user's mount, nor a user enter root's. The
 	 * modes of the live files and default_permissions keep others out. */
 	bool all = options->allow_other || (geteuid() == 0 && !options->allow_root);
 	char max_read[24];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fuseopts.h - what libfuse and the kernel are told when a mount is made. */
+/* fuseopts.h - the options given to libfuse and the kernel for a mount. */
 #ifndef SQLSNAPFS_FUSEOPTS_H
 #define SQLSNAPFS_FUSEOPTS_H
 
@@ -7,10 +7,10 @@
 #include "options.h"
 #include "plan.h"
 
-/* Whether the mount is refused to writers. */
+/* Whether the mount is read-only. */
 bool fuseopts_read_only(const struct options *options);
 
-/* ARGS for fuse_session_new(), to be freed with fuse_opt_free_args() also after a failure. -ENOMEM. */
+/* ARGS for fuse_session_new(), to be freed with fuse_opt_free_args() even after a failure. -ENOMEM. */
 int fuseopts_build(struct fuse_args *args, const struct options *options, const struct plan *plan);
 
 #endif

@@ -66,7 +66,7 @@ static void leave(struct handles *handles, struct handle *h)
 	pthread_mutex_unlock(&handles->lock);
 }
 
-/* Passes RC on, with words for what comes without any. */
+/* Returns RC, and adds a message to a failure that has none. */
 static int explain(int rc, struct snap_err *err)
 {
 	if (rc >= 0 || !err || err->text[0])
@@ -97,7 +97,7 @@ int handle_open(struct handle **out, struct handles *handles, struct node *node,
 		struct snap_gen **moved, struct snap_err *err)
 {
 	struct handle *h = make(handles, node, HANDLE_EMPTY);
-	int rc = -EXDEV; /* another mount's file; what is neither file nor folder the kernel opens itself */
+	int rc = -EXDEV; /* another mount's file; the kernel itself opens what is neither file nor folder */
 
 	if (!h)
 		return explain(-ENOMEM, err);
@@ -201,7 +201,7 @@ int handle_begin_list(struct handle *h, struct handles *handles, struct snap_err
 	h->begun = true;
 	pthread_mutex_unlock(&h->list_lock);
 	if (!again)
-		return 0; /* open(2) has made the list */
+		return 0; /* open(2) has already made the list */
 	rc = list_folder(h->node, handles->snap, &list, err);
 	if (rc)
 		return rc;

@@ -22,7 +22,7 @@ enum handle_kind {
 };
 
 struct handle {
-	struct handle *prev, *next; /* of all that are open; guarded by handles->lock */
+	struct handle *prev, *next; /* list of all open handles; guarded by handles->lock */
 	enum handle_kind kind;
 	struct node *node; /* a reference */
 	union {
@@ -35,10 +35,10 @@ struct handle {
 	atomic_bool failed; /* a read failed and was logged */
 	bool counted;	    /* by passthrough.h */
 	pthread_mutex_t list_lock;
-	bool begun; /* the entries were asked for; guarded by list_lock */
+	bool begun; /* the entries have been requested; guarded by list_lock */
 };
 
-/* All open handles: a session that is ended by force sends no RELEASE. */
+/* All open handles, listed because a session that is ended by force sends no RELEASE. */
 struct handles {
 	pthread_mutex_t lock;
 	struct handle *first;
@@ -51,24 +51,25 @@ void handles_finish(struct handles *handles); /* closes what is left */
 
 /*
  * Opens NODE for reading. 0 with *OUT, owned by the caller; SNAP_WOULD_WAIT instead of waiting if MAY_WAIT is
- * false; SNAP_MOVED with a reference in *MOVED, as snap_gen_open(). -errno with words in ERR, which must be
- * empty before, or NULL.
+ * false; SNAP_MOVED with a reference in *MOVED, as snap_gen_open(). -errno with a message in ERR, which must
+ * be empty on entry, or NULL.
  */
 int handle_open(struct handle **out, struct handles *handles, struct node *node, bool may_wait,
 		struct snap_gen **moved, struct snap_err *err);
 /* Opens NODE's upload for thread TID. -ESTALE: the upload was discarded. */
 int handle_open_upload(struct handle **out, struct handles *handles, struct node *node, pid_t tid,
 		       struct snap_err *err);
-/* Opens TEXT, which it takes over, also on failure. */
+/* Opens TEXT and takes ownership of it, even on failure. */
 int handle_open_text(struct handle **out, struct handles *handles, struct node *node, char *text,
 		     struct snap_err *err);
-/* Opens a folder, with the entries of this moment. */
+/* Opens a folder with its current entries. */
 int handle_open_folder(struct handle **out, struct handles *handles, struct node *node, struct snap_err *err);
-/* The entries of folder H are asked for from the first one on. From the second time on, rewinddir(3), they
- * are those of this moment; on failure, the old ones. */
+/* To be called when the entries of folder H are read from the first one on. From the second time on, i.e.
+ * after rewinddir(3), this refreshes them; on failure, the old entries stay. */
 int handle_begin_list(struct handle *h, struct handles *handles, struct snap_err *err);
 ssize_t handle_read(struct handle *h, void *buf, size_t size, uint64_t offset, struct snap_err *err);
-/* Attributes of NODE's plain file as somebody has it open; -ENOENT if nobody has. See snap_file_stat(). */
+/* Attributes of NODE's plain file, taken from an open handle; -ENOENT if there is none. See
+ * snap_file_stat(). */
 int handle_stat(struct handles *handles, const struct node *node, struct snap_attr *attr);
 void handle_close(struct handle *h, struct handles *handles);
 

@@ -19,7 +19,7 @@ void jobs_finish(struct jobs *jobs)
 	pthread_mutex_destroy(&jobs->lock);
 }
 
-#define UNCOUNTED SIZE_MAX /* the place of root, and of whoever mounted */
+#define UNCOUNTED SIZE_MAX /* the place of root, and of the user who mounted */
 
 struct job {
 	struct jobs *jobs;

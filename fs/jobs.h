@@ -12,10 +12,10 @@
 
 #include "../src/sqlsnap.h"
 
-#define JOBS_EACH ((size_t)SNAP_DEFER_MAX / 4) /* under way for one user but root and whoever mounted */
-#define JOBS_OTHERS (3 * JOBS_EACH)	       /* and for all such users */
+#define JOBS_EACH ((size_t)SNAP_DEFER_MAX / 4) /* running for one user, except root and whoever mounted */
+#define JOBS_OTHERS (3 * JOBS_EACH)	       /* and for all such users together */
 
-/* What to tell a caller for -EAGAIN. */
+/* The message for -EAGAIN. */
 #define JOBS_TOO_MANY                                                                   \
 	"too many opens and restores, of this user or of all, are waiting already, or " \
 	"no thread can be started (pids.max)"
@@ -31,11 +31,11 @@ struct jobs {
 };
 
 void jobs_init(struct jobs *jobs, struct snap *snap);
-void jobs_finish(struct jobs *jobs); /* when none is under way any more */
+void jobs_finish(struct jobs *jobs); /* once no job is running */
 
 /* Runs FN for UID on a thread as snap_defer() does, with a copy of the SIZE bytes of ARG, which is freed when
- * FN returns. -EAGAIN: too many jobs are under way: in all, of UID, or of all users but root and whoever
- * mounted; -ENOMEM. */
+ * FN returns. -EAGAIN: too many jobs are running: in total, for UID, or for all users other than root and the
+ * user who mounted; -ENOMEM. */
 int jobs_run(struct jobs *jobs, uid_t uid, void (*fn)(void *arg), const void *arg, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* json.c - see json.h. Numbers are written by no locale's rules. */
+/* json.c - see json.h. Numbers are written the same way in every locale. */
 #include "json.h"
 
 #include <inttypes.h>
@@ -46,7 +46,7 @@ char *json_take(struct json *j)
 
 	if (j->depth > 0)
 		j->failed = true;
-	put(j, "\n", 2); /* and its end */
+	put(j, "\n", 2); /* with the terminating NUL */
 	if (!j->failed)
 		text = j->text;
 	else
@@ -106,7 +106,7 @@ static void new_line(struct json *j)
 		put_text(j, "\t");
 }
 
-/* What stands before a value. */
+/* Writes what precedes a value. */
 static void begin(struct json *j, const char *key)
 {
 	if (j->depth > 0) {

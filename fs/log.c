@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * log.c - see log.h. The levels, the sink and the last echo are the program's only mutable globals. It
- * allocates nothing, so that a line gets out when memory does not; a line that cannot be written is lost.
+ * allocates nothing, so that it can log even without free memory; a line that cannot be written is lost.
  */
 #include "log.h"
 
@@ -22,10 +22,10 @@
 #define ECHO_NS NS_PER_S
 
 static _Atomic int log_level = SNAP_INFO;
-static _Atomic int quiet_level = SNAP_DEBUG; /* what is less than this is for the ring alone */
+static _Atomic int quiet_level = SNAP_DEBUG; /* lower levels go to the ring only */
 static _Atomic int log_sink = LOG_TO_STDERR;
-static _Atomic uint64_t echo_text;   /* a number made of what was last asked about; 0: nothing yet */
-static _Atomic int64_t echo_told_ns; /* when it was last no echo */
+static _Atomic uint64_t echo_text;   /* a hash of the text of the last call; 0: none yet */
+static _Atomic int64_t echo_told_ns; /* when that text was last reported as new */
 
 void log_set_level(enum snap_level level)
 {
@@ -154,7 +154,7 @@ void log_line(enum snap_level level, const char *module, const char *format, ...
 	errno = saved;
 }
 
-/* Never 0. Two texts of one number would cost a line, no more. */
+/* A hash, never 0. Two texts with the same hash would cost a line, no more. */
 static uint64_t number_of(const char *text)
 {
 	uint64_t number = hash_text(HASH_START, text);

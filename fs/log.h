@@ -3,7 +3,7 @@
  * log.h - one line for each event, to stderr or to syslog (LOG_DAEMON).
  *
  * A file that logs defines LOG_MODULE, its name in each line, before it includes this. Thread-safe: a line is
- * one write(2). errno survives. Control characters in a line are written as \xNN, so that nobody's file name
+ * one write(2). errno is preserved. Control characters in a line are written as \xNN, so that no file name
  * can forge a line.
  */
 #ifndef SQLSNAPFS_LOG_H
@@ -20,8 +20,8 @@ enum log_sink {
 	LOG_TO_SYSLOG,
 };
 
-void log_set_level(enum snap_level level); /* less than this is not logged; SNAP_INFO until told otherwise */
-/* Less than this goes to .sqlsnapfs/log alone (log_ring.h). */
+void log_set_level(enum snap_level level); /* lower levels are not logged; SNAP_INFO by default */
+/* Lower levels go to .sqlsnapfs/log only (log_ring.h). */
 void log_set_quiet(enum snap_level level);
 void log_set_sink(enum log_sink sink);
 
@@ -29,12 +29,13 @@ bool log_wants(enum snap_level level);
 void log_line(enum snap_level level, const char *module, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Whether the same TEXT was asked about within a second before NOW (CLOCK_MONOTONIC), and so stands there.
- * For what is said by others, who do not count how often. */
+/* Whether TEXT is the same as at the last call, and was reported as new less than a second before NOW
+ * (CLOCK_MONOTONIC), so that it is in the log already. For messages from code that does not limit their
+ * number. */
 bool log_is_echo(const char *text, int64_t now);
 
-/* What the user did wrong or what keeps the program from starting: "sqlsnapfs: TEXT", on stderr at any level.
- */
+/* Prints "sqlsnapfs: TEXT" to stderr, at any level: a mistake of the user, or what keeps the program from
+ * starting. */
 void log_refusal(const char *text);
 
 /* Copies IN to OUT (SIZE bytes, cut to fit, always terminated) with control characters as \xNN; returns OUT.

@@ -12,7 +12,7 @@ static struct {
 	pthread_mutex_t lock;
 	char lines[LOG_RING_LINES][LOG_RING_WIDTH];
 	unsigned next;	/* where the next line goes */
-	unsigned count; /* lines that there are */
+	unsigned count; /* lines in use */
 } ring = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void log_ring_add(const char *prefix, const char *module, const char *text)

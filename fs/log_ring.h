@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* log_ring.h - the last lines of the log, for .sqlsnapfs/log: the reason stands where the failure was. */
+/* log_ring.h - the last lines of the log, for .sqlsnapfs/log: the reason can be read where the failure
+ * was. */
 #ifndef SQLSNAPFS_LOG_RING_H
 #define SQLSNAPFS_LOG_RING_H
 
