@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main.c - the order of the program's life, and its exit status: 0 if it did what it was asked to, 1 if it
- * could not, 2 for wrong usage; with a COMMAND, that one's.
+ * main.c - the order of the program's life, and its exit status: 0 if it did what was asked, 1 if it could
+ * not, 2 for wrong usage; with a COMMAND, COMMAND's status.
  *
  * What must stay true: paths are resolved before anything leaves the caller's folder; COMMAND's process and
  * the daemon are forked before signals are blocked; SQLite, threads and the mount come after the last fork.
@@ -38,7 +38,7 @@ struct life {
 	struct command command;
 	struct snap *snap; /* owned, as the next */
 	struct fs *fs;
-	int report;	  /* owned; to the parent that waits; -1: none does */
+	int report;	  /* owned; to the waiting parent; -1: none waits */
 	size_t databases; /* or PLAN_UNCOUNTED */
 	bool ready;
 };
@@ -57,7 +57,7 @@ static void drop_pages(void *arg, uint64_t gen_id)
 	fs_drop_pages(life->fs, gen_id);
 }
 
-/* The mount answers: says so to whoever waits for it. */
+/* The mount answers: tells whoever waits for that. */
 static int announce(void *arg)
 {
 	struct life *life = arg;
@@ -191,7 +191,7 @@ static int serve(struct life *life)
 	return rc < 0 ? EXIT_FAILED : 0;
 }
 
-/* Forks what the form of the command line asks for; STATUS is what this process then ends with. */
+/* Forks as the command line requires, and serves. Returns this process's exit status. */
 static int launch(struct life *life)
 {
 	int rc, status = EXIT_FAILED;
@@ -257,7 +257,7 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
 		return snap_validate_child(argc, argv);
-	signal(SIGCHLD, SIG_DFL); /* a caller that ignores it would hide our children's ends from us */
+	signal(SIGCHLD, SIG_DFL); /* if inherited as ignored, it would hide the ends of our children */
 	daemon_hold_stdio();
 	options_init(&life.options);
 	status = run(&life, argc, argv);

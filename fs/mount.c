@@ -2,9 +2,9 @@
 /*
  * mount.c - see mount.h. Mounting itself is libfuse's business (session.c).
  *
- * An uncovered empty folder is what silently empties backups, so a folder that we made goes as soon as our
- * mount leaves it, and nobody may write into it meanwhile. Whether a mount is ours is asked by its device
- * number, which no other mount has as long as ours lives: somebody else may have mounted at the same path
+ * A backup of an uncovered, empty folder would silently be empty, so a folder that we made is removed as soon
+ * as our mount is gone, and nobody may write into it until then. Whether a mount is ours is checked by its
+ * device number, which no other mount has while ours lives: somebody else may have mounted at the same path
  * since.
  */
 #include "mount.h"
@@ -46,8 +46,8 @@ bool path_is_below(const char *path, const char *folder)
 
 /* ---- resolving ----------------------------------------------------------------------------------------- */
 
-/* realpath(3) of the folder above PATH, and PATH's last part behind it. PATH is not empty and ends in no
- * slash. */
+/* Resolves the folder above PATH with realpath(3) and appends PATH's last part. PATH is not empty and does
+ * not end in a slash. */
 static int resolve_missing(struct mountpoint *mp, char *path, struct snap_err *err)
 {
 	char *slash = strrchr(path, '/');
@@ -79,7 +79,7 @@ int mountpoint_resolve(struct mountpoint *mp, const char *path, struct snap_err 
 
 	if (!copy)
 		return fault_memory(err);
-	/* With a slash at its end realpath(3) would ask the mount there. */
+	/* With a trailing slash, realpath(3) would send a request to the mount there. */
 	while (length > 1 && copy[length - 1] == '/')
 		copy[--length] = '\0';
 	mp->path = realpath(copy, NULL);
@@ -105,10 +105,10 @@ void mountpoint_finish(struct mountpoint *mp)
 	*mp = MOUNTPOINT_INIT;
 }
 
-/* ---- what stands there --------------------------------------------------------------------------------- */
+/* ---- what is there ------------------------------------------------------------------------------------- */
 
-/* Takes the next field off *LINE, with the \ooo of mountinfo undone; false at the end. FIELD has room for the
- * line. */
+/* Takes the next field off *LINE and decodes mountinfo's \ooo escapes; false at the end. FIELD is as large as
+ * the line. */
 static bool next_field(const char **line, char *field)
 {
 	const char *c = *line;
@@ -176,8 +176,8 @@ static bool path_has_fuse(const char *path)
 }
 
 /*
- * A request to a dead mount fails at once; one to a live mount may wait for ever and cannot be interrupted.
- * So a child asks, and is abandoned if it hangs.
+ * A request to a dead mount fails at once; one to a live mount may wait forever and cannot be interrupted. So
+ * a child process sends it, and is abandoned if it hangs.
  */
 static bool mount_is_dead(const char *path)
 {
@@ -191,7 +191,7 @@ static bool mount_is_dead(const char *path)
 	if (child == 0) {
 		struct stat st;
 
-		/* ECONNABORTED: it has died while it was asked. */
+		/* ECONNABORTED: the mount died during the request. */
 		_exit(stat(path, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED));
 	}
 	close(fds[1]);
@@ -225,7 +225,7 @@ static int folder_is_empty(const char *path, struct snap_err *err)
 	return answer;
 }
 
-/* Lazily unmounts what is on top at PATH. */
+/* Lazily unmounts the topmost mount at PATH. */
 static int unmount_path(const char *path, struct snap_err *err)
 {
 	char *argv[] = {(char[]){"fusermount3"},
@@ -286,11 +286,12 @@ int mountpoint_look(struct mountpoint *mp, struct snap_err *err)
 
 /*
  * The mode of a folder that we made, while it is covered: nobody can write below the mount, or into the
- * folder after the program was killed. The sticky bit tells the next program that it is to be removed.
+ * folder after this program was killed. The sticky bit tells the next instance that the folder is to be
+ * removed.
  */
 #define MADE_MODE 01555
 
-/* Whether a program that was killed has left the folder FD. */
+/* Whether folder FD was left behind by an instance of this program that was killed. */
 static bool is_left_behind(int fd)
 {
 	struct stat st;
@@ -323,7 +324,7 @@ int mountpoint_make(struct mountpoint *mp, struct snap_err *err)
 	return 0;
 }
 
-#ifndef STATX_MNT_ID_UNIQUE /* Linux 6.8; what does not know it takes it for STATX_MNT_ID */
+#ifndef STATX_MNT_ID_UNIQUE /* Linux 6.8; older kernels answer STATX_MNT_ID */
 #define STATX_MNT_ID_UNIQUE 0x00004000U
 #endif
 
@@ -384,7 +385,7 @@ void mountpoint_remove(struct mountpoint *mp)
 {
 	if (!mp->made)
 		return;
-	/* Does not look at what may be mounted there. */
+	/* rmdir(2) sends no request to what may be mounted there. */
 	if (rmdir(mp->path) < 0 && errno != ENOENT) {
 		log_debug("removing \"%s\": %s, ignoring", mp->path, strerror(errno));
 		return;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* node.c - see node.h. The lock is held for table work only; generations are let go outside it. */
+/* node.c - see node.h. The lock is held for table work only; references to generations are dropped outside
+ * it. */
 #include "node.h"
 
 #include <errno.h>
@@ -60,8 +61,8 @@ static void free_node(struct node *n)
 	free(n);
 }
 
-/* Unlinks N from the tables if nobody needs it any more, and with it parents that lived only for it; chained
- * by next_id. Lock held. */
+/* Unlinks N from the tables if it is no longer referenced, with any parents that only it kept alive, and
+ * returns them chained by next_id. Lock held. */
 static struct node *collect(struct nodes *nodes, struct node *n)
 {
 	struct node *dead = NULL;
@@ -103,7 +104,7 @@ int nodes_init(struct nodes *nodes)
 	pthread_mutex_init(&nodes->lock, NULL);
 	root->id = nodes->last_id = NODE_ROOT;
 	root->kind = SNAP_FOLDER;
-	root->refs = 1; /* never let go */
+	root->refs = 1; /* never released */
 	insert(nodes, root);
 	return 0;
 }
@@ -235,7 +236,7 @@ void node_hold(struct nodes *nodes, uint64_t id, bool held)
 		return;
 	node_put(nodes, n);
 	if (n)
-		node_put(nodes, n); /* the one that was held */
+		node_put(nodes, n); /* the reference that was held */
 }
 
 size_t nodes_of_gen(struct nodes *nodes, uint64_t gen_id, uint64_t *ids, size_t max)
@@ -264,7 +265,7 @@ int node_path(const struct node *node, const char *name, char *path, size_t size
 {
 	size_t at = size;
 
-	/* From the end, for parents are found upwards. */
+	/* Filled from the end, because the walk goes up through the parents. */
 	if (at == 0)
 		return -ENAMETOOLONG;
 	path[--at] = '\0';

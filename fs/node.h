@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * node.h - names and nodeids. A node is what a name led to at one lookup. Its nodeid is a 64-bit counter
- * that is never used again, so a nodeid always means the same generation (or inode, or folder), and the
+ * node.h - names and nodeids. A node is what a name led to at one lookup. Its nodeid comes from a 64-bit
+ * counter and is never reused, so a nodeid always means the same generation (or inode, or folder), and the
  * kernel's page cache for it is always right.
  *
  * A node lives as long as the kernel remembers it (lookups) or somebody here holds a reference: an open
@@ -27,7 +27,7 @@ struct node {
 	enum snap_kind kind;
 	struct snap_gen *gen;  /* a reference; SNAP_DATABASE only */
 	struct upload *upload; /* a reference; what is being written under this nodeid, else NULL */
-	uint64_t key[2]; /* what makes it this node and no other: the generation's id, or st_dev and st_ino */
+	uint64_t key[2];       /* the node's identity: the generation's id, or st_dev and st_ino */
 	/* guarded by nodes->lock */
 	uint64_t lookups; /* that the kernel has not forgotten */
 	unsigned refs;
@@ -55,8 +55,8 @@ struct node *node_ref(struct nodes *nodes, struct node *node);
 void node_put(struct nodes *nodes, struct node *node); /* Accepts NULL. */
 
 /*
- * Finds or makes the node for NAME in PARENT as it was looked up (GEN for databases, else NULL), and counts
- * one lookup. -ENOMEM.
+ * Finds or makes the node for what the lookup of NAME in PARENT found (GEN for databases, else NULL), and
+ * counts one lookup. -ENOMEM.
  */
 int node_enter(struct nodes *nodes, struct node *parent, const char *name, const struct snap_attr *attr,
 	       struct snap_gen *gen, uint64_t *id);
@@ -85,11 +85,11 @@ static inline void node_holder_set(const struct node_holder *holder, uint64_t id
 		holder->hold(holder->nodes, id, held);
 }
 
-/* The inode that NODE must still be when a name is looked up in it; any, for the root and for what is no
- * folder of the tree. */
+/* The inode that folder NODE must still have when a name is looked up in it; any inode, for the root and for
+ * what is not a folder of the tree. */
 struct snap_inode node_folder(const struct node *node);
 
-/* Path of NAME in NODE (of NODE itself: NAME NULL), relative to the tree's root. -ENAMETOOLONG */
+/* Path of NAME in NODE (of NODE itself if NAME is NULL), relative to the tree's root. -ENAMETOOLONG */
 int node_path(const struct node *node, const char *name, char *path, size_t size);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops.c - the table of low-level operations: decode, call, one reply. What a file or a database is, is known
- * elsewhere.
+ * ops.c - the table of low-level operations: decode, call, one reply. What counts as a file or a database is
+ * decided elsewhere.
  *
  * What must stay true: nothing touches a handle or a node after its reply; what may wait for a live database
- * is answered from a thread of the library's, never from the session's loop; entries and attributes have a
- * timeout of 0, for the only thing that the kernel may believe without asking is the page cache of a nodeid.
+ * is answered from one of the library's threads, never from the session's loop; entries and attributes have a
+ * timeout of 0, because the page cache of a nodeid is all that the kernel may trust without asking.
  */
 #define LOG_MODULE "ops"
 #include "ops_private.h"
@@ -22,7 +22,7 @@
 #include "log.h"
 #include "options.h"
 
-/* 32 bits, as the kernel keeps no more of it. */
+/* 32 bits, because the kernel keeps no more of it. */
 static uint32_t make_generation(int64_t started_ns)
 {
 	uint32_t random = 0, generation;
@@ -190,7 +190,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	if (conn->capable & FUSE_CAP_PARALLEL_DIROPS)
 		conn->want |= FUSE_CAP_PARALLEL_DIROPS;
 	if (conn->max_write > BUFFER_SIZE)
-		conn->max_write = BUFFER_SIZE; /* by which libfuse tells how large a READ may be, too */
+		conn->max_write = BUFFER_SIZE; /* libfuse derives the maximum size of a READ from it, too */
 	if (fs->config.max_read)
 		conn->max_read = fs->config.max_read;
 	passthrough_ask(&fs->passthrough, conn);
@@ -213,7 +213,7 @@ struct looked {
 	struct upload *upload;
 };
 
-/* What the caller himself is writing under the name, or somebody under a temporary one. */
+/* What the caller itself is writing under the name, or any process under a temporary one. */
 static struct upload *find_upload(struct fs *fs, pid_t tid, uint64_t parent, const char *name)
 {
 	struct upload *u = upload_led(&fs->uploads, tid, parent, name);
@@ -230,7 +230,7 @@ struct upload *find_pending(struct fs *fs, pid_t tid, uint64_t parent, const cha
 	return upload_pending(&fs->uploads, caller.tgid, parent, name);
 }
 
-/* -o hide_databases: a database stands there for nobody who has not written it. */
+/* -o hide_databases: only processes that have written a database see it. */
 static int hide_database(struct fs *fs, pid_t tid, uint64_t parent, const char *name, struct looked *found)
 {
 	if (!fs->tombstones.all || found->attr.kind != SNAP_DATABASE ||
@@ -310,7 +310,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 	upload_unref(found.upload);
 	node_put(&fs->nodes, parent);
 	if (rc) {
-		/* That a folder was replaced is so for every name in it: it is said once. */
+		/* A replaced folder affects every name in it, but is logged once. */
 		if (rc != -ENOENT && err.text[0] &&
 		    (rc != -ESTALE || !atomic_exchange(&fs->told_stale, true)))
 			log_warn("\"%s\": %s", name, err.text);
@@ -354,8 +354,8 @@ int stat_node(struct fs *fs, struct node *node, struct snap_attr *attr)
 	if (!rc && node->parent &&
 	    (attr->kind != node->kind || attr->key_dev != node->key[0] || attr->key_ino != node->key[1]))
 		rc = -ESTALE;
-	/* It was removed or replaced, or its snapshot dropped: an open file stays readable, as on any file
-	 * system, and at its end read(2) asks for the size. */
+	/* The file was removed or replaced, or its snapshot dropped. An open file stays readable, as on any
+	 * file system, and read(2) asks for the size at its end. */
 	if (rc && node->kind == SNAP_PLAIN && handle_stat(&fs->handles, node, attr) == 0)
 		rc = 0;
 	return rc;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops_change.c - see ops_private.h: names that change. Live files never lose or change theirs through the
- * mount; scratch files do, and a scratch file that is renamed over a database restores it.
+ * ops_change.c - see ops_private.h: names that change. Live files never lose or change their names through
+ * the mount; scratch files do, and a scratch file that is renamed over a database restores it.
  */
 #define LOG_MODULE "ops"
 #include "ops_private.h"
@@ -16,7 +16,7 @@
 
 /* ---- unlink -------------------------------------------------------------------------------------------- */
 
-/* NAME is a database's: it stays, and WHO is shown that it went. */
+/* NAME is a database's: the database stays, and for WHO's process it is gone. */
 static int hide_name(struct fs *fs, struct node *parent, const char *name, const char *path,
 		     const struct actor *who)
 {
@@ -25,7 +25,7 @@ static int hide_name(struct fs *fs, struct node *parent, const char *name, const
 	struct caller caller;
 	char text[ACTOR_NAME_SIZE];
 	bool known = caller_look(&caller, who->tid);
-	/* As with any file that is removed while it is written. */
+	/* What it was writing there is dropped, as with any file that is removed while it is written. */
 	bool dropped = known && uploads_drop(&fs->uploads, caller.tgid, parent->id, name);
 	int rc = snap_lookup(fs->config.snap, path, &attr, NULL, NULL);
 
@@ -34,7 +34,7 @@ static int hide_name(struct fs *fs, struct node *parent, const char *name, const
 	if (!is_database(fs, path, attr.kind))
 		return -EROFS;
 	if (!known)
-		return -EACCES; /* whom to hide it from cannot be told */
+		return -EACCES; /* the process to hide it from is unknown */
 	actor = caller_actor(&caller, who->uid);
 	log_info("removing \"%s\" by %s is ignored: live databases are not removed here", path,
 		 actor_name(&actor, text, sizeof(text)));
@@ -77,7 +77,7 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 
 enum { RENAME_LATER = 1 };
 
-/* 0, -errno, or RENAME_LATER: the answer comes from another thread. */
+/* 0, -errno, or RENAME_LATER: another thread will answer. */
 static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struct node *parent,
 			  const char *name, unsigned flags)
 {
@@ -113,7 +113,7 @@ static int rename_scratch(struct fs *fs, fuse_req_t req, struct upload *u, struc
 	}
 }
 
-/* Renaming what is no scratch file. */
+/* Refuses to rename what is not a scratch file. */
 static int refuse_rename(struct fs *fs, fuse_req_t req, struct node *parent, const char *name)
 {
 	const struct options *options = fs->config.options;
@@ -161,7 +161,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent_id, const char *name, fuse_ino_
 		reply_error(req, rc);
 }
 
-/* ---- what there is none of ----------------------------------------------------------------------------- */
+/* ---- not supported ------------------------------------------------------------------------------------- */
 
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_id, const char *name)
 {

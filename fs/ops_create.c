@@ -2,8 +2,8 @@
 /*
  * ops_create.c - see ops_private.h: opening for writing, and files that are made.
  *
- * What must stay true: a generation's nodeid is never opened for writing; nobody is given a descriptor whose
- * close could restore a live file that he may not write.
+ * What must stay true: a generation's nodeid is never opened for writing; no user gets a descriptor whose
+ * close could restore a live file which that user may not write.
  */
 #define LOG_MODULE "ops"
 #include "ops_private.h"
@@ -70,7 +70,8 @@ static int make_order(struct intent_job *job, const char *path, const struct sna
 
 	if (rc)
 		return rc;
-	/* The kernel checks it: OPEN of the upload asks for the rights that are shown for it. */
+	/* The kernel checks the rights: at OPEN of the upload, by the mode and owner that are shown for
+	 * it. */
 	*order = (struct upload_order){.kind = UPLOAD_DATABASE,
 				       .parent = node->parent->id,
 				       .folder = folder,
@@ -87,7 +88,7 @@ static int make_order(struct intent_job *job, const char *path, const struct sna
 	return 0;
 }
 
-/* The upload to lead WHO to by NODE's name: one that he has begun already, or a new one. */
+/* The upload to lead WHO to by NODE's name: one that its process has begun already, or a new one. */
 static int make_intent(struct intent_job *job, struct upload **out, struct snap_err *err)
 {
 	struct fs *fs = job->fs;
@@ -124,7 +125,7 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 	if (rc)
 		return rc;
 	expect(u, path);
-	/* What is no database is shown to nobody, so what is written over it begins empty. */
+	/* Nobody is shown a file that is not a database, so an upload over it begins empty. */
 	rc = node->gen ? snap_upload_begin_with(u->data, node->gen, job->readable, err) : 0;
 	if (rc == 0 && node->gen && job->readable)
 		upload_in_place(u);
@@ -135,8 +136,8 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 	return rc;
 }
 
-/* Leads WHO there. If the one that he had begun was discarded meanwhile, because he was silent, leads him to
- * another. */
+/* Leads WHO to an upload. If the one that its process had begun was discarded meanwhile for being silent,
+ * leads WHO to another. */
 static int lead(struct intent_job *job, struct snap_err *err)
 {
 	for (;;) {
@@ -159,7 +160,7 @@ static void run_intent(void *arg)
 	int rc = lead(job, &err);
 
 	if (rc == 0) {
-		rc = -ESTALE; /* the kernel looks the name up again */
+		rc = -ESTALE; /* the kernel looks up the name again */
 	} else if (err.text[0]) {
 		log_error("\"%s\" cannot be opened for writing: %s", job->node->name, err.text);
 	}
@@ -167,7 +168,7 @@ static void run_intent(void *arg)
 	reply_error(job->req, rc);
 }
 
-/* Says what whoever copies a database's -wal or -shm must know. */
+/* Logs what a user who copies a database's -wal or -shm must know. */
 static int refuse_sidecar(struct fs *fs, struct node *node)
 {
 	char path[PATH_MAX];
@@ -189,10 +190,10 @@ void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_
 				 .readable = (fi->flags & O_ACCMODE) == O_RDWR};
 	int rc = check_writable(fs);
 
-	if (rc && (fi->flags & O_ACCMODE) == O_WRONLY) /* SQLite tries O_RDWR, and then reads */
+	if (rc && (fi->flags & O_ACCMODE) == O_WRONLY) /* SQLite tries O_RDWR, then only reads */
 		tell_read_only(req, node->name);
 	if (rc == 0 && node->kind == SNAP_SIDECAR)
-		rc = job.readable ? -EACCES /* SQLite tries, and then reads */
+		rc = job.readable ? -EACCES /* SQLite tries, then only reads */
 				  : refuse_sidecar(fs, node);
 	else if (rc == 0 && node->kind != SNAP_DATABASE && node->kind != SNAP_PLAIN)
 		rc = -EROFS;
@@ -206,7 +207,7 @@ void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_
 
 /* ---- making -------------------------------------------------------------------------------------------- */
 
-/* A database's name to which whoever asks had no file: he has removed it, or there is none. */
+/* A database's name under which the caller sees no file: it has removed that, or there is none. */
 static int describe_database(struct fs *fs, const char *path, struct upload_order *order)
 {
 	struct snap_attr attr;
@@ -214,7 +215,7 @@ static int describe_database(struct fs *fs, const char *path, struct upload_orde
 
 	order->kind = UPLOAD_DATABASE;
 	if (rc == -ENOENT)
-		return 0; /* the folder's mode has decided */
+		return 0; /* the folder's mode has already decided */
 	if (rc)
 		return order->who.uid == 0 ? 0 : rc;
 	order->over = true;
@@ -225,7 +226,7 @@ static int describe_database(struct fs *fs, const char *path, struct upload_orde
 	return caller_may_write(&order->who, attr.uid, attr.gid, attr.mode) ? 0 : -EACCES;
 }
 
-/* What a file that is made under NAME will be. */
+/* Sets what a file that is made at PATH will be. */
 static int describe_new(struct fs *fs, fuse_req_t req, const char *path, mode_t mode,
 			struct upload_order *order, struct snap_err *err)
 {
@@ -257,7 +258,7 @@ static int describe_new(struct fs *fs, fuse_req_t req, const char *path, mode_t 
 	}
 }
 
-/* Makes the upload, with a reference in *OUT, and its node. KNOD: nobody has it open; whoever sent the MKNOD
+/* Makes the upload, with a reference in *OUT, and its node. KNOD: nobody has it open; the sender of the MKNOD
  * will look it up by its name. */
 static int make_new(fuse_req_t req, struct node *parent, const char *name, mode_t mode, bool knod,
 		    struct fuse_entry_param *e, struct upload **out, struct snap_err *err)
@@ -278,7 +279,7 @@ static int make_new(fuse_req_t req, struct node *parent, const char *name, mode_
 	if (rc == 0)
 		expect(u, path);
 	if (rc == 0)
-		rc = upload_truncate(u, 0, err); /* holes in a new file are zeros, and meant */
+		rc = upload_truncate(u, 0, err); /* holes in a new file are zeros, and intended */
 	if (rc == 0) {
 		if (knod && order.kind == UPLOAD_DATABASE)
 			upload_name(u);
@@ -297,7 +298,7 @@ static int make_new(fuse_req_t req, struct node *parent, const char *name, mode_
 	return rc;
 }
 
-/* The same, and its handle. */
+/* As make_new(), and opens a handle. */
 static int create(fuse_req_t req, struct node *parent, const char *name, mode_t mode,
 		  struct fuse_entry_param *e, struct handle **h, struct snap_err *err)
 {
@@ -319,7 +320,7 @@ static int create(fuse_req_t req, struct node *parent, const char *name, mode_t 
 	return rc;
 }
 
-/* Not for a journal, which SQLite tries to make beside a database that it only reads. */
+/* Logs nothing for a journal, which SQLite tries to make beside a database that it only reads. */
 static void tell_new_read_only(fuse_req_t req, struct node *parent, const char *name)
 {
 	char path[PATH_MAX];

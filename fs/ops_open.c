@@ -23,7 +23,8 @@ struct open_job {
 	struct actor who;
 };
 
-/* Remembers who has a state of a database now. Before the reply: afterwards he may be gone. */
+/* Remembers who has a state of a database now. Called before the reply, after which that process may be
+ * gone. */
 static void note_opened(struct fs *fs, const struct node *node, const struct actor *who)
 {
 	struct snap_actor actor;
@@ -40,7 +41,7 @@ static void note_opened(struct fs *fs, const struct node *node, const struct act
 		snap_kept_opened(fs->config.snap, path, &actor);
 }
 
-/* Answers an OPEN with H, or an OPENDIR. When it was interrupted, no RELEASE will come. */
+/* Answers an OPEN or OPENDIR with H. If it was interrupted, no RELEASE will come, so H is closed. */
 static void reply_handle(struct fs *fs, fuse_req_t req, struct handle *h, struct fuse_file_info *fi)
 {
 	fi->fh = (uintptr_t)h;
@@ -50,7 +51,7 @@ static void reply_handle(struct fs *fs, fuse_req_t req, struct handle *h, struct
 	}
 }
 
-/* Ends an OPEN that did not have to wait, or has waited. */
+/* Completes an OPEN that did not have to wait, or has waited. */
 static void finish_open(struct open_job *job, int rc, struct handle *h, struct snap_gen *moved,
 			const struct snap_err *err)
 {
@@ -64,7 +65,8 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 		snap_gen_unref(moved);
 		rc = -ESTALE;
 	} else if (rc == -ENOENT || (rc == -ESTALE && node->kind == SNAP_PLAIN)) {
-		/* No fault: after ESTALE the kernel looks the name up again, and opens what it leads to. */
+		/* This is no failure: after ESTALE the kernel looks up the name again, and opens what it
+		 * leads to. */
 		log_debug("\"%s\" was %s while it was being opened", node->name,
 			  rc == -ENOENT ? "removed" : "replaced");
 	} else if (rc) {
@@ -95,7 +97,7 @@ static void run_open(void *arg)
 	finish_open(job, rc, h, moved, &err);
 }
 
-/* Here, unless that would have to wait: then on another thread. */
+/* Opens on this thread or, if that would have to wait, on another one. */
 static void open_for_reading(struct open_job *job)
 {
 	struct snap_gen *moved = NULL;
@@ -113,7 +115,7 @@ static void open_for_reading(struct open_job *job)
 	finish_open(job, rc, h, moved, &err);
 }
 
-/* An OPEN of .sqlsnapfs/status.json or its like, whose text takes a look through the tree. */
+/* An OPEN of .sqlsnapfs/status.json or its like, whose text requires a walk through the tree. */
 static void run_control(void *arg)
 {
 	struct open_job *job = arg;
@@ -128,20 +130,20 @@ static void run_control(void *arg)
 		reply_error(job->req, rc);
 		return;
 	}
-	job->fi.direct_io = 1; /* there is as much of it as was made, whatever size was shown */
+	job->fi.direct_io = 1; /* its size is that of the text just made, whatever was shown */
 	job->fi.noflush = 1;
 	reply_handle(fs, job->req, h, &job->fi);
 }
 
-/* status.json tells what keeps opens waiting, so it must not wait with them: with no thread free this is done
- * here. */
+/* status.json shows what keeps opens waiting, so it must not wait with them: if no thread is free, this one
+ * does it. */
 static void open_control(struct open_job *job)
 {
 	if (run_later(job->fs, job->who.uid, run_control, job, sizeof(*job)))
 		run_control(job);
 }
 
-/* An OPEN of what is being written, which needs neither a live database nor a wait. */
+/* An OPEN of an upload, which needs neither a live database nor a wait. */
 static void open_upload(fuse_req_t req, struct node *node, const struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -150,7 +152,7 @@ static void open_upload(fuse_req_t req, struct node *node, const struct fuse_fil
 	struct snap_err err = {{0}};
 	int rc = handle_open_upload(&h, &fs->handles, node, actor_of(req).tid, &err);
 
-	/* One that mknod(2) has made is what its name leads to until now. */
+	/* If mknod(2) made the upload, its name has led to it until now. */
 	if (rc == 0 && node->upload->kind == UPLOAD_DATABASE)
 		tombstone_remove(&fs->tombstones, node->upload->creator, node->parent->id, node->name);
 	node_put(&fs->nodes, node);
@@ -158,7 +160,7 @@ static void open_upload(fuse_req_t req, struct node *node, const struct fuse_fil
 		reply_error(req, rc);
 		return;
 	}
-	out.direct_io = 1; /* WRITE then says whose it is, and sizes are always those of this moment */
+	out.direct_io = 1; /* WRITE then names its owner, and sizes are always current */
 	reply_handle(fs, req, h, &out);
 }
 
@@ -211,7 +213,7 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	if (h->kind == HANDLE_UPLOAD && !upload_closes_idle(h->upload)) {
 		if (run_later(fs, h->upload->who.uid, run_release, &job, sizeof(job)) == 0)
 			return;
-		/* Not on this thread. */
+		/* A restore must not run on this thread. */
 		upload_refuse(h->upload, &h->upload->who, -EBUSY);
 		upload_drop(h->upload);
 	}
@@ -246,7 +248,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	reply_handle(fs, req, h, fi);
 }
 
-/* .sqlsnapfs itself, which has files that the library does not know of. */
+/* .sqlsnapfs itself, which has files that the library does not know. */
 static bool is_control_folder(const struct node *node)
 {
 	return node->parent && !node->parent->parent && strcmp(node->name, CONTROL_FOLDER) == 0;

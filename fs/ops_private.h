@@ -32,12 +32,12 @@ struct fs {
 	struct refusals refusals;
 	struct jobs jobs;
 	atomic_uint unanswered; /* FLUSH and RENAME requests that may restore and have no reply yet */
-	atomic_bool told_stale; /* ESTALE was logged, and no lookup has found a database since: not again */
+	atomic_bool told_stale; /* ESTALE was logged, and no lookup has found a database since: it is not
+				   logged again */
 	int64_t started_ns;	/* CLOCK_REALTIME; constant */
-	uint32_t generation;	/* of all nodeids: another one in each session; not 0; constant */
-	_Atomic uint64_t control_sizes[CONTROL_FILES]; /* of the texts that were made last; 0: none was */
-	pthread_mutex_t session_lock; /* held while the kernel is told something, so that the session stays
-					 until then */
+	uint32_t generation;	/* of all nodeids: different in each session; not 0; constant */
+	_Atomic uint64_t control_sizes[CONTROL_FILES]; /* of the most recent texts; 0: none yet */
+	pthread_mutex_t session_lock; /* held while the kernel is notified, to keep the session alive */
 	struct fuse_session *session; /* borrowed; guarded by session_lock */
 };
 
@@ -52,9 +52,9 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 }
 
 /*
- * libfuse takes positive errno values. ENOSYS is never sent, wherever it came from: the kernel would
- * conclude that we do not implement this kind of request, send no more of them, and answer them itself: 0 to
- * each close(2) if it was a FLUSH.
+ * libfuse takes positive errno values. ENOSYS is never sent, wherever it came from, because the kernel would
+ * conclude that we do not implement this kind of request, send no more of them, and answer them itself: if it
+ * was a FLUSH, with 0 to each close(2).
  */
 static inline void reply_error(fuse_req_t req, int rc)
 {
@@ -68,15 +68,15 @@ struct actor actor_of(fuse_req_t req);
 
 struct stat attr_to_stat(const struct snap_attr *attr);
 
-/* The reply to a LOOKUP and the like, without a nodeid yet. Nodeids begin anew in each session, but file
- * handles (name_to_handle_at(2), NFS) outlive it: the generation tells the sessions apart. */
+/* The reply to a LOOKUP and the like, without a nodeid yet. Nodeids start over in each session, but file
+ * handles (name_to_handle_at(2), NFS) outlive it: the generation distinguishes the sessions. */
 static inline struct fuse_entry_param entry_init(const struct fs *fs)
 {
 	return (struct fuse_entry_param){.generation = fs->generation};
 }
 
-/* Answers with E, which counts one lookup of its node. When it was interrupted, the kernel never learned of
- * it. */
+/* Answers with E, which counts one lookup of its node. If the request was interrupted, the kernel never
+ * learned of that lookup, which is then not counted. */
 void reply_entry(fuse_req_t req, const struct fuse_entry_param *e);
 
 /* Attributes of NODE, by its name. -ESTALE: the name leads to something else now. */
@@ -91,23 +91,23 @@ int check_writable(const struct fs *fs);
 
 /* Logs why the request is refused for NAME: WHAT cannot be done with it, and the REASON. */
 void tell_refusal(fuse_req_t req, enum refusal kind, const char *name, const char *what, const char *reason);
-/* Logs that NAME cannot be written because nothing is restored. */
+/* Logs that NAME cannot be written because restores are off. */
 void tell_read_only(fuse_req_t req, const char *name);
 
-/* Whether PATH, where a KIND stands, is the name of a database, even if what stands there is none any
- * more. */
+/* Whether PATH, where there is a KIND, is the name of a database, even if what is there now is no longer
+ * one. */
 bool is_database(struct fs *fs, const char *path, enum snap_kind kind);
 
 /* jobs_run(), with -EBUSY when too many wait already. */
 int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), const void *arg, size_t size);
 
 /* Decides about U on a thread that may wait, which restores it if it is complete and answers REQ: a FLUSH
- * (PATH NULL), or a RENAME of U over the database at PATH, in PARENT. On failure, as run_later(), REQ is not
- * answered. */
+ * (PATH NULL), or a RENAME of U over the database at PATH, in PARENT. Fails as run_later() does, and then
+ * leaves REQ unanswered. */
 int restore_later(fuse_req_t req, struct upload *u, const struct upload_flush *flush,
 		  const struct node *parent, const char *path);
 
-/* Handles an OPEN for writing of something that is no upload yet. */
+/* Handles an OPEN for writing of something that is not an upload yet. */
 void open_for_writing(fuse_req_t req, struct node *node, const struct fuse_file_info *fi);
 
 void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
@@ -129,9 +129,9 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t offset, off_t l
 void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi);
 
-/* Whether PATH stands in a kept snapshot. */
+/* Whether PATH is inside a kept snapshot. */
 bool is_in_snapshot(const char *path);
-/* Removes nothing: a snapshot goes as a whole, by the rmdir(2) of its folder that rm -r ends with. */
+/* Removes nothing: a snapshot is removed as a whole, by the rmdir(2) of its folder with which rm -r ends. */
 int remove_in_snapshot(struct fs *fs, const char *path, const struct actor *who);
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent_id, const char *name);

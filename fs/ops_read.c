@@ -10,7 +10,7 @@
 #include "fault.h"
 #include "log.h"
 
-#define READ_NICE 19 /* added to the daemon's own: the least that there is */
+#define READ_NICE 19 /* added to the daemon's own: the lowest priority */
 
 /*
  * Threads that copy bytes out yield the processor to the applications: a backup may take longer, a commit
@@ -22,7 +22,7 @@ static void yield_to_applications(void)
 	static _Thread_local bool yields;
 
 	if (!yields && nice(READ_NICE) == -1) {
-		/* A thread may always be nicer than it is; -1 is a nice value too. */
+		/* A thread may always raise its nice value, and -1 is a valid nice value too. */
 	}
 	yields = true;
 }
@@ -54,7 +54,7 @@ static void read_now(struct fs *fs, fuse_req_t req, struct handle *h, size_t siz
 	buffer_put(&fs->buffers, buffer);
 }
 
-/* A READ of what an upload began with, which is opened for the first who asks for it. */
+/* A READ of what an upload began with, which is opened at the first such READ. */
 struct read_job {
 	struct fs *fs;
 	fuse_req_t req;

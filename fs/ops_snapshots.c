@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ops_snapshots.c - see ops_private.h: mkdir(2) and rmdir(2), which keep all databases as of one instant and
- * drop that again. Both may wait for live databases or large files, and so run on threads of the library's.
+ * drop such a snapshot. Both may wait for live databases or large files, and so run on the library's threads.
  */
 #define LOG_MODULE "ops"
 #include "ops_private.h"
@@ -14,7 +14,7 @@
 
 #define SNAPSHOTS CONTROL_FOLDER "/snapshots/"
 
-/* What of PATH is below the folder of all snapshots; NULL: it stands elsewhere. */
+/* The part of PATH below the folder of all snapshots; NULL: PATH is elsewhere. */
 static const char *below_snapshots(const char *path)
 {
 	return strncmp(path, SNAPSHOTS, strlen(SNAPSHOTS)) == 0 ? path + strlen(SNAPSHOTS) : NULL;
@@ -27,7 +27,7 @@ bool is_in_snapshot(const char *path)
 	return rest && strchr(rest, '/');
 }
 
-/* Who waits for the answer, for the log, in TEXT. */
+/* Describes the waiting caller in TEXT, for the log. */
 static const char *name_caller(const struct actor *who, char text[ACTOR_NAME_SIZE])
 {
 	struct snap_actor actor;
@@ -60,7 +60,7 @@ struct folder_job {
 	char name[NAME_MAX + 1]; /* of the snapshot */
 };
 
-/* 0; -EPERM: no snapshot stands or can stand there. */
+/* 0; -EPERM: no snapshot is or can be there. */
 static int fill_job(struct folder_job *job, fuse_req_t req, struct node *parent, const char *name)
 {
 	struct actor who = actor_of(req);
@@ -84,7 +84,7 @@ static int fill_job(struct folder_job *job, fuse_req_t req, struct node *parent,
 
 /* ---- mkdir --------------------------------------------------------------------------------------------- */
 
-/* Answers with what stands there now. */
+/* Answers with what is there now. */
 static int reply_made(struct folder_job *job)
 {
 	struct fs *fs = job->fs;
@@ -101,7 +101,8 @@ static int reply_made(struct folder_job *job)
 	return 0;
 }
 
-/* It was made but cannot be shown, for the reason RC: the caller is told that there is none. */
+/* Drops a snapshot that was made but cannot be shown, because of RC: the caller is told that there is
+ * none. */
 static void unmake(struct folder_job *job, int rc)
 {
 	struct snap_err err = {{0}};

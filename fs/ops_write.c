@@ -118,7 +118,7 @@ static int set_upload(struct upload *u, const struct actor *who, const struct st
 	return rc;
 }
 
-/* The process may have an upload under that name, which it finds by opening the name only. */
+/* The process may have an upload under that name, which only an open of the name finds. */
 static int settle_pending(struct fs *fs, const struct node *node, const struct actor *who)
 {
 	struct upload *u = node->parent ? find_pending(fs, who->tid, node->parent->id, node->name) : NULL;
@@ -185,7 +185,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *st, int to_set, stru
 	fuse_reply_attr(req, &now, 0);
 }
 
-/* A file that is being written accepts and ignores them, as it does a mode, for the same reason. */
+/* An upload accepts and ignores extended attributes, as it does a mode, for the same reason. */
 static int change_xattr(struct fs *fs, fuse_ino_t id)
 {
 	struct node *node = node_get(&fs->nodes, id);
@@ -229,14 +229,14 @@ static bool is_interrupted(void *arg)
 	return fuse_req_interrupted(job->req);
 }
 
-/* These errno values would mislead, because RENAME gives them a meaning of its own: for one, mv says
- * "subdirectory of itself"; for the other, it unlinks its target and copies. */
+/* These errno values would mislead, because rename(2) gives them another meaning: on EINVAL, mv says
+ * "subdirectory of itself"; on EXDEV, it unlinks its target and copies. */
 static int rename_errno(int rc)
 {
 	return rc == -EINVAL || rc == -EXDEV ? -EBADMSG : rc;
 }
 
-/* Whoever had removed the name has written it anew. */
+/* If the caller had removed the name, it has now rewritten the file: shows it again. */
 static void show_again(struct restore_job *job)
 {
 	const char *slash = strrchr(job->path, '/');
