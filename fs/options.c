@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * options.c - the parser of the command line; the options themselves stand in option_rows.c.
+ * options.c - the parser of the command line; the options themselves are in option_rows.c.
  *
- * Options may stand before, between and behind the positional arguments, as mount(8) and people write them.
- * The first -- that is not an option's value ends everything but COMMAND.
+ * Options may come before, between and after the positional arguments, as mount(8) and people write them. The
+ * first -- that is not an option's value ends everything but COMMAND.
  */
 #include "options.h"
 
@@ -44,7 +44,7 @@ void options_finish(struct options *options)
 
 /* ---- values -------------------------------------------------------------------------------------------- */
 
-/* Digits only; false also when it does not fit. */
+/* Digits only; false also if the number does not fit. */
 static bool parse_digits(const char **text, uint64_t *out)
 {
 	const char *c = *text;
@@ -84,7 +84,7 @@ static bool parse_size(const char *text, uint64_t *out)
 	return true;
 }
 
-/* Seconds with up to three decimals that count, in milliseconds. */
+/* Seconds, in milliseconds; decimals after the third are ignored. */
 static bool parse_seconds(const char *text, uint64_t *out)
 {
 	uint64_t scale = 100;
@@ -102,7 +102,7 @@ static bool parse_seconds(const char *text, uint64_t *out)
 	return !*text;
 }
 
-/* BYTES as somebody would write it; only whole units occur in the table. */
+/* VALUE as a user would write it; only whole units occur in the table. */
 static void format_bound(char *out, size_t size, enum option_kind kind, uint64_t value)
 {
 	static const char units[] = "KMGT";
@@ -182,7 +182,7 @@ static bool row_matches(const struct option_row *row, const char *word, size_t l
 	return own == length && strncmp(row->name, word, own) == 0;
 }
 
-/* VALUE is what stands behind the =, or NULL. WORD is the whole. */
+/* VALUE is what follows the =, or NULL. WORD is the whole option. */
 static int row_apply(const struct option_row *row, struct options *options, const char *word,
 		     const char *value, struct snap_err *err)
 {
@@ -220,7 +220,7 @@ static int parse_word(struct options *options, const char *word, struct snap_err
 	const char *equals = strchr(word, '=');
 	size_t length = equals ? (size_t)(equals - word) : strlen(word);
 
-	if (!*word) /* "a,,b" and "a," are what scripts put together */
+	if (!*word) /* scripts produce "a,,b" and "a," */
 		return 0;
 	for (const struct option_row *row = option_rows; row->name; row++) {
 		if (!row_matches(row, word, length))
@@ -239,8 +239,8 @@ static bool is_octal(const char *c)
 	return c[0] >= '0' && c[0] <= '3' && c[1] >= '0' && c[1] <= '7' && c[2] >= '0' && c[2] <= '7';
 }
 
-/* Takes the next word off LIST, with the escapes of libfuse undone (\, \\ and three octal digits); false at
- * the end. */
+/* Takes the next word off LIST and decodes libfuse's escapes (\, \\ and three octal digits); false at the
+ * end. */
 static bool next_word(const char **list, char *word)
 {
 	const char *c = *list;
@@ -288,7 +288,7 @@ static const struct option_row *find_switch(const char *name, size_t length)
 	return NULL;
 }
 
-/* "--help", "--check FILE", "--check=FILE". Moves *I over a value of its own. */
+/* "--help", "--check FILE", "--check=FILE". Advances *I past a separate value. */
 static int parse_long(struct options *options, char **argv, int *i, struct snap_err *err)
 {
 	const char *arg = argv[*i];
@@ -306,8 +306,8 @@ static int parse_long(struct options *options, char **argv, int *i, struct snap_
 	return row_apply(row, options, arg, value, err);
 }
 
-/* An argument that begins with a dash: "-f", "-fd", "--help", "-fo LIST", "-oLIST". Moves *I over a LIST of
- * its own. */
+/* An argument that begins with a dash: "-f", "-fd", "--help", "-fo LIST", "-oLIST". Advances *I past a
+ * separate LIST. */
 static int parse_dashed(struct options *options, char **argv, int *i, struct snap_err *err)
 {
 	const char *arg = argv[*i];
@@ -333,7 +333,7 @@ static int parse_dashed(struct options *options, char **argv, int *i, struct sna
 
 /* ---- positional arguments ------------------------------------------------------------------------------ */
 
-/* NAME=PATH, where NAME holds no slash: a file whose own name holds a = is written ./FILE. */
+/* NAME=PATH, where NAME holds no slash: a file whose own name contains a = is written ./FILE. */
 static int add_source(struct options *options, const char *arg, struct snap_err *err)
 {
 	struct options_source *source = &options->sources[options->source_count++];
@@ -372,7 +372,7 @@ static int take_positionals(struct options *options, char **args, size_t count, 
 	return rc;
 }
 
-/* What the options say together. */
+/* Applies what options imply, and refuses those that contradict each other. */
 static int check_coherence(struct options *options, struct snap_err *err)
 {
 	char limit[32], max[32];

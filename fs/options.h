@@ -2,7 +2,7 @@
 /*
  * options.h - the command line: one table, which both the parser and the usage text use.
  *
- * Looks at no file: plan.h judges the paths.
+ * Accesses no file: plan.h checks the paths.
  */
 #ifndef SQLSNAPFS_OPTIONS_H
 #define SQLSNAPFS_OPTIONS_H
@@ -56,20 +56,20 @@ enum option_kind {
 	OPTION_SWITCH,	 /* -x: sets a bool */
 	OPTION_ARGUMENT, /* --x VALUE or --x=VALUE: a string */
 	OPTION_FLAG,	 /* sets a bool to SET */
-	OPTION_SIZE,	 /* bytes, with K, M, G or T behind it */
+	OPTION_SIZE,	 /* bytes, or a number followed by K, M, G or T */
 	OPTION_SECONDS,	 /* decimal; stored in milliseconds */
 	OPTION_COUNT,	 /* a whole number */
 	OPTION_WORD,	 /* one of WORDS, stored as its index */
 	OPTION_STRING,
-	OPTION_FUSE,	/* handed to libfuse as it is */
-	OPTION_IGNORED, /* accepted, with or without a value; a name ending in * stands for all that begin so
-			 */
+	OPTION_FUSE,	/* passed to libfuse unchanged */
+	OPTION_IGNORED, /* accepted, with or without a value; a name ending in * stands for all with that
+			   prefix */
 };
 
 struct option_row {
 	const char *name;  /* "-f", or a word of -o */
 	const char *alias; /* "--help"; NULL: none */
-	const char *value; /* what stands behind the =, for usage; NULL: nothing may */
+	const char *value; /* what follows the =, for usage; NULL: no value is allowed */
 	enum option_kind kind;
 	size_t offset; /* of the field in struct options */
 	uint64_t min, max;

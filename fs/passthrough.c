@@ -58,7 +58,7 @@ static int tell_kernel(void *arg, int fd)
 	return backing_open(p->device, fd);
 }
 
-/* The number of the file that H reads; 0: there is none. Under the lock. */
+/* The backing id of the file that H reads; 0: there is none. Lock held. */
 static int find_file(struct passthrough *p, const struct handle *h)
 {
 	int rc = -ENOENT;
@@ -85,8 +85,9 @@ void passthrough_open(struct passthrough *p, struct handle *h, struct fuse_file_
 		node->backing = find_file(p, h);
 	if (node->backing) {
 		fi->backing_id = node->backing;
-		fi->keep_cache = 0; /* no page of it comes to be there; the kernel refuses both */
-		/* Reads still come to op_read(), which wants nothing aligned; mmap(2) is of the file. */
+		fi->keep_cache = 0; /* none of its pages is ever cached; the kernel refuses both */
+		/* With O_DIRECT, reads still go to op_read(), which needs no alignment; mmap(2) maps the
+		 * file. */
 		fi->direct_io = (fi->flags & O_DIRECT) != 0;
 		p->opens++;
 	}

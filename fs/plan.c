@@ -36,8 +36,8 @@ void plan_finish(struct plan *plan)
 
 /* ---- sources ------------------------------------------------------------------------------------------- */
 
-/* The last part of PATH, which leads to a file: no slash is behind it, nor is it "." or "..". Owned by the
- * caller. */
+/* The last part of PATH, which leads to a file, so that part has no trailing slash and is neither "." nor
+ * "..". Owned by the caller. */
 static char *last_part(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -45,8 +45,8 @@ static char *last_part(const char *path)
 	return strdup(slash ? slash + 1 : path);
 }
 
-/* The folder above PATH resolved, PATH's last part kept as it is, for it may be a link that the application
- * moves. */
+/* PATH with the folder above it resolved and its last part kept as it is, because that may be a link that the
+ * application moves. */
 static char *absolute_of_file(const char *path, const char *name)
 {
 	const char *slash = strrchr(path, '/');
@@ -79,7 +79,7 @@ static int resolve_database(struct plan_source *source, const struct options_sou
 	return 0;
 }
 
-/* PATH made absolute, less its last part if it is not a FOLDER's. */
+/* PATH made absolute, without its last part unless it is a FOLDER's. */
 static char *seen_folder(const char *path, bool folder)
 {
 	char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0), *out = NULL, *slash;
@@ -152,7 +152,7 @@ static int refuse_same_name(const struct plan_source *a, const struct plan_sourc
 		     a->path, second, b->path);
 }
 
-/* Also through another mount of their folder, where the names differ. */
+/* Also recognises a file through another mount of its folder, where the names differ. */
 static bool is_one_file(const struct plan_source *a, const struct plan_source *b)
 {
 	struct stat first, second;
@@ -162,8 +162,8 @@ static bool is_one_file(const struct plan_source *a, const struct plan_source *b
 		first.st_ino == second.st_ino);
 }
 
-/* Each name is a database of its own, for what is kept of it stands under its path; and what connects for one
- * would keep the other from closing what it has left. */
+/* Each name is a database of its own, because what is kept of it is stored under its path; and a connection
+ * for one name would keep the other from closing what it has left. */
 static int refuse_pair(const struct plan_source *a, const struct plan_source *b, struct snap_err *err)
 {
 	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): they have names */
@@ -199,8 +199,7 @@ static int resolve_sources(struct plan *plan, const struct options *options, str
 
 /* ---- guards -------------------------------------------------------------------------------------------- */
 
-/* Something stands at the MOUNTPOINT. When it is the only argument, it is likely to be meant as the SOURCE.
- */
+/* The MOUNTPOINT cannot be used. If it is the only argument, it was probably meant as the SOURCE. */
 static int refuse_mountpoint(const struct plan *plan, const char *what, struct snap_err *err)
 {
 	const char *path = plan->mountpoint.path;
@@ -237,7 +236,7 @@ static int check_mountpoint(struct plan *plan, const struct options *options, st
 	}
 }
 
-/* What the mount would cover of what it needs. */
+/* Refuses a mount that would cover what it needs. */
 static int check_relations(const struct plan *plan, struct snap_err *err)
 {
 	const char *mnt = plan->mountpoint.path;
@@ -250,7 +249,7 @@ static int check_relations(const struct plan *plan, struct snap_err *err)
 	}
 	if (plan->store && path_is_below(plan->store, mnt))
 		return fault(err, -EINVAL, "store=%s stands below %s and would be covered", plan->store, mnt);
-	/* Its folders would be shown, and what is below a store is never kept. */
+	/* The store's folders would be shown, and what is below a store is never kept. */
 	if (plan->store && plan->folder && path_is_below(plan->sources[0].real, plan->store))
 		return fault(
 			err, -EINVAL,
@@ -338,7 +337,7 @@ int plan_make(struct plan *plan, const struct options *options, struct snap_err 
 	return rc;
 }
 
-/* ---- words --------------------------------------------------------------------------------------------- */
+/* ---- texts --------------------------------------------------------------------------------------------- */
 
 void plan_describe(const struct plan *plan, size_t databases, char *out, size_t size)
 {

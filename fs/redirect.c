@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* redirect.c - see redirect.h. Generations are let go outside the lock. */
+/* redirect.c - see redirect.h. References to generations are dropped outside the lock. */
 #include "redirect.h"
 
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 
 /* A retried open takes microseconds; a stopped process is not waited for. */
 #define LEAD_NS (SNAP_HOLD_MS * NS_PER_MS)
-#define SHARED_NS (100 * NS_PER_MS) /* for callers that cannot be told apart */
+#define SHARED_NS (100 * NS_PER_MS) /* for callers that cannot be distinguished */
 
 void redirects_init(struct redirects *r)
 {

@@ -13,14 +13,14 @@
 
 enum refusal {
 	REFUSAL_READ_ONLY, /* nothing is restored here */
-	REFUSAL_PLAIN,	   /* what is no database is not written */
+	REFUSAL_PLAIN,	   /* only databases are written */
 	REFUSAL_FOLDER,	   /* no folder is made here */
 	REFUSAL_RENAME,	   /* a live database keeps its name */
 	REFUSAL_KINDS,
 };
 
 #define REFUSALS_NS 60000000000ll
-#define REFUSALS_MAX 20 /* of one kind in that time, whoever they are told */
+#define REFUSALS_MAX 20 /* of one kind in that time, over all processes */
 
 struct refusals {
 	pthread_mutex_t lock; /* guards all below */

@@ -2,13 +2,13 @@
 /*
  * session.c - see session.h.
  *
- * Two threads besides libfuse's workers. Main sits in libfuse's loop. The keeper takes every signal and alone
- * decides: it calls answers(), starts and reaps COMMAND, detaches the mount, ends the loop. The greeter is a
- * process that asks for the root's attributes, which are answered once INIT is done and the loop runs: its
- * end with status 0 is the mount's readiness.
+ * Two threads besides libfuse's workers. Main runs libfuse's loop. The keeper takes every signal and makes
+ * all decisions: it calls answers(), starts and reaps COMMAND, detaches the mount, ends the loop. The greeter
+ * is a process that asks for the root's attributes, which are answered once INIT is done and the loop runs:
+ * its exit with status 0 means that the mount is ready.
  *
- * What must stay true: no thread here sends a request to the mount, and no path is unmounted that is not our
- * mount any more.
+ * What must stay true: no thread here sends a request to the mount, and a path is unmounted only while it is
+ * still our mount.
  */
 #include "session.h"
 
@@ -31,11 +31,11 @@
 #define LOG_MODULE "session"
 #include "log.h"
 
-#define READAHEAD_KIB 1024 /* four of the largest requests; the kernel's own is an eighth of it */
+#define READAHEAD_KIB 1024 /* four of the largest requests; the kernel's default is an eighth of it */
 #define PUSH_MS 50
 
 #define WAKE_KEEPER SIGUSR1 /* blocked everywhere; the keeper looks at the flags below */
-#define WAKE_MAIN SIGUSR2   /* handled by nothing, to interrupt libfuse's sem_wait(3) */
+#define WAKE_MAIN SIGUSR2   /* its handler does nothing; interrupts libfuse's sem_wait(3) */
 
 enum ending {
 	NOT_ENDING,
@@ -51,12 +51,12 @@ struct session {
 	sigset_t signals;
 	atomic_bool loop_over;
 
-	/* The keeper's while it runs. */
+	/* Used only by the keeper while it runs. */
 	struct command greeter;
 	enum ending ending;
 	struct timespec deadline; /* CLOCK_MONOTONIC; while DRAINING */
 	bool answered;
-	int refused; /* errno: what the mount answered instead */
+	int refused; /* errno that the mount answered instead */
 };
 
 static void wake_main(int sig)
@@ -64,7 +64,7 @@ static void wake_main(int sig)
 	(void)sig;
 }
 
-/* What to wait for. */
+/* Fills SET with the signals to wait for. */
 static void fill_signals(sigset_t *set)
 {
 	static const int ours[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, WAKE_KEEPER};
@@ -73,7 +73,8 @@ static void fill_signals(sigset_t *set)
 	sigemptyset(set);
 	for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++)
 		sigaddset(set, ours[i]);
-	/* nohup(1) means it. A background job ignores SIGINT too, but whoever sends one means that. */
+	/* An ignored SIGHUP is what nohup(1) intends. A background job ignores SIGINT too, but somebody who
+	 * sends one intends it. */
 	if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
 		sigdelset(set, SIGHUP);
 }
@@ -84,7 +85,7 @@ void session_block_signals(void)
 	sigset_t set;
 
 	fill_signals(&set);
-	sigaddset(&set, SIGPIPE); /* a write that nobody reads is an error like others */
+	sigaddset(&set, SIGPIPE); /* a write to a pipe without readers is an error like others */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	sigaction(WAKE_MAIN, &action, NULL);
 	sigemptyset(&set);
@@ -102,7 +103,7 @@ static void push_loop(struct session *session)
 	pthread_kill(session->main, WAKE_MAIN);
 }
 
-/* Asked to end, by whomever: for the second time means now. */
+/* Handles a request to end, from any source: the second one means immediately. */
 static void end_session(struct session *session)
 {
 	struct snap_err err;
@@ -127,7 +128,7 @@ static void end_session(struct session *session)
 	session->deadline.tv_sec += SESSION_DRAIN_S;
 }
 
-/* The greeter has ended. */
+/* Handles the end of the greeter. */
 static void take_greeting(struct session *session)
 {
 	int status = session->greeter.status;
@@ -164,7 +165,7 @@ static void take_signal(struct session *session, const siginfo_t *info)
 		end_session(session);
 		return;
 	}
-	/* One from the terminal has reached COMMAND too, which knows best what it means. */
+	/* A signal from the terminal has reached COMMAND too, which decides what it means. */
 	if (info->si_code != SI_KERNEL)
 		command_terminate(command);
 }
@@ -205,7 +206,7 @@ static bool keeper_is_done(struct session *session)
 	if (!session->loop_over)
 		return false;
 	if (command_runs(command) && !session->answered)
-		command_finish(command); /* it never began */
+		command_finish(command); /* it was never released */
 	return !command_runs(command);
 }
 
@@ -248,8 +249,8 @@ __attribute__((format(printf, 2, 0))) static void log_fuse(enum fuse_log_level l
 		text[length - 1] = '\0';
 	if (strncmp(start, "fuse: ", 6) == 0)
 		start += 6;
-	/* It cannot start a thread, say, and tries again at each request: that is no reason to fill the disk,
-	 * and to lose what else the last lines say. */
+	/* It may be unable to start a thread, for example, and try again at each request: that must neither
+	 * fill the disk nor displace the other last lines of the log. */
 	if (ours == SNAP_DEBUG || !log_is_echo(start, monotonic_ns()))
 		log_line(ours, "fuse", "%s", start);
 }
@@ -283,10 +284,11 @@ static int open_session(struct session *session, struct snap_err *err)
 
 /*
  * Ends the connection before libfuse does, and replaces the descriptor by one that polls as broken (a pipe
- * that nobody reads): libfuse then takes the mount for gone. Otherwise libfuse would unmount whatever is
+ * without readers): libfuse then considers the mount gone. Otherwise libfuse would unmount whatever is
  * mounted at the path by now, which we accept only where the system does not tell whether that is ours.
- * libfuse closes its descriptor before it forgets the number, which may be a live database's a moment later,
- * so it may do that only once nobody replies through it any more. Until then the pipe holds the number.
+ * libfuse closes its descriptor before it forgets the number, which a live database may get a moment later,
+ * so libfuse may close it only once nobody replies through it any more. Until then the pipe occupies the
+ * number.
  */
 static void end_connection(struct session *session)
 {
@@ -341,7 +343,7 @@ static int serve(struct session *session, struct snap_err *err)
 	if (rc < 0)
 		return rc;
 	rc = run_loop(session);
-	/* Before COMMAND is waited for, which may do other things for hours. */
+	/* Before the wait for COMMAND, which may do other things for hours. */
 	fs_end_restores(session->config->fs);
 	session->loop_over = true;
 	pthread_kill(session->keeper, WAKE_KEEPER);
@@ -354,8 +356,8 @@ static int serve(struct session *session, struct snap_err *err)
 	return 0;
 }
 
-/* How many milliseconds the writing of snapshots may still take: together with open files it shares the one
- * time limit for the end, of which an unmount from outside has used nothing. */
+/* How many milliseconds the writing of snapshots may still take: it shares the time limit for the session's
+ * end with files that are still open. An unmount from outside has used none of that limit. */
 static int64_t patience_of(const struct session *session)
 {
 	struct timespec now;
@@ -375,7 +377,7 @@ int session_run(const struct session_config *config, struct snap_err *err)
 	int rc;
 
 	fill_signals(&session.signals);
-	/* While this has neither threads nor the mount's descriptor. */
+	/* Forked while this process has neither threads nor the mount's descriptor. */
 	rc = command_hold(&session.greeter, command_greet, session.mountpoint->path);
 	if (rc < 0)
 		return fault(err, rc, "cannot start a process: %s", strerror(-rc));
@@ -384,9 +386,9 @@ int session_run(const struct session_config *config, struct snap_err *err)
 		rc = serve(&session, err);
 	fs_end_restores(config->fs);
 	fs_await_answers(config->fs);
-	end_connection(&session); /* ends the greeter's question too */
+	end_connection(&session); /* ends the greeter's request too */
 	command_finish(&session.greeter);
-	snap_stop(config->snap, patience_of(&session)); /* opens that wait still answer through the session */
+	snap_stop(config->snap, patience_of(&session)); /* waiting opens still answer through the session */
 	fs_set_session(config->fs, NULL);
 	if (session.fuse) {
 		fuse_session_unmount(session.fuse);

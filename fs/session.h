@@ -34,7 +34,7 @@ struct session_config {
  */
 void session_block_signals(void);
 
-/* Mounts, serves and unmounts. 0: it ended well; -errno with words in ERR. */
+/* Mounts, serves and unmounts. 0: it ended well; -errno with a message in ERR. */
 int session_run(const struct session_config *config, struct snap_err *err);
 
 #endif
