@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * status.c - see status.h: facts of the library and of this side, as JSON. It decides nothing but what is a
+ * status.c - see status.h: facts from the library and from fs/, as JSON. Its only decision is what is a
  * warning.
  */
 #include <errno.h>
@@ -195,7 +195,7 @@ static const char *const phase_words[] = {
 	[SNAP_PHASE_WRITING] = "writing", [SNAP_PHASE_SETTLING] = "settling",
 };
 
-/* Thousandths of the whole, of which each long step counts alike. */
+/* Progress of the whole in thousandths; each long step counts equally. */
 static int64_t share_of(int steps, uint64_t done, uint64_t total)
 {
 	double part = total ? (double)(done < total ? done : total) / (double)total : 0;

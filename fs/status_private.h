@@ -8,13 +8,13 @@
 #include "status.h"
 
 #define WARNINGS_MAX 20
-#define FAILURE_NS (NS_PER_S * 3600 * 24) /* for which a restore that failed is a warning */
-#define LOST_NS FAILURE_NS		  /* and a snapshot that was lost */
+#define FAILURE_NS (NS_PER_S * 3600 * 24) /* how long a failed restore stays a warning */
+#define LOST_NS FAILURE_NS		  /* likewise a lost snapshot */
 
-/* What was found on the way and stands elsewhere in the text. */
+/* Warnings that were found on the way; their place is elsewhere in the text. */
 struct warnings {
 	char text[WARNINGS_MAX][1024];
-	size_t count; /* may be more than are there */
+	size_t count; /* may be more than are stored */
 };
 
 struct making {
@@ -22,7 +22,7 @@ struct making {
 	struct warnings warnings;
 	int64_t now_ns; /* CLOCK_REALTIME */
 	int64_t monotonic_ns;
-	bool has_database; /* the tree */
+	bool has_database; /* the tree has one */
 };
 
 void status_warn(struct making *m, const char *format, ...) __attribute__((format(printf, 2, 3)));

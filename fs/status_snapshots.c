@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* status_snapshots.c - see status.h: kept snapshots, those of one name together. */
+/* status_snapshots.c - see status.h: kept snapshots, grouped by name. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ struct kept_list {
 	size_t count, room;
 	struct pending *pending; /* owned */
 	size_t pending_count, pending_room;
-	bool failed; /* there is no memory for one of them */
+	bool failed; /* there was no memory for one of them */
 };
 
 static void take_pending(void *arg, const struct snap_pending_facts *f)
@@ -79,7 +79,7 @@ static int take_kept(void *arg, const struct snap_kept_facts *f)
 	return k->name && k->path && k->why ? 0 : -ENOMEM;
 }
 
-/* Those of one name together, by the time of the oldest in it. */
+/* Brings entries of one name together. by_time() then orders the groups by the oldest entry of each. */
 static int by_name(const void *a, const void *b)
 {
 	const struct kept *x = a, *y = b;
@@ -103,7 +103,7 @@ static int by_time(const void *a, const void *b)
 	return strcmp(x->first->name, y->first->name);
 }
 
-/* How far one is that is being written; P NULL: it is. */
+/* The progress of a snapshot that is being written; P NULL: it is written. */
 static void put_progress(struct json *j, const struct pending *p)
 {
 	json_string(j, "state", p ? "writing" : "kept");
@@ -147,7 +147,7 @@ static void free_kept(struct kept *k)
 	free(k->why);
 }
 
-/* One that was written meanwhile may have come as both. */
+/* A snapshot that was finished meanwhile may have been reported as pending and as kept. */
 static void drop_doubles(struct kept_list *list)
 {
 	size_t n = 0;

@@ -11,10 +11,10 @@
 #include "log.h"
 
 #define MIB (1024.0 * 1024.0)
-/* What a shell reads as it stands there. */
+/* What a shell takes literally, unquoted. */
 #define PLAIN_BYTES "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-+=:,@%"
-#define COMMAND_SIZE 600 /* what is longer would be cut: a line is no longer than a thousand bytes */
-#define UNDO_SIZE 1280	 /* of what a line says of an undo: two paths, a name and words */
+#define COMMAND_SIZE 600 /* a longer command would be cut: a line has a thousand bytes at most */
+#define UNDO_SIZE 1280	 /* of the part of a line about an undo: two paths, a name and text */
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
@@ -54,7 +54,8 @@ static void leave(struct task *task)
 		task->all->first = task->next;
 }
 
-/* A failure stands until its path is restored. The oldest makes room. Lock held. */
+/* Records a failure, which stands until its path is restored. Replaces the oldest one if needed. Lock
+ * held. */
 static void note_failure(struct tasks *all, const struct task_end *end)
 {
 	struct task_end *at = all->failed;
@@ -75,7 +76,7 @@ static void note_failure(struct tasks *all, const struct task_end *end)
 		at->time_ns = 0;
 }
 
-/* The same, and remembers how it ended. */
+/* Takes TASK out of the table, and remembers how it ended. */
 static void end(struct task *task, enum task_verdict verdict, int error, const char *reason,
 		const struct snap_restored *done)
 {
@@ -129,7 +130,8 @@ void tasks_each_failed(struct tasks *all, int64_t since_ns, void (*fn)(void *arg
 #define RAW_UNDO \
 	"what was there before is no database that could be put back, and its files are kept as they were"
 
-/* Writes, for the end of a log line, WORDS and where to find what was kept; nothing if nothing was. */
+/* Writes the end of a log line to TEXT: WORDS, and where to find what was kept; nothing if nothing was
+ * kept. */
 static const char *name_undo(char text[UNDO_SIZE], const char *words, const struct snap_restored *done)
 {
 	text[0] = '\0';
@@ -142,7 +144,7 @@ static const char *name_undo(char text[UNDO_SIZE], const char *words, const stru
 	return text;
 }
 
-/* The same of a restore that has not worked. */
+/* The same for a failed restore. */
 static const char *name_left(char text[UNDO_SIZE], const struct snap_restored *done)
 {
 	return name_undo(text,
@@ -154,12 +156,12 @@ static const char *name_left(char text[UNDO_SIZE], const struct snap_restored *d
 const char *task_failure(const struct snap_restored *done)
 {
 	if (done->doubtful)
-		return "failed"; /* the reason says that it cannot be told */
+		return "failed"; /* the reason says that the outcome is unknown */
 	return done->undo[0] ? "refused, nothing of it was written" : "refused, live database unchanged";
 }
 
-/* Appends a blank and TEXT to the words in OUT, quoted so that a shell reads it as one word. False: there is
- * no room, or the log would escape some of it. */
+/* Appends a blank and TEXT to the words in OUT, quoted so that a shell reads it as one word. False: OUT is
+ * too small, or the log would escape part of TEXT. */
 static bool add_word(char *out, size_t size, const char *text)
 {
 	size_t used = strlen(out), plain = strspn(text, PLAIN_BYTES);
@@ -178,8 +180,8 @@ static bool add_word(char *out, size_t size, const char *text)
 	return true;
 }
 
-/* Writes the command that undoes the restore, to be run in the mount's root. False: there is none that could
- * be pasted. */
+/* Writes the command that undoes the restore, to be run in the mount's root. False: no command could be
+ * pasted. */
 static bool undo_command(char text[UNDO_SIZE], const char *path, const struct snap_restored *done)
 {
 	char from[UNDO_SIZE];
@@ -222,7 +224,7 @@ void task_restored(struct task *task, const struct snap_restored *done)
 void task_restored_but(struct task *task, int rc, const struct snap_err *err,
 		       const struct snap_restored *done)
 {
-	log_error("restore of \"%s\": %s", task->path, err->text); /* which says how far it has come */
+	log_error("restore of \"%s\": %s", task->path, err->text); /* the text says how far it got */
 	log_restored(task, done);
 	end(task, TASK_RESTORED, rc, err->text, done);
 }

@@ -3,8 +3,8 @@
  * tasks.h - restores: which are under way, and how the last ones ended, for status.json. Each end is logged.
  * No FUSE calls, so that it can be tested without a mount.
  *
- * tasks->lock is held for work on the table only. A task belongs to the thread that does it. From
- * task_begin() to its end it stands in the table, and its path must stay valid.
+ * tasks->lock is held for work on the table only. A task belongs to the thread that runs it. From
+ * task_begin() to its end it is in the table, and its path must stay valid.
  */
 #ifndef SQLSNAPFS_TASKS_H
 #define SQLSNAPFS_TASKS_H
@@ -24,7 +24,7 @@ struct task {
 	const char *path;  /* borrowed; the database's, in the tree */
 	struct snap_actor who;
 	int64_t began_ns;	       /* CLOCK_MONOTONIC */
-	struct snap_progress progress; /* for the library to move */
+	struct snap_progress progress; /* updated by the library */
 	struct task *prev, *next;      /* guarded by all->lock */
 };
 
@@ -32,10 +32,10 @@ enum task_verdict {
 	TASK_RESTORED,
 	TASK_UNCHANGED, /* what was written was there already */
 	TASK_REFUSED,
-	TASK_CANCELLED, /* whoever wrote it was killed */
+	TASK_CANCELLED, /* its writer was killed */
 };
 
-/* How one ended. */
+/* How a task ended. */
 struct task_end {
 	int64_t time_ns; /* CLOCK_REALTIME */
 	char path[PATH_MAX];
@@ -58,9 +58,9 @@ void tasks_init(struct tasks *all);
 void tasks_finish(struct tasks *all); /* none is under way */
 
 void task_begin(struct task *task, struct tasks *all, const char *path, const struct snap_actor *who);
-/* The ends of a task, which has one. Each logs a line. */
+/* The ways in which a task ends; it ends once. Each logs a line. */
 void task_restored(struct task *task, const struct snap_restored *done);
-/* It is restored, but what follows the commit failed: the disk did not make it durable, say. */
+/* It is restored, but what follows the commit failed: for example, the disk did not make it durable. */
 void task_restored_but(struct task *task, int rc, const struct snap_err *err,
 		       const struct snap_restored *done);
 void task_refused(struct task *task, int rc, const struct snap_err *err, const struct snap_restored *done);
@@ -68,10 +68,10 @@ void task_cancelled(struct task *task, const struct snap_restored *done);
 /* Ends a task that decided nothing, without a trace in the log or in the table. */
 void task_dropped(struct task *task);
 
-/* The state of the live database after a restore that did not work, in words: "refused, ..." or "failed". */
+/* Text for the state of the live database after a failed restore: "refused, ..." or "failed". */
 const char *task_failure(const struct snap_restored *done);
 
-/* These call FN under the lock, so it must not wait: with each task under way; with each end, newest first;
+/* These call FN under the lock, so FN must not wait: with each task under way; with each end, newest first;
  * with the last failure of each path that was not restored since then, if it is later than SINCE_NS
  * (CLOCK_REALTIME). */
 void tasks_each_running(struct tasks *all, void (*fn)(void *arg, const struct task *task), void *arg);

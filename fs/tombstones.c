@@ -10,7 +10,7 @@
 #include "../src/clock.h"
 #include "caller.h"
 
-#define SHOWN_NS (NS_PER_S * 86400 * 366) /* for good */
+#define SHOWN_NS (NS_PER_S * 86400 * 366) /* permanent */
 
 void tombstones_init(struct tombstones *t, bool all)
 {
@@ -70,7 +70,8 @@ static void drop_ended(struct tombstones *t)
 	}
 }
 
-/* The first of more entries. NULL: there are as many as may be, or there is no memory. */
+/* Enlarges the table and returns its first new entry. NULL: the table has its maximum size, or there is no
+ * memory. */
 static struct tombstone *grow(struct tombstones *t)
 {
 	size_t old = t->count, count = old ? 2 * old : TOMBSTONES_MAX;
@@ -97,7 +98,7 @@ static struct tombstone *find_oldest(struct tombstones *t)
 	return e;
 }
 
-/* Makes an entry of NAME for TGID, or prolongs it. Takes over NAME. Lock held. -ENOMEM */
+/* Makes an entry of NAME for TGID, or prolongs it. Takes ownership of NAME. Lock held. -ENOMEM */
 static int enter(struct tombstones *t, pid_t tgid, uint64_t parent, char *name, int64_t until)
 {
 	struct tombstone *e = find(t, tgid, parent, name);
@@ -105,7 +106,7 @@ static int enter(struct tombstones *t, pid_t tgid, uint64_t parent, char *name, 
 	if (!e)
 		e = find_free(t);
 	if (!e && t->all) {
-		drop_ended(t); /* the others' names last for good */
+		drop_ended(t); /* entries of live processes are permanent */
 		e = find_free(t);
 	}
 	if (!e)
@@ -122,7 +123,7 @@ static int enter(struct tombstones *t, pid_t tgid, uint64_t parent, char *name, 
 	return 0;
 }
 
-/* Whether there was one. */
+/* Removes an entry; returns whether there was one. */
 static bool drop(struct tombstones *t, pid_t tgid, uint64_t parent, const char *name)
 {
 	struct tombstone *e = find(t, tgid, parent, name);
@@ -150,7 +151,7 @@ int tombstone_add(struct tombstones *t, pid_t tgid, uint64_t parent, const char 
 
 bool tombstone_remove(struct tombstones *t, pid_t tgid, uint64_t parent, const char *name)
 {
-	/* Who cannot be told apart is shown nothing. */
+	/* A process that cannot be identified is shown nothing. */
 	char *copy = t->all && tgid != 0 ? strdup(name) : NULL;
 	bool was_hidden;
 

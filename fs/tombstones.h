@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * tombstones.h - databases that a process has removed. Nothing is really removed: many tools unlink a file
- * before they write it anew (tar, borg, install, mv). So the name is hidden from that process, until it
- * writes the file or for ten seconds. Everybody else, above all a backup that runs meanwhile, still sees the
+ * before they rewrite it (tar, borg, install, mv). So the name is hidden from that process until it writes
+ * the file, for ten seconds at most. Everybody else, above all a backup that runs meanwhile, still sees the
  * database.
  *
- * With -o hide_databases it is the other way round: names are hidden from everybody, and the table holds to
- * which process each is shown: to one that has written it, from then on.
+ * With -o hide_databases it is the other way round: names are hidden from everybody, and the table holds the
+ * processes to which each is shown: those that have written it, from then on.
  */
 #ifndef SQLSNAPFS_TOMBSTONES_H
 #define SQLSNAPFS_TOMBSTONES_H
@@ -31,7 +31,7 @@ struct tombstone {
 
 struct tombstones {
 	pthread_mutex_t lock;
-	bool all;		   /* constant: an entry shows a name, which is hidden without one */
+	bool all;		   /* constant: names are hidden, and an entry shows one */
 	struct node_holder holder; /* set before the first entry is made; called under the lock */
 	struct tombstone *entries; /* owned */
 	size_t count;		   /* of ENTRIES, free ones too */
