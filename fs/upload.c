@@ -2,7 +2,8 @@
 /*
  * upload.c - see upload.h: the table of uploads, their content and attributes.
  *
- * What must stay true: uploads->lock is held for table work only; what an upload holds is let go outside it.
+ * What must stay true: uploads->lock is held for table work only; what an upload holds is released outside
+ * it.
  */
 #include "upload_private.h"
 
@@ -42,7 +43,7 @@ void uploads_abandon(struct uploads *all)
 	if (tended)
 		pthread_join(all->tender, NULL);
 	all->has_tender = false;
-	all->holder = (struct node_holder){.hold = NULL}; /* the nodes go before the uploads */
+	all->holder = (struct node_holder){.hold = NULL}; /* the nodes are destroyed before the uploads */
 }
 
 static void upload_free(struct upload *u)
@@ -110,13 +111,13 @@ static struct upload *make(struct uploads *all, const struct upload_order *order
 	return NULL;
 }
 
-/* Whether UID may fill the table: root, and whoever MOUNTED, whose databases these are. */
+/* Whether UID may fill the table: root may, and the user who MOUNTED, whose databases these are. */
 static bool is_master(uid_t uid, uid_t mounted)
 {
 	return uid == 0 || uid == mounted;
 }
 
-/* Gives U its place in the table, if there is one. Lock held. */
+/* Enters U into the table, if there is room. Lock held. */
 static int enter(struct uploads *all, struct upload *u, struct snap_err *err)
 {
 	const uid_t mounted = geteuid();
@@ -252,12 +253,12 @@ void upload_set(struct upload *u, const mode_t *mode, const uid_t *uid, const gi
 		u->mtime_ns = mtime_ns;
 }
 
-/* Notes that the content moves on, by a WRITE of OWNER (NULL: by a change of size). */
+/* Notes that the content has changed, by a WRITE of OWNER (NULL: by a change of size). */
 static void note_change(struct upload *u, const uint64_t *owner)
 {
 	pthread_mutex_lock(&u->state_lock);
 	u->written_ns = realtime_ns();
-	u->mtime_ns = 0; /* a write moves it, whatever it was set to */
+	u->mtime_ns = 0; /* a write updates the mtime, whatever it was set to */
 	u->writer_killed = false;
 	if (owner) {
 		u->last_owner = *owner;
@@ -269,7 +270,7 @@ static void note_change(struct upload *u, const uint64_t *owner)
 	pthread_mutex_unlock(&u->all->lock);
 }
 
-/* Notes that a change failed. What is missing afterwards is missing because of the first. */
+/* Notes that a change failed. Only the first failure counts: it is why anything is missing afterwards. */
 static void note_failure(struct upload *u, int rc, const struct snap_err *err)
 {
 	lock_scope(&u->state_lock);
@@ -286,9 +287,9 @@ static void forget_failure(struct upload *u)
 }
 
 /*
- * Whether a change is accepted now. CUT: it empties the file, which begins it anew. A file that was opened
- * for reading and writing is a database that somebody works on, not one that he copies. Its writes are
- * refused at once: SQLite would take them for a commit, and not notice that close() fails.
+ * Whether a change is accepted now. CUT: the change empties the file, which starts it over. A file that was
+ * opened for reading and writing is a database that is being worked on, not copied to. Its writes are refused
+ * at once, because SQLite would take them for a commit, and not notice that close() fails.
  */
 static int check_change(struct upload *u, bool cut, struct snap_err *err)
 {
@@ -319,7 +320,7 @@ ssize_t upload_read(struct upload *u, void *buf, size_t size, uint64_t offset, s
 	return snap_upload_read(u->data, buf, size, offset, err);
 }
 
-/* A write during the rename over a database may have come too late to be restored: it fails. */
+/* A write during the rename over a database may have come too late to be restored, so it fails. */
 ssize_t upload_write(struct upload *u, const void *buf, size_t size, uint64_t offset, uint64_t owner,
 		     struct snap_err *err)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* upload_access.c - see upload.h: who asks for a restore, whether he lives, and whether he may. */
+/* upload_access.c - see upload.h: who asks for a restore, whether that process is alive, and whether it
+ * may. */
 #include "upload_private.h"
 
 #include <errno.h>
@@ -21,14 +22,14 @@ bool upload_was_killed(void *arg)
 	return caller.exiting ? caller.killed || interrupted : caller.killed && interrupted;
 }
 
-/* Whether what stands there now is as it was when it was found that it may be written. */
+/* Whether the file that is there now has the same owner and mode as when it was found to be writable. */
 static bool has_same_rights(const struct upload *u, const struct snap_attr *attr)
 {
 	return u->over && u->uid == attr->uid && u->gid == attr->gid && !((u->mode ^ attr->mode) & 0777);
 }
 
-/* Whether WHO may make a file at PATH, in the folder PINNED. The right to write the file that he has opened
- * says nothing about that. -ESTALE: the path leads to another folder by now */
+/* Whether WHO may make a file at PATH, in the folder PINNED. The right to write the file that was opened does
+ * not imply it. -ESTALE: the path leads to another folder by now */
 static int check_folder(struct upload *u, const struct snap_inode *pinned, const char *path,
 			const struct actor *who)
 {
@@ -54,15 +55,16 @@ int upload_check_access(struct upload *u, const struct upload_flush *flush, stru
 	if (u->kind == UPLOAD_DATABASE) {
 		who = u->who;
 		if (flush->interrupted && flush->who.uid == who.uid)
-			who.tid = flush->who.tid; /* of the same user, and its groups can be looked up yet */
+			who.tid = flush->who.tid; /* same user, whose groups can still be looked up */
 	}
 	if (rc == -ENOENT) {
 		order->folder = *folder;
-		/* Nothing stands there: the folder's mode decides, and has decided unless something did. */
+		/* Nothing is there, so the folder's mode decides. It has decided already, unless a file was
+		 * there before. */
 		return u->over && who.uid != 0 ? check_folder(u, folder, order->path, &who) : 0;
 	}
 	if (rc)
-		return who.uid == 0 ? 0 : rc; /* root repairs what cannot be looked at */
+		return who.uid == 0 ? 0 : rc; /* root may repair what cannot be looked at */
 	if (who.uid != 0)
 		order->file = (struct snap_inode){attr.key_dev, attr.key_ino};
 	if (u->kind == UPLOAD_DATABASE && has_same_rights(u, &attr))

@@ -2,15 +2,15 @@
 /*
  * upload_flush.c - see upload.h: when a close() restores, and what it answers.
  *
- * A FLUSH is sent for each close() of a descriptor, by whoever has it: a shell that redirects, a child that
- * was forked, dup2(2). It is the writer's if its lock_owner is that of the last WRITE. Who closes does not
- * decide, though; whether the upload is whole does: an incomplete one answers an error and stays open for
- * more. A writer that was killed never restores. What is decided is told to everybody who closes it: the
- * writer may be a child that has ended without hearing it, or was killed, and whoever gave it the descriptor
- * closes it too.
+ * A FLUSH is sent for each close() of a descriptor, by any process that has it: a shell that redirects, a
+ * child that was forked, dup2(2). It is the writer's if its lock_owner is that of the last WRITE. What
+ * decides, however, is not who closes but whether the upload is complete: an incomplete one answers an error
+ * and stays open for more. A writer that was killed never restores. Everybody who closes the upload is told
+ * the verdict: the writer may be a child that has ended without hearing it, or was killed, and the process
+ * that gave it the descriptor closes it too.
  *
- * What must stay true: one verdict for each change of the content, whoever asks; every verdict about a
- * restore is one line in the log.
+ * What must stay true: there is one verdict for each change of the content, no matter who asks; every verdict
+ * about a restore is one line in the log.
  */
 #include "upload_private.h"
 
@@ -34,7 +34,7 @@ static char *copy_path(struct upload *u)
 
 /* ---- verdicts ------------------------------------------------------------------------------------------ */
 
-/* Who writes U: whoever asks now, or, where he is gone already, who began it. */
+/* The writer of U: the process that asks now or, if that is gone already, the one that began U. */
 static struct snap_actor writer_of(const struct upload *u, const struct actor *who)
 {
 	struct caller caller;
@@ -83,7 +83,7 @@ struct job {
 	bool told;
 };
 
-/* Whether somebody waited for this verdict and was told by the kernel that it failed. */
+/* Whether a caller waited for this verdict and was told by the kernel that the call failed. */
 static bool is_unheard(const struct job *job)
 {
 	return job->flush->interrupted && atomic_load(&job->upload->all->unheard);
@@ -96,12 +96,12 @@ static bool is_cancelled(void *arg)
 	return is_unheard(job) || upload_was_killed((void *)job->flush);
 }
 
-/* It is done. What the kernel believes once it is answered must be so before. */
+/* The restore is done. What the kernel believes once it has the answer must be true before it. */
 static void take_restored(struct job *job, const struct snap_restored *done)
 {
 	task_restored(&job->task, done);
 	note_verdict(job->upload, done->changes, 0);
-	upload_unname(job->upload); /* all of it has come, or its name has become the database's */
+	upload_unname(job->upload); /* all of it has arrived, or its name has become the database's */
 }
 
 static void tell_restored(void *arg, const struct snap_restored *done)
@@ -135,7 +135,7 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 	if (job.told)
 		return 0;
 	if (!done.committed)
-		done.size = snap_upload_size(u->data); /* also where it has not come to a restore */
+		done.size = snap_upload_size(u->data); /* also if there was no restore */
 	if (rc == 0) {
 		take_restored(&job, &done);
 	} else if (done.committed) {
@@ -159,8 +159,8 @@ static int restore(struct upload *u, const char *path, const struct upload_flush
 
 /* ---- FLUSH --------------------------------------------------------------------------------------------- */
 
-/* Whether the rest of what WHO has announced may still come, perhaps through another open: not from a process
- * that is exiting. */
+/* Whether the rest of what WHO has announced may still come, perhaps through another open. It cannot from a
+ * process that is exiting. */
 static bool may_go_on(const struct actor *who)
 {
 	struct caller caller;
@@ -177,13 +177,13 @@ bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *
 	*rc = 0;
 	pthread_mutex_lock(&u->state_lock);
 	failed = u->failed != 0;
-	/* The kernel gives a dead writer's lock_owner to others. */
+	/* The kernel reuses a dead writer's lock_owner for others. */
 	mine = !u->dropped && !u->writer_killed && (!u->has_owner || u->last_owner == flush->owner);
 	decided = u->judged == changes;
 	if (decided && !u->dropped)
 		*rc = u->verdict;
 	else if (u->writer_killed && !u->dropped && u->kind == UPLOAD_DATABASE)
-		*rc = -EIO; /* unless somebody goes on with it nothing will be restored */
+		*rc = -EIO; /* unless somebody continues it, nothing will be restored */
 	pthread_mutex_unlock(&u->state_lock);
 	if (!mine || decided || state == SNAP_UPLOAD_UNTOUCHED || (state == SNAP_UPLOAD_EMPTY && !failed))
 		return true;
@@ -195,7 +195,7 @@ bool upload_flush_idle(struct upload *u, const struct upload_flush *flush, int *
 	return true;
 }
 
-/* The error that keeps U from being complete, with words in ERR; 0: no change of it has failed. */
+/* The error that keeps U from being complete, with its message in ERR; 0: no change of U has failed. */
 static int failure_of(struct upload *u, struct snap_err *err)
 {
 	lock_scope(&u->state_lock);
@@ -232,7 +232,7 @@ int upload_refuse(struct upload *u, const struct actor *who, int rc)
 	return refuse(u, path ? path : "?", who, rc, &err);
 }
 
-/* The verdict is kept for the rename; nobody has said yet that this is to be a database. */
+/* The verdict is kept for the rename; nothing says yet that this is to be a database. */
 static void check_scratch(struct upload *u, const char *path, const struct upload_flush *flush)
 {
 	struct snap_actor who = writer_of(u, &flush->who);
@@ -272,14 +272,14 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 	int rc;
 
 	if (upload_flush_idle(u, flush, &rc))
-		return rc; /* somebody else has decided meanwhile */
+		return rc; /* another thread has decided meanwhile */
 	if (!path)
 		return upload_refuse(u, &flush->who, -ENOMEM);
 	if (upload_was_killed((void *)flush)) {
 		note_killed(u);
 		log_info("\"%s\": whoever wrote it was killed, nothing was restored", path);
 		if (u->kind == UPLOAD_DATABASE)
-			upload_unname(u); /* he has announced more */
+			upload_unname(u); /* its writer has announced more */
 		return -EINTR;
 	}
 	state = snap_upload_state(u->data);
@@ -294,7 +294,7 @@ static int decide(struct upload *u, const struct upload_flush *flush)
 	else
 		rc = refuse_incomplete(u, path, &flush->who);
 	if (rc)
-		upload_unname(u); /* its length was announced, and no more will come */
+		upload_unname(u); /* its length was announced, and nothing more will come */
 	return rc;
 }
 
@@ -313,7 +313,7 @@ bool upload_closes_idle(struct upload *u)
 	       snap_upload_state(u->data) != SNAP_UPLOAD_COMPLETE;
 }
 
-/* Says that what was written goes. */
+/* Logs that what was written is discarded. */
 static void note_discarded(struct upload *u)
 {
 	enum snap_upload_state state = snap_upload_state(u->data);
@@ -330,7 +330,7 @@ static void note_discarded(struct upload *u)
 		 state == SNAP_UPLOAD_COMPLETE ? "was given up" : "was closed before it was whole");
 }
 
-/* Whether nobody comes back to U, which then cannot be found any more. */
+/* Whether nobody will come back to U; if so, U can no longer be found. */
 static bool close_for_good(struct upload *u)
 {
 	bool pending = snap_upload_state(u->data) == SNAP_UPLOAD_PENDING, named;
@@ -345,11 +345,11 @@ static bool close_for_good(struct upload *u)
 	u->gone = true;
 	pthread_mutex_unlock(&u->all->lock);
 	if (named)
-		upload_unref(u); /* the caller's is left */
+		upload_unref(u); /* the caller's reference remains */
 	return true;
 }
 
-/* What the last close leaves to be done. u->lock held. */
+/* Does what is left to do after the last close. u->lock held. */
 static void end_upload(struct upload *u)
 {
 	struct upload_flush nobody = {.who = u->who};
@@ -359,7 +359,7 @@ static void end_upload(struct upload *u)
 		return;
 	path = upload_closes_idle(u) ? NULL : copy_path(u);
 	if (path)
-		restore(u, path, &nobody); /* nobody hears the answer but the log */
+		restore(u, path, &nobody); /* only the log gets the answer */
 	else
 		note_discarded(u);
 	snap_upload_discard(u->data);
@@ -371,7 +371,7 @@ static bool is_closed(struct upload *u)
 	return u->kind == UPLOAD_DATABASE && u->opens == 0;
 }
 
-/* Ends U if it is closed and nobody is working on it; otherwise whoever closes it or is working on it
+/* Ends U if it is closed and nobody is working on it; otherwise the thread that closes it or works on it
  * will. */
 static void try_end(struct upload *u)
 {
@@ -399,7 +399,7 @@ int upload_taken_for_whole(struct upload *u, const struct actor *who)
 	int rc = 0;
 
 	if (pthread_mutex_trylock(&u->lock) != 0)
-		return 0; /* somebody is at it */
+		return 0; /* another thread is working on it */
 	if (is_closed(u) && snap_upload_state(u->data) == SNAP_UPLOAD_PENDING) {
 		path = copy_path(u);
 		rc = refuse_incomplete(u, path ? path : "?", who);
@@ -418,7 +418,7 @@ int upload_flush(struct upload *u, const struct upload_flush *flush)
 	pthread_mutex_lock(&u->lock);
 	rc = decide(u, flush);
 	pthread_mutex_unlock(&u->lock);
-	/* Whoever waited may have been answered long ago, and the last close may have come. */
+	/* The waiting caller may have been answered long ago, and the last close may have come since. */
 	try_end(u);
 	return rc;
 }
@@ -437,7 +437,7 @@ int upload_become(struct upload *u, const char *path, const struct upload_flush 
 	int rc;
 
 	lock_scope(&u->lock);
-	set_spent(u, true); /* before: what is written meanwhile must not be lost without a word */
+	set_spent(u, true); /* first, so that what is written meanwhile is not lost silently */
 	state = snap_upload_state(u->data);
 	if (state == SNAP_UPLOAD_INCOMPLETE || state == SNAP_UPLOAD_PENDING)
 		rc = refuse_incomplete(u, path, &flush->who);

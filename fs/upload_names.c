@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * upload_names.c - see upload.h: who is led to which upload, by a name that others see, or by what he has
- * begun himself.
+ * upload_names.c - see upload.h: who is led to which upload, by a name that others see, or by what a process
+ * has begun itself.
  */
 #include "upload_private.h"
 
@@ -17,7 +17,7 @@ static bool is_at(const struct upload *u, uint64_t parent, const char *name)
 	return u->parent == parent && strcmp(u->name, name) == 0;
 }
 
-/* With a reference for the caller. Lock held. */
+/* Returns U with a reference for the caller. Lock held. */
 static struct upload *hand_out(struct upload *u)
 {
 	if (u)
@@ -38,7 +38,8 @@ struct upload *upload_take_intent(struct intent **at)
 	return u;
 }
 
-/* Where TID's intent is in the list: a thread is in one open(2) at a time. Lock held. */
+/* The place of TID's intent in the list. It has one at most, because it is in one open(2) at a time. Lock
+ * held. */
 static struct intent **find_intent(struct uploads *all, pid_t tid)
 {
 	struct intent **at = &all->intents;
@@ -48,7 +49,7 @@ static struct intent **find_intent(struct uploads *all, pid_t tid)
 	return at;
 }
 
-/* Ends TID's intent if it leads to U: its reference, or NULL. Lock held. */
+/* Ends TID's intent if it leads to U, and returns its reference, or NULL. Lock held. */
 static struct upload *end_intent(struct upload *u, pid_t tid)
 {
 	struct intent **at = find_intent(u->all, tid);
@@ -72,7 +73,7 @@ int upload_lead(struct upload *u, pid_t tid)
 	}
 	at = find_intent(all, tid);
 	if (*at)
-		old = upload_take_intent(at); /* it was not come for */
+		old = upload_take_intent(at); /* nobody has come for it */
 	*intent = (struct intent){.next = all->intents,
 				  .upload = hand_out(u),
 				  .tid = tid,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * upload_tend.c - see upload.h: uploads that nobody comes back for. They hold room on a disk that may be the
- * application's, and bytes of a live database; so somebody looks after them who needs no request for it.
+ * upload_tend.c - see upload.h: uploads that nobody comes back for. They occupy space on a disk that may be
+ * the application's, and hold bytes of a live database, so a thread tends them independently of requests.
  */
 #include "upload_private.h"
 
@@ -22,7 +22,7 @@
 
 /* ---- what is due --------------------------------------------------------------------------------------- */
 
-/* Whether the process that would go on with U has ended. */
+/* Whether the process that would continue U has ended. */
 static bool is_orphan(const struct upload *u)
 {
 	return u->creator > 0 && kill(u->creator, 0) && errno == ESRCH;
@@ -39,12 +39,12 @@ static bool is_silent(const struct upload *u, int64_t now)
 	return u->touched + UPLOAD_SILENCE_NS < now || is_orphan(u);
 }
 
-/* What one round takes away. */
+/* What one round discards. */
 struct due {
 	struct upload *upload; /* a reference; NULL: nothing is due */
-	char *path;	       /* owned; of what was silent, NULL without memory */
-	bool silent;	       /* else somebody was led there, who has not come */
-	bool lost;	       /* nobody comes for it any more */
+	char *path;	       /* owned; of what was silent; NULL: no memory */
+	bool silent;	       /* else a thread was led there and has not come */
+	bool lost;	       /* nobody can reach it any more */
 };
 
 /* Lock held. */
@@ -122,7 +122,7 @@ void uploads_tend(struct uploads *all, int64_t now)
 		if (due.silent)
 			note_silent(&due);
 		free(due.path);
-		/* Whoever decides about it right now does this himself. */
+		/* A thread that is deciding about it right now discards it itself. */
 		if (due.lost && pthread_mutex_trylock(&due.upload->lock) == 0) {
 			snap_upload_discard(due.upload->data);
 			pthread_mutex_unlock(&due.upload->lock);
@@ -172,7 +172,7 @@ void uploads_watch(struct uploads *all)
 	lock_scope(&all->lock);
 	if (all->ending)
 		return;
-	if (!all->has_tender) /* where that fails, the next one tries again */
+	if (!all->has_tender) /* if that fails, the next call tries again */
 		all->has_tender = thread_start(&all->tender, NULL, run_tender, all) == 0;
 	pthread_cond_signal(&all->changed);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * usage.c - prints --help, from the table of options, and --version. tests/unit/test_texts.c compares the
- * manual page and the completion with the same table.
+ * manual page and the shell completion with the same table.
  */
 #include <stdio.h>
 #include <string.h>
