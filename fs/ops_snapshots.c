@@ -60,7 +60,7 @@ struct folder_job {
 	char name[NAME_MAX + 1]; /* of the snapshot */
 };
 
-/* 0; -EPERM: no snapshot is or can be there. */
+/* 0; -EPERM: no snapshot is or can be there; -ENAMETOOLONG. */
 static int fill_job(struct folder_job *job, fuse_req_t req, struct node *parent, const char *name)
 {
 	struct actor who = actor_of(req);
