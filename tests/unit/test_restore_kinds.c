@@ -262,7 +262,7 @@ static void test_begun_meanwhile(void **state)
 	how.cancelled = let_it_commit;
 	how.arg = &f;
 	assert_int_equal(restore(&f, &u, &how), -EBUSY);
-	assert_non_null(strstr(how.err.text, "begun it anew"));
+	assert_non_null(strstr(how.err.text, "recreated it"));
 	assert_false(how.result.committed);
 	assert_int_equal(app_get(&f.app, "SELECT x FROM late"), 7);
 	/* The next one keeps it. */
