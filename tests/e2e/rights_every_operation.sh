@@ -41,6 +41,10 @@ live_tree() { (cd "$SRC" && find . -printf '%p %i %m %u %g %n %s %T@ %C@\n' | so
 seen_tree() { (cd "$MNT" && find . -printf '%p %m %u %g %s %T@\n' | sort && ls .sqlsnapfs/snapshots); }
 mount_fs "$SRC"
 mkdir "$MNT/.sqlsnapfs/snapshots/kept"
+# It is written in the background, from databases that are connected until then.
+idle() { [ -z "$(find "$SRC" -name '*-shm')" ]; }
+wait_for 20 grep -q '"kept" of .* was written' "$LOG" || die "$(tail "$LOG")"
+wait_for 20 idle || die "$(find "$SRC" -name '*-shm')"
 held_start "$SRC/open.sqlite3"
 equal 'the application' "$(held marker)" '"open"'
 seen_tree >"$T/seen"
