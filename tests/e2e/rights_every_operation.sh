@@ -37,14 +37,23 @@ cp "$(type -P true)" "$SRC/setuid"
 chmod 4755 "$SRC/setuid"
 (cd "$SRC" && find . ! -name . -printf '%P\n' | sort) >"$T/names"
 
-live_tree() { (cd "$SRC" && find . -printf '%p %i %m %u %g %n %s %T@ %C@\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum && getfacl -Rp . 2>/dev/null); }
+# Files that we are connected to have a -shm, and changes of its read marks, until two seconds after their last use; making and removing
+# one changes the times of its directory. So the tree is looked at when only the application has one.
+idle() { [ -z "$(find "$SRC" -name '*-shm' ! -path "$SRC/open.sqlite3-shm")" ]; }
+live_tree() {
+	wait_for 20 idle || die "$(find "$SRC" -name '*-shm')"
+	(
+		cd "$SRC"
+		find . -type d -printf '%p %i %m %u %g %n\n' | sort
+		find . ! -type d ! -name '*-shm' -printf '%p %i %m %u %g %n %s %T@ %C@\n' | sort
+		find . -type f ! -name '*-shm' -print0 | sort -z | xargs -0 sha256sum
+		getfacl -Rp . 2>/dev/null
+	)
+}
 seen_tree() { (cd "$MNT" && find . -printf '%p %m %u %g %s %T@\n' | sort && ls .sqlsnapfs/snapshots); }
 mount_fs "$SRC"
 mkdir "$MNT/.sqlsnapfs/snapshots/kept"
-# It is written in the background, from databases that are connected until then.
-idle() { [ -z "$(find "$SRC" -name '*-shm')" ]; }
-wait_for 20 grep -q '"kept" of .* was written' "$LOG" || die "$(tail "$LOG")"
-wait_for 20 idle || die "$(find "$SRC" -name '*-shm')"
+wait_for 20 grep -q '"kept" of .* was written' "$LOG" || die "$(tail "$LOG")" # in the background
 held_start "$SRC/open.sqlite3"
 equal 'the application' "$(held marker)" '"open"'
 seen_tree >"$T/seen"
