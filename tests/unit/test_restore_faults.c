@@ -216,15 +216,17 @@ static void test_unread(void **state)
 			struct plan plan = {
 				.call = VFS_READ, .left = n, .persistent = true, .code = SQLITE_IOERR_READ};
 			struct restoring how = RESTORING;
+			struct source *source;
 			struct upload u;
 			struct fixture f;
 
 			app_up(&f, modes[i]);
 			snap_up_still(&f);
+			source = source_of(&f);
 			close_gen(open_now(&f));
 			upload_make(&u, f.snap, 4096, NEW);
 			if (i == 0)
-				vfs_set_fault(source_of(&f)->live->hub->db.vfs, fail_nth, &plan);
+				vfs_set_fault(source->live->hub->db.vfs, fail_nth, &plan);
 			else /* that is kept under the write lock, by the connection that writes */
 				how.fault = fail_nth;
 			how.arg = &plan;
@@ -233,7 +235,8 @@ static void test_unread(void **state)
 					      "check its disk; to restore it all the same, end its "
 					      "applications, move it away, and write this again");
 			if (i == 0)
-				vfs_set_fault(source_of(&f)->live->hub->db.vfs, NULL, NULL);
+				vfs_set_fault(source->live->hub->db.vfs, NULL, NULL);
+			source_unref(source);
 			upload_finish(&u);
 			app_stop(&f.app);
 			down(&f);
