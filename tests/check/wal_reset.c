@@ -382,6 +382,8 @@ int main(int argc, char **argv)
 	bool ours = argc > 1 && strcmp(argv[1], "ours") == 0, has_bug = snap_sqlite_has_wal_reset_bug();
 	int status = 0;
 
+	if (argc == 4 && strcmp(argv[1], "app") == 0)
+		app_serve(argv[2], atoi(argv[3]));
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("SQLite %s %s the WAL-reset bug\n", sqlite3_libversion(), has_bug ? "has" : "does not have");
 	own_tmp();
