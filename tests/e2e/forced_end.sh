@@ -178,6 +178,8 @@ PY
 # It waits for the lock, as far as the mount itself knows: nothing of it can be written before the application lets go.
 locking() { jq -e '.running[] | select(.path == "kept.sqlite3" and .phase == "locking")' "$made/.sqlsnapfs/status.json" >/dev/null; }
 begin_waiting() { # is at it: WAY
+	# During a RENAME the kernel keeps the directory locked: it finds there what it knows already.
+	[ -e "$made/.sqlsnapfs/status.json" ] || die 'there is no status'
 	python3 "$T/restore.py" "$made" "$T/backup" "$1" >"$T/restorer" 2>"$LOGS/restorer.err" &
 	restorer=$!
 	CHILDREN+=("$restorer")
