@@ -260,8 +260,8 @@ static void put_ended(void *arg, const struct task_end *end)
 
 static void warn_failed(void *arg, const struct task_end *end)
 {
-	const char *was = end->verdict == TASK_RESTORED || end->done.doubtful ? "" : "was ";
-	const char *failure = end->verdict == TASK_RESTORED ? "failed" : task_failure(&end->done);
+	const char *was = end->done.committed || end->done.doubtful ? "" : "was ";
+	const char *failure = end->done.committed ? "failed" : task_failure(&end->done);
 	char time[JSON_TIME_SIZE];
 	const char *at = json_time_text(end->time_ns, time);
 

@@ -226,7 +226,7 @@ void task_restored_but(struct task *task, int rc, const struct snap_err *err,
 {
 	log_error("restore of \"%s\": %s", task->path, err->text); /* the text says how far it got */
 	log_restored(task, done);
-	end(task, TASK_RESTORED, rc, err->text, done);
+	end(task, done->unchanged ? TASK_UNCHANGED : TASK_RESTORED, rc, err->text, done);
 }
 
 void task_refused(struct task *task, int rc, const struct snap_err *err, const struct snap_restored *done)

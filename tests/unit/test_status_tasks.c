@@ -299,6 +299,11 @@ static void test_restored_but(void **state)
 	assert_logged("to undo it: cp .sqlsnapfs/snapshots/before-x/a a");
 	assert_seen(&all, "", "a:0:-5:restored, but the disk refused to make it durable:1 ");
 	assert_refused(&all, 0, "a:0:-5:restored, but the disk refused to make it durable:1 ");
+	/* The same of one that changed nothing. */
+	done.unchanged = true;
+	task_begin(&a, &all, "a", &cp);
+	task_restored_but(&a, -EIO, &err, &done);
+	assert_refused(&all, 0, "a:1:-5:restored, but the disk refused to make it durable:1 ");
 	restore(&all, "a", false);
 	assert_refused(&all, 0, "");
 	tasks_finish(&all);
