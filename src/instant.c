@@ -141,8 +141,7 @@ static int refuse_unseen(void *arg, const char *path, int why)
 	else
 		err_set(find->err, why,
 			"\"%.100s\" cannot be read, and may be or hold a database: %s; mount as a user who "
-			"may "
-			"read it, or name the databases that you want instead of the directory",
+			"may read it, or name the databases that you want instead of the directory",
 			path, strerror(-why));
 	return 1;
 }
@@ -313,10 +312,9 @@ static int agree(struct hold *holds, size_t count, struct wal_header *now, int64
 	return err_set(err, -EBUSY, "its writers left no instant between two commits");
 }
 
-/* Returns RC, with a message made of the database's path and WORDS. */
-static int fail_one(const struct instant_db *db, int rc, const struct snap_err *words, struct snap_err *err)
+int instant_failed(const struct instant_db *db, int rc, const struct snap_err *why, struct snap_err *err)
 {
-	return err_set(err, rc, "\"%.100s\": %.210s", db->path, words->text[0] ? words->text : strerror(-rc));
+	return err_set(err, rc, "\"%.100s\": %.210s", db->path, why->text[0] ? why->text : strerror(-rc));
 }
 
 /* Opens hold I. Meanwhile no writer of another database waits beyond SHARED_UNTIL. */
@@ -336,7 +334,7 @@ static int open_one(struct instant *in, struct hold *holds, size_t i, const stru
 	rc = hold_open(hold, &at[i], &missed, &words);
 	if (missed)
 		in->apart_ns = 1; /* how far is computed at the end */
-	return rc ? fail_one(&in->dbs[i], rc, &words, err) : 0;
+	return rc ? instant_failed(&in->dbs[i], rc, &words, err) : 0;
 }
 
 /* Turns the holds into opened generations; large databases that must be copied come last. */
@@ -363,7 +361,7 @@ static int hold_all(struct instant *in, struct hold *holds, int64_t *shared_unti
 		int rc = hold_begin(&holds[i], in->dbs[i].source, &words);
 
 		if (rc)
-			return fail_one(&in->dbs[i], rc, &words, err);
+			return instant_failed(&in->dbs[i], rc, &words, err);
 		hold_yield(&holds[i]);
 	}
 	*shared_until = monotonic_ns() + SHARED_NS;

@@ -48,6 +48,9 @@ int instant_find(struct instant *out, struct core *core, struct tree *tree, cons
  * them again, INSTANT_FINDS times at most. Waits as long as snap_gen_open() may for each. */
 int instant_open(struct instant *instant, struct snap_err *err);
 
+/* RC, with a message that names DB and has the text of WHY, or that of RC. */
+int instant_failed(const struct instant_db *db, int rc, const struct snap_err *why, struct snap_err *err);
+
 void instant_finish(struct instant *instant);
 
 #endif

@@ -62,7 +62,7 @@ int keep_open_kept(int source_folder, bool make)
 
 /* ---- beginning ----------------------------------------------------------------------------------------- */
 
-static int fail(const struct keep *k, int rc, struct snap_err *err)
+int keep_failed(const struct keep *k, int rc, struct snap_err *err)
 {
 	char what[KEEP_NAME_MAX + 48];
 
@@ -124,7 +124,7 @@ int keep_begin(struct keep **out, struct store *store, const char *source, const
 		k->kept = keep_open_kept(k->source, true);
 		rc = k->kept < 0 ? k->kept : make_partial(k);
 		if (rc)
-			fail(k, rc, err);
+			keep_failed(k, rc, err);
 	}
 	if (rc)
 		keep_destroy(k);
@@ -158,7 +158,7 @@ int keep_reserve(struct keep *k, struct snap_err *err)
 			break;
 	}
 	if (fd < 0)
-		return fail(k, fd, err);
+		return keep_failed(k, fd, err);
 	k->reserved = fd;
 	return 0;
 }
@@ -300,7 +300,7 @@ int keep_seal(struct keep *k, const struct keep_meta *meta, const char *group, s
 
 	if (!rc)
 		rc = sync_content(k);
-	return rc ? fail(k, rc, err) : store_sync_source(k->store, k->source, err);
+	return rc ? keep_failed(k, rc, err) : store_sync_source(k->store, k->source, err);
 }
 
 int keep_give_name(struct keep *k, struct snap_err *err)
@@ -313,10 +313,10 @@ int keep_give_name(struct keep *k, struct snap_err *err)
 			       store_dir(k->store));
 	rc = give_name(k);
 	if (rc)
-		return fail(k, rc, err);
+		return keep_failed(k, rc, err);
 	k->named = true;
 	rc = store_sync_folder(k->kept);
-	return rc ? fail(k, rc, err) : 0;
+	return rc ? keep_failed(k, rc, err) : 0;
 }
 
 void keep_settle(struct keep *k)

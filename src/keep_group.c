@@ -62,7 +62,7 @@ int keep_group_is(int kept, const char *group)
 	return has_file(kept, "", group);
 }
 
-int keep_group_passes(int kept, const char *group)
+int keep_group_is_unsettled(int kept, const char *group)
 {
 	int pends = has_file(kept, PENDING, group);
 
@@ -143,14 +143,6 @@ static int give_names(struct keep *const *keeps, size_t count, struct snap_err *
 	return rc;
 }
 
-static int fail(struct keep *const *keeps, int rc, struct snap_err *err)
-{
-	char what[KEEP_NAME_MAX + 48];
-
-	snprintf(what, sizeof(what), "cannot keep \"%s\" in", keeps[0]->name);
-	return store_failed(keeps[0]->store, rc, err, what);
-}
-
 static int publish_group(struct keep *const *keeps, size_t count, const char *group, struct snap_err *err)
 {
 	autoclose int dir = store_open(keeps[0]->store, false, err);
@@ -159,21 +151,21 @@ static int publish_group(struct keep *const *keeps, size_t count, const char *gr
 	int rc = dir < 0 ? dir : 0;
 
 	if (rc)
-		return fail(keeps, rc, err);
+		return keep_failed(keeps[0], rc, err);
 	snprintf(pending, sizeof(pending), PENDING "%s", group);
 	if (mkdirat(dir, FOLDER, 0700) && errno != EEXIST)
-		return fail(keeps, -errno, err);
+		return keep_failed(keeps[0], -errno, err);
 	folder = open_folder(dir);
 	rc = folder < 0 ? folder : store_sync_folder(dir);
 	if (!rc)
 		fd = write_group(folder, keeps, count, pending);
 	if (rc || fd < 0)
-		return fail(keeps, rc ? rc : fd, err);
+		return keep_failed(keeps[0], rc ? rc : fd, err);
 	rc = give_names(keeps, count, err);
 	if (!rc) {
 		rc = name_group(folder, pending, group);
 		if (rc)
-			fail(keeps, rc, err);
+			keep_failed(keeps[0], rc, err);
 	}
 	if (rc) {
 		for (size_t i = 0; i < count; i++)
@@ -340,7 +332,7 @@ bool keep_free_name(int kept, const char *name, bool *was_reserved)
 	if (keep_read_record(folder, &record) || counts(kept, &record))
 		return false;
 	/* The file of a group that was to be kept never got its name; that of an ended group has lost it. */
-	if (keep_group_passes(kept, record.group) <= 0)
+	if (keep_group_is_unsettled(kept, record.group) <= 0)
 		return false;
 	pends = has_file(kept, PENDING, record.group) > 0;
 	removed = keep_drop_locked(kept, name, folder) == 0;

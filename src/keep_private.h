@@ -49,7 +49,7 @@ int keep_read_record(int folder, struct keep_record *out);
 /* Whether GROUP is complete, 1 or 0; -errno: unknown. KEPT is the folder of any source. */
 int keep_group_is(int kept, const char *group);
 /* Whether GROUP is still being completed, or was dropped but is partly left: 1 or 0; -errno: unknown. */
-int keep_group_passes(int kept, const char *group);
+int keep_group_is_unsettled(int kept, const char *group);
 /* Frees the name NAME in KEPT if nobody is working on it and it is reserved, or belongs to a group that is
  * not complete. True: it is free. *WAS_RESERVED (may be NULL): this call freed it, and a snapshot was to be
  * kept under it. */
@@ -73,6 +73,9 @@ struct keep {
 	char partial[NAME_MAX + 1];
 	char name[KEEP_NAME_MAX + 16]; /* including an appended number */
 };
+
+/* RC, with a message that KEEP cannot be kept. */
+int keep_failed(const struct keep *keep, int rc, struct snap_err *err);
 
 /* Gives a sealed snapshot its name, on the disk as well. It stays locked. */
 int keep_give_name(struct keep *keep, struct snap_err *err);

@@ -156,12 +156,12 @@ struct damaged {
 };
 
 /* Whether it belongs to a group that is being kept or dropped, by us or by a daemon that was killed. */
-static bool is_passing(int kept, int folder)
+static bool is_unsettled(int kept, int folder)
 {
 	struct keep_record record;
 
 	return keep_read_record(folder, &record) == 0 && record.group[0] &&
-	       keep_group_passes(kept, record.group) != 0;
+	       keep_group_is_unsettled(kept, record.group) != 0;
 }
 
 static int look_at_one(void *arg, int kept, const char *name)
@@ -177,8 +177,9 @@ static int look_at_one(void *arg, int kept, const char *name)
 	 * being dropped only one member is locked at a time, and the process that drops it must not find the
 	 * others busy. */
 	folder = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (folder >= 0 && !is_passing(kept, folder) && !store_lock(folder) && store_is(kept, name, folder) &&
-	    keep_load(kept, name, -1, &entry) == -ENOENT && !opath_path(folder, path, sizeof(path)))
+	if (folder >= 0 && !is_unsettled(kept, folder) && !store_lock(folder) &&
+	    store_is(kept, name, folder) && keep_load(kept, name, -1, &entry) == -ENOENT &&
+	    !opath_path(folder, path, sizeof(path)))
 		d->fn(d->arg, d->source, name, path);
 	return 0;
 }

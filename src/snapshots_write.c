@@ -40,12 +40,11 @@ static int write_one(struct snapshot *snapshot, size_t i, const char *group, str
 				  .arg = snapshot};
 	struct keep_meta meta = snapshot->pendings[i].entry.meta;
 	const struct instant_db *db = &snapshot->instant.dbs[i];
-	struct snap_err words = {{0}};
-	int rc = source_gen_copy(db->gen, snapshot->dbs[i].cloned, &copy, &words);
+	struct snap_err why = {{0}};
+	int rc = source_gen_copy(db->gen, snapshot->dbs[i].cloned, &copy, &why);
 
 	if (rc)
-		return err_set(err, rc, "\"%.100s\": %.210s", db->path,
-			       words.text[0] ? words.text : strerror(-rc));
+		return instant_failed(db, rc, &why, err);
 	meta.page_size = page_size_of(copy.fd);
 	return keep_seal(snapshot->dbs[i].keep, &meta, group, err);
 }
