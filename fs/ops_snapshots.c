@@ -186,14 +186,14 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 	struct actor who = actor_of(req);
 	struct folder_job job;
 	int rc = parent ? fill_job(&job, req, parent, name) : -ESTALE;
-	bool queued = rc == 0;
 
-	if (queued)
+	if (rc == 0) {
 		rc = run_later(fs, who.uid, run_rmdir, &job, sizeof(job));
-	else if (rc == -EPERM)
+		if (rc == 0)
+			return;
+	} else if (rc == -EPERM) {
 		rc = remove_inner(fs, parent, name, &who);
-	if (queued && rc == 0)
-		return;
+	}
 	node_put(&fs->nodes, parent);
 	reply_error(req, rc);
 }

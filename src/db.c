@@ -183,7 +183,7 @@ int db_errno(struct db *db, int rc)
 	}
 }
 
-const char *db_words(int error)
+const char *db_words(int error, const char *others)
 {
 	switch (error) {
 	case ENAMETOOLONG:
@@ -193,16 +193,16 @@ const char *db_words(int error)
 	case EMLINK:
 		return DB_LINKED;
 	default:
-		return NULL;
+		return others;
 	}
 }
 
 const char *db_text(struct db *db)
 {
-	const char *words;
+	const char *own;
 
 	if (!db->handle)
 		return "out of memory";
-	words = db->vfs ? db_words(-db_errno(db, sqlite3_errcode(db->handle))) : NULL;
-	return words ? words : sqlite3_errmsg(db->handle);
+	own = sqlite3_errmsg(db->handle);
+	return db->vfs ? db_words(-db_errno(db, sqlite3_errcode(db->handle)), own) : own;
 }

@@ -52,8 +52,8 @@ int db_errno(struct db *db, int rc);
 /* The message for the last failure on this connection: SQLite's, or a clearer one; borrowed until the next
  * call. */
 const char *db_text(struct db *db);
-/* A clearer message than SQLite's for the failure -ERROR of a live database; NULL: there is none. */
-const char *db_words(int error);
+/* A clearer message than SQLite's for the failure -ERROR of a live database; OTHERS: there is none. */
+const char *db_words(int error, const char *others);
 /* For a name that exceeds NAME_MAX once "-wal" or "-journal" is appended. */
 #define DB_NAME_TOO_LONG "its name is too long for its -journal or -wal: give it one of 247 bytes at most"
 #define DB_NO_ROOM                                                                                        \

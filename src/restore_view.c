@@ -44,14 +44,14 @@ int view_read(struct restore *r, void *buf, size_t size, uint64_t offset)
 {
 	struct view *v = &r->view;
 	uint8_t *to = buf;
+	bool damaged;
 
 	if (v->image) {
 		int rc = image_read(v->image, v->max_frame, buf, size, offset, r->err);
 
-		r->unreadable |= rc == -EIO && image_is_damaged(v->image);
-		return rc == -EIO && !image_is_damaged(v->image) && !image_is_dead(v->image)
-			       ? restore_unread(r, rc)
-			       : rc;
+		damaged = rc == -EIO && image_is_damaged(v->image);
+		r->unreadable |= damaged;
+		return rc == -EIO && !damaged && !image_is_dead(v->image) ? restore_unread(r, rc) : rc;
 	}
 	ssize_t got = vfs_read_db(v->conn->db.vfs, to, size, offset);
 	if (got < 0)

@@ -295,9 +295,8 @@ static int await_lock(struct restore *r)
 		restore_finish_backup(r, false);
 		error = db_errno(&r->dest, rc);
 		return err_set(r->err, error, "cannot write the live database: %s",
-			       error == -ESTALE	  ? "it, or its -wal, was replaced meanwhile"
-			       : db_words(-error) ? db_words(-error)
-						  : sqlite3_errstr(rc));
+			       error == -ESTALE ? "it, or its -wal, was replaced meanwhile"
+						: db_words(-error, sqlite3_errstr(rc)));
 	}
 	return 0;
 }
@@ -419,9 +418,8 @@ int restore_commit(struct restore *r)
 			db_close(&r->dest); /* so that the rest of the transaction can be rolled back */
 		r->out->committed = is_committed(r);
 		rc = err_set(r->err, error, "%s: %s", what_is_true(r),
-			     db_words(-error)		      ? db_words(-error)
-			     : (rc & 0xff) == SQLITE_CANTOPEN ? strerror(-error)
-							      : sqlite3_errstr(rc));
+			     db_words(-error, (rc & 0xff) == SQLITE_CANTOPEN ? strerror(-error)
+									     : sqlite3_errstr(rc)));
 	}
 	w->armed = w->age = false;
 	if (r->live)
