@@ -100,83 +100,6 @@ static void test_name_is_gone(void **state)
 	refused(f);
 }
 
-/* ---- how much WAL is held back --------------------------------------------------------------------------
- */
-
-static uint64_t grow(struct fixture *f)
-{
-	app_do(&f->app, "INSERT INTO t(b) VALUES(zeroblob(20000))");
-	return live_held_back(f->live);
-}
-
-/* Counted from the first pin on, as long as the next one comes before the WAL could start over. */
-static void test_held_back(void **state)
-{
-	struct fixture *f = *state;
-	struct conn *one, *two;
-	struct wal_header now;
-	uint64_t held, more;
-
-	make_database(f, "WAL", 4096, 3, 100);
-	connect_live(f);
-	one = pin(f, 0);
-	assert_int_equal(live_held_back(f->live), 0);
-	assert_true(one->start.max_frame > 0);
-	held = grow(f);
-	assert_int_equal(live_sample(f->live, &now), 0);
-	assert_true(now.max_frame > one->start.max_frame);
-	assert_int_equal(held, (now.max_frame - one->start.max_frame) * (4096 + 24));
-	/* Pins that overlap, however long ago there was none. */
-	f->live->gap_since -= 10 * LIVE_GAP_NS;
-	two = pin(f, 0);
-	more = grow(f);
-	assert_true(more > held);
-	live_unpin(one);
-	assert_int_equal(live_held_back(f->live), more);
-	/* A gap that was too short. */
-	live_unpin(two);
-	assert_true(live_is_full(f->live, more));
-	assert_false(live_is_full(f->live, more + 1));
-	f->live->gap_since = monotonic_ns();
-	one = pin(f, 0);
-	assert_int_equal(live_held_back(f->live), more);
-	/* One that was long enough. */
-	live_unpin(one);
-	f->live->gap_since -= LIVE_GAP_NS;
-	assert_false(live_is_full(f->live, more));
-	one = pin(f, 0);
-	assert_int_equal(live_held_back(f->live), 0);
-	assert_true(grow(f) > 0);
-	live_unpin(one);
-	/* It has started over. */
-	assert_int_equal(app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
-	assert_int_equal(grow(f), 0);
-	f->live->gap_since = monotonic_ns();
-	one = pin(f, 0);
-	assert_true(grow(f) > 20000);
-	live_unpin(one);
-	/* It was empty: what comes while it is pinned counts, what comes afterwards does not. */
-	for (int i = 0; i < 2; i++) {
-		assert_int_equal(app_get(&f->app, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
-		one = pin(f, 0);
-		assert_int_equal(one->start.max_frame, 0);
-		if (i == 1)
-			break;
-		live_unpin(one);
-		assert_int_equal(grow(f), 0);
-	}
-	held = grow(f);
-	assert_true(held > 20000);
-	two = pin(f, 0);
-	assert_int_equal(live_held_back(f->live), held);
-	live_unpin(two);
-	/* What was waited for in vain is allowed. */
-	live_allow(f->live, held);
-	assert_false(live_is_full(f->live, held));
-	assert_true(live_is_full(f->live, 0));
-	live_unpin(one);
-}
-
 /* ---- who else is there --------------------------------------------------------------------------------- */
 
 /* What another process holds: bytes FIRST to LAST of the -shm. */
@@ -282,32 +205,6 @@ static void test_observe(void **state)
 	atomic_store(&f->live->had_others, false);
 	assert_false(live_observe(f->live));
 	assert_false(atomic_load(&f->live->had_others));
-}
-
-/* ---- what a restore writes ----------------------------------------------------------------------------- */
-
-/* It is not the fault of who comes while it is being written, though no pin was there before. */
-static void test_forgiven_while_written(void **state)
-{
-	struct fixture *f = *state;
-	struct conn *conn;
-
-	make_database(f, "WAL", 4096, 3, 100);
-	connect_live(f);
-	live_forgive(f->live, 1000);
-	f->live->gap_since -= LIVE_GAP_NS; /* it takes its time */
-	conn = pin(f, 0);
-	assert_int_equal(live_forgiven(f->live), 1000);
-	live_forgive_end(f->live, true);
-	assert_int_equal(live_forgiven(f->live), 1000);
-	live_forgive(f->live, 500);
-	live_forgive_end(f->live, false); /* there was no room */
-	assert_int_equal(live_forgiven(f->live), 1000);
-	live_unpin(conn);
-	f->live->gap_since -= LIVE_GAP_NS;
-	conn = pin(f, 0);
-	assert_int_equal(live_forgiven(f->live), 0);
-	live_unpin(conn);
 }
 
 /* ---- two files, one -shm ------------------------------------------------------------------------------- */
@@ -560,10 +457,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(test_name_leads_elsewhere),
 		test(test_name_is_gone),
-		test(test_held_back),
 		test(test_others_read),
 		test(test_observe),
-		test(test_forgiven_while_written),
 		test(test_shm_of_two_files),
 		test(test_shm_of_one_file),
 		test(test_part_of_the_shm_is_cut),
