@@ -10,12 +10,7 @@
 #ifndef SQLSNAP_TEST_APP_H
 #define SQLSNAP_TEST_APP_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <fcntl.h>
 #include <limits.h>

@@ -6,12 +6,7 @@
 #ifndef SQLSNAP_TEST_COPY_H
 #define SQLSNAP_TEST_COPY_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <sqlite3.h>
 

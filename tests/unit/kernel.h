@@ -178,7 +178,7 @@ static inline int64_t rows_of(struct fs *fs, pid_t tid, uint64_t id, struct fuse
 	request_init(&req, fs, tid);
 	fs_ops.read(&req, id, 1 << 20, 0, fi);
 	assert_int_equal(await_reply(&req), 0);
-	assert_in_range(req.size, 512, (1 << 20) - 1);
+	assert_between(req.size, 512, (1 << 20) - 1);
 	value = ask_bytes(req.bytes, req.size, "SELECT count(*) FROM t");
 	request_finish(&req);
 	return value;

@@ -4,12 +4,7 @@
 #ifndef SQLSNAP_TEST_MOUNTPOINTS_H
 #define SQLSNAP_TEST_MOUNTPOINTS_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <fcntl.h>

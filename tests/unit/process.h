@@ -3,12 +3,7 @@
 #ifndef SQLSNAP_TEST_PROCESS_H
 #define SQLSNAP_TEST_PROCESS_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <signal.h>
 #include <sys/prctl.h>

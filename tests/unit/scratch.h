@@ -7,12 +7,7 @@
 #ifndef SQLSNAP_TEST_SCRATCH_H
 #define SQLSNAP_TEST_SCRATCH_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -160,7 +155,7 @@ static inline void make_link(const char *target, const char *name)
 
 static inline void mounted(const char *path)
 {
-	assert_in_range(scratch.mount_count, 0, 7);
+	assert_between(scratch.mount_count, 0, 7);
 	snprintf(scratch.mounts[scratch.mount_count++], sizeof(scratch.mounts[0]), "%s", path);
 }
 

@@ -71,7 +71,7 @@ static inline void assert_flat(struct spool_flat *flat, const struct copy *expec
 	assert_memory_equal(&header.counters, &flat->header.counters, sizeof(header.counters));
 	assert_int_equal(header.page_size, flat->header.page_size);
 	assert_int_equal(header.page_count, flat->header.page_count);
-	assert_in_range(flat->seen_ns, realtime_ns() - 60 * NS_PER_S, realtime_ns());
+	assert_between(flat->seen_ns, realtime_ns() - 60 * NS_PER_S, realtime_ns());
 	close(flat->fd);
 	flat->fd = -1;
 	sqlite3_free(got.bytes);

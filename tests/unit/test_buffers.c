@@ -2,12 +2,7 @@
 /* test_buffers.c - buffers that are kept: whole, each one's own, and no more of them than promised. */
 #include "../../fs/buffers.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +96,7 @@ static void test_threads(void **state)
 		assert_int_equal(pthread_join(users[i].thread, &wrong), 0);
 		assert_null(wrong);
 	}
-	assert_in_range(b.count, 1, BUFFERS_KEPT);
+	assert_between(b.count, 1, BUFFERS_KEPT);
 	buffers_finish(&b);
 }
 

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_caller.c - who is behind a request: texts of every kind, and processes that live, end and are killed.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <grp.h>
 #include <pthread.h>

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_error.c - what comes out as a failure's text and code. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <string.h>

@@ -391,10 +391,10 @@ static void test_out_of_memory(void **state)
 	struct fixture *f = *state;
 	struct handle *h;
 
-	assert_in_range(open_without_memory(f, "plain", false), 1, 100);
-	assert_in_range(open_without_memory(f, "db-wal", false), 1, 100);
-	assert_in_range(open_without_memory(f, "sub", true), 1, 100);
-	assert_in_range(open_without_memory(f, "db", false), 1, 100);
+	assert_between(open_without_memory(f, "plain", false), 1, 100);
+	assert_between(open_without_memory(f, "db-wal", false), 1, 100);
+	assert_between(open_without_memory(f, "sub", true), 1, 100);
+	assert_between(open_without_memory(f, "db", false), 1, 100);
 	h = open_id(f, look(f, "db"));
 	assert_int_equal(count_rows(f, h), 500);
 	handle_close(h, &f->handles);

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_header.c - database headers: made by hand, made by SQLite, and random. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <sqlite3.h>
 #include <stdio.h>

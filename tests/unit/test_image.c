@@ -317,7 +317,7 @@ static void test_accepts(void **state)
 	connect_live(f);
 	image = pin_image(f, &max_frame, &copy);
 	assert_true(image_is_pinned(image, &since));
-	assert_in_range(since, before, monotonic_ns());
+	assert_between(since, before, monotonic_ns());
 	assert_int_equal(live_sample(f->live, &start), 0);
 	assert_true(image_accepts(image, &start, 1));
 	assert_false(image_accepts(image, &start, 0));

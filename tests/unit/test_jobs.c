@@ -3,11 +3,7 @@
  * job when the test says so. */
 #include "../../fs/jobs.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <unistd.h>

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_keep_meta.c - the text beside the bytes: whatever is written is read again, anything else is garbage.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <stdio.h>

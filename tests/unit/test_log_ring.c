@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_log_ring.c - the last lines of the log: in order, none that was not there, none too long. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -32,7 +27,7 @@ static bool line_of(const char *text, unsigned i, char *buffer, size_t size)
 	end = text ? strchr(text, '\n') : NULL;
 	if (!end)
 		return false;
-	assert_in_range((size_t)(end - text), 1, size - 1);
+	assert_between((size_t)(end - text), 1, size - 1);
 	memcpy(buffer, text, (size_t)(end - text));
 	buffer[end - text] = '\0';
 	return true;
@@ -57,7 +52,7 @@ static const char *check_stamp(const char *line, time_t from, time_t to)
 
 	assert_non_null(rest);
 	assert_int_equal(rest - line, 21);
-	assert_in_range(timegm(&tm), from, to);
+	assert_between(timegm(&tm), from, to);
 	return rest;
 }
 
@@ -210,7 +205,7 @@ static void *add_lines(void *arg)
 /* Every line is of one thread and has its length. */
 static void test_threads(void **state)
 {
-	static const char letters[THREADS] = "abcd";
+	static const char letters[] = "abcd";
 	char line[LOG_RING_WIDTH + 1];
 	pthread_t threads[THREADS];
 

@@ -2,11 +2,7 @@
 /* test_node.c - names and nodeids. */
 #include "../../fs/node.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_options.c - command lines and what is made of them: every field, or the exact line of a refusal. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_pagemap.c - the page map against a plain list of frames. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -37,7 +32,7 @@ static void check_order(const struct pagemap *map, const struct model *model)
 	for (size_t i = 0; i < map->count; i++) {
 		const struct pagemap_entry *e = &map->entries[i];
 
-		assert_in_range(e->frame, 1, model->count);
+		assert_between(e->frame, 1, model->count);
 		assert_int_equal(model->pgnos[e->frame - 1], e->pgno);
 		if (i > 0)
 			assert_true(e[-1].pgno < e->pgno ||

@@ -26,7 +26,7 @@ static void test_wal(void **state)
 		db = file_look(&f->folder, NAME);
 		wal = file_look(&f->folder, NAME "-wal");
 		assert_int_equal(pin(f, 0), 0);
-		assert_in_range(vfs_read_slot(f->db.vfs), 1, 4);
+		assert_between(vfs_read_slot(f->db.vfs), 1, 4);
 		assert_true(in_transaction(f));
 		assert_false(vfs_lost(f->db.vfs));
 		/* The application goes on; its blocking checkpoint cannot. */
@@ -109,7 +109,7 @@ static void test_rollback_mode(void **state)
 	/* It changes to WAL under the same connection. */
 	app_do(&f->app, "PRAGMA journal_mode=WAL");
 	assert_int_equal(pin(f, 0), 0);
-	assert_in_range(vfs_read_slot(f->db.vfs), 1, 4);
+	assert_between(vfs_read_slot(f->db.vfs), 1, 4);
 	pin_end(&f->db);
 }
 

@@ -174,7 +174,7 @@ static void test_plan_refusals(void **state)
 		expand(mountpoint, sizeof(mountpoint), c->mountpoint);
 		expand(refusal, sizeof(refusal), c->refusal);
 		options.mountpoint = mountpoint;
-		assert_in_range(-plan_make(&plan, &options, &err), 1, 4095);
+		assert_between(-plan_make(&plan, &options, &err), 1, 4095);
 		assert_string_equal(err.text, refusal);
 		plan_finish(&plan);
 	}

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_proclocks.c - texts as /proc/locks has them, random ones, and locks that another process really holds.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <fcntl.h>
 #include <sched.h>

@@ -2,12 +2,7 @@
 /* test_ranges.c - the set against one bit for each byte, and where it ends. */
 #include "../../src/ranges.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,11 +2,7 @@
 /* test_redirect.c - who is led where, and for how long. */
 #include "../../fs/redirect.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -172,7 +168,7 @@ static void test_durations(void **state)
 
 		redirect_add(&r, cases[i].tid, 1, "db", &gens[i]);
 		after = monotonic_ns();
-		assert_in_range(entry_of(&gens[i])->until, before + cases[i].lasts, after + cases[i].lasts);
+		assert_between(entry_of(&gens[i])->until, before + cases[i].lasts, after + cases[i].lasts);
 	}
 }
 

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_refusals.c - each process hears of a refusal, and nobody fills the log with them. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include "../../fs/refusals.h"
 

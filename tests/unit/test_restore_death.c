@@ -73,7 +73,7 @@ static void check_death(const char *sql)
 	}
 	print_message("# died at each of %d calls: %d times the old, %d the new\n", n - 1, old, n - old);
 	assert_int_equal(status, 0);
-	assert_in_range(old, 10, n - 1);
+	assert_between(old, 10, n - 1);
 }
 
 static void test_death_wal(void **state)

@@ -72,7 +72,7 @@ static void test_wal_is_bounded(void **state)
 
 	(void)state;
 	check_writer(&w);
-	assert_in_range(w.wal, MIB / 2, 2 * MIB);
+	assert_between(w.wal, MIB / 2, 2 * MIB);
 	assert_int_equal(w.commits, 0);
 }
 
@@ -144,7 +144,7 @@ static void test_a_checkpoint_that_waits(void **state)
 	how.arg = &w;
 	assert_restored(&f, &u, &how);
 	end_checkpoint(&f);
-	assert_in_range(w.let_in, 1, PIECES);
+	assert_between(w.let_in, 1, PIECES);
 	assert_int_equal(ask_kept(&f, how.result.undo, SUM_T), sum);
 	assert_int_equal(app_get(&f.app, COUNT_T), 500);
 	restore_down(&f, &u);
@@ -183,7 +183,7 @@ static void check_commit(const char *sql, bool unchanged)
 	assert_restored(&f, &u, &how);
 	assert_int_equal(read(f.app.sock, &reply, sizeof(reply)), sizeof(reply));
 	assert_int_equal(reply.rc, SQLITE_OK);
-	assert_in_range(w.let_in, 1, PIECES);
+	assert_between(w.let_in, 1, PIECES);
 	assert_int_equal(how.result.unchanged, unchanged);
 	if (!unchanged)
 		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 30001);

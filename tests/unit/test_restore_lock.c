@@ -135,7 +135,7 @@ static void test_whatever_it_is_called(void **state)
 		how.cancelled = count_looks;
 		how.arg = &recovery;
 		assert_restored(&f, &u, &how);
-		assert_in_range(recovery.looks, 2, 100);
+		assert_between(recovery.looks, 2, 100);
 		assert_int_equal(app_get(&f.app, COUNT_T), 500);
 		restore_down(&f, &u);
 	}
@@ -161,7 +161,7 @@ static void test_for_as_long_as_was_said(void **state)
 		assert_int_equal(restore(&f, &u, &how), -EBUSY);
 		took = monotonic_ns() - began;
 		assert_true(took >= 600 * NS_PER_MS);
-		assert_in_range(recovery.looks, 2, 600 * 2);
+		assert_between(recovery.looks, 2, 600 * 2);
 		assert_true(recovery.met > recovery.looks);
 		assert_int_equal(count_kept(&f), 0);
 		assert_int_equal(app_get(&f.app, COUNT_T), 200);

@@ -382,7 +382,7 @@ static void test_several_take_turns(void **state)
 		pthread_join(threads[i], NULL);
 	rows = app_get(&f.app, COUNT_T);
 	assert_int_equal(rows % 100, 0);
-	assert_in_range(rows, 100, 400);
+	assert_between(rows, 100, 400);
 	for (int i = 0; i < 4; i++) {
 		assert_int_equal(rivals[i].rc, 0);
 		if (rows == 100 * (i + 1))

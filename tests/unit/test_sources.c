@@ -56,7 +56,7 @@ static size_t number(const struct source *source)
 	size_t i = 0;
 
 	while (!place_same(&places[i], &source->place))
-		assert_in_range(++i, 0, CROWD - 1);
+		assert_between(++i, 0, CROWD - 1);
 	return i;
 }
 

@@ -223,9 +223,9 @@ static void test_pinned_unwanted(void **state)
 		fds = count_fds();
 	}
 	assert_int_equal(rc, 0);
-	assert_in_range(n, pieces_of(s.db_fd) + pieces_of(s.wal_fd),
-			pieces_of(s.db_fd) + pieces_of(s.wal_fd) + 1);
-	assert_in_range(n, 10, 40);
+	assert_between(n, pieces_of(s.db_fd) + pieces_of(s.wal_fd),
+		       pieces_of(s.db_fd) + pieces_of(s.wal_fd) + 1);
+	assert_between(n, 10, 40);
 	assert_spool(&s, conn, 4096, &expected);
 	spool_finish(&s);
 	assert_int_equal(count_fds(), fds);

@@ -167,7 +167,7 @@ static void test_hot_changed(void **state)
  * same. */
 static void test_hot_beside_wal(void **state)
 {
-	static const char magic[8] = "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
+	static const char magic[] = {'\xd9', '\xd5', 5, '\xf9', 0x20, '\xa1', 0x63, '\xd7'};
 	struct fixture *f = *state;
 	struct spool_flat flat = SPOOL_FLAT_INIT;
 	struct file_look db, wal;

@@ -17,7 +17,7 @@ static const char *take_step(const char *step)
 
 	if (*end == '+')
 		b = strtoull(end + 1, &end, 10);
-	assert_in_range(a + b, 0, MODEL_MAX);
+	assert_between(a + b, 0, MODEL_MAX);
 	switch (*step) {
 	case 'w':
 		model_write(a, b);

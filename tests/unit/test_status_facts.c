@@ -90,7 +90,7 @@ static void test_pins_and_what_they_hold_back(void **state)
 	assert_true(facts.pins[0].age_ns > facts.pins[1].age_ns);
 	assert_true(facts.pins[1].age_ns >= 0);
 	assert_int_equal(facts.pins[1].wal_bytes, facts.wal_bytes - (uint64_t)frames * 4120);
-	assert_in_range(facts.pins[0].wal_bytes, 2000 * 300, facts.wal_bytes - 1);
+	assert_between(facts.pins[0].wal_bytes, 2000 * 300, facts.wal_bytes - 1);
 	assert_int_equal(facts.held_bytes, facts.pins[0].wal_bytes);
 	assert_int_equal(facts.spool_bytes, 0);
 	close_gen(first);
@@ -126,11 +126,11 @@ static void test_a_spool_counts_once(void **state)
 	facts = facts_of(&f);
 	bytes = (uint64_t)file_look(&f.folder, "db").size + (uint64_t)file_look(&f.folder, "db-wal").size;
 	assert_int_equal(facts.readers, 2);
-	assert_in_range(facts.spool_bytes, size_of(second), bytes);
+	assert_between(facts.spool_bytes, size_of(second), bytes);
 	assert_true(image_covers(second->image, second->max_frame));
 	assert_true(first->image != second->image);
 	close_gen(first);
-	assert_in_range(facts_of(&f).spool_bytes, facts.spool_bytes, facts.spool_bytes);
+	assert_between(facts_of(&f).spool_bytes, facts.spool_bytes, facts.spool_bytes);
 	close_gen(second);
 	app_stop(&f.app);
 	down(&f);
@@ -279,7 +279,7 @@ static void test_a_walk_has_a_limit(void **state)
 	assert_int_equal(n, 19);
 	n = 0;
 	assert_int_equal(tree_walk(f.snap->tree, 14, count_path, &n), TREE_WALK_CUT);
-	assert_in_range(n, 2, 18);
+	assert_between(n, 2, 18);
 	assert_int_equal(tree_count(f.snap->tree, 5, &n), 0);
 	assert_int_equal(n, 5);
 	app_stop(&f.app);

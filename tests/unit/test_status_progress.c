@@ -26,8 +26,8 @@ static void look_at_it(struct seen *seen)
 	uint64_t done = seen->progress.done, total = seen->progress.total;
 	double share = steps + (total ? (double)(done < total ? done : total) / (double)total : 0);
 
-	assert_in_range(phase, SNAP_PHASE_WAITING, SNAP_PHASE_SETTLING);
-	assert_in_range(steps, 0, SNAP_PROGRESS_STEPS);
+	assert_between(phase, SNAP_PHASE_WAITING, SNAP_PHASE_SETTLING);
+	assert_between(steps, 0, SNAP_PROGRESS_STEPS);
 	assert_true(share >= seen->share);
 	seen->share = share;
 	seen->samples++;
@@ -93,9 +93,9 @@ static void restore_and_look(const char *old, bool checkpoint)
 	assert_true(seen.samples > 100);
 	assert_int_equal(seen.progress.steps, SNAP_PROGRESS_STEPS);
 	assert_int_equal(seen.total[SNAP_PHASE_KEEPING], old_size);
-	assert_in_range(seen.most[SNAP_PHASE_KEEPING], old_size - 2 * (1 << 20), old_size);
+	assert_between(seen.most[SNAP_PHASE_KEEPING], old_size - 2 * (1 << 20), old_size);
 	assert_int_equal(seen.total[SNAP_PHASE_WRITING], u.size);
-	assert_in_range(seen.most[SNAP_PHASE_WRITING], u.size * 9 / 10, u.size * 11 / 10);
+	assert_between(seen.most[SNAP_PHASE_WRITING], u.size * 9 / 10, u.size * 11 / 10);
 	assert_int_equal(seen.progress.phase, SNAP_PHASE_SETTLING);
 	restore_down(&f, &u);
 }
@@ -141,7 +141,7 @@ static void test_check_and_restore(void **state)
 	/* Read once from end to end, and then by SQLite, as far as it is told: in whole mebibytes. */
 	assert_int_equal(seen.progress.phase, SNAP_PHASE_CHECKING);
 	assert_int_equal(seen.progress.total, 2 * copy.size);
-	assert_in_range(seen.progress.done, copy.size + (1 << 20), 2 * copy.size);
+	assert_between(seen.progress.done, copy.size + (1 << 20), 2 * copy.size);
 	if (snap_upload_restore(u, &order, &done, &error))
 		fail_msg("%s", error.text);
 	look_at_it(&seen);

@@ -112,7 +112,7 @@ static size_t bytes_of(int fd, uint8_t bytes[256])
 {
 	ssize_t n = pread(fd, bytes, 256, 0);
 
-	assert_in_range(n, 0, 255);
+	assert_between(n, 0, 255);
 	return (size_t)n;
 }
 

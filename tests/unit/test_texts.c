@@ -3,12 +3,7 @@
  * test_texts.c - usage, manual page and completion say the same as the table of options: no option is missing
  * anywhere, and nothing is promised that there is not. SOURCE_ROOT is the top of the sources.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -204,7 +199,7 @@ static void test_usage_is_a_page_with_headings(void **state)
 		if (strlen(copy_line(c)) > USAGE_COLUMNS)
 			fail_msg("too long: %s", copy_line(c));
 	}
-	assert_in_range(lines, 20, USAGE_LINES);
+	assert_between(lines, 20, USAGE_LINES);
 }
 
 static void test_help_names_defaults(void **state)

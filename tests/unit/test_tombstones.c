@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tombstones.c - names that a process has removed: hidden from it, from nobody else, and not for ever.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -80,7 +80,7 @@ static void test_times(void **state)
 	for (size_t i = 0; i < COUNT(times); i++) {
 		upload_set(u, NULL, NULL, NULL, times[i]);
 		upload_stat(u, &attr);
-		assert_in_range(attr.mtime.tv_nsec, 0, 999999999);
+		assert_between(attr.mtime.tv_nsec, 0, 999999999);
 		assert_int_equal((uint64_t)attr.mtime.tv_sec * 1000000000 + (uint64_t)attr.mtime.tv_nsec,
 				 (uint64_t)times[i]);
 		assert_memory_equal(&attr.ctime, &attr.mtime, sizeof(attr.mtime));
@@ -100,7 +100,7 @@ static void test_times(void **state)
 			assert_int_equal(upload_allocate(u, 0, 8192, false, &err), 0);
 		clock_gettime(CLOCK_REALTIME, &after);
 		upload_stat(u, &attr);
-		assert_in_range(attr.mtime.tv_sec, before.tv_sec, after.tv_sec);
+		assert_between(attr.mtime.tv_sec, before.tv_sec, after.tv_sec);
 	}
 	close_upload(u);
 }

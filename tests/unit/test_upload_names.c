@@ -101,7 +101,7 @@ static int held[2];
 static void count_held(struct nodes *nodes, uint64_t id, bool hold)
 {
 	(void)nodes;
-	assert_in_range(id, FOLDER, FOLDER + 1);
+	assert_between(id, FOLDER, FOLDER + 1);
 	held[id - FOLDER] += hold ? 1 : -1;
 }
 

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_version_times.c - what times generations show, and that time goes on although a clock is set. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdlib.h>
 
@@ -89,7 +84,7 @@ static void test_mtime_hour(void **state)
 		last = shown;
 	}
 	/* As many whole seconds as there were. */
-	assert_in_range(seconds, 3600, 3602);
+	assert_between(seconds, 3600, 3602);
 }
 
 /* One commit every two seconds or less often always changes the second; so do two in quick succession. */

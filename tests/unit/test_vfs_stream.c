@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_vfs_stream.c - larger pieces: what reaches the file and when, on a file that only remembers. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +27,7 @@ static int fake_write(sqlite3_file *base, const void *bytes, int n, sqlite3_int6
 	f->writes++;
 	if (f->refuse > 0 && --f->refuse == 0)
 		return SQLITE_FULL;
-	assert_in_range(n, 1, (1 << 17) - 1); /* what unixWrite() takes at a time */
+	assert_between(n, 1, (1 << 17) - 1); /* what unixWrite() takes at a time */
 	assert_true(offset + n <= ROOM);
 	memcpy(f->bytes + offset, bytes, (size_t)n);
 	if (offset + n > f->size)
@@ -46,7 +41,7 @@ static int fake_read(sqlite3_file *base, void *bytes, int n, sqlite3_int64 offse
 	sqlite3_int64 left = f->size > offset ? f->size - offset : 0;
 
 	f->reads++;
-	assert_in_range(n, 1, (1 << 17) - 1);
+	assert_between(n, 1, (1 << 17) - 1);
 	memset(bytes, 0, (size_t)n);
 	memcpy(bytes, f->bytes + offset, (size_t)(left < n ? left : n));
 	return left < n ? SQLITE_IOERR_SHORT_READ : SQLITE_OK;
@@ -100,12 +95,12 @@ static void test_collects(void **state)
 	(void)state;
 	for (uint32_t i = 1; i <= 100; i++)
 		assert_int_equal(put_frame(&s, f, i, 0), SQLITE_OK);
-	assert_in_range(f->writes, 1, 10); /* instead of 200 */
+	assert_between(f->writes, 1, 10); /* instead of 200 */
 	assert_int_equal(vfs_stream_flush(&s, &f->base), SQLITE_OK);
 	assert_int_equal(f->size, (sqlite3_int64)wal_frame_offset(101, PAGE));
 	check_frames(f, 1, 100);
 	assert_int_equal(vfs_stream_flush(&s, &f->base), SQLITE_OK); /* nothing twice */
-	assert_in_range(f->writes, 1, 11);
+	assert_between(f->writes, 1, 11);
 	vfs_stream_finish(&s);
 	free(f);
 }
@@ -248,7 +243,7 @@ static void test_reads_ahead(void **state)
 				assert_int_equal(page[b], at + b < f->size ? f->bytes[at + b] : 0);
 		}
 		if (f->size == 200 * PAGE)
-			assert_in_range(f->reads, 1, 40);
+			assert_between(f->reads, 1, 40);
 		for (int n = 0; n < 300; n++) {
 			sqlite3_int64 at = rand() % (int)(f->size + 1);
 			int size = 1 + rand() % PAGE;

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_wal.c - wal-index headers: made by hand, made by SQLite, and random; where frames stand. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -258,10 +253,10 @@ static void test_frame_offset(void **state)
 
 static void test_frame_matches(void **state)
 {
-	static const uint8_t frame[WAL_FRAME_HEADER] = "\x01\x02\x03\x04"
-						       "size"
-						       "saltSALT"
-						       "checksum";
+	static const uint8_t frame[WAL_FRAME_HEADER + 1] = "\x01\x02\x03\x04"
+							   "size"
+							   "saltSALT"
+							   "checksum";
 	static const uint8_t salt[8] = {'s', 'a', 'l', 't', 'S', 'A', 'L', 'T'};
 
 	(void)state;

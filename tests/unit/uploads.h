@@ -284,7 +284,7 @@ static inline int flush_as(struct upload *u, struct closing c)
 
 	if (!upload_flush_idle(u, &flush, &rc))
 		rc = upload_flush(u, &flush);
-	assert_in_range(c.answers, 0, rc == 0);
+	assert_between(c.answers, 0, rc == 0);
 	return rc;
 }
 
