@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-/* That LEAST <= VALUE <= MOST, as unsigned numbers; each is evaluated once. */
-#ifdef assert_uint_in_range /* since cmocka 2 */
-#define assert_between(value, least, most) assert_uint_in_range(value, least, most)
+/* That LEAST <= VALUE <= MOST, none of them negative; each is evaluated once. */
+#ifdef assert_int_in_range /* since cmocka 2 */
+#define assert_between(value, least, most) assert_int_in_range(value, least, most)
 #else
 #define assert_between(value, least, most) assert_in_range(value, least, most)
 #endif
