@@ -103,6 +103,7 @@ static inline int try_open(struct fixture *f, struct snap_gen **out)
 		snap_gen_unref(gen);
 		gen = moved;
 		rc = snap_gen_open(gen, 0, &moved, NULL);
+		snap_gen_arrived(gen);
 	}
 	if (rc)
 		snap_gen_unref(gen);
