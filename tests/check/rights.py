@@ -207,7 +207,6 @@ def control():
 
 
 def main():
-    global faults
     with open(f"{SRC}/../names") as file:
         names = file.read().split("\n")[:-1]
     for name in names:
