@@ -84,6 +84,9 @@ int tree_set_folder(struct tree *tree, const char *path, struct snap_err *err)
 		return err_set(err, -EINVAL, "\"%s\": a directory is mirrored alone", path);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(err, "cannot open the directory \"%s\"", path);
+	if (faccessat(fd, ".", X_OK, AT_EACCESS) && errno == EACCES)
+		return err_set(err, -EACCES, "\"%s\" may not be entered: mount as its owner, or as root",
+			       path);
 	tree->dev = st.st_dev;
 	tree->root = steal_fd(&fd);
 	return 0;

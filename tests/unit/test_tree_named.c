@@ -166,6 +166,22 @@ static void test_named_unreadable(void **state)
 	assert_non_null(strstr(err.text, "may not be read"));
 }
 
+/* It would be mounted, and nobody could enter the mount. */
+static void test_folder_closed(void **state)
+{
+	struct snap_err err = {""};
+
+	(void)state;
+	assert_int_equal(chmod(at("src"), 0700), 0);
+	become(NOBODY);
+	assert_int_equal(tree_set_folder(tree, at("src"), &err), -EACCES);
+	assert_non_null(strstr(err.text, "may not be entered: mount as its owner, or as root"));
+	become(0);
+	assert_int_equal(chmod(at("src"), 0711), 0); /* what it holds can be opened by name */
+	become(NOBODY);
+	assert_int_equal(tree_set_folder(tree, at("src"), &err), 0);
+}
+
 /* A path without a folder, and a folder that is moved away after the start. */
 static void test_named_stays_in_its_folder(void **state)
 {
@@ -187,6 +203,7 @@ int main(void)
 		test(test_refused_sources),
 		test(test_named_stays_in_its_folder),
 		test(test_named_unreadable),
+		test(test_folder_closed),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
