@@ -395,7 +395,7 @@ static int note_damage(struct image *im, int rc, struct snap_err *err)
 	pthread_mutex_unlock(&im->lock);
 	return err_set(err, -EIO,
 		       rc == -ENXIO ? "somebody cut the live file off below it"
-				    : "somebody cut its WAL, or wrote over it");
+				    : "somebody cut, removed or overwrote its WAL: end its applications");
 }
 
 int image_read(struct image *im, uint32_t max_frame, void *buf, size_t size, uint64_t offset,

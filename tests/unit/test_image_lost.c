@@ -132,7 +132,7 @@ static void test_wal_spoilt(void **state)
 		else
 			assert_int_equal(truncate(folder_file(&f->folder, NAME "-wal", path), 100), 0);
 		assert_int_equal(image_read(image, max_frame, &byte, 1, copy.size - 1, &f->err), -EIO);
-		assert_non_null(strstr(f->err.text, "WAL"));
+		assert_non_null(strstr(f->err.text, "its WAL: end its applications"));
 		assert_true(image_is_damaged(image));
 		if (i < sizeof(spoilt) / sizeof(spoilt[0]))
 			spoil_frames(f, spoilt[i]);
