@@ -105,9 +105,10 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 	if (!is_database(fs, path, node->kind)) {
 		if (!job->readable)
 			tell_refusal(job->req, REFUSAL_PLAIN, path, "written",
-				     is_control(path) ? "what stands there is read-only: a restore is "
-							"written to a database's own name"
-						      : "it is no database, and shown as it is");
+				     is_control(path)
+					     ? "what stands there is read-only: a restore is "
+					       "written to a database's own name"
+					     : "it is no database: copy other files into the source");
 		return -EROFS;
 	}
 	if (!caller_look(&caller, job->who.tid))

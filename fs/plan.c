@@ -102,9 +102,11 @@ static int resolve_source(struct plan *plan, const struct options_source *from, 
 	struct stat st;
 
 	if (stat(from->path, &st) < 0 && errno == ENOENT)
-		return fault(err, -ENOENT,
-			     "%s: no such file: is it mounted? (to restore onto nothing: cp BACKUP %s)",
-			     from->path, from->path);
+		return fault(
+			err, -ENOENT,
+			"%s: no such file or directory: is it mounted? (to bring back a database that is "
+			"gone: cp BACKUP %s)",
+			from->path, from->path);
 	source->real = realpath(from->path, NULL);
 	if (!source->real)
 		return fault(err, -errno, "%s: %s", from->path, strerror(errno));

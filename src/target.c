@@ -196,13 +196,10 @@ static void refuse_other(struct tree *tree, const char *path, struct snap_err *e
 
 	name_databases(tree, path, names, sizeof(names));
 	if (names[0])
-		err_set(err, 0,
-			"\"%s\" is no database here, and nothing is kept beside one; a restore is written to "
-			"a "
-			"database's own name: %s",
-			path, names);
+		err_set(err, 0, "\"%s\" is no database here; to restore one, write to its own name: %s", path,
+			names);
 	else
-		err_set(err, 0, "\"%s\" is no database here, and none stands beside it", path);
+		err_set(err, 0, "\"%s\" is no database here: copy other files into the source", path);
 }
 
 static void refuse_sidecar(const char *path, const char *end, struct snap_err *err)

@@ -144,7 +144,8 @@ static int check_sidecar(int dir, const char *base, const char *path, struct sna
 
 static int missing(struct snap_err *err, const char *path)
 {
-	return err_set(err, -ENOENT, "%s: no such file (to restore onto nothing: cp BACKUP %s)", path, path);
+	return err_set(err, -ENOENT, "%s: no such file (to bring back a database that is gone: cp BACKUP %s)",
+		       path, path);
 }
 
 /* Opens the folder of PATH, which may be relative; symlinks are followed. *BASE is the last component. */

@@ -25,7 +25,7 @@ refused() {
 refused "$T/full is not empty" "$SRC" "$T/full"
 refused "did you mean: sqlsnapfs $T/a MOUNTPOINT" "$T/a"
 refused 'same|itself|SOURCE' "$SRC" "$SRC"
-refused 'no such file: is it mounted\? \(to restore onto nothing: cp BACKUP .*missing.sqlite3\)' "$SRC/missing.sqlite3" "$MNT"
+refused 'no such file or directory: is it mounted\? \(to bring back a database that is gone: cp BACKUP .*missing.sqlite3\)' "$SRC/missing.sqlite3" "$MNT"
 refused 'name them: .*=.*a/db.sqlite3 .*=.*b/db.sqlite3' "$T/a/db.sqlite3" "$T/b/db.sqlite3" "$MNT"
 refused 'no_such_option|unknown' -o no_such_option "$SRC" "$MNT"
 refused 'wal_limit' -o wal_limit=many "$SRC" "$MNT"

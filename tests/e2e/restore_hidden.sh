@@ -115,7 +115,7 @@ if cp "$T/garbage" "$SEEN" 2>"$T/err"; then die 'garbage was taken'; fi
 grep -q 'Wrong medium type' "$T/err" || die "cp says: $(cat "$T/err")"
 equal 'the live database' "$(sqlite3 "$DB" .sha3sum)" "$state"
 if touch "$MNT/app/new" 2>"$T/err"; then die 'a new name was taken'; fi
-allow_log '"new" cannot be written: "app/new" is no database here,.* own name: db.sqlite3'
+allow_log '"new" cannot be written: "app/new" is no database here; .* own name: db.sqlite3'
 
 note 'a snapshot has all databases, and another mount shows them'
 mkdir "$MNT/.sqlsnapfs/snapshots/all"

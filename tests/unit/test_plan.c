@@ -72,7 +72,9 @@ static const struct plan_case plan_cases[] = {
 	/* Sources. */
 	{.sources = {"no.db"},
 	 .mountpoint = "../empty",
-	 .refusal = "no.db: no such file: is it mounted? (to restore onto nothing: cp BACKUP no.db)"},
+	 .refusal = "no.db: no such file or directory: is it mounted? (to bring back a database that is "
+		    "gone: cp "
+		    "BACKUP no.db)"},
 	{.sources = {"a.db/x"}, .mountpoint = "../empty", .refusal = "a.db/x: Not a directory"},
 	{.sources = {"/dev/null"},
 	 .mountpoint = "../empty",

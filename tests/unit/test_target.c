@@ -344,11 +344,11 @@ static void test_reasons(void **state)
 	make_folder("src/sub", 0755);
 	put_file("src/notes.txt");
 	mirror(false);
-	has_words(reason("backup"), "\"backup\" is no database here, and none stands beside it");
+	has_words(reason("backup"), "\"backup\" is no database here: copy other files into the source");
 	put_database("src/db.sqlite3");
 	put_database("src/other.sqlite3");
 	has_words(reason("backup"), ": db.sqlite3, other.sqlite3");
-	has_words(reason("sub/backup"), "none stands beside it");
+	has_words(reason("sub/backup"), "copy other files into the source");
 	has_words(reason("db.sqlite3-wal"), "wal_checkpoint(TRUNCATE)");
 	has_words(reason("db.sqlite3-journal"), "may be half a transaction");
 	has_words(reason("db.sqlite3-shm"), "holds nothing");

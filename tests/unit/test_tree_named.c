@@ -105,7 +105,7 @@ static void test_refused_sources(void **state)
 		int code;
 		const char *words;
 	} cases[] = {
-		{"none", "none", -ENOENT, "no such file (to restore onto nothing: cp BACKUP "},
+		{"none", "none", -ENOENT, "no such file (to bring back a database that is gone: cp BACKUP "},
 		{"none", "none/db", -ENOENT, "no such file"},
 		{"none", "dangling", -ENOENT, "no such file"},
 		{"folder", "src", -EINVAL, "not a regular file"},
