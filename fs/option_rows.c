@@ -66,7 +66,7 @@ const struct option_row option_rows[] = {
 	NUMBER("wal_max", "SIZE", OPTION_SIZE, wal_max, 64 * KIB, TIB,
 	       "held-back WAL at which the oldest readers fail (1G)"),
 	FLAG("frozen", frozen, "show databases as of mount time; refuse restores"),
-	FLAG("databases_only", databases_only, "show only databases, and directories that lead to them"),
+	FLAG("databases_only", databases_only, "show only databases and directories, no other files"),
 	FLAG("shared_locks", shared_locks, "accept a file system that may hide locks (see the manual)"),
 
 	/* Restoring. */

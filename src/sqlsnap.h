@@ -51,7 +51,7 @@ struct snap_config {
 	unsigned keep;	     /* snapshots kept, per database, of what restores replaced; 0: none is made */
 	const char *store;   /* folder for spools and remembered times; NULL: the default of store.h */
 	bool shared_locks;   /* accept file systems whose locks other machines do not see */
-	bool databases_only; /* a folder shows its databases and the folders above them, nothing else */
+	bool databases_only; /* a folder shows its databases and folders, nothing else */
 	bool unlisted;	     /* no folder lists its databases; every name resolves as without this option */
 	bool frozen;	     /* databases stay as they were at one instant of snap_start(); no restores */
 	/* Reports what happens outside any call (an image was lost, a source drained). Never called under a
