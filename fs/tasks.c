@@ -187,7 +187,7 @@ static bool undo_command(char text[UNDO_SIZE], const char *path, const struct sn
 	char from[UNDO_SIZE];
 	int n = snprintf(from, sizeof(from), ".sqlsnapfs/snapshots/%s/%s", done->undo, done->undo_path);
 
-	snprintf(text, UNDO_SIZE, "; to undo it: cp%s", path[0] == '-' ? " --" : "");
+	snprintf(text, UNDO_SIZE, "; to undo it, in the mount: cp%s", path[0] == '-' ? " --" : "");
 	return (size_t)n < sizeof(from) && add_word(text, COMMAND_SIZE, from) &&
 	       add_word(text, COMMAND_SIZE, path);
 }

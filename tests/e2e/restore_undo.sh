@@ -48,7 +48,7 @@ for journal in wal delete; do
 	"$TEST_BIN/masked_cmp" "$T/before" "$undo" || die "it is another one after a remount"
 
 	# What the log says is what undoes it.
-	command=$(sed -n 's/.*; to undo it: \(cp [^;]*\).*/\1/p' "$LOGS/daemon.$((MOUNTS - 1)).log" | tail -n 1)
+	command=$(sed -n 's/.*; to undo it, in the mount: \(cp [^;]*\).*/\1/p' "$LOGS/daemon.$((MOUNTS - 1)).log" | tail -n 1)
 	[ -n "$command" ] || die "the log does not say how to undo it"
 	restored 'before it is undone' second
 	(cd "$MNT" && eval "$command") || die "$command: status $?"
@@ -108,7 +108,7 @@ pruned() { three && [ "$(kept)" = 'again live1 upload5 ' ]; } # what was uploade
 wait_for 10 pruned || die "kept of what was uploaded: $(kept)"
 for i in 1 2 3 4 5 6 7 8; do make_marked "$T/up$i" "quick$i"; done
 for i in 1 2 3 4 5 6 7 8; do cp "$T/up$i" "$SEEN"; done # several in a second
-equal 'names in the log that were used again' "$(sed -n 's/.*to undo it: cp \([^ ]*\) .*/\1/p' "$LOG" | sort | uniq -d)" ''
+equal 'names in the log that were used again' "$(sed -n 's/.*to undo it, in the mount: cp \([^ ]*\) .*/\1/p' "$LOG" | sort | uniq -d)" ''
 quickly() { three && [ "$(kept)" = 'live1 quick6 quick7 ' ]; }
 wait_for 10 quickly || die "kept of what came quickly: $(kept)"
 rmdir "$KEPT/$(newest)"
@@ -138,7 +138,7 @@ equal 'restored' "$(sqlite3 "$DB" 'SELECT value FROM marker')" over_garbage
 cmp "$T/garbage" "$KEPT/$(newest)/app/db.sqlite3" || die "the garbage is not kept as it was"
 tail -n 1 "$LOG" | grep -qF "its files are kept as they were: .sqlsnapfs/snapshots/$(newest)/app/db.sqlite3" ||
 	die "the log does not say where it is kept: $(tail -n 1 "$LOG")"
-! grep -q 'to undo it: cp' "$LOG" || die "the log has a command that would be refused"
+! grep -q 'to undo it, in the mount: cp' "$LOG" || die "the log has a command that would be refused"
 python3 "$TOP/tests/check/status.py" "$MNT/.sqlsnapfs/status.json" \
 	"restores[0]['undo_raw'] and restores[0]['undo_path'] == 'app/db.sqlite3'" ||
 	die "the status does not tell that it is no database"

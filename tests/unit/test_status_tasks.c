@@ -83,9 +83,8 @@ static void test_ends(void **state)
 	assert_seen(&all, "e d b a ", "c:0:0::4096 ");
 	assert_logged(
 		"\"c\" was restored by uid 7 (unknown, pid 0): 0.0 MiB in 0.00 s, locked for 0.00 s; to undo "
-		"it: cp "
-		".sqlsnapfs/snapshots/before-x/real/c c; user_version was 1 and is 2: migrations may have to "
-		"run");
+		"it, in the mount: cp .sqlsnapfs/snapshots/before-x/real/c c; user_version was 1 and is 2: "
+		"migrations may have to run");
 	done.size = 12;
 	done.undo[0] = '\0';
 	task_refused(&e, -EUCLEAN, &err, &done);
@@ -291,7 +290,7 @@ static void test_restored_but(void **state)
 	task_begin(&a, &all, "a", &cp);
 	task_restored_but(&a, -EIO, &err, &done);
 	assert_logged("restore of \"a\": restored, but the disk refused to make it durable");
-	assert_logged("to undo it: cp .sqlsnapfs/snapshots/before-x/a a");
+	assert_logged("to undo it, in the mount: cp .sqlsnapfs/snapshots/before-x/a a");
 	assert_seen(&all, "", "a:0:-5:restored, but the disk refused to make it durable:1 ");
 	assert_refused(&all, 0, "a:0:-5:restored, but the disk refused to make it durable:1 ");
 	/* The same of one that changed nothing. */
@@ -328,8 +327,9 @@ static void test_names_in_the_undo_command(void **state)
 	static const struct {
 		const char *path, *said;
 	} cases[] = {
-		{"a/b-1.db", "; to undo it: cp .sqlsnapfs/snapshots/before-x/a/b-1.db a/b-1.db\n"},
-		{"-x.db", "; to undo it: cp -- .sqlsnapfs/snapshots/before-x/-x.db -x.db\n"},
+		{"a/b-1.db",
+		 "; to undo it, in the mount: cp .sqlsnapfs/snapshots/before-x/a/b-1.db a/b-1.db\n"},
+		{"-x.db", "; to undo it, in the mount: cp -- .sqlsnapfs/snapshots/before-x/-x.db -x.db\n"},
 		{"my d\303\244ta.db",
 		 "cp '.sqlsnapfs/snapshots/before-x/my d\303\244ta.db' 'my d\303\244ta.db'\n"},
 		{"a.db; touch PWNED; :.db", " 'a.db; touch PWNED; :.db'\n"},
