@@ -130,13 +130,17 @@ struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen)
 
 int64_t source_mtime(struct source *s, const struct sample *sample)
 {
-	int64_t last = s->has_seen ? s->seen.mtime_ns : 0;
+	int64_t last = s->has_seen ? s->seen.mtime_ns : 0, now = realtime_ns();
+	bool apart = monotonic_ns() >= s->apart_at;
 
 	if (s->has_seen && version_equal(&s->seen.version, &sample->version))
 		return s->seen.mtime_ns;
-	if (s->seen_loaded)
+	if (s->seen_loaded) {
+		/* Remounts in quick succession must not run ahead of the clock. */
+		apart = last > now + NS_PER_S;
 		last = version_last_saved(sample->changed_ns, last, s->seen_part);
-	return version_mtime(sample->changed_ns, last, realtime_ns());
+	}
+	return version_mtime(sample->changed_ns, last, apart, now);
 }
 
 /* ---- closing ------------------------------------------------------------------------------------------- */

@@ -83,6 +83,7 @@ struct source {
 	bool seen_loaded;	/* SEEN was saved by another process, which may have shown more since */
 	int64_t seen_part;	/* see version_last_saved(); constant */
 	struct store_seen seen; /* of the generation opened last */
+	int64_t apart_at;	/* CLOCK_MONOTONIC; see version_mtime(): APART from then on */
 	int64_t save_after;	/* CLOCK_MONOTONIC: SEEN could not be saved; not retried before that */
 	bool opened_dirty;
 	struct snap_opened opened; /* by whom */

@@ -347,6 +347,7 @@ int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *
 				(struct store_seen){.version = target->version, .mtime_ns = target->mtime_ns};
 			s->has_seen = s->seen_dirty = true;
 			s->seen_loaded = false;
+			s->apart_at = monotonic_ns() + NS_PER_S;
 		}
 		if (target == gen) {
 			gen->opens++;

@@ -151,10 +151,12 @@ int source_upload_create(struct source *s, int fd, uint64_t size, uint32_t page_
 /* What remounts will know: a time that must not be shown again, and no version. Lock held. */
 static void remember(struct source *s, int64_t mtime_ns)
 {
+	/* An upload may be older than what was shown before it. */
 	if (s->has_seen && s->seen.mtime_ns > mtime_ns)
-		mtime_ns = s->seen.mtime_ns; /* an upload may be older than what was shown before it */
+		mtime_ns = s->seen.mtime_ns;
 	s->seen = (struct store_seen){.mtime_ns = mtime_ns};
 	s->has_seen = s->seen_dirty = true;
+	s->apart_at = 0; /* the first commit after it is another second's, however soon it comes */
 }
 
 void source_upload_publish(struct source *s, struct snap_gen *gen, const struct version *version)

@@ -145,16 +145,23 @@ static int64_t second_of(int64_t ns)
 	return ns / NS_PER_S - (ns % NS_PER_S < 0);
 }
 
-int64_t version_mtime(int64_t changed, int64_t last, int64_t now)
+bool version_time_counts(int64_t time, int64_t now)
 {
-	int64_t latest = second_of(now) + 1, next = second_of(last) + 1, next_ns;
+	return second_of(time) <= second_of(now) + 1 + AHEAD_S;
+}
 
-	if (second_of(changed) > latest + AHEAD_S)
+int64_t version_mtime(int64_t changed, int64_t last, bool apart, int64_t now)
+{
+	int64_t latest = second_of(now) + 1, next = second_of(last) + 1, later;
+
+	if (!version_time_counts(changed, now))
 		changed = now;
-	if (last == 0 || second_of(last) > latest + AHEAD_S || second_of(changed) >= next)
+	if (last == 0 || !version_time_counts(last, now) || second_of(changed) >= next)
 		return changed;
-	if (next <= latest && !__builtin_mul_overflow(next, NS_PER_S, &next_ns))
-		return next_ns;
+	if (next <= latest && !__builtin_mul_overflow(next, NS_PER_S, &later))
+		return later;
+	if (apart && !__builtin_add_overflow(last, NS_PER_S, &later))
+		return later;
 	if (changed > last)
 		return changed;
 	return last == INT64_MAX ? last : last + 1;

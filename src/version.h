@@ -72,12 +72,17 @@ bool version_equal(const struct version *older, const struct version *newer);
  * The mtime that a new generation shows, in nanoseconds since the epoch. CHANGED is the newest mtime of
  * database and (not empty) -wal, LAST the one shown by the generation opened before (0: none), NOW the clock.
  * Generations differ in their whole second (rsync compares seconds), but additions to CHANGED run at most one
- * second ahead of the clock; beyond that, generations differ by a nanosecond. With a LAST, the answer is
- * greater than LAST. But a CHANGED or LAST that is more than a minute ahead of the clock, because of touch(1)
- * or a wrong clock, does not count: times would stand still until then, and a program that compares seconds
- * would see no change. In that case time goes back, as an ordinary file's can.
+ * second ahead of the clock; beyond that, generations differ by a nanosecond. LAST itself may be further
+ * ahead: a clock was set back, or an upload or the file has the time of another machine. If nothing new was
+ * opened for a second, or LAST is an upload's (APART), a second is added all the same; rsync would otherwise
+ * see no change until the clock is there. With a LAST, the answer is greater than LAST. But a CHANGED or LAST
+ * that is more than a minute ahead of the clock, because of touch(1) or a wrong clock, does not count: times
+ * would stand still until then. In that case time goes back, as an ordinary file's can.
  */
-int64_t version_mtime(int64_t changed, int64_t last, int64_t now);
+int64_t version_mtime(int64_t changed, int64_t last, bool apart, int64_t now);
+
+/* Whether version_mtime() takes account of TIME. */
+bool version_time_counts(int64_t time, int64_t now);
 
 /*
  * The LAST to use for the first generation that is new since LAST was read from the store. The process that

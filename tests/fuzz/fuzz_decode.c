@@ -251,7 +251,7 @@ static void try_version(struct bytes *bytes)
 	changed = (int64_t)bytes_u64(bytes);
 	last = (int64_t)bytes_u64(bytes);
 	now = (int64_t)bytes_u64(bytes);
-	shown = version_mtime(changed, last, now);
+	shown = version_mtime(changed, last, bytes_u8(bytes) & 1, now);
 	/* What is far ahead of the clock does not count; else time goes on. */
 	must(last == 0 ? shown == changed || shown == now : shown > last || last >= now);
 }

@@ -60,7 +60,7 @@ static void test_mtime(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		int64_t shown = version_mtime(cases[i].changed, cases[i].last, cases[i].now);
+		int64_t shown = version_mtime(cases[i].changed, cases[i].last, false, cases[i].now);
 
 		if (shown != cases[i].shown)
 			print_error("case %zu: %lld\n", i, (long long)shown);
@@ -75,7 +75,7 @@ static void test_mtime_hour(void **state)
 
 	(void)state;
 	for (int64_t now = CHANGED; now < CHANGED + 3600 * NS_PER_S; now += NS_PER_S / 10) {
-		int64_t shown = version_mtime(now - 3000000, last, now);
+		int64_t shown = version_mtime(now - 3000000, last, false, now);
 
 		assert_true(shown > last);
 		assert_true(shown >= now - 3000000);
@@ -95,12 +95,38 @@ static void test_mtime_pairs(void **state)
 	(void)state;
 	for (int64_t now = CHANGED; now < CHANGED + 1000 * NS_PER_S; now += 2 * NS_PER_S + 1) {
 		for (int i = 0; i < 2; i++) {
-			int64_t shown = version_mtime(now + i, last, now + i);
+			int64_t shown = version_mtime(now + i, last, false, now + i);
 
 			assert_true(shown / NS_PER_S > last / NS_PER_S);
 			last = shown;
 		}
 	}
+}
+
+/* The clock is set back by less than a minute, or an upload is of another machine's time. What is committed
+ * then, once in a second or less often, has a second of its own each time, also while the file's time stands
+ * still (that of a WAL database does), and is not further ahead than it was. */
+static void test_mtime_set_back(void **state)
+{
+	static const int64_t every[] = {NS_PER_S, 3 * NS_PER_S / 2, 2 * NS_PER_S, 7 * NS_PER_S};
+
+	(void)state;
+	for (int64_t ahead = -2 * NS_PER_S; ahead < 60 * NS_PER_S; ahead += NS_PER_S / 3) {
+		for (size_t i = 0; i < 2 * sizeof(every) / sizeof(every[0]); i++) {
+			int64_t start = CHANGED + ahead, last = start, step = every[i / 2];
+
+			for (int64_t now = CHANGED; now < CHANGED + 100 * NS_PER_S; now += step) {
+				int64_t changed = i % 2 && start > now ? start : now;
+				int64_t shown = version_mtime(changed, last, true, now);
+
+				assert_true(shown / NS_PER_S > last / NS_PER_S);
+				assert_true(shown <= now + NS_PER_S || shown <= now + ahead + NS_PER_S);
+				last = shown;
+			}
+		}
+	}
+	/* Not past the end of time. */
+	assert_true(version_mtime(T0, INT64_MAX - 1, true, INT64_MAX - NS_PER_S) == INT64_MAX);
 }
 
 /* Whatever the clock and the file's times do, within a minute, time goes on. */
@@ -115,7 +141,7 @@ static void test_mtime_monotonic(void **state)
 
 		now += (rand_r(&seed) % 400 - (i / 1000 % 2 ? 200 : 100)) * NS_PER_MS;
 		changed = now - (rand_r(&seed) % 3000 - 20) * NS_PER_MS;
-		shown = version_mtime(changed, last, now);
+		shown = version_mtime(changed, last, false, now);
 		assert_true(shown > last);
 		assert_true(shown >= changed);
 		/* Ahead only as far as the file's own time was, or the last one had to be. */
@@ -134,16 +160,16 @@ static void test_mtime_unsaved(void **state)
 	(void)state;
 	for (int64_t start = T0; start < T0 + NS_PER_S; start += 37 * NS_PER_MS) {
 		for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-			int64_t saved = version_mtime(start, T0 - 5 * NS_PER_S, start), lost = saved;
+			int64_t saved = version_mtime(start, T0 - 5 * NS_PER_S, false, start), lost = saved;
 
 			/* Some were opened and not saved, each changed just before, as the file system tells
 			 * it. */
 			for (int n = 1; n < 50; n++)
-				lost = version_mtime(start + n * NS_PER_MS - 10 * NS_PER_MS, lost,
+				lost = version_mtime(start + n * NS_PER_MS - 10 * NS_PER_MS, lost, false,
 						     start + n * NS_PER_MS);
 			int64_t changed = start + 40 * NS_PER_MS, now = changed + steps[i];
 			int64_t last = version_last_saved(changed, saved, 0);
-			int64_t shown = version_mtime(changed, last, now);
+			int64_t shown = version_mtime(changed, last, false, now);
 
 			assert_true(last >= saved && shown > lost);
 			assert_true(shown <= now + 2 * NS_PER_S);
@@ -183,9 +209,10 @@ static void test_clock(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mtime),	      cmocka_unit_test(test_mtime_hour),
-		cmocka_unit_test(test_mtime_pairs),   cmocka_unit_test(test_mtime_monotonic),
-		cmocka_unit_test(test_mtime_unsaved), cmocka_unit_test(test_clock),
+		cmocka_unit_test(test_mtime),	       cmocka_unit_test(test_mtime_hour),
+		cmocka_unit_test(test_mtime_pairs),    cmocka_unit_test(test_mtime_monotonic),
+		cmocka_unit_test(test_mtime_set_back), cmocka_unit_test(test_mtime_unsaved),
+		cmocka_unit_test(test_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
