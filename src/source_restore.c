@@ -152,7 +152,8 @@ int source_upload_create(struct source *s, int fd, uint64_t size, uint32_t page_
 static void remember(struct source *s, int64_t mtime_ns)
 {
 	/* An upload may be older than what was shown before it. */
-	if (s->has_seen && s->seen.mtime_ns > mtime_ns)
+	if (s->has_seen && s->seen.mtime_ns > mtime_ns &&
+	    version_time_counts(s->seen.mtime_ns, realtime_ns()))
 		mtime_ns = s->seen.mtime_ns;
 	s->seen = (struct store_seen){.mtime_ns = mtime_ns};
 	s->has_seen = s->seen_dirty = true;

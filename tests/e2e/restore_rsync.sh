@@ -126,6 +126,19 @@ for journal in wal delete; do
 			equal "$when, $value" "$(sqlite3 "$T/out/db.sqlite3" 'SELECT value FROM marker')" "$value"
 		done
 	done
+
+	# One of tomorrow, then one of this moment; the commit after that may be of the same second.
+	make_marked "$UP/db.sqlite3" tomorrow
+	touch -d tomorrow "$UP/db.sqlite3"
+	rsync -a "$UP/" "$MNT/"
+	rm -rf "$T/out"
+	rsync -a "$MNT/" "$T/out/"
+	python3 -c 'import time; time.sleep(1.01 - time.time() % 1)' # a slow machine has a second for it
+	touch "$T/out/db.sqlite3"
+	rsync -a --ignore-times "$T/out/" "$MNT/"
+	held "sql UPDATE marker SET value = 'at once'" >/dev/null
+	rsync -a "$MNT/" "$T/out/"
+	equal 'tomorrow, now, and at once' "$(sqlite3 "$T/out/db.sqlite3" 'SELECT value FROM marker')" 'at once'
 	held_stop
 	unmount
 	rm -f "$DB" "$DB"-*
