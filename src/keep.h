@@ -139,7 +139,8 @@ int keep_drop(struct store *store, const char *source, const char *name, struct 
 /*
  * Drops the oldest snapshots whose name begins with KEEP_UNDO, so that the newest KEEP stay. The oldest that
  * is younger than a day at NOW_NS (CLOCK_REALTIME) stays, too: it is the state before the trouble. So does
- * the one named BUT (NULL: none), which is the newest even if a clock was set back.
+ * the one named BUT (NULL: none), which is the newest even if a clock was set back. One made after NOW_NS,
+ * when a clock was ahead, stays and does not count: whether it is older than the others cannot be told.
  */
 int keep_prune(struct store *store, const char *source, unsigned keep, const char *but, int64_t now_ns,
 	       struct snap_err *err);

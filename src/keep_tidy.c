@@ -63,8 +63,7 @@ static bool is_young(const struct keep_entry *entry, int64_t now_ns)
 {
 	int64_t age;
 
-	return __builtin_sub_overflow(now_ns, entry->meta.made_ns, &age) ? entry->meta.made_ns > now_ns
-									 : age < KEEP_DAY_NS;
+	return !__builtin_sub_overflow(now_ns, entry->meta.made_ns, &age) && age < KEEP_DAY_NS;
 }
 
 static bool is_named(const struct keep_entry *entry, const char *name)
@@ -73,14 +72,14 @@ static bool is_named(const struct keep_entry *entry, const char *name)
 }
 
 /* Moves those that may be dropped to the front, in their order, and returns their number. */
-static size_t pick_undo(struct keep_entry *entries, size_t count)
+static size_t pick_undo(struct keep_entry *entries, size_t count, int64_t now_ns)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		struct keep_entry entry = entries[i];
 
-		if (strncmp(entry.name, KEEP_UNDO, strlen(KEEP_UNDO)) != 0)
+		if (strncmp(entry.name, KEEP_UNDO, strlen(KEEP_UNDO)) != 0 || entry.meta.made_ns > now_ns)
 			continue;
 		entries[i] = entries[n];
 		entries[n++] = entry;
@@ -98,7 +97,7 @@ int keep_prune(struct store *store, const char *source, unsigned keep, const cha
 
 	if (rc)
 		return err_set(err, rc, "cannot list the kept snapshots: %s", strerror(-rc));
-	undo = pick_undo(entries, count);
+	undo = pick_undo(entries, count, now_ns);
 	for (size_t i = 0; undo > keep && i < undo - keep; i++) {
 		bool first_young = !young_seen && is_young(&entries[i], now_ns);
 		int dropped;

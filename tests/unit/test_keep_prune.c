@@ -56,7 +56,10 @@ static const struct prune_case cases[] = {
 	 {{U("1"), 24}, {U("2"), 23}, {U("3"), 22}},
 	 U("2 ") U("3 ")},
 	{"none shall stay", 0, {{U("1"), 90}, {U("2"), 5}, {U("3"), 1}, {"mine", 0}}, U("2 ") "mine "},
-	{"a clock that was ahead", 1, {{U("1"), 90}, {U("2"), -1000}, {U("3"), -2000}}, U("2 ") U("3 ")},
+	{"a clock that was ahead",
+	 1,
+	 {{U("1"), 90}, {U("2"), 80}, {U("3"), -1000}, {U("4"), -2000}},
+	 U("2 ") U("3 ") U("4 ")},
 };
 
 static void test_prune(void **state)
@@ -96,16 +99,19 @@ static void test_times(void **state)
 	keep(DB, U("2"), "x", INT64_MAX);
 	keep(DB, U("3"), "x", INT64_MAX);
 	assert_int_equal(keep_prune(store, DB, 1, NULL, NOW, &err), 0);
-	assert_string_equal(kept(DB), U("2 ") U("3 "));
+	assert_string_equal(kept(DB), U("1 ") U("2 ") U("3 "));
 	assert_int_equal(keep_prune(store, DB, 0, NULL, INT64_MIN, &err), 0);
-	assert_string_equal(kept(DB), U("2 "));
+	assert_string_equal(kept(DB), U("1 ") U("2 ") U("3 "));
 	assert_int_equal(keep_prune(store, DB, 0, NULL, INT64_MAX, &err), 0);
 	assert_string_equal(kept(DB), U("2 "));
 }
 
-/* The clock was put back: what was made last looks like the oldest. */
-static void test_newest_by_name(void **state)
+/* The clock was put back: what was made last looks like the oldest, and is kept like any other. */
+static void test_clock_put_back(void **state)
 {
+	static const char *const left[] = {U("4 "), U("4 ") U("5 "), U("4 ") U("5 ") U("6 "),
+					   U("5 ") U("6 ") U("7 ")};
+
 	(void)state;
 	for (int i = 1; i < 4; i++) {
 		char name[32];
@@ -113,12 +119,30 @@ static void test_newest_by_name(void **state)
 		snprintf(name, sizeof(name), U("%d"), i);
 		keep("/back", name, "x", NOW + i * HOUR);
 	}
-	keep("/back", U("4"), "x", NOW - 48 * HOUR);
-	assert_int_equal(keep_prune(store, "/back", 3, U("4"), NOW, &err), 0);
-	assert_string_equal(kept("/back"), U("4 ") U("1 ") U("2 ") U("3 "));
-	keep("/back", U("5"), "x", NOW - 47 * HOUR);
-	assert_int_equal(keep_prune(store, "/back", 3, U("5"), NOW, &err), 0);
-	assert_string_equal(kept("/back"), U("5 ") U("1 ") U("2 ") U("3 "));
+	for (int i = 4; i < 8; i++) {
+		char name[32], all[128];
+
+		snprintf(name, sizeof(name), U("%d"), i);
+		keep("/back", name, "x", NOW - (52 - i) * HOUR);
+		assert_int_equal(keep_prune(store, "/back", 3, name, NOW, &err), 0);
+		snprintf(all, sizeof(all), "%s%s", left[i - 4], U("1 ") U("2 ") U("3 "));
+		assert_string_equal(kept("/back"), all);
+	}
+}
+
+/* What is the newest although its time does not say so. */
+static void test_newest_by_name(void **state)
+{
+	(void)state;
+	for (int i = 1; i < 4; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), U("%d"), i);
+		keep("/named", name, "x", NOW - (40 - i) * HOUR);
+	}
+	keep("/named", U("4"), "x", NOW - 48 * HOUR);
+	assert_int_equal(keep_prune(store, "/named", 3, U("4"), NOW, &err), 0);
+	assert_string_equal(kept("/named"), U("4 ") U("1 ") U("2 ") U("3 "));
 }
 
 /* One that cannot be dropped does not save the others. */
@@ -137,8 +161,8 @@ static void test_failure(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_prune),	   test(test_other_sources), test(test_times),
-		test(test_newest_by_name), test(test_failure),
+		test(test_prune),	   test(test_other_sources),  test(test_times),
+		test(test_clock_put_back), test(test_newest_by_name), test(test_failure),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
