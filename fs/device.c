@@ -33,6 +33,7 @@ static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdat
 int device_attach(struct fuse_session *session)
 {
 	static const struct fuse_custom_io io = {.read = device_read, .writev = device_writev};
+	int rc = fuse_session_custom_io(session, &io, fuse_session_fd(session));
 
-	return fuse_session_custom_io(session, &io, fuse_session_fd(session));
+	return rc == -ENOTSUP ? 0 : rc;
 }

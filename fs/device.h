@@ -6,13 +6,17 @@
  * (fuse_dev_do_read()). libfuse treats that as a failure: it ends its loop with an error and reports it with
  * perror(3), in threads that it cancels at the same time. A thread that is cancelled there still holds
  * stderr's lock, and the next one that prints waits forever. Here both errors mean the end of the mount.
+ *
+ * A libfuse may be built without custom I/O (3.18.3 and later are, unless asked for it). It is then left as
+ * it is, and all that it does in such a rare case is done.
  */
 #ifndef SQLSNAPFS_DEVICE_H
 #define SQLSNAPFS_DEVICE_H
 
 #include "fs.h"
 
-/* To be called between mounting and the session's loop. 0, or -errno. */
+/* To be called between mounting and the session's loop. 0, also if libfuse has no custom I/O, of which it
+ * complains to fuse_log(3)'s function; -errno */
 int device_attach(struct fuse_session *session);
 
 #endif

@@ -255,6 +255,13 @@ __attribute__((format(printf, 2, 0))) static void log_fuse(enum fuse_log_level l
 		log_line(ours, "fuse", "%s", start);
 }
 
+static void ignore_fuse(enum fuse_log_level level, const char *format, va_list ap)
+{
+	(void)level;
+	(void)format;
+	(void)ap;
+}
+
 static int open_session(struct session *session, struct snap_err *err)
 {
 	const struct session_config *config = session->config;
@@ -275,7 +282,9 @@ static int open_session(struct session *session, struct snap_err *err)
 	mountpoint_covered(session->mountpoint);
 	if (!session->mountpoint->mounted)
 		return fault(err, -EIO, "cannot examine the mount on %s", session->mountpoint->path);
+	fuse_set_log_func(ignore_fuse);
 	rc = device_attach(session->fuse);
+	fuse_set_log_func(log_fuse);
 	if (rc < 0)
 		return fault(err, rc, "cannot make a FUSE session: %s", strerror(-rc));
 	fs_set_session(config->fs, session->fuse);
@@ -329,7 +338,7 @@ static int run_loop(struct session *session)
 		return -ENOMEM;
 	rc = fuse_session_loop_mt(session->fuse, loop);
 	fuse_loop_cfg_destroy(loop);
-	return rc < 0 ? rc : 0;
+	return rc < 0 && rc != -ECONNABORTED ? rc : 0; /* see device.h: the mount has gone */
 }
 
 static int serve(struct session *session, struct snap_err *err)
