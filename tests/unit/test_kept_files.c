@@ -172,11 +172,35 @@ static void test_drop(void **state)
 	assert_string_equal(list(ALL), "");
 }
 
+/* Of databases that were kept together nothing is left in the store. */
+static void test_drop_group(void **state)
+{
+	struct keep_meta meta = meta_at(5);
+	char group[KEEP_GROUP_SIZE];
+	struct keep *keeps[2];
+
+	(void)state;
+	show_app();
+	assert_int_equal(keep_group_name(group), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(keep_begin(&keeps[i], store, at("app/%d.db", i), "one", &err), 0);
+		assert_int_equal(keep_seal(keeps[i], &meta, group, &err), 0);
+	}
+	assert_int_equal(keep_publish(keeps, 2, group, &err), 0);
+	for (int i = 0; i < 2; i++)
+		keep_destroy(keeps[i]);
+	assert_string_equal(list(ALL "/one"), "0.db 1.db ");
+	assert_int_equal(kept_tree_drop(tree, "one", &err), 0);
+	assert_string_equal(list(ALL), "");
+	assert_string_equal(names_in(at("store/groups")), "");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		test_tree(test_attributes), test_tree(test_sidecars), test_tree(test_raw),
 		test_tree(test_open),	    test_tree(test_damaged),  test_tree(test_drop),
+		test_tree(test_drop_group),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);

@@ -4,6 +4,7 @@
 #include "restores.h"
 
 #include <stdatomic.h>
+#include <sys/statvfs.h>
 
 #include "../../src/source_private.h"
 
@@ -183,6 +184,42 @@ static void test_a_checkpoint_that_waits_for_readers(void **state)
 	(void)state;
 	check_checkpoint(BUSY_CHECKPOINT, 201);
 	check_checkpoint("DELETE FROM t WHERE a > 10; VACUUM; " BUSY_CHECKPOINT, 10);
+}
+
+/* Leaves FREE_BYTES on the store's file system. */
+static void leave_free(struct fixture *f, uint64_t free_bytes)
+{
+	struct statvfs vfs;
+	int fd = openat(f->store.fd, "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstatvfs(fd, &vfs), 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)(vfs.f_bavail * vfs.f_frsize - free_bytes)), 0);
+	close(fd);
+}
+
+/* What was copied before the lock is not copied a second time, for which there may be no room. */
+static void test_room_after_a_checkpoint(void **state)
+{
+	struct restoring how = RESTORING;
+	struct checkpointer c = {.sql = BUSY_CHECKPOINT};
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, WAL_OLD);
+	app_do(&f.app, "INSERT INTO t(b) VALUES(randomblob(900000))");
+	folder_mount_tmpfs(&f.store, "size=24m");
+	snap_up(&f);
+	upload_make(&u, f.snap, 4096, NEW);
+	leave_free(&f, 3 << 19);
+	c.f = &f;
+	how.cancelled = checkpoint_now;
+	how.arg = &c;
+	assert_restored(&f, &u, &how);
+	end_checkpoint(&f);
+	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 201);
+	restore_down(&f, &u);
 }
 
 /* ---- an open at the moment of the commit --------------------------------------------------------------- */
@@ -401,6 +438,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_wal_is_short_afterwards),
 		cmocka_unit_test(test_wal_is_cut_in_the_end),
 		cmocka_unit_test(test_a_checkpoint_that_waits_for_readers),
+		cmocka_unit_test(test_room_after_a_checkpoint),
 		cmocka_unit_test(test_open_waits_for_the_generation),
 		cmocka_unit_test(test_open_while_the_wal_is_cut),
 		cmocka_unit_test(test_quick_open_before_the_commit),

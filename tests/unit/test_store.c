@@ -138,6 +138,11 @@ static void test_cannot_be_made(void **state)
 	make_folder("closed", 0700);
 	open_store("closed/store");
 	assert_int_equal(store_check(store, &err), 0);
+	open_store("closed/a/b/store");
+	assert_int_equal(store_check(store, &err), 0);
+	store_destroy(store);
+	assert_int_equal(store_create(&store, "/sqlsnapfs-test-nothing", &err), 0);
+	assert_int_equal(store_check(store, &err), 0);
 	become(NOBODY);
 	assert_all_fail(-EACCES);
 	assert_int_equal(store_check(store, &err), -EACCES);

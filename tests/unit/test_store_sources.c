@@ -86,6 +86,15 @@ static void test_sources(void **state)
 	assert_int_equal(calls, 2);
 }
 
+/* There is room for the folder of a source, and none for its path. */
+static void test_no_room(void **state)
+{
+	(void)state;
+	mount_store("nr_inodes=2,mode=700");
+	assert_int_equal(store_open_source(store, DB, true, &err), -ENOSPC);
+	assert_words("store=DIR");
+}
+
 static void test_what_is_not_ours(void **state)
 {
 	(void)state;
@@ -244,9 +253,9 @@ static void test_cut_path(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_another_users), test(test_sources),	       test(test_what_is_not_ours),
-		test(test_same_hash),	  test(test_all_hashes_taken), test(test_old_store),
-		test(test_cut_path),
+		test(test_another_users),    test(test_sources),   test(test_no_room),
+		test(test_what_is_not_ours), test(test_same_hash), test(test_all_hashes_taken),
+		test(test_old_store),	     test(test_cut_path),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_namespace, NULL);
