@@ -195,7 +195,13 @@ static void test_garbage(void **state)
 	       strlen(HEAD "made_ns 1\nmtime_ns 2\nmode 0644\nuid 3\ngid 4\ndb 5\nlater "));
 	memcpy(big + KEEP_RECORD_SIZE - 5, "\nend\n", 5);
 	assert_int_equal(parse(&out, big, KEEP_RECORD_SIZE), 0);
-	memcpy(big + KEEP_RECORD_SIZE - 4, "\nend\n", 5);
+	/* a byte behind the end that is no text */
+	big[KEEP_RECORD_SIZE - 6] = '\n';
+	memcpy(big + KEEP_RECORD_SIZE - 5, "end\n", 5);
+	assert_int_equal(parse(&out, big, KEEP_RECORD_SIZE - 1), 0);
+	assert_int_equal(parse(&out, big, KEEP_RECORD_SIZE), -EINVAL);
+	/* too long */
+	memcpy(big + KEEP_RECORD_SIZE - 6, "xx\nend\n", 7);
 	assert_int_equal(parse(&out, big, KEEP_RECORD_SIZE + 1), -EINVAL);
 }
 
