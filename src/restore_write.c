@@ -155,6 +155,8 @@ int restore_dest_open(struct restore *r)
 									     : 0);
 	vfs_set_write_watch(r->dest.vfs, restore_on_write, r);
 	restore_begin_anew(r);
+	/* What is asked here can be done without; the time to wait is for the lock. */
+	vfs_set_deadline(r->dest.vfs, monotonic_ns() + SLICE_MS * NS_PER_MS);
 	tune(r);
 	if (begin_backup(r) != SQLITE_OK)
 		return err_set(r->err, db_errno(&r->dest, sqlite3_errcode(r->dest.handle)),

@@ -2,6 +2,8 @@
 /* The write lock of a restore: a restore waits for it, or is refused; giving it up unused leaves no trace. */
 #include "restores.h"
 
+#include <sys/wait.h>
+
 #define NEW TABLE APP_ROWS(500)
 
 static const char *const modes[] = {WAL_TABLE APP_ROWS(200), ROLLBACK_TABLE APP_ROWS(200)};
@@ -167,6 +169,46 @@ static void test_for_as_long_as_was_said(void **state)
 		assert_int_equal(app_get(&f.app, COUNT_T), 200);
 		restore_down(&f, &u);
 	}
+}
+
+/* The application begins to write, and the wal-index is lost: nobody can read it before the commit. */
+static bool lose_index(void *arg)
+{
+	const char garbage[96] = {1};
+	struct fixture *f = arg;
+	pid_t pid;
+
+	if (app_ask(&f->app, "BEGIN IMMEDIATE; INSERT INTO t(b) VALUES(1)").rc != SQLITE_OK)
+		return false; /* it has begun before */
+	pid = fork();	      /* a close here would drop our locks */
+	if (pid == 0) {
+		int fd = openat(f->folder.fd, "db-shm", O_RDWR | O_CLOEXEC);
+
+		_exit(fd < 0 || pwrite(fd, garbage, sizeof(garbage), 0) != sizeof(garbage));
+	}
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	return false;
+}
+
+/* SQLite's own patience with that is ten seconds, for each statement. */
+static void test_no_longer_than_was_said(void **state)
+{
+	struct restoring how = RESTORING;
+	struct upload u;
+	struct fixture f;
+	int64_t began;
+
+	(void)state;
+	restore_up(&f, &u, modes[0], NEW);
+	how.busy_timeout_ms = 600;
+	how.cancelled = lose_index;
+	how.arg = &f;
+	began = monotonic_ns();
+	assert_int_equal(restore(&f, &u, &how), -EBUSY);
+	assert_between(monotonic_ns() - began, 600 * NS_PER_MS, 8 * NS_PER_S);
+	app_do(&f.app, "COMMIT");
+	assert_int_equal(app_get(&f.app, COUNT_T), 201);
+	restore_down(&f, &u);
 }
 
 /* ---- the journal mode ---------------------------------------------------------------------------------- */
@@ -422,6 +464,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_open_read_transaction),
 		cmocka_unit_test(test_whatever_it_is_called),
 		cmocka_unit_test(test_for_as_long_as_was_said),
+		cmocka_unit_test(test_no_longer_than_was_said),
 		cmocka_unit_test(test_turned_to_wal_meanwhile),
 		cmocka_unit_test(test_replaced_meanwhile),
 		cmocka_unit_test(test_sidecar_removed_meanwhile),
