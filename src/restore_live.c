@@ -349,7 +349,6 @@ int restore_live_break(struct restore *r)
 	live_unref(steal_ptr(&r->live));
 	if (lost)
 		return err_set(r->err, -EBUSY, "it was replaced or cut while it was looked at");
-	r->unreadable = false;
 	r->kind = RESTORE_BROKEN;
 	return announce(r);
 }
@@ -418,7 +417,6 @@ void restore_live_close(struct restore *r)
 	disannounce(r);
 	live_unref(steal_ptr(&r->live));
 	cleanup_close(&r->dirfd);
-	r->dirfd = -1;
 }
 
 int restore_live_make(struct restore *r)
