@@ -4,7 +4,8 @@
  *
  * sqlite3_backup writes every page through SQLite itself: readers keep what they read, open connections see
  * the new content in their next transaction. The destination of a backup must not be in a transaction, so a
- * step of no pages takes the write lock; a busy timeout serves for one step, and is set again before each.
+ * step of no pages takes the write lock; the step that writes waits for nobody. A busy handler serves for one
+ * step, and is set again before each.
  *
  * What must stay true: only the holder of the write lock can commit, so the version that the shim samples
  * right before the lock is released is of this commit and no other; after a failure to write, and no other
@@ -403,7 +404,6 @@ int restore_commit(struct restore *r)
 	w->age = true;
 	progress_begin(r->order->progress, SNAP_PHASE_WRITING, 2, r->fit.size);
 	vfs_watch_reads(r->staged.vfs, r->order->progress);
-	sqlite3_busy_timeout(r->dest.handle, r->order->busy_timeout_ms);
 	rc = sqlite3_backup_step(r->backup, -1);
 	vfs_watch_reads(r->staged.vfs, NULL);
 	vfs_set_emptied(r->dest.vfs, 0, 0);
