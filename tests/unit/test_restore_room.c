@@ -80,6 +80,18 @@ static bool fill_disk(void *arg)
 	return false;
 }
 
+/* A WAL that a restore was to write, and has not, is not taken from what readers are held to. */
+static void assert_nothing_forgiven(struct fixture *f)
+{
+	struct snap_attr attr;
+	struct snap_gen *gen;
+
+	assert_int_equal(snap_lookup(f->snap, "db", &attr, &gen, NULL), 0);
+	assert_non_null(gen->source->live);
+	assert_int_equal(live_forgiven(gen->source->live), 0);
+	snap_gen_unref(gen);
+}
+
 static void test_disk_fills_meanwhile(void **state)
 {
 	(void)state;
@@ -94,6 +106,8 @@ static void test_disk_fills_meanwhile(void **state)
 		how.cancelled = fill_disk;
 		how.arg = &f;
 		assert_refused(&f, &u, &how, -ENOSPC);
+		if (i == 0)
+			assert_nothing_forgiven(&f);
 		/* What it wrote is not in the application's way. */
 		app_do(&f.app, "INSERT INTO t(b) SELECT randomblob(300) FROM t");
 		assert_int_equal(app_get(&f.app, COUNT_T), 400);
