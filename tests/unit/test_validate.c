@@ -3,6 +3,8 @@
  * be refused; what it accepts all the same; what it never runs. */
 #include "hostile.h"
 
+#include <stdatomic.h>
+
 #include "../../src/validate_private.h"
 
 /* ---- damage -------------------------------------------------------------------------------------------- */
@@ -378,6 +380,42 @@ static void test_slow(void **state)
 	assert_too_slow("partial", true);
 }
 
+/* ---- how far it is --------------------------------------------------------------------------------------
+ */
+
+struct look {
+	struct snap_progress progress;
+	uint64_t done; /* when asked for the first time */
+};
+
+static bool look_and_cancel(void *arg)
+{
+	struct look *look = arg;
+
+	look->done = atomic_load(&look->progress.done);
+	return true;
+}
+
+/* Another check of the same file begins at its beginning. */
+static void test_progress_of_another_check(void **state)
+{
+	struct look look = {.done = 0};
+	struct validate_report report;
+	struct validate_order order;
+	int fd;
+
+	(void)state;
+	make_db("db", SLOW);
+	fd = open_order(&order, "db", false);
+	order.cancelled = look_and_cancel;
+	order.arg = &look;
+	order.progress = &look.progress;
+	assert_true(lseek(fd, 2 * (off_t)order.size, SEEK_SET) > 0); /* where a check leaves it */
+	assert_int_equal(validate_file(&order, &report, NULL), -ECANCELED);
+	assert_true(look.done < 2 * order.size);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -391,6 +429,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_dormant, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_memory, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_slow, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_progress_of_another_check, scratch_setup,
+						scratch_teardown),
 	};
 
 	if (argc > 1 && strcmp(argv[1], VALIDATE_ARGUMENT) == 0)

@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -47,6 +48,9 @@ struct prison {
 	char limits[4096];
 	unsigned fds; /* a bit for each */
 	char oom[16];
+	uid_t owner;	 /* of its files in /proc: root's if nobody else may look into its memory */
+	ino_t net;	 /* its network */
+	char errors[64]; /* where they are written to */
 };
 
 static bool read_proc(pid_t pid, const char *name, char *out, size_t size)
@@ -76,6 +80,7 @@ static bool look_at_prison(void *arg)
 {
 	struct prison *prison = arg;
 	struct dirent *entry;
+	struct stat st;
 	char path[64];
 	DIR *dir;
 
@@ -93,6 +98,13 @@ static bool look_at_prison(void *arg)
 	}
 	if (dir)
 		closedir(dir);
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)prison->pid);
+	prison->owner = stat(path, &st) == 0 ? st.st_uid : NOBODY;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)prison->pid);
+	prison->net = stat(path, &st) == 0 ? st.st_ino : 0;
+	snprintf(path, sizeof(path), "/proc/%d/fd/2", (int)prison->pid);
+	if (readlink(path, prison->errors, sizeof(prison->errors) - 1) < 0)
+		prison->errors[0] = '\0'; /* an ordinary user may not look */
 	return true;
 }
 
@@ -124,6 +136,7 @@ static void test_jail(void **state)
 	static const gid_t groups[] = {1, 2};
 	struct prison prison;
 	sigset_t mask, old;
+	struct stat net;
 	int leak;
 
 	(void)state;
@@ -149,8 +162,12 @@ static void test_jail(void **state)
 	assert_line(prison.limits, "Max core file size        0                    0 ");
 	assert_line(prison.limits, "Max cpu time              52                   53 ");
 	assert_string_equal(prison.oom, "1000\n");
+	assert_int_equal(prison.owner, 0);
+	assert_int_equal(stat("/proc/self/ns/net", &net), 0);
+	assert_true(prison.net && prison.net != net.st_ino);
 	if (SANITIZED)
 		return;
+	assert_string_equal(prison.errors, "/dev/null");
 	assert_int_equal(prison.fds, 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3 | 1u << 5);
 	assert_line(prison.limits, "Max address space         2147483648           2147483648 ");
 	assert_line(prison.limits, "Max file size             0                    0 ");
@@ -195,14 +212,16 @@ static void run_as_nobody(void (*fn)(void))
 			_exit(__LINE__ & 0x7f); \
 	} while (0)
 
-/* An ordinary user's child: the same verdicts. */
+/* An ordinary user's child, who may not raise a limit: the same verdicts. */
 static void check_as_nobody(void)
 {
+	const struct rlimit half = {1ul << 30, 1ul << 30};
 	struct validate_report report;
 	struct prison prison = {.pid = 0};
 	struct validate_order order;
 	struct snap_err err;
 
+	MUST(SANITIZED || setrlimit(RLIMIT_AS, &half) == 0);
 	MUST(check_file("sound", true, &report, &err) == 0);
 	MUST(report.tables == 2);
 	validate_report_finish(&report);
@@ -214,6 +233,7 @@ static void check_as_nobody(void)
 	order.arg = &prison;
 	order.timeout_ms = PATIENCE_MS;
 	MUST(validate_file(&order, &report, &err) == -ECANCELED);
+	MUST(prison.owner == 0);
 	MUST(SANITIZED || strstr(prison.status, "\nCapEff:\t0000000000000000\n"));
 	MUST(SANITIZED || strstr(prison.status, "\nCapPrm:\t0000000000000000\n"));
 	MUST(SANITIZED || strstr(prison.status, "\nCapAmb:\t0000000000000000\n"));
