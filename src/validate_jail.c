@@ -137,12 +137,12 @@ static int set_limits(const struct validate_task *task)
 
 /* ---- privileges ---------------------------------------------------------------------------------------- */
 
+/* No capability stays ambient that is not permitted: capabilities(7). */
 static int drop_capabilities(void)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
 
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
 }
 
