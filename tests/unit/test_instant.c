@@ -65,6 +65,8 @@ int __wrap_hold_begin(struct hold *hold, struct source *source, struct snap_err 
 
 static bool large; /* the second one's writer comes while the first one is copied */
 
+static bool held; /* the second one's writer comes while the first one is opened */
+
 static bool beside; /* a commit, and somebody who looks at it, come before what is held is opened */
 static struct snap_gen *told;
 
@@ -91,6 +93,8 @@ int __wrap_hold_open(struct hold *hold, const struct wal_header *at, bool *misse
 		app_do(&second, "INSERT INTO t VALUES(1)"); /* it does not wait for locks */
 	if (large && strcmp(hold->source->place.name, "db") == 0)
 		app_do(&second, "INSERT INTO t VALUES(1)");
+	if (held && strcmp(hold->source->place.name, "db") == 0)
+		assert_int_equal(app_ask(&second, "INSERT INTO t VALUES(1)").rc, SQLITE_BUSY);
 	if (beside && strcmp(hold->source->place.name, "db") == 0) {
 		app_do(&fixture.app, "INSERT INTO t VALUES(1)");
 		told = look(&fixture, NULL);
@@ -109,7 +113,7 @@ static int setup(void **state)
 {
 	(void)state;
 	looks = commits = vanish = 0;
-	slow = late = large = beside = replaced = false;
+	slow = late = large = held = beside = replaced = false;
 	fixture = (struct fixture){.snap = NULL};
 	app_up(&fixture, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
 	app_start(&second, &fixture.folder, "db2");
@@ -213,7 +217,10 @@ static void test_held_together(void **state)
 	(void)state;
 	app_do(&fixture.app, "PRAGMA journal_mode=DELETE");
 	app_do(&second, "PRAGMA journal_mode=DELETE");
+	held = true;
 	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	held = false;
+	assert_int_equal(rows("db2"), 0);
 	assert_false(is_apart("db"));
 	assert_false(is_apart("db2"));
 }
