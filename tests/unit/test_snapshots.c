@@ -272,6 +272,25 @@ static void test_no_time_left(void **state)
 	assert_int_equal(snap_kept_make(f->snap, "one", NULL), 0); /* the name is free */
 }
 
+/* Of one that is being written, and of one whose turn has not come, nothing is left, and the names are free.
+ */
+static void test_dropped_early(void **state)
+{
+	struct fixture *f = *state;
+	struct snap_attr attr;
+
+	app_do(&f->app, "INSERT INTO t VALUES(zeroblob(60000000)); PRAGMA wal_checkpoint(TRUNCATE)");
+	for (int i = 0; i < 3; i++) {
+		make(f, "one");
+		make(f, "two");
+		assert_int_equal(snap_kept_drop(f->snap, i == 1 ? "two" : "one", NULL), 0);
+		assert_int_equal(snap_kept_drop(f->snap, i == 1 ? "one" : "two", NULL), 0);
+	}
+	restart(f);
+	assert_int_equal(snap_lookup(f->snap, TOP "one", &attr, NULL, NULL), -ENOENT);
+	assert_int_equal(snap_lookup(f->snap, TOP "two", &attr, NULL, NULL), -ENOENT);
+}
+
 static void test_frozen(void **state)
 {
 	struct fixture *f = *state;
@@ -306,10 +325,10 @@ static void test_frozen(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_at_once_and_later), test(test_no_time_left), test(test_empty_wal),
-		test(test_lets_go),	      test(test_rollback),     test(test_refused),
-		test(test_no_room),	      test(test_named),	       test(test_frozen),
-		test(test_no_patience),
+		test(test_at_once_and_later), test(test_no_time_left),	test(test_empty_wal),
+		test(test_lets_go),	      test(test_rollback),	test(test_refused),
+		test(test_no_room),	      test(test_named),		test(test_frozen),
+		test(test_no_patience),	      test(test_dropped_early),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);
