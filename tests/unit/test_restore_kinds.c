@@ -2,6 +2,8 @@
 /* Restores onto everything that can stand at a database's place. */
 #include "restores.h"
 
+#include <dirent.h>
+
 #define OLD_ROWS 300
 #define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(300)
 #define WAL_OLD WAL_TABLE APP_ROWS(300)
@@ -109,6 +111,18 @@ static const struct kind kinds[] = {
 	{"corrupt WAL", WAL_OLD, APP_CLOSED, make_corrupt, 1, false},
 };
 
+/* Of an upload, and of a copy of it with pages of another size. */
+static void assert_no_leftovers(struct fixture *f)
+{
+	DIR *dir = opendir(f->store.path);
+	struct dirent *entry;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir)) != NULL)
+		assert_int_not_equal(strncmp(entry->d_name, ".work-", 6), 0);
+	closedir(dir);
+}
+
 static void check_kind(const struct kind *kind, uint32_t page_size, uint8_t version)
 {
 	struct restoring how = RESTORING;
@@ -160,6 +174,7 @@ static void check_kind(const struct kind *kind, uint32_t page_size, uint8_t vers
 	if (kind->readable)
 		assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), OLD_ROWS);
 	upload_finish(&u);
+	assert_no_leftovers(&f);
 	if (kind->app == APP_OPEN)
 		app_stop(&f.app);
 	down(&f);
