@@ -480,6 +480,29 @@ static void test_shown_bytes_give_way(void **state)
 	restore_down(&f, &u);
 }
 
+/* The log refers to each of them by its name, also to those that are dropped in the same second. */
+static void test_no_name_twice(void **state)
+{
+	char names[6][sizeof(((struct snap_restored *)NULL)->undo)];
+	struct upload uploads[2];
+	struct fixture f;
+
+	(void)state;
+	restore_up(&f, &uploads[0], WAL_TABLE APP_ROWS(200), TABLE APP_ROWS(500));
+	upload_make(&uploads[1], f.snap, 4096, TABLE APP_ROWS(600));
+	for (int i = 0; i < 6; i++) {
+		struct restoring how = RESTORING;
+
+		how.keep = 1;
+		assert_restored(&f, &uploads[i % 2], &how);
+		snprintf(names[i], sizeof(names[i]), "%s", how.result.undo);
+		for (int j = 0; j < i; j++)
+			assert_string_not_equal(names[i], names[j]);
+	}
+	upload_finish(&uploads[1]);
+	restore_down(&f, &uploads[0]);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -494,6 +517,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_clones),
 		cmocka_unit_test(test_no_room_to_keep),
 		cmocka_unit_test(test_shown_bytes_give_way),
+		cmocka_unit_test(test_no_name_twice),
 	};
 
 	if (argc == 5 && strcmp(argv[1], LOOK) == 0)
