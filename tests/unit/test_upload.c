@@ -105,6 +105,38 @@ static void test_times(void **state)
 	close_upload(u);
 }
 
+/* ---- the verdict --------------------------------------------------------------------------------------- */
+
+struct second {
+	struct snap_upload *upload;
+	int rc; /* of the second check */
+};
+
+static bool check_again(void *arg)
+{
+	const struct snap_restore order = {.path = "db"};
+	struct second *second = arg;
+	struct snap_err err;
+
+	second->rc = snap_upload_check(second->upload, &order, &err);
+	return true;
+}
+
+/* Of one upload there is one at a time. */
+static void test_one_verdict_at_a_time(void **state)
+{
+	struct upload *u = open_scratch(".x");
+	struct second second = {.upload = u->data};
+	const struct snap_restore order = {.path = "db", .cancelled = check_again, .arg = &second};
+	struct snap_err err;
+
+	(void)state;
+	write_part(u, OWNER, &image, 0, image.size);
+	assert_int_equal(snap_upload_check(u->data, &order, &err), -ECANCELED);
+	assert_int_equal(second.rc, -EBUSY);
+	close_upload(u);
+}
+
 /* ---- content ------------------------------------------------------------------------------------------- */
 
 static void test_content(void **state)
@@ -389,11 +421,17 @@ static void test_threads(void **state)
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		test(test_stat),	 test(test_times),
-		test(test_content),	 test(test_references),
-		test(test_left_over),	 test(test_limit),
-		test(test_limit_of_one), test(test_limit_of_others),
-		test(test_threads),	 test(test_large_is_freed_elsewhere),
+		test(test_stat),
+		test(test_times),
+		test(test_content),
+		test(test_references),
+		test(test_one_verdict_at_a_time),
+		test(test_left_over),
+		test(test_limit),
+		test(test_limit_of_one),
+		test(test_limit_of_others),
+		test(test_threads),
+		test(test_large_is_freed_elsewhere),
 	};
 
 	if (argc > 1 && strcmp(argv[1], SNAP_CHILD_ARGUMENT) == 0)
