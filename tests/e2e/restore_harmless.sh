@@ -86,7 +86,7 @@ harmless symlink fails ln -s x "$MNT/link"
 harmless hard_link fails ln "$SEEN" "$MNT/link"
 harmless scratch_left ok sh -c 'head -c 9000 "$1" >"$2/.db.sqlite3.XyZ123" && rm "$2/.db.sqlite3.XyZ123"' - "$T/up" "$MNT"
 harmless rsync_append fails rsync --append --inplace "$T/big" "$SEEN"
-harmless rsync_inplace_delta fails sh -c 'sqlite3 "$1" "VACUUM INTO \"$3\"" && sqlite3 "$3" "UPDATE rows SET text = \"delta\" WHERE id = 7" && touch -d "next year" "$3" && rsync --inplace --no-whole-file "$3" "$2"' - "$DB" "$SEEN" "$T/delta"
+harmless rsync_inplace_delta fails sh -c 'sqlite3 "$1" ".param set :to $3" "VACUUM INTO :to" && sqlite3 "$3" "UPDATE rows SET text = char(100) WHERE id = 7" && touch -d "next year" "$3" && rsync --inplace --no-whole-file "$3" "$2"' - "$DB" "$SEEN" "$T/delta"
 
 # What a tool leaves beside a database is kept for a rename that may come, and no longer.
 harmless copy_beside ok sh -c 'cp "$1" "$1.new" && cmp "$1" "$1.new"' - "$SEEN"

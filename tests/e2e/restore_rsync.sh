@@ -50,7 +50,7 @@ moved_on() {
 	SECONDS_SHOWN+="${now%.*} "
 	equal "$1: rsync back" "$(sent "$MNT/" "$UP.back/")" 1
 	equal "$1: rsync back, again" "$(sent "$MNT/" "$UP.back/")" 0
-	sqlite3 "$DB" 'VACUUM INTO "'"$T/vacuum"'"'
+	sqlite3 "$DB" "VACUUM INTO '$T/vacuum'"
 	sqlite3 "$UP.back/db.sqlite3" .dump | cmp - <(sqlite3 "$T/vacuum" .dump) || die "$1: other content"
 	rm "$T/vacuum"
 	wait_for 10 has_passed "$now" || die "$1: mtime $now is far ahead"
