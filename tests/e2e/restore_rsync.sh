@@ -16,7 +16,7 @@ mkdir "$UP"
 
 # sent ARGS...: how many files rsync has transferred.
 sent() { rsync -a --stats "$@" | sed -n 's/^Number of regular files transferred: //p'; }
-mtime() { stat -c %.9Y "$1"; }
+mtime() { date -r "$1" +%s.%N; }
 later() { [ "$(printf '%s\n' "$1" "$2" | sort -n | tail -n 1)" = "$2" ] && [ "$1" != "$2" ]; }
 
 has_passed() { [ "$(date +%s)" -gt "${1%.*}" ]; }
