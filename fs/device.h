@@ -7,8 +7,8 @@
  * perror(3), in threads that it cancels at the same time. A thread that is cancelled there still holds
  * stderr's lock, and the next one that prints waits forever. Here both errors mean the end of the mount.
  *
- * A libfuse may be built without custom I/O (3.18.3 and later are, unless asked for it). It is then left as
- * it is, and all that it does in such a rare case is done.
+ * libfuse 3.18.3 and later have no custom I/O unless they were built with it. They go without this, and with
+ * what libfuse makes of that rare case.
  */
 #ifndef SQLSNAPFS_DEVICE_H
 #define SQLSNAPFS_DEVICE_H

@@ -23,6 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,6 +70,18 @@ static inline void folder_mount_tmpfs(struct folder *folder, const char *options
 {
 	assert_int_equal(mount("test", folder->path, "tmpfs", 0, options), 0);
 	folder_reopen(folder);
+}
+
+/* Leaves FREE_BYTES on FOLDER's file system. */
+static inline void folder_leave_free(const struct folder *folder, uint64_t free_bytes)
+{
+	struct statvfs vfs;
+	int fd = openat(folder->fd, "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstatvfs(fd, &vfs), 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)(vfs.f_bavail * vfs.f_frsize - free_bytes)), 0);
+	close(fd);
 }
 
 static inline void folder_remove(struct folder *folder)

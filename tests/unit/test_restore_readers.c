@@ -4,7 +4,6 @@
 #include "restores.h"
 
 #include <stdatomic.h>
-#include <sys/statvfs.h>
 
 #include "../../src/source_private.h"
 
@@ -186,18 +185,6 @@ static void test_a_checkpoint_that_waits_for_readers(void **state)
 	check_checkpoint("DELETE FROM t WHERE a > 10; VACUUM; " BUSY_CHECKPOINT, 10);
 }
 
-/* Leaves FREE_BYTES on the store's file system. */
-static void leave_free(struct fixture *f, uint64_t free_bytes)
-{
-	struct statvfs vfs;
-	int fd = openat(f->store.fd, "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(fstatvfs(fd, &vfs), 0);
-	assert_int_equal(fallocate(fd, 0, 0, (off_t)(vfs.f_bavail * vfs.f_frsize - free_bytes)), 0);
-	close(fd);
-}
-
 /* What was copied before the lock is not copied a second time, for which there may be no room. */
 static void test_room_after_a_checkpoint(void **state)
 {
@@ -212,7 +199,7 @@ static void test_room_after_a_checkpoint(void **state)
 	folder_mount_tmpfs(&f.store, "size=24m");
 	snap_up(&f);
 	upload_make(&u, f.snap, 4096, NEW);
-	leave_free(&f, 3 << 19);
+	folder_leave_free(&f.store, 3 << 19);
 	c.f = &f;
 	how.cancelled = checkpoint_now;
 	how.arg = &c;

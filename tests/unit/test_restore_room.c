@@ -2,8 +2,6 @@
 /* Restores that find no room, or cannot write for another reason: they say why, and change nothing. */
 #include "restores.h"
 
-#include <sys/statvfs.h>
-
 #define WAL_OLD WAL_TABLE APP_ROWS(200)
 #define ROLLBACK_OLD ROLLBACK_TABLE APP_ROWS(200)
 #define NEW TABLE APP_ROWS(500)
@@ -24,18 +22,6 @@ static void up_small(struct fixture *f, const char *options, const char *sql)
 {
 	app_up_small(f, options, sql);
 	snap_up(f);
-}
-
-/* Leaves FREE_BYTES on the database's file system. */
-static void leave_free(struct fixture *f, uint64_t free_bytes)
-{
-	struct statvfs vfs;
-	int fd = openat(f->folder.fd, "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(fstatvfs(fd, &vfs), 0);
-	assert_int_equal(fallocate(fd, 0, 0, (off_t)(vfs.f_bavail * vfs.f_frsize - free_bytes)), 0);
-	close(fd);
 }
 
 /* ---- room ---------------------------------------------------------------------------------------------- */
@@ -145,7 +131,7 @@ static void check_room_again(enum reading who, bool copied)
 	if (copied) /* as far as readers let it: to their mark, which is the last frame */
 		app_do(&f.app, "PRAGMA wal_checkpoint(PASSIVE)");
 	upload_make(&u, f.snap, 4096, BIG);
-	leave_free(&f, 3 << 19);
+	folder_leave_free(&f.folder, 3 << 19);
 	if (who == NOBODY && copied)
 		assert_restored(&f, &u, &how);
 	else
@@ -292,7 +278,7 @@ static void check_shared(const char *sql, bool shared, unsigned times, bool refu
 
 	up_small(&f, "size=32m", sql);
 	upload_make(&u, f.snap, 4096, OTHER);
-	leave_free(&f, times * (uint64_t)file_bytes(&f, "db") + (2u << 20));
+	folder_leave_free(&f.folder, times * (uint64_t)file_bytes(&f, "db") + (2u << 20));
 	db = file_look(&f.folder, "db");
 	clones = shared;
 	rc = restore(&f, &u, &how);
