@@ -417,6 +417,7 @@ void restore_live_close(struct restore *r)
 	disannounce(r);
 	live_unref(steal_ptr(&r->live));
 	cleanup_close(&r->dirfd);
+	r->dirfd = -1;
 }
 
 int restore_live_make(struct restore *r)
