@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from usage import Usage
 from world import PATIENT_SQLITE3
@@ -19,25 +20,24 @@ def in_memory(w):
 
 
 class Copier(threading.Thread):
-    """Runs COMMAND again and again; one that fails, or that still runs when the application has ended, is no copy. Beside an
-    application that commits all the time .backup starts over at each commit: of a large database it may never make one."""
+    """Runs COMMAND again and again, after BEFORE, which is called once more at the end; one that fails, or that still runs when
+    the application has ended, is no copy. Beside an application that commits all the time .backup starts over at each commit: of
+    a large database it may never make one."""
 
-    def __init__(self, command, remove=None):
+    def __init__(self, command, before=lambda: None):
         super().__init__()
-        self.command, self.remove, self.over, self.copies, self.failed = command, remove, threading.Event(), 0, 0
+        self.command, self.before, self.over, self.copies, self.failed = command, before, threading.Event(), 0, 0
         self.process = None
 
     def run(self):
         while not self.over.is_set():
-            if self.remove and os.path.exists(self.remove):
-                os.unlink(self.remove)
+            self.before()
             self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
             status = self.process.wait()
             if not self.over.is_set():
                 self.copies += not status
                 self.failed += bool(status)
-        if self.remove and os.path.exists(self.remove):
-            os.unlink(self.remove)
+        self.before()
 
     def end(self):
         self.over.set()
@@ -77,8 +77,15 @@ def raw(w, seconds):
 
 
 def backup(w, seconds):
-    target = in_memory(w)
-    beside(w, seconds, "backup", [Copier([*PATIENT_SQLITE3, w.live, f".backup --async '{target}'"], target)])
+    target = Path(in_memory(w))
+    command = [*PATIENT_SQLITE3, w.live, f".backup --async '{target}'"]
+    beside(w, seconds, "backup", [Copier(command, lambda: target.unlink(missing_ok=True))])
+
+
+def passthrough(w, seconds):
+    """What a reader costs the application through any file system in user space, by the processor time that it takes."""
+    if w.example_daemon:
+        beside(w, seconds, "passthrough", [Copier(["cat", w.example / "db.sqlite3"], w.cool_example)])
 
 
 def reader(w, seconds):
@@ -104,4 +111,4 @@ def slow_reader(w, seconds):
     w.note("scratch_beside_slow_mib", usage.beside)
 
 
-ALL = [alone, raw, backup, reader, readers4, slow_reader]
+ALL = [alone, raw, passthrough, backup, reader, readers4, slow_reader]

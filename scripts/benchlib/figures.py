@@ -8,8 +8,8 @@ of a measured group for which there was nothing to measure is null."""
 import math
 import statistics
 
-WHO = {"alone": "alone", "raw": "beside cat of the raw file", "backup": "beside .backup", "reader": "beside a reader",
-       "readers4": "beside four readers"}
+WHO = {"alone": "alone", "raw": "beside cat of the raw file", "passthrough": "beside cat, passthrough_ll", "backup": "beside .backup",
+       "reader": "beside a reader", "readers4": "beside four readers"}
 
 READING = {
     "cp_raw_ms": "cp, raw file (no backup), ms",
@@ -36,6 +36,12 @@ READING = {
     "opens_changed_per_s": "opens a second, mount, changed",
     "opens_unchanged_per_s": "opens a second, mount, unchanged",
     "snapshot_ms": "mkdir of a snapshot, ms",
+    "find_raw_ms": "find -size, 1,000 files, raw, ms",
+    "find_mount_ms": "find -size, 1,000 files, mount, ms",
+    "find_passthrough_ms": "find -size, passthrough_ll, ms",
+    "tar_raw_ms": "tar of 1,000 files, raw, ms",
+    "tar_mount_ms": "tar of 1,000 files, mount, ms",
+    "tar_passthrough_ms": "tar, passthrough_ll, ms",
     "memory_reading_mib": "daemon's memory, reading, MiB",
     "memory_backup_mib": "sqlite3's memory, .backup, MiB",
     "scratch_store_reading_mib": "scratch in store, reading, MiB",
@@ -83,15 +89,21 @@ RATIOS = {
     "cat_to_raw": ("cat, mount / raw file", "cat_changed_ms", "cat_raw_ms"),
     "cat_unchanged_to_raw": ("cat, unchanged, mount / raw file", "cat_unchanged_ms", "cat_raw_ms"),
     "cat_kept_to_raw": ("cat, kept snapshot / raw file", "cat_kept_ms", "cat_raw_ms"),
+    "find_to_raw": ("find -size, mount / raw", "find_mount_ms", "find_raw_ms"),
+    "find_to_passthrough": ("find -size, mount / passthrough_ll", "find_mount_ms", "find_passthrough_ms"),
+    "tar_to_raw": ("tar, mount / raw", "tar_mount_ms", "tar_raw_ms"),
+    "tar_to_passthrough": ("tar, mount / passthrough_ll", "tar_mount_ms", "tar_passthrough_ms"),
     "first_to_passthrough": ("first byte, mount / passthrough_ll", "first_changed_ms", "first_passthrough_ms"),
     "first_to_backup": ("first byte, mount / all of .backup", "first_changed_ms", "backup_ms"),
     "restore_to_by_hand": ("restore / cp, check and .restore", "restore_mount_ms", "by_hand_ms"),
     "locked_to_sqlite": ("locked out, restore / .restore", "locked_mount_ms", "locked_sqlite_ms"),
     "commit_reader_to_alone": ("a commit, beside a reader / alone", "commits_alone_per_s", "commits_reader_per_s"),
     "commit_reader_to_raw": ("a commit, beside a reader / raw cat", "commits_raw_per_s", "commits_reader_per_s"),
+    "commit_reader_to_passthrough": ("a commit, a reader / passthrough_ll", "commits_passthrough_per_s", "commits_reader_per_s"),
     "commit_reader_to_backup": ("a commit, beside a reader / .backup", "commits_backup_per_s", "commits_reader_per_s"),
     "commit_readers4_to_alone": ("a commit, beside 4 readers / alone", "commits_alone_per_s", "commits_readers4_per_s"),
     "worst_reader_to_raw": ("worst commit, a reader / raw cat", "worst_reader_ms", "worst_raw_ms"),
+    "worst_reader_to_passthrough": ("worst commit, reader / passthrough_ll", "worst_reader_ms", "worst_passthrough_ms"),
     "worst_reader_to_backup": ("worst commit, a reader / .backup", "worst_reader_ms", "worst_backup_ms"),
 }
 

@@ -11,9 +11,9 @@ from html import escape
 
 WIDTH, LEFT, RIGHT, ROW = 960, 290, 40, 22
 RATIOS = ["cp_to_raw", "cp_to_passthrough", "cp_to_backup", "cp_to_backup_synced", "cp_to_vacuum", "cp_to_python_backup",
-          "cp_unchanged_to_raw", "cat_to_raw", "cat_unchanged_to_raw", "restore_to_by_hand", "locked_to_sqlite",
-          "commit_reader_to_alone", "commit_reader_to_raw", "commit_reader_to_backup", "worst_reader_to_raw",
-          "worst_reader_to_backup"]
+          "cp_unchanged_to_raw", "cat_to_raw", "cat_unchanged_to_raw", "find_to_passthrough", "tar_to_passthrough",
+          "restore_to_by_hand", "locked_to_sqlite", "commit_reader_to_alone", "commit_reader_to_raw", "commit_reader_to_backup",
+          "worst_reader_to_raw", "worst_reader_to_backup"]
 GROWING = {"cp_changed_ms": "cp, mount", "cp_raw_ms": "cp, raw file", "backup_ms": ".backup", "first_changed_ms": "first byte",
            "snapshot_ms": "mkdir of a snapshot", "restore_mount_ms": "restore", "locked_mount_ms": "locked out by a restore",
            "memory_reading_mib": "memory, reading", "memory_restoring_mib": "memory, restoring"}

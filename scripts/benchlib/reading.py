@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""reading.py - copying a database out, in every way; the first byte; opens; what the daemon needs meanwhile.
+"""reading.py - copying a database out, in every way; the first byte; opens; looking at and reading the plain files beside it; what
+the daemon needs meanwhile.
 
 SQLite's own ways sync what they write and cp does not, so they are told not to, but for one that shows what that is worth."""
 
@@ -90,6 +91,15 @@ def snapshot(w, _seconds):
     folder.rmdir()
 
 
+def plain_files(w, _seconds):
+    """Each has been looked at before, as by an earlier backup."""
+    ways = [("raw", w.source), ("mount", w.mount)] + ([("passthrough", w.example)] if w.example_daemon else [])
+    for way, top in ways:
+        subprocess.run(["find", top / "media", "-type", "f"], stdout=subprocess.DEVNULL, check=True)
+        w.timed(f"find_{way}_ms", "find", top / "media", "-size", "+1M", changed=None)
+        w.timed(f"tar_{way}_ms", "tar", "-C", top, "-cf", w.out, "media", changed=None)
+
+
 def needs(w, _seconds):
     w.warm()
     with Usage(w) as usage:
@@ -101,4 +111,4 @@ def needs(w, _seconds):
 
 
 ALL = [cp_raw, cp_changed, cp_passthrough, cp_unchanged, backup, backup_synced, vacuum, python_backup, cat_raw, cat_changed,
-       cat_unchanged, first_bytes, opens, snapshot, needs]
+       cat_unchanged, first_bytes, opens, snapshot, plain_files, needs]

@@ -20,6 +20,7 @@ CHILD = Path(__file__).resolve().parent / "child.py"
 EXAMPLES = [Path(p) / "passthrough_ll.c" for p in ("/usr/share/doc/libfuse3-dev/examples", "/usr/share/doc/fuse3/examples")]
 PATIENCE_MS = 60000  # of whoever finds the database locked: whoever closes a connection locks it for a moment
 PATIENT_SQLITE3 = ["sqlite3", "-cmd", f".timeout {PATIENCE_MS}"]
+FILES, FILE_SIZE = 1000, 8192  # plain ones beside the database, in ten folders
 ROW = 1960  # bytes of a body: two rows make a page
 
 
@@ -61,6 +62,10 @@ class World:
 
     def make(self):
         self.source.mkdir(parents=True)
+        for i in range(FILES):
+            folder = self.source / "media" / str(i % 10)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{i}.jpg").write_bytes(os.urandom(FILE_SIZE))
         self.writer("--commits", "10")
         db = self.connection = sqlite3.connect(self.live, isolation_level=None)
         db.execute("PRAGMA synchronous=OFF")
