@@ -2,6 +2,7 @@
 /* caller.c - see caller.h. Source of the formats: proc_pid_status(5), proc_pid_stat(5). */
 #include "caller.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -110,7 +111,7 @@ bool caller_parse_end(const char *text)
 	return at && WIFSIGNALED((int)strtol(at, NULL, 10));
 }
 
-/* The content of TID's file NAME, which the caller frees; NULL: it cannot be read. */
+/* The content of TID's file NAME, which the caller frees; NULL: it cannot be read, for the reason errno. */
 static char *read_text(pid_t tid, const char *name)
 {
 	autofree char *text = NULL;
@@ -118,6 +119,7 @@ static char *read_text(pid_t tid, const char *name)
 	char path[40];
 	ssize_t n;
 
+	errno = ESRCH;
 	if (tid <= 0)
 		return NULL;
 	snprintf(path, sizeof(path), "/proc/%d/%s", (int)tid, name);

@@ -36,8 +36,8 @@ bool caller_parse_group(const char *text, gid_t group);
 /* Pure: whether TEXT, the content of a thread's stat file, shows that a signal has ended that thread. */
 bool caller_parse_end(const char *text);
 
-/* Looks at thread TID. Returns false, with *OUT empty, if that is impossible: there is no such thread, or TID
- * is 0. */
+/* Looks at thread TID. Returns false, with *OUT empty and errno set, if that is impossible: ENOENT or ESRCH
+ * if there is no such thread, or TID is 0; others for what we ran out of. */
 bool caller_look(struct caller *out, pid_t tid);
 
 /* Describes CALLER for the log and status.json; UID is the request's. */

@@ -2,7 +2,8 @@
 /*
  * daemon.c - see daemon.h. The report is one byte over a pipe; if the pipe closes without it, the child's
  * exit status says the rest. Until then the child keeps the caller's stderr, so that it can report errors
- * itself.
+ * itself, and its process group: by that an automounter recognises who may enter the mount point before the
+ * mount is there, and everybody else waits until it is.
  */
 #include "daemon.h"
 
@@ -84,7 +85,6 @@ int daemon_fork(int *report, int *status)
 	rc = -errno;
 	if (child == 0) {
 		close(fds[0]);
-		setsid();
 		*report = fds[1];
 		drop_descriptors(report);
 		return 0;
@@ -100,9 +100,10 @@ int daemon_fork(int *report, int *status)
 
 int daemon_report(int report)
 {
-	int rc = write(report, "!", 1) == 1 ? 0 : -errno;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int rc, null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	setsid();
+	rc = write(report, "!", 1) == 1 ? 0 : -errno;
 	close(report);
 	if (null < 0)
 		return rc;

@@ -10,14 +10,13 @@
 void daemon_hold_stdio(void);
 
 /*
- * Forks. Returns 0 in the child, which has a session of its own and owns the descriptor *REPORT. Returns 1 in
- * the parent once the child has reported or exited, with the exit status in *STATUS; errors have been printed
- * to stderr. -errno
+ * Forks. Returns 0 in the child, which owns the descriptor *REPORT. Returns 1 in the parent once the child
+ * has reported or exited, with the exit status in *STATUS; errors have been printed to stderr. -errno
  */
 int daemon_fork(int *report, int *status);
 
-/* In the child: reports that the mount answers. The parent exits, and the child leaves the terminal. -EPIPE:
- * the parent is gone. Closes REPORT. */
+/* In the child: reports that the mount answers. The parent exits, and the child leaves the terminal for a
+ * session of its own. -EPIPE: the parent is gone. Closes REPORT. */
 int daemon_report(int report);
 
 /* Leaves the caller's directory and umask, raises the limit on open files, and ignores SIGXFSZ, so that a

@@ -20,3 +20,9 @@ int fault_memory(struct snap_err *err)
 {
 	return fault(err, -ENOMEM, "out of memory");
 }
+
+const char *fault_remedy(int code)
+{
+	return code == -EMFILE ? "; raise the limit of open files of sqlsnapfs (ulimit -Hn, LimitNOFILE=)"
+			       : "";
+}

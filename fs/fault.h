@@ -11,4 +11,8 @@ int fault(struct snap_err *err, int code, const char *format, ...) __attribute__
 /* -ENOMEM with its text. */
 int fault_memory(struct snap_err *err);
 
+/* What to append to the line that tells of CODE, since its text alone does not say whose limit it is: what to
+ * do about it, or "". */
+const char *fault_remedy(int code);
+
 #endif

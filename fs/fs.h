@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fs.h - what the program (main.c, session.c) needs from the file system that it serves (ops.c).
+ * fs.h - what the program (main.c, session.c) needs from the file system that it serves (ops.c has the
+ * table).
  *
  * The order of calls: snap_create(), fs_create(), fuse_session_new(&fs_ops, fs), mount, snap_start(), loop,
  * unmount, fuse_session_destroy(), fs_destroy(), snap_destroy().
@@ -8,7 +9,7 @@
 #ifndef SQLSNAPFS_FS_H
 #define SQLSNAPFS_FS_H
 
-#define FUSE_USE_VERSION 312 /* the loop's configuration is an object; 3.17 supports this too */
+#define FUSE_USE_VERSION 312 /* not above that of the oldest libfuse that this builds with */
 
 #include <fuse_lowlevel.h>
 #include <stdbool.h>

@@ -40,6 +40,7 @@ struct life {
 	struct fs *fs;
 	int report;	  /* owned; to the waiting parent; -1: none waits */
 	size_t databases; /* or PLAN_UNCOUNTED */
+	bool more;	  /* perhaps there are more than that */
 	bool ready;
 };
 
@@ -65,7 +66,7 @@ static int announce(void *arg)
 	int rc = 0;
 
 	life->ready = true;
-	plan_describe(&life->plan, life->databases, text, sizeof(text));
+	plan_describe(&life->plan, life->databases, life->more, text, sizeof(text));
 	if (life->report < 0) {
 		if (life->options.foreground && !life->options.command) {
 			snprintf(state, sizeof(state), "READY=1\nSTATUS=%s",
@@ -110,7 +111,8 @@ static int add_sources(struct life *life, struct snap_err *err)
 	rc = snap_count_databases(life->snap, &life->databases, COUNT_LIMIT);
 	if (rc < 0)
 		return fault(err, rc, "%s: %s", plan->sources[0].path, strerror(-rc));
-	if (plan->implied && !life->databases)
+	life->more = rc == SNAP_COUNT_MORE;
+	if (plan->implied && !life->databases && !life->more)
 		return fault(err, -ENOENT,
 			     "no SOURCE given, and there is no database in %s: sqlsnapfs SOURCE MOUNTPOINT",
 			     plan->sources[0].path);

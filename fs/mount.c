@@ -177,7 +177,8 @@ static bool path_has_fuse(const char *path)
 
 /*
  * A request to a dead mount fails at once; one to a live mount may wait forever and cannot be interrupted. So
- * a child process sends it, and is abandoned if it hangs.
+ * a child process sends it, and is abandoned if it hangs. FORCE_SYNC, because the kernel may still know the
+ * attributes of the root.
  */
 static bool mount_is_dead(const char *path)
 {
@@ -189,10 +190,11 @@ static bool mount_is_dead(const char *path)
 		return false;
 	child = fork();
 	if (child == 0) {
-		struct stat st;
+		struct statx st;
 
 		/* ECONNABORTED: the mount died during the request. */
-		_exit(stat(path, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED));
+		_exit(statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_TYPE, &st) < 0 &&
+		      (errno == ENOTCONN || errno == ECONNABORTED));
 	}
 	close(fds[1]);
 	/* The other end closes when the child ends. */

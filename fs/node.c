@@ -170,6 +170,18 @@ static struct node *make(struct node *parent, const char *name, enum snap_kind k
 	return n;
 }
 
+/* Lock held. */
+static struct node *find_name(struct nodes *nodes, const struct node *parent, const char *name,
+			      enum snap_kind kind, const uint64_t key[2])
+{
+	struct node *n = nodes->by_name[hash_name(parent, name)];
+
+	while (n && (n->parent != parent || n->kind != kind || n->key[0] != key[0] || n->key[1] != key[1] ||
+		     strcmp(n->name, name) != 0))
+		n = n->next_name;
+	return n;
+}
+
 static int enter(struct nodes *nodes, struct node *parent, const char *name, const struct snap_attr *attr,
 		 struct snap_gen *gen, struct upload *upload, uint64_t *id)
 {
@@ -183,14 +195,13 @@ static int enter(struct nodes *nodes, struct node *parent, const char *name, con
 		return -ENOMEM;
 	fresh->upload = upload ? upload_ref(upload) : NULL;
 	pthread_mutex_lock(&nodes->lock);
-	n = nodes->by_name[hash_name(parent, name)];
-	while (n && (n->parent != parent || n->kind != attr->kind || n->key[0] != key[0] ||
-		     n->key[1] != key[1] || strcmp(n->name, name) != 0))
-		n = n->next_name;
+	n = upload ? find_id(nodes, upload->node) : find_name(nodes, parent, name, attr->kind, key);
 	if (!n) {
 		n = fresh;
 		fresh = NULL;
 		n->id = ++nodes->last_id;
+		if (upload)
+			upload->node = n->id;
 		parent->refs++;
 		insert(nodes, n);
 	}

@@ -60,7 +60,9 @@ void node_put(struct nodes *nodes, struct node *node); /* Accepts NULL. */
  */
 int node_enter(struct nodes *nodes, struct node *parent, const char *name, const struct snap_attr *attr,
 	       struct snap_gen *gen, uint64_t *id);
-/* The same for a file that is being written; ATTR as upload_stat() gives it. */
+/* The same for a file that is being written; ATTR as upload_stat() gives it. A scratch file that was renamed
+ * has the node of its first name: what is open goes by the kernel's inode, with its size and locks, and that
+ * must be one. */
 int node_enter_upload(struct nodes *nodes, struct node *parent, const char *name,
 		      const struct snap_attr *attr, struct upload *upload, uint64_t *id);
 /* The kernel forgets N lookups. */

@@ -31,7 +31,9 @@ static int hide_name(struct fs *fs, struct node *parent, const char *name, const
 
 	if (rc)
 		return rc == -ENOENT && dropped ? 0 : rc;
-	if (!is_database(fs, path, attr.kind))
+	if (attr.kind == SNAP_SIDECAR)
+		return 0; /* whoever restores is often told to remove it first, and what is shown is empty */
+	if (!is_database_name(fs, path, attr.kind))
 		return -EROFS;
 	if (!known)
 		return -EACCES; /* the process to hide it from is unknown */

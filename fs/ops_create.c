@@ -88,6 +88,16 @@ static int make_order(struct intent_job *job, const char *path, const struct sna
 	return 0;
 }
 
+/* Nothing is known of the process that wants to write; WHY is the errno of the look at it. */
+static int refuse_unknown(int why, struct snap_err *err)
+{
+	if (why == ENOMEM || why == EMFILE || why == ENFILE)
+		return fault(err, -why, "cannot tell who wants to write: %s", strerror(why));
+	return fault(err, -EACCES,
+		     "whoever wants to write lives in another pid namespace and cannot be told apart: write "
+		     "under a temporary name and rename it");
+}
+
 /* The upload to lead WHO to by NODE's name: one that its process has begun already, or a new one. */
 static int make_intent(struct intent_job *job, struct upload **out, struct snap_err *err)
 {
@@ -102,7 +112,7 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 
 	if (rc)
 		return rc;
-	if (!is_database(fs, path, node->kind)) {
+	if (!is_database_name(fs, path, node->kind)) {
 		if (!job->readable)
 			tell_refusal(job->req, REFUSAL_PLAIN, path, "written",
 				     is_control(path)
@@ -112,10 +122,7 @@ static int make_intent(struct intent_job *job, struct upload **out, struct snap_
 		return -EROFS;
 	}
 	if (!caller_look(&caller, job->who.tid))
-		return fault(
-			err, -EACCES,
-			"whoever wants to write lives in another pid namespace and cannot be told apart: "
-			"write under a temporary name and rename it");
+		return refuse_unknown(errno, err);
 	*out = upload_pending(&fs->uploads, caller.tgid, node->parent->id, node->name);
 	if (*out)
 		return 0;
@@ -160,10 +167,16 @@ static void run_intent(void *arg)
 	struct snap_err err = {{0}};
 	int rc = lead(job, &err);
 
-	if (rc == 0) {
+	if (rc == UPLOAD_NOT_FOLLOWED)
+		tell_refusal(job->req, REFUSAL_HELD, job->node->name, "written",
+			     "its opener does not look up the name again: it has /proc/self/fd/N of an "
+			     "older descriptor (as Samba has), or a bind mount of the file; write under a "
+			     "temporary name and rename it");
+	if (rc >= 0) {
 		rc = -ESTALE; /* the kernel looks up the name again */
 	} else if (err.text[0]) {
-		log_error("\"%s\" cannot be opened for writing: %s", job->node->name, err.text);
+		log_error("\"%s\" cannot be opened for writing: %s%s", job->node->name, err.text,
+			  fault_remedy(rc));
 	}
 	node_put(&job->fs->nodes, job->node);
 	reply_error(job->req, rc);
@@ -348,7 +361,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mo
 	if (rc) {
 		/* Not for a journal, see tell_new_read_only(). */
 		if (err.text[0] && !(rc == -EACCES && (fi->flags & O_ACCMODE) == O_RDWR))
-			log_error("\"%s\" cannot be written: %s", name, err.text);
+			log_error("\"%s\" cannot be written: %s%s", name, err.text, fault_remedy(rc));
 		reply_error(req, rc);
 		return;
 	}
@@ -377,7 +390,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mod
 		rc = S_ISREG(mode) ? make_new(req, parent, name, mode, true, &e, &u, &err) : -EPERM;
 	node_put(&fs->nodes, parent);
 	if (rc && err.text[0])
-		log_error("\"%s\" cannot be written: %s", name, err.text);
+		log_error("\"%s\" cannot be written: %s%s", name, err.text, fault_remedy(rc));
 	upload_unref(u);
 	if (rc)
 		reply_error(req, rc);

@@ -70,8 +70,8 @@ static void finish_open(struct open_job *job, int rc, struct handle *h, struct s
 		log_debug("\"%s\" was %s while it was being opened", node->name,
 			  rc == -ENOENT ? "removed" : "replaced");
 	} else if (rc) {
-		log_error("\"%s\" cannot be opened: %s%s%s", node->name, strerror(-rc),
-			  err->text[0] ? ": " : "", err->text);
+		log_error("\"%s\" cannot be opened: %s%s%s%s", node->name, strerror(-rc),
+			  err->text[0] ? ": " : "", err->text, fault_remedy(rc));
 	}
 	if (rc == 0)
 		note_opened(fs, node, &job->who);
@@ -227,7 +227,8 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 static void tell_no_list(struct fs *fs, const struct node *node, int rc, const struct snap_err *err)
 {
 	if (err->text[0] && (rc != -ESTALE || !atomic_exchange(&fs->told_stale, true)))
-		log_warn("directory \"%s\": %s", node->parent ? node->name : "/", err->text);
+		log_warn("directory \"%s\": %s%s", node->parent ? node->name : "/", err->text,
+			 fault_remedy(rc));
 }
 
 void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)

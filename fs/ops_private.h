@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops_private.h - what the operations share: ops.c (names), ops_open.c, ops_read.c (reading), ops_create.c
- * (opening for writing), ops_write.c (content), ops_change.c (names that change), ops_snapshots.c (snapshots:
- * made and dropped), and control.c (the files of .sqlsnapfs).
+ * ops_private.h - what the operations share: fs.c (what they have in common), ops.c (names), ops_open.c,
+ * ops_read.c (reading), ops_create.c (opening for writing), ops_write.c (content), ops_change.c (names that
+ * change), ops_snapshots.c (snapshots: made and dropped), and control.c (the files of .sqlsnapfs).
  */
 #ifndef SQLSNAPFS_OPS_PRIVATE_H
 #define SQLSNAPFS_OPS_PRIVATE_H
@@ -96,7 +96,7 @@ void tell_read_only(fuse_req_t req, const char *name);
 
 /* Whether PATH, where there is a KIND, is the name of a database, even if what is there now is no longer
  * one. */
-bool is_database(struct fs *fs, const char *path, enum snap_kind kind);
+bool is_database_name(struct fs *fs, const char *path, enum snap_kind kind);
 
 /* jobs_run(), with -EBUSY when too many wait already. */
 int run_later(struct fs *fs, uid_t uid, void (*fn)(void *arg), const void *arg, size_t size);

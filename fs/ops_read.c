@@ -14,7 +14,7 @@
 
 /*
  * Threads that copy bytes out yield the processor to the applications: a backup may take longer, a commit
- * may not. On Linux the nice value belongs to the thread, and libfuse's threads neither wait for SQLite's
+ * may not. On Linux the nice value belongs to the thread, and the workers neither wait for SQLite's
  * locks nor hold one, except for as long as it takes to drop it.
  */
 static void yield_to_applications(void)
@@ -31,8 +31,8 @@ static void yield_to_applications(void)
 static void note_failure(struct handle *h, int rc, const struct snap_err *err)
 {
 	if (!atomic_exchange(&h->failed, true))
-		log_error("reading \"%s\" failed: %s%s%s", h->node->name, strerror(-rc),
-			  err->text[0] ? ": " : "", err->text);
+		log_error("reading \"%s\" failed: %s%s%s%s", h->node->name, strerror(-rc),
+			  err->text[0] ? ": " : "", err->text, fault_remedy(rc));
 }
 
 static void read_now(struct fs *fs, fuse_req_t req, struct handle *h, size_t size, off_t offset)

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "fault.h"
 #include "log.h"
 
 #define SNAPSHOTS CONTROL_FOLDER "/snapshots/"
@@ -119,8 +120,8 @@ static void run_mkdir(void *arg)
 	int rc = snap_kept_make(job->fs->config.snap, job->name, &err);
 
 	if (rc && rc != -EEXIST)
-		log_error("snapshot \"%s\" cannot be made: %s", job->name,
-			  err.text[0] ? err.text : strerror(-rc));
+		log_error("snapshot \"%s\" cannot be made: %s%s", job->name,
+			  err.text[0] ? err.text : strerror(-rc), fault_remedy(rc));
 	if (!rc) {
 		log_info("snapshot \"%s\" was made by %s", job->name, job->who);
 		rc = reply_made(job);
@@ -161,7 +162,8 @@ static void run_rmdir(void *arg)
 	int rc = snap_kept_drop(job->fs->config.snap, job->name, &err);
 
 	if (rc)
-		log_error("removing snapshot \"%s\": %s", job->name, err.text[0] ? err.text : strerror(-rc));
+		log_error("removing snapshot \"%s\": %s%s", job->name, err.text[0] ? err.text : strerror(-rc),
+			  fault_remedy(rc));
 	else
 		log_info("snapshot \"%s\" was removed by %s", job->name, job->who);
 	node_put(&job->fs->nodes, job->parent);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "../src/clock.h"
+#include "fault.h"
 #include "log.h"
 
 /* ---- content ------------------------------------------------------------------------------------------- */
@@ -20,8 +21,8 @@
 static void log_write_failure(struct handle *h, ssize_t rc, const struct snap_err *err)
 {
 	if (rc < 0 && !atomic_exchange(&h->failed, true))
-		log_error("writing \"%s\" failed: %s%s%s", h->node->name, strerror((int)-rc),
-			  err->text[0] ? ": " : "", err->text);
+		log_error("writing \"%s\" failed: %s%s%s%s", h->node->name, strerror((int)-rc),
+			  err->text[0] ? ": " : "", err->text, fault_remedy((int)rc));
 }
 
 void op_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size, off_t offset,
@@ -174,7 +175,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *st, int to_set, stru
 	if (rc == 0)
 		rc = stat_node(fs, node, &attr);
 	if (rc && node && err.text[0])
-		log_error("\"%s\": %s", node->name, err.text);
+		log_error("\"%s\": %s%s", node->name, err.text, fault_remedy(rc));
 	node_put(&fs->nodes, node);
 	if (rc) {
 		reply_error(req, rc);

@@ -341,16 +341,17 @@ int plan_make(struct plan *plan, const struct options *options, struct snap_err 
 
 /* ---- texts --------------------------------------------------------------------------------------------- */
 
-void plan_describe(const struct plan *plan, size_t databases, char *out, size_t size)
+void plan_describe(const struct plan *plan, size_t databases, bool more, char *out, size_t size)
 {
-	char mode[48] = "restore by writing is on", number[48] = "";
+	char mode[48] = "restore by writing is on", number[64] = "";
 
 	if (plan->refusing)
 		snprintf(mode, sizeof(mode), "reading only (%s)", plan->refusing);
 	else if (plan->hiding)
 		snprintf(mode, sizeof(mode), "for restores only (hide_databases)");
-	if (databases != PLAN_UNCOUNTED)
-		snprintf(number, sizeof(number), "%zu database%s, ", databases, databases == 1 ? "" : "s");
+	if (databases != PLAN_UNCOUNTED && (databases || !more))
+		snprintf(number, sizeof(number), "%s%zu database%s, ", more ? "at least " : "", databases,
+			 databases == 1 ? "" : "s");
 	if (plan->count == 1)
 		snprintf(out, size, "%s on %s: %s%s", plan->sources[0].path, plan->mountpoint.path, number,
 			 mode);

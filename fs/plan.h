@@ -35,8 +35,8 @@ int plan_make(struct plan *plan, const struct options *options, struct snap_err 
 void plan_finish(struct plan *plan);
 
 #define PLAN_UNCOUNTED SIZE_MAX
-/* "/srv/app on /mnt/snap: 2 databases, restore by writing is on", cut to SIZE bytes. */
-void plan_describe(const struct plan *plan, size_t databases, char *out, size_t size);
+/* "/srv/app on /mnt/snap: 2 databases, restore by writing is on", cut to SIZE bytes. MORE: "at least 2". */
+void plan_describe(const struct plan *plan, size_t databases, bool more, char *out, size_t size);
 
 /* The source that the mount table shows; borrowed. */
 const char *plan_fsname(const struct plan *plan, const struct options *options);

@@ -16,6 +16,7 @@ enum refusal {
 	REFUSAL_PLAIN,	   /* only databases are written */
 	REFUSAL_FOLDER,	   /* no folder is made here */
 	REFUSAL_RENAME,	   /* a live database keeps its name */
+	REFUSAL_HELD,	   /* nothing is written without its name */
 	REFUSAL_KINDS,
 };
 

@@ -2,9 +2,9 @@
 /*
  * session.c - see session.h.
  *
- * Two threads besides libfuse's workers. Main runs libfuse's loop. The keeper takes every signal and makes
- * all decisions: it calls answers(), starts and reaps COMMAND, detaches the mount, ends the loop. The greeter
- * is a process that asks for the root's attributes, which are answered once INIT is done and the loop runs:
+ * Two threads besides the workers. Main waits for the workers. The keeper takes every signal and makes all
+ * decisions: it calls answers(), starts and reaps COMMAND, detaches the mount, ends the workers. The greeter
+ * is a process that asks for the root's attributes, which are answered once INIT is done and a worker runs:
  * its exit with status 0 means that the mount is ready.
  *
  * What must stay true: no thread here sends a request to the mount, and a path is unmounted only while it is
@@ -23,33 +23,33 @@
 #include <unistd.h>
 
 #include "../src/clock.h"
-#include "device.h"
 #include "fault.h"
 #include "fuseopts.h"
 #include "notify.h"
+#include "workers.h"
 
 #define LOG_MODULE "session"
 #include "log.h"
 
 #define READAHEAD_KIB 1024 /* four of the largest requests; the kernel's default is an eighth of it */
-#define PUSH_MS 50
 
 #define WAKE_KEEPER SIGUSR1 /* blocked everywhere; the keeper looks at the flags below */
-#define WAKE_MAIN SIGUSR2   /* its handler does nothing; interrupts libfuse's sem_wait(3) */
 
 enum ending {
 	NOT_ENDING,
 	DRAINING, /* detached; until the last close or the deadline */
-	PUSHING,  /* the loop is told to end */
+	PUSHED,	  /* the workers are told to end */
 };
 
 struct session {
 	const struct session_config *config; /* borrowed */
 	struct mountpoint *mountpoint;	     /* borrowed; the keeper's while it runs */
 	struct fuse_session *fuse;	     /* owned */
-	pthread_t main, keeper;
+	int broken;			     /* owned; see end_connection() */
+	struct workers workers;
+	pthread_t keeper;
 	sigset_t signals;
-	atomic_bool loop_over;
+	atomic_bool served; /* the workers have ended */
 
 	/* Used only by the keeper while it runs. */
 	struct command greeter;
@@ -58,11 +58,6 @@ struct session {
 	bool answered;
 	int refused; /* errno that the mount answered instead */
 };
-
-static void wake_main(int sig)
-{
-	(void)sig;
-}
 
 /* Fills SET with the signals to wait for. */
 static void fill_signals(sigset_t *set)
@@ -81,26 +76,19 @@ static void fill_signals(sigset_t *set)
 
 void session_block_signals(void)
 {
-	struct sigaction action = {.sa_handler = wake_main}; /* without SA_RESTART */
 	sigset_t set;
 
 	fill_signals(&set);
 	sigaddset(&set, SIGPIPE); /* a write to a pipe without readers is an error like others */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	sigaction(WAKE_MAIN, &action, NULL);
-	sigemptyset(&set);
-	sigaddset(&set, WAKE_MAIN);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 /* ---- the keeper ---------------------------------------------------------------------------------------- */
 
-static void push_loop(struct session *session)
+static void push(struct session *session)
 {
-	session->ending = PUSHING;
-	fuse_session_exit(session->fuse);
-	/* libfuse's main loop may be just about to sleep: this is repeated until it has noticed. */
-	pthread_kill(session->main, WAKE_MAIN);
+	session->ending = PUSHED;
+	workers_end(&session->workers);
 }
 
 /* Handles a request to end, from any source: the second one means immediately. */
@@ -108,19 +96,19 @@ static void end_session(struct session *session)
 {
 	struct snap_err err;
 
-	if (session->loop_over)
+	if (session->served)
 		return;
 	if (session->ending != NOT_ENDING) {
 		if (session->ending == DRAINING)
 			log_info("told to end again: files that are open fail from now on");
-		push_loop(session);
+		push(session);
 		return;
 	}
 	if (session->config->options->foreground)
 		notify_send("STOPPING=1");
 	if (mountpoint_detach(session->mountpoint, &err) < 0) {
 		log_error("%s", err.text);
-		push_loop(session);
+		push(session);
 		return;
 	}
 	session->ending = DRAINING;
@@ -133,7 +121,7 @@ static void take_greeting(struct session *session)
 {
 	int status = session->greeter.status;
 
-	if (session->ending != NOT_ENDING || session->loop_over)
+	if (session->ending != NOT_ENDING || session->served)
 		return;
 	if (status) {
 		session->refused = status < 128 ? status : EIO;
@@ -175,8 +163,6 @@ static struct timespec keeper_patience(const struct session *session)
 {
 	struct timespec now, left = {.tv_sec = 3600};
 
-	if (session->ending == PUSHING)
-		return (struct timespec){.tv_nsec = PUSH_MS * 1000000L};
 	if (session->ending != DRAINING)
 		return left;
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -191,19 +177,17 @@ static struct timespec keeper_patience(const struct session *session)
 
 static void keeper_timeout(struct session *session)
 {
-	if (session->ending == DRAINING) {
-		log_warn("files are still open after %d s: they fail from now on", SESSION_DRAIN_S);
-		push_loop(session);
-	} else if (session->ending == PUSHING) {
-		push_loop(session);
-	}
+	if (session->ending != DRAINING)
+		return;
+	log_warn("files are still open after %d s: they fail from now on", SESSION_DRAIN_S);
+	push(session);
 }
 
 static bool keeper_is_done(struct session *session)
 {
 	struct command *command = session->config->command;
 
-	if (!session->loop_over)
+	if (!session->served)
 		return false;
 	if (command_runs(command) && !session->answered)
 		command_finish(command); /* it was never released */
@@ -255,20 +239,27 @@ __attribute__((format(printf, 2, 0))) static void log_fuse(enum fuse_log_level l
 		log_line(ours, "fuse", "%s", start);
 }
 
-static void ignore_fuse(enum fuse_log_level level, const char *format, va_list ap)
+/* *OUT receives a pipe without readers, which polls as broken. */
+static int open_broken(int *out)
 {
-	(void)level;
-	(void)format;
-	(void)ap;
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	close(fds[0]);
+	*out = fds[1];
+	return 0;
 }
 
 static int open_session(struct session *session, struct snap_err *err)
 {
 	const struct session_config *config = session->config;
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-	int rc = fuseopts_build(&args, config->options, config->plan);
+	int rc = open_broken(&session->broken);
 
 	fuse_set_log_func(log_fuse);
+	if (rc == 0)
+		rc = fuseopts_build(&args, config->options, config->plan);
 	if (rc == 0)
 		session->fuse = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), config->fs);
 	fuse_opt_free_args(&args);
@@ -282,19 +273,15 @@ static int open_session(struct session *session, struct snap_err *err)
 	mountpoint_covered(session->mountpoint);
 	if (!session->mountpoint->mounted)
 		return fault(err, -EIO, "cannot examine the mount on %s", session->mountpoint->path);
-	fuse_set_log_func(ignore_fuse);
-	rc = device_attach(session->fuse);
-	fuse_set_log_func(log_fuse);
-	if (rc < 0)
-		return fault(err, rc, "cannot make a FUSE session: %s", strerror(-rc));
 	fs_set_session(config->fs, session->fuse);
 	return 0;
 }
 
 /*
- * Ends the connection before libfuse does, and replaces the descriptor by one that polls as broken (a pipe
- * without readers): libfuse then considers the mount gone. Otherwise libfuse would unmount whatever is
- * mounted at the path by now, which we accept only where the system does not tell whether that is ours.
+ * Ends the connection before libfuse does, and replaces the descriptor by one that polls as broken, which is
+ * made at the start, since descriptors may have run out: libfuse then considers the mount gone. Otherwise
+ * libfuse would unmount whatever is mounted at the path by now, which we accept only where the system does
+ * not tell whether that is ours.
  * libfuse closes its descriptor before it forgets the number, which a live database may get a moment later,
  * so libfuse may close it only once nobody replies through it any more. Until then the pipe occupies the
  * number.
@@ -302,17 +289,13 @@ static int open_session(struct session *session, struct snap_err *err)
 static void end_connection(struct session *session)
 {
 	struct snap_err err;
-	int fds[2];
 
 	if (!session->fuse)
 		return;
-	if (fuse_session_fd(session->fuse) >= 0 && mountpoint_is_told(session->mountpoint) &&
-	    pipe2(fds, O_CLOEXEC) == 0) {
+	if (fuse_session_fd(session->fuse) >= 0 && mountpoint_is_told(session->mountpoint)) {
 		if (mountpoint_detach(session->mountpoint, &err) < 0)
 			log_error("%s", err.text);
-		close(fds[0]);
-		dup3(fds[1], fuse_session_fd(session->fuse), O_CLOEXEC);
-		close(fds[1]);
+		dup3(session->broken, fuse_session_fd(session->fuse), O_CLOEXEC);
 	} else {
 		fuse_session_unmount(session->fuse);
 	}
@@ -320,25 +303,29 @@ static void end_connection(struct session *session)
 
 static int start_keeper(struct session *session, struct snap_err *err)
 {
-	int rc;
+	int rc = pthread_create(&session->keeper, NULL, keeper_run, session);
 
-	session->main = pthread_self();
-	rc = pthread_create(&session->keeper, NULL, keeper_run, session);
 	if (rc)
 		return fault(err, -rc, "cannot start a thread: %s", strerror(rc));
 	return 0;
 }
 
-static int run_loop(struct session *session)
+/* Ends the keeper too. */
+static int serve_until_ended(struct session *session, struct snap_err *err)
 {
-	struct fuse_loop_config *loop = fuse_loop_cfg_create();
-	int rc;
+	int rc = workers_run(&session->workers);
 
-	if (!loop)
-		return -ENOMEM;
-	rc = fuse_session_loop_mt(session->fuse, loop);
-	fuse_loop_cfg_destroy(loop);
-	return rc < 0 && rc != -ECONNABORTED ? rc : 0; /* see device.h: the mount has gone */
+	/* Before the wait for COMMAND, which may do other things for hours. */
+	fs_end_restores(session->config->fs);
+	session->served = true;
+	pthread_kill(session->keeper, WAKE_KEEPER);
+	pthread_join(session->keeper, NULL);
+	if (rc < 0)
+		return fault(err, rc, "serving %s: %s", session->mountpoint->path, strerror(-rc));
+	if (session->refused)
+		return fault(err, -session->refused, "the mount at %s does not answer: %s",
+			     session->mountpoint->path, strerror(session->refused));
+	return 0;
 }
 
 static int serve(struct session *session, struct snap_err *err)
@@ -348,21 +335,12 @@ static int serve(struct session *session, struct snap_err *err)
 	if (rc < 0)
 		return rc;
 	command_go(&session->greeter);
+	workers_init(&session->workers, session->fuse);
 	rc = start_keeper(session, err);
-	if (rc < 0)
-		return rc;
-	rc = run_loop(session);
-	/* Before the wait for COMMAND, which may do other things for hours. */
-	fs_end_restores(session->config->fs);
-	session->loop_over = true;
-	pthread_kill(session->keeper, WAKE_KEEPER);
-	pthread_join(session->keeper, NULL);
-	if (rc < 0)
-		return fault(err, rc, "serving %s: %s", session->mountpoint->path, strerror(-rc));
-	if (session->refused)
-		return fault(err, -session->refused, "the mount at %s does not answer: %s",
-			     session->mountpoint->path, strerror(session->refused));
-	return 0;
+	if (rc == 0)
+		rc = serve_until_ended(session, err);
+	workers_finish(&session->workers);
+	return rc;
 }
 
 /* How many milliseconds the writing of snapshots may still take: it shares the time limit for the session's
@@ -381,8 +359,10 @@ static int64_t patience_of(const struct session *session)
 
 int session_run(const struct session_config *config, struct snap_err *err)
 {
-	struct session session = {
-		.config = config, .mountpoint = &config->plan->mountpoint, .greeter = COMMAND_INIT};
+	struct session session = {.config = config,
+				  .mountpoint = &config->plan->mountpoint,
+				  .broken = -1,
+				  .greeter = COMMAND_INIT};
 	int rc;
 
 	fill_signals(&session.signals);
@@ -403,6 +383,8 @@ int session_run(const struct session_config *config, struct snap_err *err)
 		fuse_session_unmount(session.fuse);
 		fuse_session_destroy(session.fuse);
 	}
+	if (session.broken >= 0)
+		close(session.broken);
 	fuse_set_log_func(NULL);
 	return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * session.h - one mount from mounting to its end: libfuse's session and loop, signals, COMMAND.
+ * session.h - one mount from mounting to its end: libfuse's session, the workers, signals, COMMAND.
  *
  * The session ends, with status 0, when it is unmounted from outside or by SIGTERM, SIGINT or SIGHUP. After
  * a signal it detaches the mount at once and keeps serving open files until the last close, for

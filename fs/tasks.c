@@ -6,11 +6,12 @@
 #include <string.h>
 
 #define LOG_MODULE "restore"
+#include "../src/bytes.h"
 #include "../src/clock.h"
 #include "caller.h"
+#include "fault.h"
 #include "log.h"
 
-#define MIB (1024.0 * 1024.0)
 /* What a shell takes literally, unquoted. */
 #define PLAIN_BYTES "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-+=:,@%"
 #define COMMAND_SIZE 600 /* a longer command would be cut: a line has a thousand bytes at most */
@@ -194,7 +195,7 @@ static bool undo_command(char text[UNDO_SIZE], const char *path, const struct sn
 
 static void log_restored(const struct task *task, const struct snap_restored *done)
 {
-	char undo[UNDO_SIZE], schema[80] = "", who[ACTOR_NAME_SIZE];
+	char undo[UNDO_SIZE], schema[80] = "", who[ACTOR_NAME_SIZE], size[BYTES_TEXT_SIZE];
 	const char *path = task->path;
 
 	actor_name(&task->who, who, sizeof(who));
@@ -210,9 +211,9 @@ static void log_restored(const struct task *task, const struct snap_restored *do
 		snprintf(schema, sizeof(schema),
 			 "; user_version was %u and is %u: migrations may have to run",
 			 done->old_user_version, done->new_user_version);
-	log_info("\"%s\" was restored by %s: %.1f MiB in %.2f s, locked for %.2f s%s%s", path, who,
-		 (double)done->size / MIB, (double)done->took_ns / 1e9, (double)done->locked_ns / 1e9, undo,
-		 schema);
+	log_info("\"%s\" was restored by %s: %s in %.2f s, locked for %.2f s%s%s", path, who,
+		 bytes_text(size, done->size), (double)done->took_ns / 1e9, (double)done->locked_ns / 1e9,
+		 undo, schema);
 }
 
 void task_restored(struct task *task, const struct snap_restored *done)
@@ -224,21 +225,23 @@ void task_restored(struct task *task, const struct snap_restored *done)
 void task_restored_but(struct task *task, int rc, const struct snap_err *err,
 		       const struct snap_restored *done)
 {
-	log_error("restore of \"%s\": %s", task->path, err->text); /* the text says how far it got */
+	/* The text says how far it got. */
+	log_error("restore of \"%s\": %s%s", task->path, err->text, fault_remedy(rc));
 	log_restored(task, done);
 	end(task, done->unchanged ? TASK_UNCHANGED : TASK_RESTORED, rc, err->text, done);
 }
 
 void task_refused(struct task *task, int rc, const struct snap_err *err, const struct snap_restored *done)
 {
-	const char *reason = err->text[0] ? err->text : strerror(-rc);
 	struct snap_restored known = *done;
+	struct snap_err reason;
 	char undo[UNDO_SIZE], who[ACTOR_NAME_SIZE];
 
+	fault(&reason, rc, "%s%s", err->text[0] ? err->text : strerror(-rc), fault_remedy(rc));
 	known.took_ns = monotonic_ns() - task->began_ns;
-	log_error("restore of \"%s\" %s: %s; written by %s%s", task->path, task_failure(done), reason,
+	log_error("restore of \"%s\" %s: %s; written by %s%s", task->path, task_failure(done), reason.text,
 		  actor_name(&task->who, who, sizeof(who)), name_left(undo, done));
-	end(task, TASK_REFUSED, rc, reason, &known);
+	end(task, TASK_REFUSED, rc, reason.text, &known);
 }
 
 void task_cancelled(struct task *task, const struct snap_restored *done)

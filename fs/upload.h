@@ -49,6 +49,8 @@ struct upload {
 	bool over;	      /* PATH is a live file that WHO may write; MODE, UID and GID are the file's */
 	struct snap_inode folder; /* constant; of UPLOAD_DATABASE: no other folder is written */
 
+	uint64_t node; /* its nodeid; 0: it has had none yet; guarded by nodes->lock */
+
 	/* guarded by uploads->lock */
 	struct upload *prev, *next;
 	int refs;
@@ -157,8 +159,10 @@ void upload_drop(struct upload *u);
 
 /* ---- who is led to it, and its name: upload_names.c ---- */
 
-/* Leads TID's next lookup of the name to U; an earlier intent of TID is dropped. -ENOMEM; -ESTALE: U was
- * discarded, and another is to be made. */
+#define UPLOAD_NOT_FOLLOWED 1
+/* Leads TID's next lookup of the name to U; an earlier intent of TID is dropped. 0; UPLOAD_NOT_FOLLOWED: as
+ * 0, but TID was led there before and has not looked up the name; -ENOMEM; -ESTALE: U was discarded, and
+ * another is to be made. */
 int upload_lead(struct upload *u, pid_t tid);
 /* A reference to the upload that TID is led to under NAME in PARENT, NULL: none. */
 struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const char *name);

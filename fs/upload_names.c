@@ -62,6 +62,8 @@ int upload_lead(struct upload *u, pid_t tid)
 	struct uploads *all = u->all;
 	struct intent *intent = malloc(sizeof(*intent)), **at;
 	struct upload *old = NULL;
+	int64_t now = monotonic_ns();
+	bool lost = false;
 
 	if (!intent)
 		return -ENOMEM;
@@ -72,23 +74,23 @@ int upload_lead(struct upload *u, pid_t tid)
 		return -ESTALE;
 	}
 	at = find_intent(all, tid);
-	if (*at)
+	if (*at) {
+		lost = !(*at)->followed && (*at)->until >= now && is_at((*at)->upload, u->parent, u->name);
 		old = upload_take_intent(at); /* nobody has come for it */
-	*intent = (struct intent){.next = all->intents,
-				  .upload = hand_out(u),
-				  .tid = tid,
-				  .until = monotonic_ns() + UPLOAD_INTENT_NS};
+	}
+	*intent = (struct intent){
+		.next = all->intents, .upload = hand_out(u), .tid = tid, .until = now + UPLOAD_INTENT_NS};
 	all->intents = intent;
 	u->intents++;
 	pthread_mutex_unlock(&all->lock);
 	upload_unref(old);
 	uploads_watch(all);
-	return 0;
+	return lost ? UPLOAD_NOT_FOLLOWED : 0;
 }
 
 struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const char *name)
 {
-	const struct intent *intent;
+	struct intent *intent;
 
 	if (tid == 0)
 		return NULL;
@@ -96,6 +98,7 @@ struct upload *upload_led(struct uploads *all, pid_t tid, uint64_t parent, const
 	intent = *find_intent(all, tid);
 	if (!intent || intent->until < monotonic_ns() || !is_at(intent->upload, parent, name))
 		return NULL;
+	intent->followed = true;
 	return hand_out(intent->upload);
 }
 

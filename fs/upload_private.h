@@ -10,6 +10,7 @@ struct intent {
 	struct intent *next;
 	struct upload *upload; /* a reference */
 	pid_t tid;
+	bool followed; /* it has looked up the name */
 	int64_t until; /* CLOCK_MONOTONIC */
 };
 

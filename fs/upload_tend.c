@@ -13,12 +13,12 @@
 #define LOG_MODULE "upload"
 #include "log.h"
 
+#include "../src/bytes.h"
 #include "../src/cleanup.h"
 #include "../src/clock.h"
 #include "../src/thread.h"
 
 #define TEND_NS NS_PER_S
-#define MIB (1024.0 * 1024.0)
 
 /* ---- what is due --------------------------------------------------------------------------------------- */
 
@@ -89,15 +89,16 @@ static struct due take_due(struct uploads *all, int64_t now)
 void upload_note_left(struct upload *u, const char *path)
 {
 	uint64_t size = snap_upload_size(u->data);
+	char text[BYTES_TEXT_SIZE];
 	bool said;
 
 	pthread_mutex_lock(&u->state_lock);
 	said = u->writer_killed;
 	pthread_mutex_unlock(&u->state_lock);
 	if (size > 0 && !said)
-		log_warn("\"%s\", %.1f MiB, was never renamed to a database's name: thrown away, for nothing "
+		log_warn("\"%s\", %s, was never renamed to a database's name: thrown away, for nothing "
 			 "else is kept here; nothing was restored",
-			 path ? path : "?", (double)size / MIB);
+			 path ? path : "?", bytes_text(text, size));
 }
 
 static void note_silent(const struct due *due)

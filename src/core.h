@@ -34,22 +34,18 @@ struct core {
 	bool ending;
 };
 
-/* Closes every connection that nobody reads through; for when file descriptors have run out. */
+/* Closes every connection that nobody reads through; for when file descriptors have run out. In sources.c, as
+ * the next. */
 void core_shed(struct core *core);
 
 /* Discards the uploaded bytes that restores left in the store to be shown; for when the store is full. */
 void core_make_room(struct core *core);
 
-/*
- * Cleans the store on its own thread if that is due: at the start, and in a janitor round once a day has
- * passed. Removes what killed daemons left, and the records of databases that are gone (store_forget()). NOW:
- * CLOCK_MONOTONIC. Returns 0 also if it is not due, else an error of work_submit(); the next try is then a
- * day later.
- */
-int core_tidy_store(struct core *core, int64_t now);
-
 /* Wakes the janitor. Cheap if it is awake already. */
 void core_wake(struct core *core);
+
+/* Whether the mount is ending, so that long work in the background is to be given up. */
+bool core_is_ending(struct core *core);
 
 /* Reports to the configuration's event function. Call it with no lock held. */
 void core_event(const struct core *core, enum snap_level level, const char *format, ...)

@@ -4,7 +4,7 @@
  * kept snapshots.
  *
  * What must stay true: no live database is opened for this; a walk reads as much of the tree as an `ls -R`
- * would, and no more than WALK_ENTRIES of it.
+ * would, and no more than TREE_WALK_ENTRIES of it.
  */
 #include "facts.h"
 
@@ -16,8 +16,6 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "snap_private.h"
-
-#define WALK_ENTRIES 20000 /* one or two tenths of a second if the folders are cached */
 
 bool facts_wal_reset_bug(int number)
 {
@@ -147,7 +145,7 @@ int snap_each_source(struct snap *snap, int (*fn)(void *arg, const struct snap_s
 {
 	struct walk walk = {.snap = snap, .fn = fn, .arg = arg, .complete = true};
 
-	walk.complete = tree_walk_all(snap->tree, WALK_ENTRIES, show_path, show_unread, &walk) == 0;
+	walk.complete = tree_walk_all(snap->tree, TREE_WALK_ENTRIES, show_path, show_unread, &walk) == 0;
 	if (walk.count)
 		qsort(walk.shown, walk.count, sizeof(struct source *), by_address);
 	if (!walk.refused)
@@ -168,7 +166,7 @@ static int end_walk(void *arg, const char *path)
 
 bool snap_is_without_databases(struct snap *snap)
 {
-	return tree_walk(snap->tree, WALK_ENTRIES, end_walk, NULL) == 0;
+	return tree_walk(snap->tree, TREE_WALK_ENTRIES, end_walk, NULL) == 0;
 }
 
 /* ---- kept snapshots ------------------------------------------------------------------------------------ */

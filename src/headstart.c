@@ -12,6 +12,7 @@
 
 #include "cleanup.h"
 #include "memory.h"
+#include "place_raw.h"
 #include "spool_private.h"
 #include "target.h"
 
@@ -30,14 +31,12 @@ struct headstart {
 /* Whether nobody needs more of the copy, or the mount is ending, which waits for this thread. */
 static bool is_stopped(struct headstart *h)
 {
-	struct core *core = &h->snap->core;
 	bool stop;
 
 	pthread_mutex_lock(&h->lock);
 	stop = h->stop;
 	pthread_mutex_unlock(&h->lock);
-	lock_scope(&core->lock);
-	return stop || core->ending;
+	return stop || core_is_ending(&h->snap->core);
 }
 
 /* Whether BYTES are free beyond STORE_RESERVE: the store may be on the application's file system. */
@@ -94,7 +93,7 @@ static void work(struct headstart *h)
 	struct stat st;
 
 	h->source = find_source(h);
-	if (!h->source || spool_open_raw(core, &h->source->place, "", &raw, &st, NULL))
+	if (!h->source || place_open_raw(core->raw, &h->source->place, "", &raw, &st, NULL))
 		return;
 	if (st.st_size >= (off_t)HEADSTART_MIN &&
 	    keep_begin(&h->keep, core->store, h->source->path, KEEP_UNDO "headstart", NULL) == 0 &&

@@ -18,9 +18,8 @@
 
 #include "clock.h"
 #include "opath.h"
+#include "place_raw.h"
 #include "proclocks.h"
-#include "spool.h"
-#include "spool_private.h"
 
 #define SHARED_SIZE (PROCLOCKS_SHARED_LAST - PROCLOCKS_SHARED_FIRST + 1)
 #define CHECK_NS NS_PER_S
@@ -45,7 +44,7 @@ static int holder_of(struct core *core, const struct place *place, const char *s
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = first, .l_len = size};
 	struct rawfd raw = RAWFD_INIT;
-	int rc = spool_open_raw(core, place, suffix, &raw, NULL, NULL);
+	int rc = place_open_raw(core->raw, place, suffix, &raw, NULL, NULL);
 
 	*out = (struct holder){.any = false};
 	if (rc)
@@ -148,7 +147,7 @@ static int lacks_shm(struct core *core, const struct place *place, const struct 
 	/* A process that writes in rollback-journal mode, closes, or has exclusive access needs no -shm. */
 	if (!db->any || !db->shared || db->pid < 0)
 		return 0;
-	rc = spool_is_wal(core, place);
+	rc = place_is_wal(core->raw, place);
 	if (rc <= 0)
 		return rc;
 	rc = place_stat(place, "-shm", &st);

@@ -138,6 +138,11 @@ static int refuse_unseen(void *arg, const char *path, int why)
 			"\"%.100s\" is another mount, whose databases would be missing: name the databases "
 			"that you want instead of the directory",
 			path);
+	else if (why == -ENAMETOOLONG)
+		err_set(find->err, why,
+			"\"%.100s\" has something whose path is longer than %d bytes, and may be or hold a "
+			"database: name the databases that you want instead of the directory",
+			path, PATH_MAX - 1);
 	else
 		err_set(find->err, why,
 			"\"%.100s\" cannot be read, and may be or hold a database: %s; mount as a user who "
@@ -350,12 +355,25 @@ static int open_all(struct instant *in, struct hold *holds, const struct wal_hea
 	return rc;
 }
 
+/* The first hold that is not had at the moment; COUNT: there is none. */
+static size_t find_yielded(const struct hold *holds, size_t count)
+{
+	size_t i = 0;
+
+	while (i < count && !hold_is_yielded(&holds[i]))
+		i++;
+	return i;
+}
+
 /*
  * Holds all databases. Those in rollback-journal mode are released again and then held all at once: waiting
- * for one may take seconds, during which no writer must wait for the others.
+ * for one may take seconds, during which no writer must wait for the others. If one is locked for too long,
+ * all are released, and it comes first: its writer may need the others to finish.
  */
 static int hold_all(struct instant *in, struct hold *holds, int64_t *shared_until, struct snap_err *err)
 {
+	size_t first = 0;
+
 	for (size_t i = 0; i < in->count; i++) {
 		struct snap_err words = {{0}};
 		int rc = hold_begin(&holds[i], in->dbs[i].source, &words);
@@ -364,9 +382,13 @@ static int hold_all(struct instant *in, struct hold *holds, int64_t *shared_unti
 			return instant_failed(&in->dbs[i], rc, &words, err);
 		hold_yield(&holds[i]);
 	}
-	*shared_until = monotonic_ns() + SHARED_NS;
-	for (size_t i = 0; i < in->count; i++)
-		hold_resume(&holds[i], *shared_until);
+	for (int try = 0; try < TRIES && first < in->count; try++) {
+		yield_all(holds, in->count, NULL);
+		*shared_until = monotonic_ns() + SHARED_NS;
+		for (size_t i = 0; i < in->count; i++)
+			hold_resume(&holds[(first + i) % in->count], *shared_until);
+		first = find_yielded(holds, in->count);
+	}
 	return 0;
 }
 

@@ -14,8 +14,9 @@
 
 #include "clock.h"
 
-#define FIRST_PAUSE NS_PER_MS
-#define LONGEST_PAUSE (25 * NS_PER_MS)
+/* Between two tries. A writer in rollback-journal mode that commits without a pause lets readers in for about
+ * a millisecond between two commits, which may be tens of them apart. */
+#define PAUSE_NS (2 * NS_PER_MS)
 
 /* hasHotJournal() may be wrong while the journal's owner rolls it back; but not several times in a row. */
 #define HOT_LOOKS 3
@@ -95,19 +96,17 @@ static int give_up(struct db *db, int rc, struct snap_err *err)
 	return err_set(err, error, "%s", db_text(db));
 }
 
-static void pause_until(int64_t deadline, int64_t *pause)
+static void pause_until(int64_t deadline)
 {
 	int64_t left = deadline - monotonic_ns();
-	struct timespec ts = ns_timespec(*pause < left ? *pause : left);
+	struct timespec ts = ns_timespec(PAUSE_NS < left ? PAUSE_NS : left);
 
 	if (left > 0)
 		nanosleep(&ts, NULL);
-	*pause = *pause * 2 < LONGEST_PAUSE ? *pause * 2 : LONGEST_PAUSE;
 }
 
 static int begin_until(struct db *db, int64_t deadline, struct snap_err *err)
 {
-	int64_t pause = FIRST_PAUSE;
 	int hot = 0;
 
 	for (;;) {
@@ -123,7 +122,7 @@ static int begin_until(struct db *db, int64_t deadline, struct snap_err *err)
 		if (rc != SQLITE_READONLY_ROLLBACK && (!is_transient(rc) || monotonic_ns() >= deadline))
 			return give_up(db, rc, err);
 		end_transaction(db);
-		pause_until(deadline, &pause);
+		pause_until(deadline);
 	}
 }
 

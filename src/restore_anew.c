@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "spool_private.h"
+#include "place_raw.h"
 
 static uint32_t any_number(void)
 {
@@ -30,7 +30,7 @@ static off_t read_beginning(struct restore *r, const char *suffix, uint8_t *to, 
 	struct stat st;
 
 	memset(to, 0, size);
-	if (spool_open_raw(r->core, &r->source->place, suffix, &raw, &st, NULL))
+	if (place_open_raw(r->core->raw, &r->source->place, suffix, &raw, &st, NULL))
 		return 0;
 	if (pread(raw.fd, to, size, 0) != (ssize_t)size)
 		memset(to, 0, size);

@@ -17,7 +17,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "holders.h"
-#include "spool_private.h"
+#include "place_raw.h"
 #include "superjournal.h"
 
 #define TRIES 8
@@ -192,42 +192,42 @@ int restore_db_open(const struct restore *r, struct db *db, enum db_kind kind, s
 			 : db_open_inode(db, r->dirfd, r->source->place.name, r->st.st_dev, r->st.st_ino,
 					 kind, err);
 
+	if (!rc && kind == DB_RESTORER && r->kind != RESTORE_BROKEN)
+		vfs_set_place(db->vfs, &r->source->place);
 	return rc == -ESTALE ? err_set(err, -EBUSY, "the live file was replaced meanwhile") : rc;
 }
 
-/* What became of the super-journal that the live journal names: an enum superjournal, or -errno. */
-static int look_at_super(const struct restore *r)
+int restore_check_decided(const struct restore *r)
 {
 	const struct place *place = &r->source->place;
 	struct rawfd raw = RAWFD_INIT;
 	char name[PATH_MAX];
-	struct stat st;
-	int rc = spool_open_raw(r->core, place, "-journal", &raw, &st, r->err);
+	int rc = place_open_raw(r->core->raw, place, "-journal", &raw, NULL, NULL);
 
 	if (rc)
-		return rc;
+		return 0;
 	rc = superjournal_read(raw.fd, name);
 	rawfd_close(r->core->raw, &raw);
-	return rc > 0 ? superjournal_look(place, name) : rc;
+	if (rc <= 0 || superjournal_look(place, name) != SUPER_UNKNOWN)
+		return 0;
+	return err_set(r->err, -EIO, SUPERJOURNAL_UNKNOWN, name);
 }
 
-/*
- * Rolls back a hot journal, as the application's next open would. If SQLite would have to look into another
- * folder to decide that, it is rolled back as well: the complete state before the transaction is what gets
- * replaced.
- */
+/* Rolls back a hot journal, as the application's next open would. -EAGAIN: it is done, look again; -errno.
+ * Not with a LIVE, which may hold a lock. */
 static int roll_back(struct restore *r)
 {
 	struct db db = DB_INIT;
-	int rc = announce(r);
+	int rc = restore_check_decided(r);
 
+	if (rc)
+		return rc;
+	rc = announce(r);
 	if (!rc)
 		rc = restore_db_open(r, &db, DB_RESTORER, r->err);
 	if (!rc) {
 		int sql;
 
-		if (look_at_super(r) == SUPER_GONE)
-			vfs_set_super_gone(db.vfs);
 		sqlite3_busy_timeout(db.handle, r->order->busy_timeout_ms);
 		sql = db_exec(&db, "PRAGMA user_version");
 		/* If the journal is gone, it was rolled back, perhaps to damage that SQLite cannot read. */
@@ -237,7 +237,7 @@ static int roll_back(struct restore *r)
 	}
 	db_close(&db);
 	disannounce(r);
-	return rc;
+	return rc ? rc : -EAGAIN;
 }
 
 /* Whether the database is at fault, and not the disk or a lack of memory: RESTORE_BROKEN; -EAGAIN: it can be
@@ -282,8 +282,7 @@ static int connect_once(struct restore *r, int64_t deadline)
 		live_unref(steal_ptr(&r->live));
 		return -EAGAIN;
 	case PIN_HOT_JOURNAL:
-		rc = roll_back(r);
-		return rc ? rc : -EAGAIN;
+		return roll_back(r);
 	case -EDEADLK:
 		source_kill_pinned(s);
 		return -EAGAIN;
@@ -313,7 +312,9 @@ static int classify(struct restore *r, int64_t deadline)
 		return RESTORE_BROKEN; /* one byte, which SQLite treats as empty */
 	case PIN_UNRELIABLE:
 		return err_set(r->err, -EROFS, "its -shm cannot be written");
-	case PIN_HOT_JOURNAL:
+	case PIN_HOT_JOURNAL: /* left by a crash since the source was connected */
+		live_unref(steal_ptr(&r->live));
+		return roll_back(r);
 	case -ESTALE:
 		return -EAGAIN;
 	case -EIO:

@@ -220,6 +220,10 @@ void restore_finish_backup(struct restore *r, bool failed);
 int restore_is_still_there(struct restore *r);
 /* Whether there is a journal, or that is unknown: whoever opens the database next rolls it back. */
 bool restore_has_journal(const struct restore *r);
+/* -EIO, with a message, if SQLite would have to look into another folder to decide what is to become of a
+ * journal (SUPER_UNKNOWN): either way it might take back what was committed, or keep what was not. 0 also if
+ * the journal cannot be read: SQLite will tell why. */
+int restore_check_decided(const struct restore *r);
 /* The watch on the write lock; ARG is the struct restore. */
 void restore_on_write(void *arg, bool held);
 

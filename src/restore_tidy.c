@@ -10,12 +10,6 @@
 
 #include <errno.h>
 
-#include "cleanup.h"
-#include "clock.h"
-
-#define TIDY_EVERY_NS (NS_PER_S / 2)
-#define TIDY_NS (30 * NS_PER_S)
-
 /* True also if that is unknown: then it is looked at again. */
 static bool has_wal(struct source *s)
 {
@@ -23,16 +17,6 @@ static bool has_wal(struct source *s)
 	int rc = place_stat(&s->place, "-wal", &st);
 
 	return rc ? rc != -ENOENT : st.st_size > 0;
-}
-
-void restore_tidy_later(struct restore *r)
-{
-	struct source *s = r->source;
-	bool wanted = has_wal(s);
-
-	lock_scope(&s->lock);
-	s->tidy_next = monotonic_ns() + TIDY_EVERY_NS;
-	s->tidy_until = wanted ? s->tidy_next + TIDY_NS : 0;
 }
 
 /* Whether the restored content is still in place. */
@@ -69,10 +53,8 @@ static void tidy(struct source *s, struct live *live)
 		source_upload_refresh(s, live);
 		done = !has_wal(s);
 	}
-	if (ours && !done)
-		return;
-	lock_scope(&s->lock);
-	s->tidy_until = 0;
+	if (!ours || done)
+		source_tidy_later(s, NULL);
 }
 
 static void run_tidy(void *arg)
@@ -91,16 +73,7 @@ static void run_tidy(void *arg)
 	source_unref(s);
 }
 
-void source_tidy(struct source *s, int64_t now)
+void restore_tidy_later(struct restore *r)
 {
-	bool due;
-
-	pthread_mutex_lock(&s->lock);
-	due = s->tidy_until != 0 && now >= s->tidy_next && !s->restoring && s->live && !s->ending;
-	s->tidy_next = due ? now + TIDY_EVERY_NS : s->tidy_next;
-	if (now >= s->tidy_until)
-		s->tidy_until = 0;
-	pthread_mutex_unlock(&s->lock);
-	if (due && work_submit_urgent(s->core->work, run_tidy, source_ref(s)))
-		source_unref(s);
+	source_tidy_later(r->source, has_wal(r->source) ? run_tidy : NULL);
 }

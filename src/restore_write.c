@@ -297,6 +297,8 @@ static int await_lock(struct restore *r)
 		r->unreadable |= (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
 		restore_finish_backup(r, false);
 		error = db_errno(&r->dest, rc);
+		if ((rc & 0xff) == SQLITE_IOERR && restore_check_decided(r))
+			return -EIO; /* an application has died meanwhile */
 		return err_set(r->err, error, "cannot write the live database: %s",
 			       error == -ESTALE ? "it, or its -wal, was replaced meanwhile"
 						: db_words(-error, sqlite3_errstr(rc)));

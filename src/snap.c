@@ -4,8 +4,6 @@
 
 #include <errno.h>
 #include <sqlite3.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -17,19 +15,6 @@
 struct snap_list {
 	struct tree_list list;
 };
-
-void core_event(const struct core *core, enum snap_level level, const char *format, ...)
-{
-	char text[sizeof(struct snap_err)];
-	va_list ap;
-
-	if (!core->config.event)
-		return;
-	va_start(ap, format);
-	vsnprintf(text, sizeof(text), format, ap);
-	va_end(ap);
-	core->config.event(core->config.event_arg, level, text);
-}
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
@@ -132,9 +117,9 @@ int snap_start(struct snap *snap, struct snap_err *err)
 	rc = snap->has_mountpoint ? tree_note_mounted(snap->tree) : 0;
 	if (rc)
 		return err_set(err, rc, "cannot examine the mount: %s", strerror(-rc));
-	rc = sources_start(snap->core.sources);
+	rc = janitor_start(&snap->janitor, snap);
 	if (!rc)
-		rc = core_tidy_store(&snap->core, monotonic_ns());
+		rc = snap_tidy_store(snap, monotonic_ns());
 	if (!rc && store_check(snap->core.store, &unwritable))
 		core_event(&snap->core, SNAP_WARNING,
 			   "%s; slow readers, snapshots and restores need it: mount with -o store=DIR",
@@ -148,7 +133,7 @@ void snap_stop(struct snap *snap, int64_t patience_ms)
 {
 	snapshots_stop(snap->snapshots,
 		       patience_ms); /* while the janitor still watches what they hold back */
-	sources_stop(snap->core.sources);
+	janitor_stop(&snap->janitor, snap);
 	work_stop(snap->core.work);
 }
 
@@ -179,6 +164,11 @@ int snap_defer(struct snap *snap, void (*fn)(void *arg), void *arg)
 	return work_submit(snap->core.work, fn, arg);
 }
 
+void snap_freed(struct snap *snap)
+{
+	core_wake(&snap->core);
+}
+
 const char *snap_sqlite_version(void)
 {
 	return sqlite3_libversion();
@@ -186,7 +176,9 @@ const char *snap_sqlite_version(void)
 
 int snap_count_databases(struct snap *snap, size_t *databases, size_t limit)
 {
-	return tree_count(snap->tree, limit, databases);
+	int rc = tree_count(snap->tree, TREE_WALK_ENTRIES, limit, databases);
+
+	return rc == TREE_WALK_CUT ? SNAP_COUNT_MORE : rc;
 }
 
 /* ---- the tree ------------------------------------------------------------------------------------------ */
@@ -213,8 +205,7 @@ static int look_at_tree(struct snap *snap, const struct snap_inode *folder, cons
 	rc = tree_look_in(snap->tree, folder, path, found, err);
 	if (rc != -EMFILE && rc != -ENFILE)
 		return rc;
-	return err_set(err, rc, "%s (what is open needs them all; raise the limit of open files)",
-		       strerror(-rc));
+	return err_set(err, rc, "%s", strerror(-rc));
 }
 
 /* FOUND, a database, was looked up after SEEN_NS (CLOCK_REALTIME). */

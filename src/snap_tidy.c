@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* snap_tidy.c - see core.h: what is removed from the store, when a mount starts and once a day. */
+/* snap_tidy.c - see snap_private.h: what is removed from the store, when a mount starts and once a day. */
 #include <errno.h>
 #include <string.h>
 
-#include "cleanup.h"
 #include "clock.h"
 #include "keep.h"
 #include "snap_private.h"
 
 #define EVERY_NS (86400 * NS_PER_S)
-
-static bool is_ending(struct core *core)
-{
-	lock_scope(&core->lock);
-	return core->ending;
-}
 
 /* Only for sources in this mount's folder: those of another mount may be unreachable, and block a call
  * forever. */
@@ -24,7 +17,7 @@ static int is_gone(void *arg, const char *source)
 	const char *path = kept_shown_path(snap->kept, source);
 	struct store_seen seen;
 
-	if (is_ending(&snap->core))
+	if (core_is_ending(&snap->core))
 		return -ECANCELED;
 	if (!path || store_load_seen(snap->core.store, source, &seen))
 		return -EAGAIN;
@@ -68,11 +61,12 @@ static void tidy(void *arg)
 		core_event(&snap->core, SNAP_WARNING, "%s", err.text);
 }
 
-int core_tidy_store(struct core *core, int64_t now)
+int snap_tidy_store(struct snap *snap, int64_t now)
 {
+	struct core *core = &snap->core;
 	int64_t due = atomic_load(&core->tidy_at);
 
 	if (now < due || !atomic_compare_exchange_strong(&core->tidy_at, &due, now + EVERY_NS))
 		return 0;
-	return work_submit(core->work, tidy, list_entry(core, struct snap, core));
+	return work_submit(core->work, tidy, snap);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "snapshots_private.h"
@@ -104,6 +105,7 @@ static void report(const struct snapshot *snapshot, int rc, int64_t took_ns, con
 {
 	const char *why = err->text[0] ? err->text : strerror(-rc);
 	size_t n = snapshot->instant.count;
+	char size[BYTES_TEXT_SIZE];
 
 	if (rc == -ECANCELED && atomic_load(&snapshot->given_up) == SNAPSHOT_LATE)
 		core_event(snapshot->snapshots->core, SNAP_ERROR,
@@ -116,9 +118,8 @@ static void report(const struct snapshot *snapshot, int rc, int64_t took_ns, con
 			   "snapshot \"%s\" was lost: it cannot be written: %s", snapshot->name, why);
 	else
 		core_event(snapshot->snapshots->core, SNAP_INFO,
-			   "snapshot \"%s\" of %zu database%s was written: %llu MiB in %.3f s",
-			   snapshot->name, n, n == 1 ? "" : "s", (unsigned long long)(snapshot->total >> 20),
-			   (double)took_ns / 1e9);
+			   "snapshot \"%s\" of %zu database%s was written: %s in %.3f s", snapshot->name, n,
+			   n == 1 ? "" : "s", bytes_text(size, snapshot->total), (double)took_ns / 1e9);
 	if (!rc)
 		snapshots_forget_lost(snapshot->snapshots, snapshot->name);
 	else if (rc != -ECANCELED)

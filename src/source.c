@@ -128,12 +128,19 @@ struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen)
 	return old;
 }
 
+bool source_is_crowded(const struct source *s, const struct version *version)
+{
+	return s->crowded && monotonic_ns() >= s->apart_at && version_equal(&s->seen.version, version) &&
+	       version_time_counts(s->seen.mtime_ns, realtime_ns());
+}
+
 int64_t source_mtime(struct source *s, const struct sample *sample)
 {
 	int64_t last = s->has_seen ? s->seen.mtime_ns : 0, now = realtime_ns();
 	bool apart = monotonic_ns() >= s->apart_at;
 
-	if (s->has_seen && version_equal(&s->seen.version, &sample->version))
+	if (s->has_seen && version_equal(&s->seen.version, &sample->version) &&
+	    !source_is_crowded(s, &sample->version))
 		return s->seen.mtime_ns;
 	if (s->seen_loaded) {
 		/* Remounts in quick succession must not run ahead of the clock. */

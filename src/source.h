@@ -71,18 +71,20 @@ struct source {
 	int64_t no_spool_until; /* CLOCK_MONOTONIC; spooling failed: not again before that */
 
 	/* restores */
-	bool restoring;	     /* one is under way: others wait for their turn */
-	char undo[64];	     /* the last before-restore name; used only by the restore that is under way */
-	bool committing;     /* the restore may have committed what no generation shows yet */
-	struct version base; /* committing: the version that is there until the commit */
-	bool base_shown;     /* committing: the current generation has uploaded bytes and shows BASE */
-	int64_t tidy_next, tidy_until; /* CLOCK_MONOTONIC; tidy_until 0: there is nothing to tidy up */
+	bool restoring;	       /* one is under way: others wait for their turn */
+	char undo[64];	       /* the last before-restore name; used only by the restore that is under way */
+	bool committing;       /* the restore may have committed what no generation shows yet */
+	struct version base;   /* committing: the version that is there until the commit */
+	bool base_shown;       /* committing: the current generation has uploaded bytes and shows BASE */
+	void (*tidy)(void *s); /* see source_tidy_later() */
+	int64_t tidy_next, tidy_until; /* CLOCK_MONOTONIC; of TIDY */
 
 	/* what the store remembers over remounts */
 	bool has_seen, seen_dirty;
 	bool seen_loaded;	/* SEEN was saved by another process, which may have shown more since */
 	int64_t seen_part;	/* see version_last_saved(); constant */
 	struct store_seen seen; /* of the generation opened last */
+	bool crowded;		/* SEEN shares its second with another state, see source_is_crowded() */
 	int64_t apart_at;	/* CLOCK_MONOTONIC; see version_mtime(): APART from then on */
 	int64_t save_after;	/* CLOCK_MONOTONIC: SEEN could not be saved; not retried before that */
 	bool opened_dirty;

@@ -13,6 +13,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "place_raw.h"
 
 #define TRIES 4
 
@@ -196,7 +197,7 @@ static int bind_once(struct source *s, struct source_binding *b, int64_t deadlin
 	if (st.st_size == 0)
 		return image_create_flat(&b->image, -1, 512);
 	if (source_must_not_connect(s, &st)) {
-		rc = spool_is_wal(s->core, &s->place);
+		rc = place_is_wal(s->core->raw, &s->place);
 		if (rc < 0)
 			return err_set(err, rc, "%s", strerror(-rc));
 		if (rc > 0) {
@@ -319,6 +320,21 @@ static struct snap_gen *find_gen(struct source *s, struct snap_gen *gen, const s
 	return cur;
 }
 
+/* GEN is opened. Lock held. */
+static void note_seen(struct source *s, const struct snap_gen *gen)
+{
+	bool is_same = s->has_seen && version_equal(&s->seen.version, &gen->version);
+
+	if (gen->uploaded || (is_same && gen->mtime_ns <= s->seen.mtime_ns))
+		return;
+	if (gen->mtime_ns != s->seen.mtime_ns) /* else it is GEN itself, whose version was sampled again */
+		s->crowded = s->has_seen && version_same_second(s->seen.mtime_ns, gen->mtime_ns);
+	s->seen = (struct store_seen){.version = gen->version, .mtime_ns = gen->mtime_ns};
+	s->has_seen = s->seen_dirty = true;
+	s->seen_loaded = false;
+	s->apart_at = monotonic_ns() + NS_PER_S;
+}
+
 int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *b, bool may_wait,
 		 struct snap_gen **moved)
 {
@@ -341,14 +357,7 @@ int source_adopt(struct source *s, struct snap_gen *gen, struct source_binding *
 	if (target) {
 		drop = attach(s, target, b);
 		old = source_set_current(s, target);
-		if (!target->uploaded &&
-		    (!s->has_seen || !version_equal(&s->seen.version, &target->version))) {
-			s->seen =
-				(struct store_seen){.version = target->version, .mtime_ns = target->mtime_ns};
-			s->has_seen = s->seen_dirty = true;
-			s->seen_loaded = false;
-			s->apart_at = monotonic_ns() + NS_PER_S;
-		}
+		note_seen(s, target);
 		if (target == gen) {
 			gen->opens++;
 		} else {

@@ -130,6 +130,11 @@ void hold_yield(struct hold *h)
 		live_unpin(steal_ptr(&h->conn));
 }
 
+bool hold_is_yielded(const struct hold *h)
+{
+	return h->kind == HOLD_ROLLBACK && !h->conn;
+}
+
 void hold_resume(struct hold *h, int64_t deadline)
 {
 	struct header now;
@@ -137,7 +142,7 @@ void hold_resume(struct hold *h, int64_t deadline)
 	struct stat st;
 	uint64_t size;
 
-	if (h->kind != HOLD_ROLLBACK || h->conn)
+	if (!hold_is_yielded(h))
 		return;
 	if (source_sample_place(h->source, &sample, &st, NULL) ||
 	    sample.version.ino != h->sample.version.ino || sample.version.dev != h->sample.version.dev)

@@ -39,6 +39,7 @@ int hold_sample(struct hold *hold, struct wal_header *out);
 
 /* Lets writers in (HOLD_ROLLBACK): what is opened later may be another version. */
 void hold_yield(struct hold *hold);
+bool hold_is_yielded(const struct hold *hold);
 /* Holds it again, in its current version, unless somebody else has it locked until DEADLINE
  * (CLOCK_MONOTONIC). */
 void hold_resume(struct hold *hold, int64_t deadline);

@@ -148,7 +148,8 @@ static int settle(struct source *s, const struct sample *sample, struct snap_gen
 		pthread_mutex_unlock(&s->lock);
 		return 0;
 	}
-	if (!cur || !source_shows(cur, sample)) {
+	if (!cur || !source_shows(cur, sample) ||
+	    (cur->bound && !cur->uploaded && source_is_crowded(s, &sample->version))) {
 		cur = source_new_gen(s, sample);
 		if (cur) {
 			old = source_set_current(s, cur);

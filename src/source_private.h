@@ -20,6 +20,13 @@ struct snap_gen *source_new_gen(struct source *s, const struct sample *sample);
 /* The mtime that a generation of SAMPLE shows: the one that its version had before, or a new one.
  * CLOCK_REALTIME nanoseconds. Lock held. */
 int64_t source_mtime(struct source *s, const struct sample *sample);
+/*
+ * Whether the generation opened last, of VERSION, is to be shown with a time of its own: it was opened so
+ * soon after others that their times differ by nanoseconds, and the clock has moved on since. Who compares
+ * seconds (rsync) and has copied one of the others would take the two for the same, for as long as nobody
+ * commits. Lock held.
+ */
+bool source_is_crowded(const struct source *s, const struct version *version);
 /* Makes GEN the current generation. Returns the previous one, which the caller drops after unlocking (NULL:
  * none, or the same). Lock held. */
 struct snap_gen *source_set_current(struct source *s, struct snap_gen *gen);
@@ -63,6 +70,9 @@ bool source_must_not_connect(struct source *s, const struct stat *st);
 /* If the database was switched to WAL mode after LIVE connected, and there is a WAL, makes LIVE notice it,
  * on another thread. */
 void source_learn_wal(struct source *s, struct live *live, int64_t now);
+
+/* What is still to be done after a restore, if that is due: see source_tidy_later(). */
+void source_tidy(struct source *s, int64_t now);
 
 /* ---- waiting ---- */
 

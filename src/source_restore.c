@@ -20,6 +20,8 @@
 #include "clock.h"
 
 #define TURN_POLL_NS (100 * NS_PER_MS)
+#define TIDY_EVERY_NS (NS_PER_S / 2)
+#define TIDY_NS (30 * NS_PER_S)
 
 /* ---- one at a time ------------------------------------------------------------------------------------- */
 
@@ -55,6 +57,31 @@ void source_restore_end(struct source *s)
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 	core_wake(s->core);
+}
+
+/* ---- what is left to do afterwards --------------------------------------------------------------------- */
+
+void source_tidy_later(struct source *s, void (*fn)(void *s))
+{
+	lock_scope(&s->lock);
+	s->tidy = fn;
+	s->tidy_next = monotonic_ns() + TIDY_EVERY_NS;
+	s->tidy_until = s->tidy_next + TIDY_NS;
+}
+
+void source_tidy(struct source *s, int64_t now)
+{
+	void (*fn)(void *s);
+
+	pthread_mutex_lock(&s->lock);
+	fn = now >= s->tidy_next && !s->restoring && s->live && !s->ending ? s->tidy : NULL;
+	if (fn)
+		s->tidy_next = now + TIDY_EVERY_NS;
+	if (now >= s->tidy_until)
+		s->tidy = NULL;
+	pthread_mutex_unlock(&s->lock);
+	if (fn && work_submit_urgent(s->core->work, fn, source_ref(s)))
+		source_unref(s);
 }
 
 /* ---- the commit and its generation --------------------------------------------------------------------- */
@@ -157,6 +184,7 @@ static void remember(struct source *s, int64_t mtime_ns)
 		mtime_ns = s->seen.mtime_ns;
 	s->seen = (struct store_seen){.mtime_ns = mtime_ns};
 	s->has_seen = s->seen_dirty = true;
+	s->crowded = false;
 	s->apart_at = 0; /* the first commit after it is another second's, however soon it comes */
 }
 

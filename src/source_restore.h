@@ -70,7 +70,9 @@ bool source_upload_is(struct source *s, const struct version *version);
 /* Samples the version of an uploaded current generation again, so that with its later times it is still
  * recognised when the connection is gone. */
 void source_upload_refresh(struct source *s, struct live *live);
-/* Truncates what a restore left of its WAL, when that is due (restore_tidy.c). */
-void source_tidy(struct source *s, int64_t now);
+
+/* For the next half minute FN is called every half second, on a thread of the library, with S, a reference
+ * that it drops, as long as S is connected and nobody restores it; NULL: no more. */
+void source_tidy_later(struct source *s, void (*fn)(void *s));
 
 #endif

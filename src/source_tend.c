@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * source_tend.c - see source.h: periodic work. Called every TEND_MS by the janitor (sources.c) for each
+ * source_tend.c - see source.h: periodic work. Called every TEND_MS by the janitor (janitor.c) for each
  * source that is connected or holds an image; copies run on threads of their own.
  */
 #include "source_private.h"

@@ -6,21 +6,11 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "clock.h"
-#include "memory.h"
-#include "thread.h"
 
-#define TEND_MS 100
-#define HURRY_MS 20
-#define BATCH 64u	   /* sources of a bucket that are held at a time */
-#define FORGET_ROUNDS 6000 /* rounds between two looks for sources that nobody refers to any more */
-#define TRIM_ROUNDS 100	   /* rounds between two times that unused memory is given back */
-#define TRIM_IDLE_S 2	   /* and how long after the last round */
+#define BATCH 64u /* sources of a bucket that are held at a time */
 
 struct sources {
 	struct core *core; /* borrowed */
-	bool has_janitor;
-	pthread_t janitor;
 
 	pthread_mutex_t lock;
 	struct list table[SOURCES_BUCKETS]; /* references; guarded by lock */
@@ -123,8 +113,7 @@ static void close_all(struct list *in)
 	}
 }
 
-/* Removes the sources that nobody refers to any more. */
-static void forget_unused(struct sources *sources, struct list *in)
+static void forget_unused_in(struct sources *sources, struct list *in)
 {
 	struct list unused;
 
@@ -140,75 +129,13 @@ static void forget_unused(struct sources *sources, struct list *in)
 	close_all(&unused);
 }
 
-/* ---- the janitor --------------------------------------------------------------------------------------- */
-
-/* ARG: set when another round is due. */
-static int tend(void *arg, struct source *source)
+void sources_forget_unused(struct sources *sources)
 {
-	bool *more = arg;
-
-	*more |= source_tend(source, monotonic_ns());
-	return 0;
+	for (unsigned i = 0; i < SOURCES_BUCKETS; i++)
+		forget_unused_in(sources, &sources->table[i]);
 }
 
-/* Returns when a source needs tending, or when all is to end. Under core->lock. */
-static void wait_for_work(struct core *core)
-{
-	struct timespec idle = ns_timespec(monotonic_ns() + TRIM_IDLE_S * NS_PER_S);
-	bool trimmed = false;
-
-	while (!core->awake && !core->ending) {
-		if (trimmed) {
-			pthread_cond_wait(&core->changed, &core->lock);
-		} else if (pthread_cond_timedwait(&core->changed, &core->lock, &idle) == ETIMEDOUT) {
-			pthread_mutex_unlock(&core->lock);
-			memory_trim();
-			trimmed = true;
-			pthread_mutex_lock(&core->lock);
-		}
-	}
-}
-
-static void *run_janitor(void *arg)
-{
-	struct sources *sources = arg;
-	struct core *core = sources->core;
-	struct timespec until;
-
-	pthread_mutex_lock(&core->lock);
-	for (unsigned round = 1; !core->ending; round++) {
-		wait_for_work(core);
-		until = ns_timespec(monotonic_ns() +
-				    (atomic_exchange(&core->hurry, false) ? HURRY_MS : TEND_MS) * NS_PER_MS);
-		core->awake = false;
-		pthread_mutex_unlock(&core->lock);
-		bool more = false;
-		sources_each(sources, tend, &more);
-		if (round % FORGET_ROUNDS == 0)
-			sources_each(sources, source_forgive_gone, NULL);
-		for (unsigned i = 0; round % FORGET_ROUNDS == 0 && i < SOURCES_BUCKETS; i++)
-			forget_unused(sources, &sources->table[i]);
-		core_tidy_store(core, monotonic_ns()); /* if no thread can be had: not today */
-		if (round % TRIM_ROUNDS == 0)
-			memory_trim();
-		pthread_mutex_lock(&core->lock);
-		core->awake |= more;
-		while (!core->ending &&
-		       pthread_cond_timedwait(&core->changed, &core->lock, &until) != ETIMEDOUT)
-			;
-	}
-	pthread_mutex_unlock(&core->lock);
-	return NULL;
-}
-
-void core_wake(struct core *core)
-{
-	lock_scope(&core->lock);
-	if (!core->awake) {
-		core->awake = true;
-		pthread_cond_signal(&core->changed);
-	}
-}
+/* ---- what is done to all ------------------------------------------------------------------------------- */
 
 static int shed(void *arg, struct source *source)
 {
@@ -258,28 +185,4 @@ void sources_destroy(struct sources *sources)
 		close_all(&sources->table[i]);
 	pthread_mutex_destroy(&sources->lock);
 	free(sources);
-}
-
-int sources_start(struct sources *sources)
-{
-	int rc = thread_start(&sources->janitor, NULL, run_janitor, sources);
-
-	sources->has_janitor = rc == 0;
-	return rc;
-}
-
-void sources_stop(struct sources *sources)
-{
-	struct core *core;
-
-	if (!sources)
-		return;
-	core = sources->core;
-	pthread_mutex_lock(&core->lock);
-	core->ending = true;
-	pthread_cond_signal(&core->changed);
-	pthread_mutex_unlock(&core->lock);
-	if (sources->has_janitor)
-		pthread_join(sources->janitor, NULL);
-	sources->has_janitor = false;
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sources.h - the sources of one mount, by their places, and the janitor: the thread that does their periodic
- * work.
+ * sources.h - the sources of one mount, by their places.
  *
  * What must stay true: a source stays in the table as long as anything refers to it, so that all readers of a
- * database share its pins; the janitor sleeps while no source is connected.
+ * database share its pins.
  */
 #ifndef SQLSNAP_SOURCES_H
 #define SQLSNAP_SOURCES_H
@@ -15,20 +14,18 @@
 
 struct sources;
 
-/* An empty table for the sources of CORE, which must outlive it; no thread yet. 0 or -ENOMEM. */
+/* An empty table for the sources of CORE, which must outlive it. 0 or -ENOMEM. */
 int sources_create(struct sources **out, struct core *core);
 /* Shuts down every source with source_shutdown(). The janitor has ended. Accepts NULL. */
 void sources_destroy(struct sources *sources);
-
-/* Starts the janitor: 0 or -errno. */
-int sources_start(struct sources *sources);
-/* Ends it permanently; returns when it has ended. Accepts NULL. */
-void sources_stop(struct sources *sources);
 
 /* The source at PLACE, created if there is none: a reference. 0 or -errno. */
 int sources_get(struct sources *sources, const struct place *place, struct source **out);
 
 /* Calls FN, under no lock, with every source, until it answers something other than 0, which is returned. */
 int sources_each(struct sources *sources, int (*fn)(void *arg, struct source *source), void *arg);
+
+/* Shuts down and removes the sources that nobody refers to any more. */
+void sources_forget_unused(struct sources *sources);
 
 #endif

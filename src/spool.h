@@ -78,9 +78,6 @@ int spool_hot(struct spool_flat *out, struct core *core, const struct place *pla
  * -EAGAIN if any of this does not hold. */
 int spool_raw(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err);
 
-/* Whether the file says WAL mode: 1; 0, also when it cannot be read; -errno: what this process ran out of. */
-int spool_is_wal(struct core *core, const struct place *place);
-
 /* Size of the image of a database whose file is FILE_SIZE bytes long: as SQLite counts its pages (lockBtree
  * in btree.c). */
 uint64_t spool_image_size(const struct header *header, uint64_t file_size);

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sqlite3.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 #include "clock.h"
 #include "memory.h"
 #include "opath.h"
+#include "place_raw.h"
 #include "spool.h"
 #include "superjournal.h"
 
@@ -33,24 +33,6 @@ static bool absent(const struct place *place, const char *suffix)
 	struct stat st;
 
 	return place_stat(place, suffix, &st) == -ENOENT;
-}
-
-int spool_open_raw(struct core *core, const struct place *place, const char *suffix, struct rawfd *raw,
-		   struct stat *st, struct snap_err *err)
-{
-	char name[NAME_MAX + 16];
-	autoclose int dir = place_open_dir(place);
-	struct stat ignored;
-	int rc;
-
-	st = st ? st : &ignored;
-	snprintf(name, sizeof(name), "%s%s", place->name, suffix);
-	rc = dir < 0 ? dir : rawfd_open(core->raw, dir, name, raw, st);
-	if (!rc && *suffix && st->st_nlink > 1) { /* as the shim does, vfs.h */
-		rawfd_close(core->raw, raw);
-		rc = -EMLINK;
-	}
-	return rc ? err_set(err, rc, "cannot open %s: %s", name, strerror(-rc)) : 0;
 }
 
 /* Copies the first SIZE bytes of RAW to FD: what is appended meanwhile shows in stat(2). */
@@ -96,23 +78,6 @@ static int lock_shared(int fd)
 	rc = set_lock(fd, F_RDLCK, LOCK_SHARED, LOCK_SHARED_SIZE);
 	set_lock(fd, F_UNLCK, LOCK_PENDING, 1);
 	return rc;
-}
-
-int spool_is_wal(struct core *core, const struct place *place)
-{
-	struct rawfd raw = RAWFD_INIT;
-	struct header header;
-	uint8_t bytes[HEADER_SIZE];
-	struct stat st;
-	bool wal;
-	int rc = spool_open_raw(core, place, "", &raw, &st, NULL);
-
-	if (rc)
-		return opath_transient(rc) ? rc : 0;
-	wal = pread(raw.fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes) &&
-	      header_decode(&header, bytes, sizeof(bytes)) == 0 && header_is_wal(&header);
-	rawfd_close(core->raw, &raw);
-	return wal;
 }
 
 /* Reads the header of the copy FD. */
@@ -167,7 +132,7 @@ int spool_raw(struct spool_flat *out, struct core *core, const struct place *pla
 	struct spool_flat flat = SPOOL_FLAT_INIT;
 	struct rawfd raw = RAWFD_INIT;
 	struct stat st;
-	int rc = spool_open_raw(core, place, "", &raw, &st, err);
+	int rc = place_open_raw(core->raw, place, "", &raw, &st, err);
 
 	if (rc)
 		return rc;
@@ -206,7 +171,7 @@ static int copy_one(struct core *core, const struct place *place, const char *su
 		    struct snap_err *err)
 {
 	struct rawfd raw = RAWFD_INIT;
-	int rc = spool_open_raw(core, place, suffix, &raw, st, err);
+	int rc = place_open_raw(core->raw, place, suffix, &raw, st, err);
 
 	if (rc)
 		return rc == -ENOENT ? -EAGAIN : rc;
@@ -241,7 +206,31 @@ static int copy_wal(struct core *core, const struct place *place, int folder, in
 	return 0;
 }
 
-/* Copies the files into FOLDER. -EAGAIN: they were changed meanwhile, or may have been. */
+/*
+ * Treats the super-journal that the copied journal names as SQLite would, but hides it from SQLite. A
+ * committed transaction is not rolled back.
+ */
+static int settle_super(const struct place *place, int folder, struct snap_err *err)
+{
+	autoclose int journal = openat(folder, COPY_JOURNAL, O_RDWR | O_CLOEXEC);
+	char name[PATH_MAX];
+	int rc = journal < 0 ? -errno : superjournal_read(journal, name);
+
+	if (rc > 0)
+		rc = superjournal_look(place, name);
+	if (rc < 0)
+		return err_set(err, rc, "cannot examine its journal: %s", strerror(-rc));
+	if (rc == SUPER_UNKNOWN)
+		return err_set(err, -EIO, SUPERJOURNAL_UNKNOWN, name);
+	if (rc == SUPER_GONE)
+		return unlinkat(folder, COPY_JOURNAL, 0) ? err_errno(err, "cannot change a copy in the store")
+							 : 0;
+	rc = superjournal_hide(journal);
+	return rc ? err_set(err, rc, "cannot change a copy in the store: %s", strerror(-rc)) : 0;
+}
+
+/* Copies the files into FOLDER, and settles the super-journal there. -EAGAIN: they were changed meanwhile, or
+ * may have been. */
 static int copy_files(struct spool_flat *flat, struct core *core, const struct place *place, int folder,
 		      struct snap_err *err)
 {
@@ -260,38 +249,16 @@ static int copy_files(struct spool_flat *flat, struct core *core, const struct p
 		rc = copy_wal(core, place, folder, flat->seen_ns, err);
 	if (rc)
 		return rc;
+	/* Now, because the super-journal goes when somebody has rolled back the journals as well. */
+	rc = settle_super(place, folder, err);
+	if (opath_transient(rc))
+		return rc;
 	if (!version_is_settled(timespec_ns(flat->st.st_ctim), flat->seen_ns) ||
 	    !version_is_settled(timespec_ns(journal_st.st_ctim), flat->seen_ns) ||
 	    place_stat(place, "", &now) || !version_same_stat(&flat->st, &now) ||
 	    place_stat(place, "-journal", &now) || !version_same_stat(&journal_st, &now))
 		return err_set(err, -EAGAIN, "it was changed while it was copied");
-	return 0;
-}
-
-/*
- * Treats the super-journal that the copied journal names as SQLite would, but hides it from SQLite. A
- * committed transaction is not rolled back.
- */
-static int settle_super(const struct place *place, int folder, struct snap_err *err)
-{
-	autoclose int journal = openat(folder, COPY_JOURNAL, O_RDWR | O_CLOEXEC);
-	char name[PATH_MAX];
-	int rc = journal < 0 ? -errno : superjournal_read(journal, name);
-
-	if (rc > 0)
-		rc = superjournal_look(place, name);
-	if (rc < 0)
-		return err_set(err, rc, "cannot examine its journal: %s", strerror(-rc));
-	if (rc == SUPER_UNKNOWN)
-		return err_set(err, -EIO,
-			       "its journal is of a transaction over several databases, and whether that was "
-			       "committed stands elsewhere: open it with its application (\"%.200s\")",
-			       name);
-	if (rc == SUPER_GONE)
-		return unlinkat(folder, COPY_JOURNAL, 0) ? err_errno(err, "cannot change a copy in the store")
-							 : 0;
-	rc = superjournal_hide(journal);
-	return rc ? err_set(err, rc, "cannot change a copy in the store: %s", strerror(-rc)) : 0;
+	return rc;
 }
 
 int spool_hot(struct spool_flat *out, struct core *core, const struct place *place, struct snap_err *err)
@@ -305,8 +272,6 @@ int spool_hot(struct spool_flat *out, struct core *core, const struct place *pla
 	if (folder < 0)
 		return folder;
 	rc = copy_files(&flat, core, place, folder, err);
-	if (!rc)
-		rc = settle_super(place, folder, err);
 	if (!rc)
 		rc = db_open(&db, folder, COPY_NAME, DB_PRIVATE, err);
 	if (!rc) {

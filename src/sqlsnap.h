@@ -141,11 +141,17 @@ void snap_stop(struct snap *snap, int64_t patience_ms);
 #define SNAP_PATIENCE_MS 30000
 void snap_destroy(struct snap *snap);
 
+/* Says that the caller has freed memory: a few seconds after the last call it is given back to the system.
+ * Cheap. */
+void snap_freed(struct snap *snap);
+
 /* Runs fn(arg) on one of the library's threads; -EAGAIN when SNAP_DEFER_MAX calls are under way. */
 #define SNAP_DEFER_MAX 128
 int snap_defer(struct snap *snap, void (*fn)(void *arg), void *arg);
 
-/* Counts the databases of the tree, for the line that is printed at start. Reads the whole folder. */
+/* Counts the databases of the tree up to LIMIT, for the line that is printed at start. SNAP_COUNT_MORE: there
+ * may be more; it is given up, too, when the tree is too large to be looked through at once. */
+#define SNAP_COUNT_MORE 1
 int snap_count_databases(struct snap *snap, size_t *databases, size_t limit);
 /* Whether the tree certainly has no database. False, too, if it is too large to be looked through at once. */
 bool snap_is_without_databases(struct snap *snap);

@@ -31,5 +31,9 @@ int superjournal_hide(int fd);
  * SQLite creates the file in the folder of one of the databases. A container may know that folder by another
  * path, so the file in our folder counts, whatever path NAME gives it. An enum superjournal, or -errno. */
 int superjournal_look(const struct place *place, const char *name);
+/* What to say of SUPER_UNKNOWN: a format for NAME. */
+#define SUPERJOURNAL_UNKNOWN                                                                             \
+	"its journal is of a transaction over several databases, and whether that was committed stands " \
+	"elsewhere: open it with its application (\"%.200s\")"
 
 #endif

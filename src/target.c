@@ -39,6 +39,19 @@ bool target_is_temporary(const char *name)
 	return strncmp(name, "tmp", 3) == 0 || ends_with(name, ".tmp") || ends_with(name, ".partial");
 }
 
+/* Whether END is lighttpd's .PID.FD~ of an upload. */
+static bool is_lighttpds(const char *end)
+{
+	for (int i = 0; i < 2; i++) {
+		size_t digits = end[0] == '.' ? strspn(end + 1, "0123456789") : 0;
+
+		if (digits == 0)
+			return false;
+		end += 1 + digits;
+	}
+	return strcmp(end, "~") == 0;
+}
+
 /* Whether END, which follows a database's name, marks a copy that somebody wants to keep: ~, .bak, .1, .gz,
  * -2026-11-29. Such a copy would be discarded, so it is refused. Programs that rename later use other
  * suffixes. */
@@ -50,7 +63,7 @@ static bool is_for_keeps(const char *end)
 	size_t last = strlen(end), first, digits = 0;
 
 	if (last > 0 && end[last - 1] == '~')
-		return true;
+		return !is_lighttpds(end);
 	while (last > 0 && !isalnum((unsigned char)end[last - 1]))
 		last--;
 	for (first = last; first > 0 && isalnum((unsigned char)end[first - 1]);)

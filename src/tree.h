@@ -119,16 +119,19 @@ int tree_statvfs(struct tree *tree, struct statvfs *out);
  */
 int tree_walk(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path), void *arg);
 #define TREE_WALK_CUT 2
+#define TREE_WALK_ENTRIES 20000 /* a LIMIT of one or two tenths of a second if the folders are cached */
 /*
  * The same, and also calls UNSEEN with the path of each file or folder for which it is unknown whether it is
  * or holds a database, and with the reason: -EXDEV for a mount other than our own, -EACCES for what we may
- * not read. UNSEEN's return values count as FN's do.
+ * not read, -ENAMETOOLONG for a folder with something whose path is too long. UNSEEN's return values count as
+ * FN's do.
  */
 int tree_walk_all(struct tree *tree, size_t limit, int (*fn)(void *arg, const char *path),
 		  int (*unseen)(void *arg, const char *path, int why), void *arg);
 
-/* Counts what tree_walk() finds, up to LIMIT; also if the disk failed for some of it. */
-int tree_count(struct tree *tree, size_t limit, size_t *databases);
+/* Counts what tree_walk() finds in ENTRIES entries, up to LIMIT; also if the disk failed for some of it.
+ * TREE_WALK_CUT: there may be more. */
+int tree_count(struct tree *tree, size_t entries, size_t limit, size_t *databases);
 
 /* The st_ino to show for the inode: INO itself on the tree's own device, else a 64-bit hash of both
  * numbers. */

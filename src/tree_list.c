@@ -347,8 +347,6 @@ static int push(struct todo **list, const char *parent, const char *name)
 	size_t size = parent_len + 1 + strlen(name) + 1;
 	struct todo *t;
 
-	if (size > PATH_MAX)
-		return 0; /* no system call takes a longer path */
 	t = malloc(sizeof(*t) + size);
 	if (!t)
 		return -ENOMEM;
@@ -383,11 +381,15 @@ struct walk {
 static int visit(struct walk *walk, const char *folder, const char *name, int why)
 {
 	char path[PATH_MAX];
-	int n = snprintf(path, sizeof(path), "%s%s%s", folder, folder[0] ? "/" : "", name);
 
-	if (n > 0 && (size_t)n < sizeof(path))
-		walk->answer = why ? walk->unseen(walk->arg, path, why) : walk->fn(walk->arg, path);
-	return walk->answer;
+	snprintf(path, sizeof(path), "%s%s%s", folder, folder[0] ? "/" : "", name);
+	return walk->answer = why ? walk->unseen(walk->arg, path, why) : walk->fn(walk->arg, path);
+}
+
+/* No system call takes a longer path. */
+static bool is_too_long(const char *folder, const char *name)
+{
+	return strlen(folder) + 1 + strlen(name) >= PATH_MAX;
 }
 
 static int walk_folder(struct tree *tree, const char *path, struct walk *walk)
@@ -397,15 +399,15 @@ static int walk_folder(struct tree *tree, const char *path, struct walk *walk)
 
 	for (size_t i = 0; rc == 0 && i < scan.count; i++) {
 		const struct entry *e = &scan.entries[i];
+		bool found = e->what == DATABASE && e->counts;
 
-		if (e->hidden)
+		if (e->hidden || !(S_ISDIR(e->name.type) || found || (e->why && walk->unseen)))
 			continue;
-		if (S_ISDIR(e->name.type))
-			rc = push(&walk->todo, path, e->name.name);
-		else if (e->what == DATABASE && e->counts)
-			rc = visit(walk, path, e->name.name, 0);
-		else if (e->why && walk->unseen)
-			rc = visit(walk, path, e->name.name, e->why);
+		if (!is_too_long(path, e->name.name))
+			rc = S_ISDIR(e->name.type) ? push(&walk->todo, path, e->name.name)
+						   : visit(walk, path, e->name.name, found ? 0 : e->why);
+		else if (walk->unseen)
+			rc = walk->answer = walk->unseen(walk->arg, path, -ENAMETOOLONG);
 	}
 	walk->unknown |= scan.unknown;
 	walk->left -= scan.count < walk->left ? scan.count : walk->left;
@@ -470,11 +472,13 @@ static int count_one(void *arg, const char *path)
 	return count->found == count->limit;
 }
 
-int tree_count(struct tree *tree, size_t limit, size_t *databases)
+int tree_count(struct tree *tree, size_t entries, size_t limit, size_t *databases)
 {
 	struct count count = {.limit = limit};
-	int rc = tree_walk(tree, SIZE_MAX, count_one, &count);
+	int rc = tree_walk(tree, entries, count_one, &count);
 
 	*databases = count.found;
-	return rc < 0 && rc != -EIO ? rc : 0;
+	if (rc > 0)
+		return TREE_WALK_CUT;
+	return rc == -EIO ? 0 : rc;
 }

@@ -377,7 +377,8 @@ static int ask_child(const struct validate_order *order, struct validate_report 
 		lseek(order->fd, 0, SEEK_SET);
 	rc = child_start(&child, order, report);
 	if (rc < 0)
-		err_set(err, rc, "the check cannot be started: %s", strerror(-rc));
+		err_set(err, rc, "the check cannot be started: %s%s", strerror(-rc),
+			rc == -EAGAIN ? " (pids.max)" : "");
 	else
 		rc = judge(&child, order, report, err);
 	cleanup_close(&child.verdict);

@@ -145,6 +145,11 @@ static int64_t second_of(int64_t ns)
 	return ns / NS_PER_S - (ns % NS_PER_S < 0);
 }
 
+bool version_same_second(int64_t a, int64_t b)
+{
+	return second_of(a) == second_of(b);
+}
+
 bool version_time_counts(int64_t time, int64_t now)
 {
 	return second_of(time) <= second_of(now) + 1 + AHEAD_S;

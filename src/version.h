@@ -81,6 +81,9 @@ bool version_equal(const struct version *older, const struct version *newer);
  */
 int64_t version_mtime(int64_t changed, int64_t last, bool apart, int64_t now);
 
+/* Whether A and B, nanoseconds since the epoch, are of one whole second. */
+bool version_same_second(int64_t a, int64_t b);
+
 /* Whether version_mtime() takes account of TIME. */
 bool version_time_counts(int64_t time, int64_t now);
 

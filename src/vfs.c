@@ -28,6 +28,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "shmguard.h"
+#include "superjournal.h"
 #include "vfs_private.h"
 
 #define SIDECARS (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL) /* that are opened by name */
@@ -224,8 +225,10 @@ static int vfs_access(sqlite3_vfs *base, const char *path, int flags, int *out)
 	struct vfs *vfs = of_vfs(base);
 
 	if (!is_known(vfs, path)) {
-		*out = !vfs->super_gone;
-		return SQLITE_OK;
+		int super = vfs->place ? superjournal_look(vfs->place, path) : SUPER_THERE;
+
+		*out = super == SUPER_THERE;
+		return super == SUPER_THERE || super == SUPER_GONE ? SQLITE_OK : SQLITE_IOERR_ACCESS;
 	}
 	return vfs->real->xAccess(vfs->real, path, flags, out);
 }

@@ -33,6 +33,7 @@
 
 #include "wal.h"
 
+struct place;
 struct vfs;
 struct snap_progress;
 
@@ -82,9 +83,11 @@ bool vfs_wal_is_open(const struct vfs *vfs);
 /* Whether the open database is that inode; its name may have led elsewhere when it was opened. */
 bool vfs_is_inode(const struct vfs *vfs, uint64_t dev, uint64_t ino);
 
-/* Says that the super-journal named in the database's hot journal is gone (SUPER_GONE), so the transaction
- * was committed. Otherwise it is rolled back. */
-void vfs_set_super_gone(struct vfs *vfs);
+/* Says where the database is: PLACE, borrowed. If the super-journal that a hot journal names is gone from
+ * there when SQLite asks, the transaction was committed; if it is there, the transaction is rolled back; if
+ * it is in another folder (SUPER_UNKNOWN), SQLite fails. If this is never called, the transaction is rolled
+ * back anyway. To be called before the first statement. */
+void vfs_set_place(struct vfs *vfs, const struct place *place);
 
 /*
  * Makes sure that all connections of one incarnation have the same -wal: the one that OTHER, which came

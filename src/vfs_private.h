@@ -51,7 +51,7 @@ struct vfs {
 	vfs_write_fn write_fn;
 	void *write_arg;
 	atomic_bool write_held;
-	bool super_gone;	     /* set before the journal is looked at */
+	const struct place *place;   /* borrowed; see vfs_set_place() */
 	uint32_t checkpoint_salt[2]; /* of the WAL when its checkpoint began */
 	bool recount;		     /* the header is written with the next two */
 	uint32_t changes, schema;

@@ -49,9 +49,9 @@ void vfs_set_emptied(struct vfs *vfs, uint32_t page_size, uint32_t schema)
 	vfs->schema = schema;
 }
 
-void vfs_set_super_gone(struct vfs *vfs)
+void vfs_set_place(struct vfs *vfs, const struct place *place)
 {
-	vfs->super_gone = true;
+	vfs->place = place;
 }
 
 void vfs_note_write(struct vfs *vfs, bool held)

@@ -16,7 +16,7 @@ refuse 'fs/ includes sqlite3.h' "$(includes 'sqlite3\.h' fs/*.[ch])"
 for header in src/*.h; do
 	name=$(basename "$header")
 	# The others know neither SQLite nor FUSE.
-	case $name in sqlsnap.h | cleanup.h | clock.h | hash.h | thread.h) continue ;; esac
+	case $name in sqlsnap.h | bytes.h | cleanup.h | clock.h | hash.h | thread.h) continue ;; esac
 	[ ! -e "fs/$name" ] || continue
 	refuse "fs/ includes a header of src/ other than sqlsnap.h" "$(includes "[^>\"]*${name/./\\.}" fs/*.[ch] | grep -E "[</\"]${name/./\\.}[>\"]" || :)"
 done

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * aborted_read.c - linked into the program instead of read(2): libfuse's threads learn of the unmount as
+ * aborted_read.c - linked into the program instead of read(2): the workers learn of the unmount as
  * ECONNABORTED, as one does from the kernel when a request was on its way to it in that instant. No test can
  * hit that instant.
  */
@@ -11,7 +11,7 @@
 
 typedef ssize_t (*read_fn)(int fd, void *buf, size_t size);
 
-/* The next one is a cancellation point, which libfuse relies on, and known to the sanitizers. */
+/* The next one is known to the sanitizers. */
 static ssize_t real_read(int fd, void *buf, size_t size)
 {
 	static _Atomic(read_fn) next;

@@ -5,6 +5,7 @@ here. FILE is what it uploads. Ends with status 0 when all was as it must be."""
 
 import ctypes
 import errno
+import fcntl
 import os
 import sys
 import threading
@@ -118,6 +119,21 @@ def reopen_by_descriptor():
         fails(errno.ESTALE, os.open, f"/proc/self/fd/{fd}", os.O_WRONLY)
     os.close(fd)
     os.close(upload(NAME))
+
+
+def append_after_rename():
+    """One file, whatever its name was when it was opened: O_APPEND and locks go by the kernel's inode."""
+    flags, half = os.O_WRONLY | os.O_CREAT | os.O_APPEND, len(DATA) // 2
+    first = upload(NAME + ".tmp", flags, DATA[:100])
+    fcntl.flock(first, fcntl.LOCK_EX)
+    os.rename(NAME + ".tmp", NAME + ".new")
+    second = upload(NAME + ".new", flags, DATA[100:half])
+    fails(errno.EWOULDBLOCK, fcntl.flock, second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.write(first, DATA[half:])
+    assert os.fstat(second).st_size == len(DATA)
+    os.close(first)
+    os.close(second)
+    os.rename(NAME + ".new", NAME)
 
 
 def write_after_rename():

@@ -168,5 +168,6 @@ if command -v setpriv >/dev/null; then
 	chmod 644 "$db"
 	as_nobody cat "$seen" >/dev/null || die "nobody may read a 0644 database"
 	chmod 700 "$SRC"
+	look_anew "$MNT"
 	must_fail any 'Permission denied' as_nobody cat "$seen"
 fi

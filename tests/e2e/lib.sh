@@ -69,6 +69,14 @@ wait_for() {
 	done
 }
 
+# look_anew FOLDER: has the kernel ask for its attributes now (AT_STATX_FORCE_SYNC). Those of a mount's root may be a moment
+# old, see walk.sh.
+look_anew() {
+	python3 -c 'import ctypes, sys
+if ctypes.CDLL(None).statx(-100, sys.argv[1].encode(), 0x2000, 0x7ff, ctypes.create_string_buffer(256)) != 0:
+    sys.exit("statx")' "$1"
+}
+
 # must_fail STATUS|any PATTERN COMMAND...: the command ends with that status (any: not 0, no signal, no timeout) and what
 # it printed matches the extended regular expression.
 must_fail() {

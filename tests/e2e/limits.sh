@@ -28,11 +28,41 @@ for fd in held:
     os.close(fd)
 PY
 grep -q 'Too many open files' "$LOG" || fault "the log does not say why they could not be opened: $(tail -n 2 "$LOG")"
+has_remedy() { ! grep -E ' (ops|restore): .*Too many open files' "$LOG" | grep -v '; raise the limit of open files'; }
+has_remedy || die 'the log does not say what to do'
 readable() { sha256sum "$MNT"/*.sqlite3 >"$T/sums" && [ "$(wc -l <"$T/sums")" -eq 100 ]; }
 wait_for 20 readable || die "does not recover: $(sha256sum "$MNT"/*.sqlite3 2>&1 | grep -v sqlite3$ | head -3)"
 (cd "$MNT" && sha256sum ./*.sqlite3) >"$T/seen"
 unmount
 (cd "$SRC" && sha256sum ./*.sqlite3) | cmp - "$T/seen" || die "other bytes"
+
+note 'ended while its readers need every descriptor'
+mkfifo "$T/held" "$T/release"
+hold_all() {
+	for i in $(seq 20); do exec {_}<"$MNT/$i.sqlite3" || :; done 2>"$LOGS/held"
+	echo >"$T/held"
+	read -r <"$T/release"
+}
+for few in {56..68}; do
+	mount_fs "$SRC"
+	old=$(fs_pid "$MNT")
+	prlimit --pid "$old" --nofile="$few:$few"
+	hold_all &
+	holder=$!
+	CHILDREN+=("$holder")
+	read -r <"$T/held"
+	kill "$old"
+	wait_for 10 not_mounted "$MNT" || die "$few: SIGTERM does not detach it"
+	mount_fs "$SRC" # where it was
+	kill "$old"
+	status=0
+	wait "$old" || status=$?
+	equal "status below a limit of $few" "$status" 0
+	is_mounted "$MNT" || die "$few: it took the next one's mount down, too"
+	echo >"$T/release"
+	wait "$holder"
+	unmount
+done
 rm "$SRC"/*
 
 note 'a restore at each number of descriptors says what it lacks, and nothing else'
@@ -56,6 +86,7 @@ ladder() { # JOURNAL
 	done
 	note "$1: restores below a limit of $few"
 	! grep -E 'replaced|removed|Invalid' "$LOG" || die "$1: nothing of it is so"
+	has_remedy || die "$1: the log does not say what to do"
 	writer_stop held
 	unmount
 	rm "$SRC"/*

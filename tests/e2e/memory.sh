@@ -48,3 +48,22 @@ for round in 1 2; do
 	exec {slow}<&-
 	small "round $round, a restore beside a slow reader"
 done
+unmount
+rm "$SRC"/*
+
+note 'what the kernel has forgotten of a tree of plain files is given back'
+make_db "$SRC/db.sqlite3"
+for folder in {1..20}; do
+	mkdir "$SRC/$folder"
+	(cd "$SRC/$folder" && seq 1000 | xargs touch)
+done
+unset MALLOC_PERTURB_ # fills each thread's buffer, which stays
+mount_fs "$SRC"
+pid=$(fs_pid "$MNT")
+equal 'files' "$(find "$MNT" -type f -empty | wc -l)" 20000
+known=$(in_kib RssAnon)
+rm -r "$SRC"/{1..20}
+! stat "$MNT"/{1..20} >"$T/gone" 2>&1 || die 'they are still there'
+given_back() { [ $(($(in_kib RssAnon) * 2)) -lt "$known" ]; }
+wait_for 20 given_back || die "$(in_kib RssAnon) KiB stay of $known"
+note "$(in_kib RssAnon) KiB of $known"

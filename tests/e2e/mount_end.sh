@@ -113,6 +113,14 @@ equal 'mounts there' "$(grep -cF " $made fuse" /proc/self/mounts)" 1
 umount "$made"
 wait_daemon "$made"
 not_mounted "$made" || die "still mounted"
+# It is dead, and the kernel still knows the attributes of its root.
+mkdir "$T/remembered"
+PLAIN_MOUNTS+=("$T/remembered")
+python3 "$TOP/tests/check/remembered.py" "$T/remembered"
+[ -d "$T/remembered" ] || die "it is not remembered"
+mount_at "$T/remembered" "$SRC"
+equal 'mounts there' "$(grep -cF " $T/remembered fuse" /proc/self/mounts)" 1
+unmount "$T/remembered"
 writer_do app pause
 writer_do app 'exec PRAGMA wal_checkpoint(TRUNCATE)'
 [ ! -s "$SRC/live.sqlite3-wal" ] || die "something still reads the WAL"

@@ -11,15 +11,17 @@ allow_log 'No space left on device|no room for its WAL or journal|keeping the ol
 
 DISK=$T/disk
 loop_mount ext4 64M "$DISK" -N 128
-# leave N: no more inodes than that are free; one that was in use until now may be free again.
-leave() {
+# leave N: that many inodes are free; one that was in use until now may be free again. The daemon may take one for what it still has
+# to write or drop while they are counted: then they are counted again.
+fill_to() {
 	local i free
 	rm -f "$DISK"/fill.*
 	sync -f "$DISK"
 	free=$(stat -f -c %d "$DISK")
-	for ((i = $1; i < free; i++)); do : >"$DISK/fill.$i"; done
-	[ "$(stat -f -c %d "$DISK")" -ge "$1" ] || die "$(stat -f -c %d "$DISK") free inodes, not $1"
+	for ((i = $1; i < free; i++)); do : >"$DISK/fill.$i" || return 1; done
+	[ "$(stat -f -c %d "$DISK")" -ge "$1" ]
 }
+leave() { wait_for 10 fill_to "$1" || die "$(stat -f -c %d "$DISK") free inodes, not $1"; }
 says() { tail -n 1 "$MNT/.sqlsnapfs/log" | grep -qE "$1" || die "the log ends in '$(tail -n 1 "$MNT/.sqlsnapfs/log")', not in /$1/"; }
 warns() { jq -e --arg words "$1" '.warnings | any(test($words))' "$MNT/.sqlsnapfs/status.json" >/dev/null || die "no warning has /$1/: $(jq -c .warnings "$MNT/.sqlsnapfs/status.json")"; }
 make_marked "$T/up" up

@@ -41,6 +41,8 @@ names unlink_while_pending changes_nothing
 names same_inode restores
 names far_times restores
 names reopen_by_descriptor restores
+grep -qE 'cannot be written: its opener does not look up the name again' "$LOG" || die 'a write by descriptor is not explained'
+names append_after_rename restores
 names write_after_rename restores
 names many_opens restores
 names two_descriptors restores

@@ -53,6 +53,25 @@ umount "$SRC/file"
 rm "$SRC/file"
 made data/other.sqlite3 db.sqlite3
 
+note "a path that is too long for any system call"
+# in_depths COMMAND...: in folders below $SRC/deep whose path is 4,050 bytes long.
+in_depths() {
+	(
+		mkdir "$SRC/deep" && cd "$SRC/deep" || exit 1
+		for ((i = 0; i < 19; i++)); do mkdir "$(printf '%0204d' 0)" && cd -P "$(printf '%0204d' 0)" || exit 1; done
+		mkdir "$(printf '%0150d' 0)" && cd -P "$(printf '%0150d' 0)" && "$@"
+	)
+}
+in_depths touch "$(printf '%050d' 0)"
+made data/other.sqlite3 db.sqlite3
+rm -r "$SRC/deep"
+in_depths mkdir "$(printf '%050d' 0)"
+refused 'name too long' '"deep/.*" has something whose path is longer than 4095 bytes'
+rm -r "$SRC/deep"
+in_depths cp "$SRC/db.sqlite3" "$(printf '%050d' 0)"
+refused 'name too long' '"deep/.*" has something whose path is longer than 4095 bytes'
+rm -r "$SRC/deep"
+
 note "one that was damaged, emptied or replaced"
 cp "$SRC/db.sqlite3" "$T/good"
 head -c 5000 /dev/urandom >"$SRC/db.sqlite3"

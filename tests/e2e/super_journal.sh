@@ -72,11 +72,18 @@ hot "$T/private/file"
 must_fail any 'Input/output error' read_it
 grep -q 'whether that was committed stands elsewhere' "$LOG" || die "the log does not say why: $(tail -n 2 "$LOG")"
 hot "$T/private/file"
+for end in '' -journal; do
+	cp "$SRC/db.sqlite3$end" "$T/was$end"
+done
+must_fail any 'Input/output error' cp "$T/private/other.db" "$MNT/db.sqlite3"
+grep -q 'live database unchanged: .*stands elsewhere: open it with its application' "$LOG" || die "the log does not say why: $(tail -n 2 "$LOG")"
+for end in '' -journal; do
+	cmp "$T/was$end" "$SRC/db.sqlite3$end" || die "db.sqlite3$end was changed"
+done
+equal 'it stays' "$(cat "$T/private/file")" secret
+rm "$SRC/db.sqlite3-journal"
 cp "$T/private/other.db" "$MNT/db.sqlite3" || die "cannot be restored onto: $(tail -n 2 "$LOG")"
 cmp "$MNT/db.sqlite3" "$T/private/other.db" || die 'something else was restored'
-equal 'it stays' "$(cat "$T/private/file")" secret
-undo=$(ls "$MNT/.sqlsnapfs/snapshots")
-equal 'what was replaced' "$(sqlite3 "file:$MNT/.sqlsnapfs/snapshots/$undo/db.sqlite3?immutable=1" 'SELECT a FROM t')" old
 
 note 'what is no name of a file'
 for name in .. . '' "$(printf '%0300d' 0)"; do
@@ -98,6 +105,8 @@ for victim in "$T/private/other.db-wal" "$T/private/other.db-journal" "$T/privat
 	esac
 	hot "$victim"
 	must_fail any 'Input/output error' read_it
+	must_fail any 'Input/output error' timeout 60 cp "$T/private/other.db" "$MNT/db.sqlite3"
+	rm "$SRC/db.sqlite3-journal"
 	timeout 60 cp "$T/private/other.db" "$MNT/db.sqlite3" || die "$victim: $(tail -n 2 "$LOG")"
 	[ -e "$victim" ] || die "$victim is gone"
 done

@@ -9,6 +9,7 @@ for i in $(seq 20); do mkdir "$SRC/$i"; done
 for i in $(seq 1000); do cp "$T/one.sqlite3" "$SRC/$((i % 20 + 1))/$i.sqlite3"; done
 want=$(sha "$T/one.sqlite3")
 mount_fs "$SRC"
+grep -q ': at least 1000 databases,' "$LOG" || die "it has more than it counts: $(cat "$LOG")"
 pid=$(fs_pid "$MNT")
 
 # The most descriptors and threads that are ever seen go to $T/most.

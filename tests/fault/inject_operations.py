@@ -125,31 +125,32 @@ class Rig:
             out += [os.path.join(folder, name) for name in folders + files if name.startswith(".")]
         return out
 
-    def left_now(self):
-        """But for folders in which the daemon has something open."""
-        in_use = {os.path.dirname(path) for path in self.open_paths()}
-        return {path for path in self.strays() if path not in in_use}
-
     def open_paths(self):
         if not self.daemon:
             return []
         folder, out = f"/proc/{self.daemon.process.pid}/fd", []
         for fd in os.listdir(folder):
             try:
-                path = os.readlink(f"{folder}/{fd}").split(" (deleted)")[0]
-                out += [path, path + "/."]
+                out.append(os.readlink(f"{folder}/{fd}"))
             except OSError:
                 pass
         return out
 
     def check_store(self, pardon=False):
         """PARDON: nothing could be removed, which the next start does."""
-        if self.daemon and not pardon:
-            wait_for(5, "folders that nobody works in are left in the store", lambda: len(self.left_now() - self.pardoned) <= 1)
-        left = self.left_now()
-        # One call that fails may be the one that removes something: then that stays.
-        if not pardon and len({path.split(".partial/")[0] for path in left - self.pardoned}) > 1:
-            raise Fault(f"left in the store: {sorted(left - self.pardoned)}")
+        left = set()
+
+        def is_clean():
+            left.clear()
+            left.update(self.strays())
+            return pardon or left <= self.pardoned
+
+        try:
+            wait_for(0.5 if self.daemon else 0, "left in the store", is_clean)  # what is being worked in goes
+        except Fault as e:
+            # One call that fails may be the one that removes something: then that stays.
+            if len({path.split(".partial/")[0] for path in left - self.pardoned}) > 1:
+                raise Fault(f"left in the store: {sorted(left - self.pardoned)}") from e
         self.pardoned |= left
 
     def check_reports(self):

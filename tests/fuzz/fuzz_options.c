@@ -293,7 +293,7 @@ static void must_plan(const struct options *options)
 	}
 	must(!plan.folder || plan.count == 1);
 	must(plan.refusing || (!options->read_only && !options->norestore));
-	plan_describe(&plan, plan.count, text, sizeof(text));
+	plan_describe(&plan, plan.count, false, text, sizeof(text));
 	must(strnlen(text, sizeof(text)) < sizeof(text));
 	must_mount_so(options, &plan);
 	plan_finish(&plan);

@@ -303,7 +303,7 @@ static void ask_tree(struct tree *tree, struct rawfd_table *table, struct bytes 
 	must(store_create(&store, fuzz_path("store"), NULL) == 0);
 	ask_folder(&a, "");
 	must(tree_walk(tree, SIZE_MAX, take_database, &a) == 0);
-	must(tree_count(tree, SIZE_MAX - 1, &count) == 0 && count == a.databases);
+	must(tree_count(tree, SIZE_MAX, SIZE_MAX - 1, &count) == 0 && count == a.databases);
 	for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
 		char path[64];
 

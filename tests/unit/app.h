@@ -12,6 +12,7 @@
 
 #include "unit.h"
 
+#include <endian.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -309,6 +310,26 @@ static inline void make_reserved(const struct folder *folder, const char *name)
 	assert_true(fd >= 0);
 	assert_int_equal(pwrite(fd, &reserved, 1, 20), 1);
 	assert_int_equal(pwrite(fd, content_at, 2, 105), 2);
+	close(fd);
+}
+
+#define JOURNAL_MAGIC "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+
+/* Ends JOURNAL as SQLite does in a transaction over several databases: with the name of the super-journal. */
+static inline void name_super(const struct folder *folder, const char *journal, const char *super)
+{
+	uint32_t size = (uint32_t)strlen(super), sum = 0, page = htobe32(0x40000000 / 4096 + 1), end[2];
+	int fd = openat(folder->fd, journal, O_WRONLY | O_APPEND | O_CLOEXEC);
+
+	for (uint32_t i = 0; i < size; i++)
+		sum += (uint8_t)super[i];
+	end[0] = htobe32(size);
+	end[1] = htobe32(sum);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, &page, sizeof(page)), sizeof(page));
+	assert_int_equal(write(fd, super, size), size);
+	assert_int_equal(write(fd, end, sizeof(end)), sizeof(end));
+	assert_int_equal(write(fd, JOURNAL_MAGIC, 8), 8);
 	close(fd);
 }
 

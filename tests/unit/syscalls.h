@@ -9,6 +9,7 @@
 #ifndef SQLSNAP_TEST_SYSCALLS_H
 #define SQLSNAP_TEST_SYSCALLS_H
 
+#include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
@@ -18,8 +19,9 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
-#include "scratch.h"
+#include "unit.h"
 
 struct watch {
 	int (*fn)(void *arg);
@@ -118,6 +120,19 @@ static inline int watch_run(struct watch *w)
 	close(w->listener);
 	sem_destroy(&w->ready);
 	return w->rc;
+}
+
+/* The string at ADDRESS, which the watched thread hands to the kernel; the next call overwrites it. Read as a
+ * debugger would: that thread waits, but ThreadSanitizer does not know. */
+static inline const char *watch_text(uint64_t address)
+{
+	static char text[256];
+	int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+
+	memset(text, 0, sizeof(text));
+	assert_true(fd >= 0 && pread(fd, text, sizeof(text) - 1, (off_t)address) > 0);
+	close(fd);
+	return text;
 }
 
 /* ---- the N-th call ------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
  */
 #include "unit.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -257,7 +258,27 @@ static void test_nobody(void **state)
 	assert_int_equal(caller.tgid, 0);
 	assert_false(caller.killed || caller.exiting);
 	assert_false(caller_look(&caller, 0));
+	assert_int_equal(errno, ESRCH);
 	assert_false(caller_look(&caller, -1));
+}
+
+/* A process that lives is not said to be gone because we lack a descriptor. */
+static void test_no_descriptor(void **state)
+{
+	struct caller caller;
+	struct rlimit was, none;
+	bool looked;
+	int why;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = was.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	looked = caller_look(&caller, gettid());
+	why = errno;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_false(looked);
+	assert_int_equal(why, EMFILE);
 }
 
 static void test_exits(void **state)
@@ -409,11 +430,12 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_texts),	      cmocka_unit_test(test_groups_of_texts),
 		cmocka_unit_test(test_self),	      cmocka_unit_test(test_thread),
-		cmocka_unit_test(test_nobody),	      cmocka_unit_test(test_exits),
-		cmocka_unit_test(test_killed),	      cmocka_unit_test(test_crashed),
-		cmocka_unit_test(test_thread_killed), cmocka_unit_test(test_ends_of_texts),
-		cmocka_unit_test(test_pending),	      cmocka_unit_test(test_name),
-		cmocka_unit_test(test_many_groups),   cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_nobody),	      cmocka_unit_test(test_no_descriptor),
+		cmocka_unit_test(test_exits),	      cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_crashed),	      cmocka_unit_test(test_thread_killed),
+		cmocka_unit_test(test_ends_of_texts), cmocka_unit_test(test_pending),
+		cmocka_unit_test(test_name),	      cmocka_unit_test(test_many_groups),
+		cmocka_unit_test(test_rights),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

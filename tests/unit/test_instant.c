@@ -63,6 +63,24 @@ int __wrap_hold_begin(struct hold *hold, struct source *source, struct snap_err 
 	return rc;
 }
 
+static bool locked; /* once, the second one is locked when it is to be held again */
+
+void __real_hold_resume(struct hold *hold, int64_t deadline);
+void __wrap_hold_resume(struct hold *hold, int64_t deadline);
+
+void __wrap_hold_resume(struct hold *hold, int64_t deadline)
+{
+	bool lock = locked && strcmp(hold->source->place.name, "db2") == 0;
+
+	if (lock)
+		app_do(&second, "BEGIN EXCLUSIVE; INSERT INTO t VALUES(1)");
+	__real_hold_resume(hold, deadline);
+	if (lock) {
+		app_do(&second, "COMMIT");
+		locked = false;
+	}
+}
+
 static bool large; /* the second one's writer comes while the first one is copied */
 
 static bool held; /* the second one's writer comes while the first one is opened */
@@ -113,7 +131,7 @@ static int setup(void **state)
 {
 	(void)state;
 	looks = commits = vanish = 0;
-	slow = late = large = held = beside = replaced = false;
+	slow = late = locked = large = held = beside = replaced = false;
 	fixture = (struct fixture){.snap = NULL};
 	app_up(&fixture, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
 	app_start(&second, &fixture.folder, "db2");
@@ -235,6 +253,21 @@ static void test_waits_for_one(void **state)
 	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
 	late = false;
 	assert_int_equal(rows("db"), 1);
+	assert_int_equal(rows("db2"), 1);
+	assert_false(is_apart("db"));
+	assert_false(is_apart("db2"));
+}
+
+/* One that is locked for longer than the others may be held is waited for again, without them. */
+static void test_locked_for_long(void **state)
+{
+	(void)state;
+	app_do(&fixture.app, "PRAGMA journal_mode=DELETE");
+	app_do(&second, "PRAGMA journal_mode=DELETE");
+	locked = true;
+	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	assert_false(locked);
+	assert_int_equal(rows("db"), 0);
 	assert_int_equal(rows("db2"), 1);
 	assert_false(is_apart("db"));
 	assert_false(is_apart("db2"));
@@ -391,6 +424,7 @@ int main(void)
 						  test(test_gives_way),
 						  test(test_held_together),
 						  test(test_waits_for_one),
+						  test(test_locked_for_long),
 						  test(test_large),
 						  test(test_nothing_in_the_wal),
 						  test(test_nothing_to_hold),

@@ -41,18 +41,6 @@ static void note(const char *verb, const char *path)
 		snprintf(line, 256, "%s %s", verb, path);
 }
 
-/* The string that another thread hands to the kernel, read as a debugger would. */
-static const char *text_at(uint64_t address)
-{
-	static char text[256];
-	int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-
-	memset(text, 0, sizeof(text));
-	assert_true(fd >= 0 && pread(fd, text, sizeof(text) - 1, (off_t)address) > 0);
-	close(fd);
-	return text;
-}
-
 static int judge_order(void *arg, const struct seccomp_data *call)
 {
 	char path[512], link[64];
@@ -67,9 +55,9 @@ static int judge_order(void *arg, const struct seccomp_data *call)
 		note("sync", path);
 	}
 	if (call->nr == SYS_renameat || call->nr == SYS_renameat2)
-		note("name", text_at(call->args[3]));
+		note("name", watch_text(call->args[3]));
 	if (call->nr == SYS_unlinkat)
-		note("unlink", text_at(call->args[1]));
+		note("unlink", watch_text(call->args[1]));
 	return 0;
 }
 

@@ -211,7 +211,7 @@ static void test_plan(void **state)
 	assert_string_equal(plan.store, at("app/st"));
 	assert_false(exists("../new")); /* planning makes nothing */
 	assert_string_equal(plan_fsname(&plan, &options), "sqlsnapfs");
-	plan_describe(&plan, 2, text, sizeof(text));
+	plan_describe(&plan, 2, false, text, sizeof(text));
 	expand(path, sizeof(path), "2 sources on @/new: 2 databases, restore by writing is on");
 	assert_string_equal(text, path);
 	plan_finish(&plan);
@@ -227,16 +227,22 @@ static void test_plan(void **state)
 	assert_null(plan.sources[0].name);
 	assert_null(plan.store);
 	assert_string_equal(plan_fsname(&plan, &options), at("app"));
-	plan_describe(&plan, 1, text, sizeof(text));
+	plan_describe(&plan, 1, false, text, sizeof(text));
 	expand(path, sizeof(path), "@/app on @/empty: 1 database, restore by writing is on");
 	assert_string_equal(text, path);
+	plan_describe(&plan, 1000, true, text, sizeof(text));
+	expand(path, sizeof(path), "@/app on @/empty: at least 1000 databases, restore by writing is on");
+	assert_string_equal(text, path);
+	plan_describe(&plan, 0, true, text, sizeof(text));
+	expand(path, sizeof(path), "@/app on @/empty: restore by writing is on");
+	assert_string_equal(text, path);
 	plan.refusing = "norestore";
-	plan_describe(&plan, PLAN_UNCOUNTED, text, sizeof(text));
+	plan_describe(&plan, PLAN_UNCOUNTED, false, text, sizeof(text));
 	expand(path, sizeof(path), "@/app on @/empty: reading only (norestore)");
 	assert_string_equal(text, path);
 	plan.refusing = NULL;
 	plan.hiding = true;
-	plan_describe(&plan, 1, text, sizeof(text));
+	plan_describe(&plan, 1, false, text, sizeof(text));
 	expand(path, sizeof(path), "@/app on @/empty: 1 database, for restores only (hide_databases)");
 	assert_string_equal(text, path);
 	plan_finish(&plan);

@@ -2,8 +2,6 @@
 /* What a restore keeps of what it replaces: all of it, to the last commit, before anything is written. */
 #include "restores.h"
 
-#include <endian.h>
-
 #include <sys/statvfs.h>
 
 #define NEW TABLE APP_ROWS(500)
@@ -125,81 +123,6 @@ static void test_hot_journal(void **state)
 	assert_int_equal(ask_kept(&f, how.result.undo, COUNT_T), 10000);
 	upload_finish(&u);
 	down(&f);
-}
-
-static const unsigned char journal_magic[8] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
-
-/* sqlite3_malloc'ed */
-static struct copy read_whole(struct fixture *f, const char *name)
-{
-	size_t size = (size_t)file_bytes(f, name);
-	struct copy copy = {sqlite3_malloc64(size), size};
-	int fd = openat(f->folder.fd, name, O_RDONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0 && size > 0);
-	assert_int_equal(pread(fd, copy.bytes, size, 0), size);
-	close(fd);
-	return copy;
-}
-
-/* Ends the journal as SQLite does in a transaction over several databases: with the name of the
- * super-journal. */
-static void name_super(struct fixture *f, const char *super)
-{
-	uint32_t size = (uint32_t)strlen(super), sum = 0, page = htobe32(0x40000000 / 4096 + 1), end[2];
-	int fd = openat(f->folder.fd, "db-journal", O_WRONLY | O_APPEND | O_CLOEXEC);
-
-	for (uint32_t i = 0; i < size; i++)
-		sum += (uint8_t)super[i];
-	end[0] = htobe32(size);
-	end[1] = htobe32(sum);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, &page, sizeof(page)), sizeof(page));
-	assert_int_equal(write(fd, super, size), size);
-	assert_int_equal(write(fd, end, sizeof(end)), sizeof(end));
-	assert_int_equal(write(fd, journal_magic, 8), 8);
-	close(fd);
-}
-
-/* As long as the super-journal is there the transaction is to be rolled back; without it, it was committed.
- */
-static void check_super(bool is_there)
-{
-	struct copy nothing = {(unsigned char[]){0}, 1};
-	struct restoring how = RESTORING;
-	struct copy journal;
-	char super[PATH_MAX];
-	struct upload u;
-	struct fixture f;
-
-	up(&f, modes[1]);
-	folder_file(&f.folder, "db-mj0123459AB", super);
-	app_do(&f.app, "PRAGMA cache_spill=0; BEGIN; UPDATE t SET b='new'");
-	journal = read_whole(&f, "db-journal");
-	memcpy(journal.bytes, journal_magic, 8); /* as a sync of it would have written, and: */
-	memset(journal.bytes + 8, 0xff, 4);	 /* so many pages are in it as there are */
-	app_do(&f.app, "COMMIT");
-	app_stop(&f.app);
-	put_bytes(&f, "db-journal", &journal);
-	sqlite3_free(journal.bytes);
-	upload_make(&u, f.snap, 4096, NEW);
-	name_super(&f, super);
-	if (is_there)
-		put_bytes(&f, "db-mj0123459AB", &nothing);
-	assert_restored(&f, &u, &how);
-	assert_afresh(&f, COUNT_T, 500);
-	assert_int_equal(ask_kept(&f, how.result.undo, "SELECT count(*) FROM t WHERE b='new'"),
-			 is_there ? 0 : 10000);
-	assert_int_equal(file_exists(&f.folder, "db-mj0123459AB"), is_there);
-	upload_finish(&u);
-	down(&f);
-}
-
-static void test_super_journal(void **state)
-{
-	(void)state;
-	check_super(true);
-	check_super(false);
 }
 
 static void test_garbage_is_kept_as_it_is(void **state)
@@ -509,7 +432,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_commits_while_it_is_copied),
 		cmocka_unit_test(test_stale_wal),
 		cmocka_unit_test(test_hot_journal),
-		cmocka_unit_test(test_super_journal),
 		cmocka_unit_test(test_garbage_is_kept_as_it_is),
 		cmocka_unit_test(test_how_many_are_kept),
 		cmocka_unit_test(test_commit_after_the_look),

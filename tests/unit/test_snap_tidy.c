@@ -12,13 +12,13 @@
 static struct snap *snap;
 static atomic_uint looks;
 
-int __real_core_tidy_store(struct core *core, int64_t now);
-int __wrap_core_tidy_store(struct core *core, int64_t now);
+int __real_snap_tidy_store(struct snap *of, int64_t now);
+int __wrap_snap_tidy_store(struct snap *of, int64_t now);
 
-int __wrap_core_tidy_store(struct core *core, int64_t now)
+int __wrap_snap_tidy_store(struct snap *of, int64_t now)
 {
 	atomic_fetch_add(&looks, 1);
-	return __real_core_tidy_store(core, now);
+	return __real_snap_tidy_store(of, now);
 }
 
 static atomic_uint forgets; /* that have ended */
@@ -191,7 +191,7 @@ static void test_once_a_day(void **state)
 		core_wake(&snap->core);
 		usleep(1000);
 	}
-	assert_int_equal(__real_core_tidy_store(&snap->core, monotonic_ns() + DAY_NS / 2), 0);
+	assert_int_equal(__real_snap_tidy_store(snap, monotonic_ns() + DAY_NS / 2), 0);
 	snap_destroy(snap);
 	assert_true(knows("db"));
 	begin("src");
@@ -199,10 +199,10 @@ static void test_once_a_day(void **state)
 	assert_true(forgotten("db"));
 	remember(snap->core.store, "db", at("src"));
 	later = monotonic_ns() + DAY_NS;
-	assert_int_equal(__real_core_tidy_store(&snap->core, later), 0);
+	assert_int_equal(__real_snap_tidy_store(snap, later), 0);
 	assert_true(forgotten("db"));
 	remember(snap->core.store, "db", at("src"));
-	assert_int_equal(__real_core_tidy_store(&snap->core, later + DAY_NS / 2), 0);
+	assert_int_equal(__real_snap_tidy_store(snap, later + DAY_NS / 2), 0);
 	snap_stop(snap, 0);
 	assert_true(knows("db"));
 }

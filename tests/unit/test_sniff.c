@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "../../src/version.h"
+#include "scratch.h"
 #include "syscalls.h"
 
 static struct rawfd_table *table;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_source_tend.c - the rounds of the janitor, one at a time: whose reader a WAL that is too long ends,
- * and a -shm that was removed, what is written when it could not be, when the connection is closed, and what
- * is learned of a WAL that came later. */
+ * and a -shm that was removed, what is written when it could not be, when the connection is closed, what is
+ * learned of a WAL that came later, and whether a state shares its second with another. */
 #include "gens.h"
 
 #include <errno.h>
@@ -316,6 +316,69 @@ static void test_turned_and_gone(void **state)
 	down(&f);
 }
 
+/* ---- states of one second ------------------------------------------------------------------------------ */
+
+/* Opens and closes the database, which is at rest by then, and returns the source, a reference, and the id of
+ * the generation. */
+static struct source *open_once(struct fixture *f, uint64_t *id)
+{
+	struct snap_gen *gen = open_now(f);
+	struct source *source = source_ref(gen->source);
+
+	*id = snap_gen_id(gen);
+	close_gen(gen);
+	nanosleep(&(struct timespec){.tv_nsec = 100 * NS_PER_MS}, NULL); /* its times are settled */
+	snap_gen_unref(look(f, NULL));
+	return source;
+}
+
+/* The version of the state opened last was sampled so early that it equals none: the same state is not taken
+ * for another one, opened in the same second. */
+static void test_not_crowded_by_itself(void **state)
+{
+	struct fixture f;
+	struct source *source;
+	uint64_t id, again;
+
+	(void)state;
+	app_up(&f, APP_WAL);
+	snap_up_still(&f);
+	source = open_once(&f, &id);
+	source->seen.version.seen_ns = 0;
+	source->seen.version.incarnation = 0;
+	source_shed(source);
+	source_unref(open_once(&f, &again));
+	assert_int_equal(again, id);
+	assert_true(source->seen.version.seen_ns != 0);
+	assert_false(source->crowded);
+	source_unref(source);
+	app_stop(&f.app);
+	down(&f);
+}
+
+/* The clock was set back: no open is of another generation than the one before. */
+static void test_crowded_ahead_of_the_clock(void **state)
+{
+	struct fixture f;
+	struct source *source;
+	uint64_t id, again;
+
+	(void)state;
+	app_up(&f, APP_WAL);
+	snap_up_still(&f);
+	source = open_once(&f, &id);
+	source->crowded = true;
+	source->apart_at = 0;
+	source->seen.mtime_ns = realtime_ns() + 600 * NS_PER_S;
+	for (int i = 0; i < 3; i++) {
+		source_unref(open_once(&f, &again));
+		assert_int_equal(again, id);
+	}
+	source_unref(source);
+	app_stop(&f.app);
+	down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -327,6 +390,8 @@ int main(void)
 		cmocka_unit_test(test_a_spool_keeps_nothing_connected),
 		cmocka_unit_test(test_turns_to_wal_mode),
 		cmocka_unit_test(test_turned_and_gone),
+		cmocka_unit_test(test_not_crowded_by_itself),
+		cmocka_unit_test(test_crowded_ahead_of_the_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -160,7 +160,7 @@ static void test_beside_the_janitor(void **state)
 	(void)state;
 	crowd_up(&f);
 	core_wake(&f.snap->core);
-	assert_int_equal(sources_start(f.snap->core.sources), 0);
+	assert_int_equal(janitor_start(&f.snap->janitor, f.snap), 0);
 	assert_int_equal(sources_each(f.snap->core.sources, count_slowly, &n), 0);
 	assert_each_once();
 	assert_int_equal(n, CROWD);

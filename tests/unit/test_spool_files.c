@@ -4,6 +4,7 @@
  * without anything beside it; and whether it is noticed that somebody writes after all.
  */
 #include "spools.h"
+#include "syscalls.h"
 
 /* Changes FILE all the time, as far as stat(2) tells, until it is killed. */
 static pid_t start_toucher(struct fixture *f, const char *file)
@@ -163,6 +164,56 @@ static void test_hot_changed(void **state)
 	assert_notices(f, NAME "-journal", spool_hot);
 }
 
+#define SUPER NAME "-mj0123459AB"
+
+struct hot {
+	struct fixture *f;
+	struct spool_flat flat;
+	bool looked; /* at the super-journal */
+};
+
+static int copy_hot(void *arg)
+{
+	struct hot *hot = arg;
+
+	return spool_hot(&hot->flat, &hot->f->core, &hot->f->place, &hot->f->err);
+}
+
+/* Right before the look at the super-journal, applications roll back all that it names, and delete it. */
+static int roll_back_first(void *arg, const struct seccomp_data *call)
+{
+	struct hot *hot = arg;
+	struct fixture *f = hot->f;
+
+	if (call->nr != SYS_statx || strcmp(watch_text(call->args[1]), SUPER) != 0)
+		return 0;
+	hot->looked = true;
+	app_start(&f->app, &f->folder, NAME);
+	app_do(&f->app, "SELECT * FROM t");
+	app_stop(&f->app); /* it has the watch's pipe, too */
+	f->app.pid = 0;
+	assert_false(file_exists(&f->folder, NAME "-journal"));
+	unlinkat(f->folder.fd, SUPER, 0);
+	return 0;
+}
+
+static void test_hot_rolled_back_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	struct hot hot = {.f = f, .flat = SPOOL_FLAT_INIT};
+	struct watch w = {.fn = copy_hot, .arg = &hot, .judge = roll_back_first, .judge_arg = &hot};
+	char super[PATH_MAX];
+
+	make_database(f, "DELETE", 4096, 2000, 300);
+	die_in_transaction(f, hot_transactions[0]);
+	name_super(&f->folder, NAME "-journal", folder_file(&f->folder, SUPER, super));
+	close(openat(f->folder.fd, SUPER, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); /* to be settled */
+	assert_int_equal(watch_run(&w), -EAGAIN);
+	assert_true(hot.looked);
+	assert_int_equal(count_entries(&f->store), 0);
+}
+
 /* A journal from elsewhere beside a database in WAL mode: for SQLite the frames of the -wal count all the
  * same. */
 static void test_hot_beside_wal(void **state)
@@ -285,7 +336,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		test(test_hot),		test(test_hot_as_pinned),  test(test_hot_fails),
 		test(test_hot_changed), test(test_hot_beside_wal), test(test_raw),
-		test(test_raw_refused), test(test_raw_changed),
+		test(test_raw_refused), test(test_raw_changed),	   test(test_hot_rolled_back_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, own_mounts, NULL);

@@ -280,8 +280,12 @@ static void test_a_walk_has_a_limit(void **state)
 	n = 0;
 	assert_int_equal(tree_walk(f.snap->tree, 14, count_path, &n), TREE_WALK_CUT);
 	assert_between(n, 2, 18);
-	assert_int_equal(tree_count(f.snap->tree, 5, &n), 0);
+	assert_int_equal(tree_count(f.snap->tree, 1000, 5, &n), TREE_WALK_CUT);
 	assert_int_equal(n, 5);
+	assert_int_equal(tree_count(f.snap->tree, 14, 1000, &n), TREE_WALK_CUT);
+	assert_between(n, 2, 18);
+	assert_int_equal(tree_count(f.snap->tree, 1000, 1000, &n), 0);
+	assert_int_equal(n, 19);
 	app_stop(&f.app);
 	down(&f);
 }

@@ -13,6 +13,7 @@
 #define LOG_MODULE "test"
 #include "../../fs/log.h"
 #include "../../fs/log_ring.h"
+#include "../../src/bytes.h"
 
 static const struct snap_actor cp = {.uid = 1000, .pid = 42, .command = "cp"};
 static const struct snap_actor nobody = {.uid = 7};
@@ -82,7 +83,7 @@ static void test_ends(void **state)
 	task_restored(&c, &done);
 	assert_seen(&all, "e d b a ", "c:0:0::4096 ");
 	assert_logged(
-		"\"c\" was restored by uid 7 (unknown, pid 0): 0.0 MiB in 0.00 s, locked for 0.00 s; to undo "
+		"\"c\" was restored by uid 7 (unknown, pid 0): 4 KiB in 0.00 s, locked for 0.00 s; to undo "
 		"it, in the mount: cp .sqlsnapfs/snapshots/before-x/real/c c; user_version was 1 and is 2: "
 		"migrations may have to run");
 	done.size = 12;
@@ -101,6 +102,25 @@ static void test_ends(void **state)
 	assert_seen(&all, "",
 		    "d:3:0:whoever wrote it was killed:0 a:1:0::5 e:2:-117:not good:12 c:0:0::4096 ");
 	tasks_finish(&all);
+}
+
+static void test_sizes(void **state)
+{
+	static const struct {
+		uint64_t size;
+		const char *words;
+	} sizes[] = {{0, "0 KiB"},
+		     {1, "1 KiB"},
+		     {16384, "16 KiB"},
+		     {(1 << 20) - 1, "1024 KiB"},
+		     {1 << 20, "1.0 MiB"},
+		     {3 << 19, "1.5 MiB"},
+		     {5ull << 40, "5242880.0 MiB"}};
+	char text[BYTES_TEXT_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+		assert_string_equal(bytes_text(text, sizes[i].size), sizes[i].words);
 }
 
 static const struct {
@@ -356,6 +376,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_names_in_the_undo_command),
 		cmocka_unit_test(test_restored_over_no_database),

@@ -3,6 +3,7 @@
  */
 #include "../../src/store_private.h"
 
+#include "scratch.h"
 #include "syscalls.h"
 
 struct made {

@@ -140,9 +140,11 @@ static void test_folder(void **state)
 		{"db.sqlite3.20", SNAP_NAME_OTHER},
 		{"db.sqlite3.2026112", SNAP_NAME_SCRATCH},
 		{"sub/inner.new", SNAP_NAME_SCRATCH},
+		{"db.sqlite3.27369.9~", SNAP_NAME_SCRATCH}, /* lighttpd's */
 		/* What somebody wants to keep. */
 		{"db.sqlite3~", SNAP_NAME_OTHER},
 		{"db.sqlite3.~1~", SNAP_NAME_OTHER},
+		{"db.sqlite3.1234~", SNAP_NAME_OTHER},
 		{"db.sqlite3.bak", SNAP_NAME_OTHER},
 		{"db.sqlite3.BAK", SNAP_NAME_OTHER},
 		{"db.sqlite3.bak.gz", SNAP_NAME_OTHER},

@@ -47,7 +47,7 @@ static void test_unlisted(void **state)
 	check_list("", "folder/40 plain/100");
 	check_list("folder", "");
 	check_looks(cases, COUNT(cases));
-	assert_int_equal(tree_count(tree, 10, &count), 0);
+	assert_int_equal(tree_count(tree, SIZE_MAX, 10, &count), 0);
 	assert_int_equal(count, 2);
 	assert_int_equal(tree_list(tree, "", &list, NULL), 0);
 	assert_int_equal(list.count, 4);

@@ -518,10 +518,10 @@ static void test_wal_is_cut_later(void **state)
 	cannot_see("-wal", 1);
 	restore_tidy_later(&r);
 	assert_true(was_unseen());
-	assert_true(source->tidy_until > 0);
+	assert_non_null(source->tidy);
 	app_stop(&f.app);
 	restore_tidy_later(&r);
-	assert_int_equal(source->tidy_until, 0);
+	assert_null(source->tidy);
 	source_unref(source);
 	down(&f);
 }

@@ -62,7 +62,7 @@ static void test_intent_again(void **state)
 	(void)state;
 	u = make_upload(UPLOAD_DATABASE, "db", getpid());
 	assert_int_equal(upload_lead(u, 5), 0);
-	assert_int_equal(upload_lead(u, 5), 0);
+	assert_int_equal(upload_lead(u, 5), UPLOAD_NOT_FOLLOWED);
 	assert_true(led_to(5, u));
 	upload_unref(u);
 	v = make_upload(UPLOAD_DATABASE, "db", getpid());
