@@ -59,9 +59,10 @@ skip() {
 allow_log() { ALLOWED_LOG+=("$1"); }
 allow_sidecars() { ALLOW_SIDECARS=1; }
 
-# wait_for SECONDS COMMAND...: polls until it succeeds; 1 after the deadline.
+# wait_for SECONDS COMMAND...: polls until it succeeds, which takes SECONDS at most where nobody disturbs. A machine that others
+# use too may stand still for some, and so may a disk: 1 after six times that.
 wait_for() {
-	local deadline=$((SECONDS + $1 * FACTOR + 1))
+	local deadline=$((SECONDS + $1 * 6 * FACTOR + 1))
 	shift
 	until "$@" 2>/dev/null; do
 		[ "$SECONDS" -lt "$deadline" ] || return 1
@@ -184,7 +185,7 @@ writer_start() {
 	rm "$T/$name.in" "$T/$name.out"
 }
 writer_reply() {
-	read -r -t $((60 * FACTOR)) -u "${WRITER_OUT[$1]}" REPLY || die "writer $1: no answer: $(cat "$LOGS/$1.err")"
+	read -r -t $((300 * FACTOR)) -u "${WRITER_OUT[$1]}" REPLY || die "writer $1: no answer: $(cat "$LOGS/$1.err")"
 }
 # writer_do NAME COMMAND: one command, one answer, in REPLY.
 writer_do() {
@@ -196,7 +197,7 @@ writer_do() {
 writer_stop() {
 	local status=0
 	writer_do "$1" stop
-	read -r -t $((60 * FACTOR)) -u "${WRITER_OUT[$1]}" REPLY || die "writer $1: no report"
+	read -r -t $((300 * FACTOR)) -u "${WRITER_OUT[$1]}" REPLY || die "writer $1: no report"
 	printf '%s\n' "$REPLY" >"$T/$1.json"
 	wait "${WRITER_PID[$1]}" || status=$?
 	writer_forget "$1"

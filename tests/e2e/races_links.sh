@@ -98,7 +98,7 @@ sidecar() {
 	for way in cat "cp $T/up.sqlite3"; do
 		# It may be refused or not: it is the files that count.
 		# shellcheck disable=SC2086 # the words of a command
-		as_user timeout 20 $way "$MNT/drop/$number.sqlite3" >"$T/shown" 2>&1 || [ $? -eq 1 ] || die "$* $way: a hang"
+		as_user timeout $((60 * FACTOR)) $way "$MNT/drop/$number.sqlite3" >"$T/shown" 2>&1 || [ $? -eq 1 ] || die "$* $way: a hang"
 		! grep -qa TOP-SECRET "$T/shown" || die "$* $way: shown"
 		equal "$* $way" "$(secrets)" "$outside"
 	done

@@ -35,7 +35,7 @@ held_start() {
 }
 held_reply() {
 	local line
-	read -r -t $((60 * FACTOR)) -u "$HELD_OUT" line || die "the application does not answer"
+	read -r -t $((300 * FACTOR)) -u "$HELD_OUT" line || die "the application does not answer"
 	printf '%s\n' "$line"
 }
 held() {
@@ -60,7 +60,7 @@ app_start() {
 }
 app_reply() {
 	local line
-	read -r -t $((60 * FACTOR)) -u "$APP_OUT" line || die "the application does not answer: $(tail -n 3 "$LOGS/app.err")"
+	read -r -t $((300 * FACTOR)) -u "$APP_OUT" line || die "the application does not answer: $(tail -n 3 "$LOGS/app.err")"
 	printf '%s\n' "$line"
 }
 ask() {

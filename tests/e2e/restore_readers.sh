@@ -18,7 +18,7 @@ exec {LAG_IN}>"$T/lag.in" {LAG_OUT}<"$T/lag.out"
 lag() {
 	local answer
 	printf '%s\n' "$*" >&"$LAG_IN"
-	read -r -t $((60 * FACTOR)) -u "$LAG_OUT" answer || die "lag $*: no answer"
+	read -r -t $((300 * FACTOR)) -u "$LAG_OUT" answer || die "lag $*: no answer"
 	case $answer in error*) die "lag $*: $answer" ;; esac
 	printf '%s\n' "$answer"
 }

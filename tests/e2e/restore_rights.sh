@@ -168,7 +168,7 @@ os.write(fd, open(sys.argv[1], "rb").read())
 os.close(fd)' "$UP/anew" "$SEEN" 2>"$T/held.err"; }
 held_pid=$HELD_PID held_in=${HELD[1]}
 CHILDREN+=("$held_pid")
-read -r -t $((20 * FACTOR)) -u "${HELD[0]}" reply
+read -r -t $((300 * FACTOR)) -u "${HELD[0]}" reply
 equal 'whoever holds it' "$reply" open
 rm -f "$DB" "$DB-wal" "$DB-shm"
 echo >&"$held_in"

@@ -26,7 +26,7 @@ chain() {
 	coproc APP { exec python3 "$CHAIN" write "$SRC/data" "$@"; }
 	app=$APP_PID in=${APP[1]} out=${APP[0]}
 	CHILDREN+=("$app")
-	read -r -t $((60 * FACTOR)) -u "$out" reply || die "the application does not begin"
+	read -r -t $((300 * FACTOR)) -u "$out" reply || die "the application does not begin"
 	equal "the application" "$reply" ready
 	mount_fs "$SRC"
 	python3 "$CHAIN" loop "$SNAPS" "$times" 0 >"$T/result" || die "$name: $(cat "$T/result")"

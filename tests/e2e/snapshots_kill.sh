@@ -15,7 +15,7 @@ mkdir "$SRC/data"
 coproc APP { exec python3 "$CHAIN" write "$SRC/data" wal wal wal delete; }
 app=$APP_PID in=${APP[1]} out=${APP[0]}
 CHILDREN+=("$app")
-read -r -t $((60 * FACTOR)) -u "$out" reply
+read -r -t $((300 * FACTOR)) -u "$out" reply
 equal "the application" "$reply" ready
 # Large enough that writing it takes a while.
 python3 - "$SRC/large.db" <<'PY'
