@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""busy_app.py DATABASE UNTIL [PAUSE] - an application that commits one row after the other through one connection, with Python's
-own timeout, PAUSE seconds apart (0), until the file UNTIL is there.
+"""busy_app.py DATABASE UNTIL [PAUSE] - an application that commits one row after the other through one connection, which waits
+30 seconds for a lock, PAUSE seconds apart (0), until the file UNTIL is there.
 
 Each transaction reads who the database says it is (the table `marker`) and adds a row with the next number. Whenever the marker
 has become another one, a line: "now MARKER BEFORE", where BEFORE is the number of the last row that was committed under the one
@@ -17,8 +17,8 @@ import time
 def main():
     path, until = sys.argv[1:3]
     pause = float(sys.argv[3]) if len(sys.argv) > 3 else 0
-    # Python's own patience, where nothing is slower than it is.
-    db = sqlite3.connect(path, timeout=5 * int(os.environ.get("FACTOR", "1")), isolation_level=None)
+    # A restore has the lock for as long as the disk takes to sync, several times.
+    db = sqlite3.connect(path, timeout=30 * int(os.environ.get("FACTOR", "1")), isolation_level=None)
     errors, marker, n = [], None, 0
     while not os.path.exists(until) and len(errors) < 10:
         try:

@@ -55,7 +55,8 @@ def answer(db, path, command):
 
 def main():
     path = sys.argv[1]
-    db = sqlite3.connect(path, timeout=5, isolation_level=None)
+    # As patient as the mount: what follows a restore has the lock for as long as the disk takes.
+    db = sqlite3.connect(path, timeout=30 * int(os.environ.get("FACTOR", "1")), isolation_level=None)
     db.execute("SELECT * FROM marker").fetchall()
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:

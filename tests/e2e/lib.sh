@@ -226,6 +226,9 @@ make_db() {
 # acked NAME: the last commit that has returned to the application.
 acked() { od -An -tu8 -N8 "$T/$1.ack" | tr -d ' '; }
 
+# sqlite3(1) gives up at once where somebody else has the lock: a checkpoint of ours, or our last close, takes as long as the disk.
+sqlite3() { command sqlite3 -cmd ".timeout $((30000 * FACTOR))" "$@"; }
+
 check_copy() { "$TEST_BIN/check_copy" "$@"; }
 # commits_of FILE: copies it to $T/copy, judges that, prints its commit number.
 commits_of() { cp "$1" "$T/copy" && check_copy "$T/copy"; }

@@ -22,7 +22,7 @@ busy() {
 	note "a writing application, $1, $2 restores"
 	make_marked "$DB" live "$1" 4096 4000
 	rm -f "$T/enough" "$T/app.out"
-	mount_fs -o "busy_timeout=$((5 * FACTOR))" "$SRC" # as patient as the application: neither starves
+	mount_fs -o "busy_timeout=$((30 * FACTOR))" "$SRC" # as patient as the application: neither starves
 	python3 "$TOP/tests/check/busy_app.py" "$DB" "$T/enough" "$3" >"$T/app.out" 2>"$LOGS/app.err" &
 	app=$!
 	CHILDREN+=("$app")
