@@ -11,6 +11,7 @@ need setpriv
 SNAPS=$MNT/.sqlsnapfs/snapshots
 allow_sidecars
 allow_log 'snapshot "refused" cannot be made: '
+allow_log 'snapshot "made" cannot be made: "db.sqlite3" was a database, and is empty' # its new content came late
 allow_log '" is inside ".*shown there as an empty directory'
 
 # refused ERROR WORDS: neither a snapshot nor a frozen mount is made; the log says why.
@@ -23,6 +24,9 @@ refused() {
 # made: a snapshot with exactly these files in it.
 made() {
 	mkdir "$SNAPS/made" || die "the log says $(tail -n 1 "$LOG")"
+	was_made "$@"
+}
+was_made() {
 	equal "what is in it" "$(cd "$SNAPS/made" && find . -type f -printf '%P\n' | sort | xargs)" "$*"
 	rmdir "$SNAPS/made"
 }
@@ -91,14 +95,34 @@ made data/other.sqlite3 db.sqlite3
 : >"$SRC/new" # and so are files that never were any
 head -c 5000 /dev/urandom >"$SRC/noise"
 made data/other.sqlite3 db.sqlite3
-python3 -c 'import shutil, sys, time
-with open(sys.argv[1], "wb") as db, open(sys.argv[2], "rb") as good:
-    time.sleep(0.3)
-    shutil.copyfileobj(good, db)' "$SRC/db.sqlite3" "$T/good" & # one that is made anew
-CHILDREN+=("$!")
-wait_for 5 test ! -s "$SRC/db.sqlite3"
-made data/other.sqlite3 db.sqlite3
-wait "${CHILDREN[-1]}"
+python3 - "$SRC/db.sqlite3" "$T/good" "$SNAPS/made" <<'END' || die "one that is made anew: the log says $(tail -n 1 "$LOG")"
+import os, sys, threading, time
+live, good, made = sys.argv[1:]
+with open(good, "rb") as file:
+    content = file.read()
+failed = []
+
+def make():
+    try:
+        os.mkdir(made)
+    except OSError as e:
+        failed.append(e)
+
+for attempt in range(20):
+    failed.clear()
+    thread = threading.Thread(target=make)
+    with open(live, "wb", buffering=0) as db:
+        began = time.monotonic()
+        thread.start()
+        time.sleep(0.3)
+        db.write(content)
+    took = time.monotonic() - began
+    thread.join()
+    if not failed or took < 0.9:  # seconds that mkdir waits: whoever was stopped for longer has proved nothing
+        break
+sys.exit(str(failed[0]) if failed else 0)
+END
+was_made data/other.sqlite3 db.sqlite3
 unmount
 
 note "a named one that is gone"
