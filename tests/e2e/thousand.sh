@@ -15,12 +15,13 @@ pid=$(fs_pid "$MNT")
 # The most descriptors and threads that are ever seen go to $T/most.
 watch_daemon() {
 	local fds threads most_fds=0 most_threads=0
-	while kill -0 "$1" 2>/dev/null; do
+	while :; do
 		fds=$(find "/proc/$pid/fd" -maxdepth 1 -type l | wc -l)
 		threads=$(find "/proc/$pid/task" -ignore_readdir_race -mindepth 1 -maxdepth 1 | wc -l)
 		[ "$fds" -le "$most_fds" ] || most_fds=$fds
 		[ "$threads" -le "$most_threads" ] || most_threads=$threads
 		echo "$most_fds $most_threads" >"$T/most"
+		kill -0 "$1" 2>/dev/null || return 0
 		read -r -t 0.02 <> <(:) || :
 	done
 }
