@@ -14,7 +14,7 @@ allow_log 'cannot be (made: live directories are not changed here|written: what 
 
 written() { grep -qF "snapshot \"$1\" of " "$LOG"; }
 no_pins() { # no read mark of anybody's is held: slots 1 to 4 stand at byte 124 of the -shm
-	[ ! -e "$1-shm" ] || ! awk -v i=":$(stat -c %i "$1-shm")" 'index($6, i) && $7 >= 124 && $7 <= 127 {found = 1} END {exit !found}' /proc/locks
+	[ ! -e "$1-shm" ] || ! awk -v i=":$(stat -c %i "$1-shm")\$" '$6 ~ i && $7 >= 124 && $7 <= 127 {found = 1} END {exit !found}' /proc/locks
 }
 tree() { (cd "$1" && find . -type f -printf '%P\n' | sort); }
 sums() { (cd "$1" && find . -type f -printf '%P %T@ %s %m\n' | sort && find . -type f | sort | xargs sha256sum); }
