@@ -147,9 +147,14 @@ class Rig:
 
         try:
             wait_for(0.5 if self.daemon else 0, "left in the store", is_clean)  # what is being worked in goes
-        except Fault as e:
+        except Fault:
             # One call that fails may be the one that removes something: then that stays.
-            if len({path.split(".partial/")[0] for path in left - self.pardoned}) > 1:
+            def is_one():
+                return is_clean() or len({path.split(".partial/")[0] for path in left - self.pardoned}) <= 1
+
+            try:
+                wait_for(10 if self.daemon else 0, "left in the store", is_one)
+            except Fault as e:
                 raise Fault(f"left in the store: {sorted(left - self.pardoned)}") from e
         self.pardoned |= left
 
@@ -294,6 +299,8 @@ class Mkdir(Operation):
 
     def judge(self, rig, result):
         said = rig.daemon.said()[self.said :]
+        if "was lost" in said:
+            wait_for(10, "it is lost, and shown", lambda: not os.path.exists(self.path))  # which is told first
         there = os.path.exists(self.path)
         if there and (result != 0 or "was written" not in said) and "it stays" not in said:
             raise Fault(f"a snapshot that failed is there: {said}")
