@@ -188,6 +188,14 @@ note 'the mark of the WAL-reset bug'
 wait_for 15 bash -c '[ ! -s "$1" ]' - "$SRC/wal.sqlite3-wal" || die 'the WAL that the restore wrote stays'
 held write >/dev/null
 exec {one}<"$MNT/wal.sqlite3"
+# It is looked at while it is connected, which it is not any more some seconds after it was opened: then it is opened anew.
+open_and_status() {
+	status "$@" && return
+	exec {one}<&-
+	exec {one}<"$MNT/wal.sqlite3"
+	return 1
+}
+until_open_and_status() { wait_for 15 open_and_status "$@" || die "never: $*: $(status "$@" 2>&1) $(cat "$STATUS")"; }
 python3 - "$SRC/wal.sqlite3-shm" <<'PY'
 import struct, sys
 with open(sys.argv[1], "r+b", buffering=0) as shm:
@@ -195,7 +203,7 @@ with open(sys.argv[1], "r+b", buffering=0) as shm:
     shm.seek(96)
     shm.write(struct.pack("=I", frames + 19))
 PY
-until_status "source('wal.sqlite3')['wal_marked'] and any('wal.sqlite3' in w and 'WAL-reset' in w for w in warnings)"
+until_open_and_status "source('wal.sqlite3')['wal_marked'] and any('wal.sqlite3' in w and 'WAL-reset' in w for w in warnings)"
 grep -q 'its wal-index says' "$MNT/.sqlsnapfs/log" || die 'not logged'
 python3 - "$SRC/wal.sqlite3-shm" <<'PY'
 import sys
@@ -203,7 +211,7 @@ with open(sys.argv[1], "r+b", buffering=0) as shm:
     shm.seek(96)
     shm.write(bytes(4))
 PY
-until_status "not source('wal.sqlite3')['wal_marked'] and warnings == []"
+until_open_and_status "not source('wal.sqlite3')['wal_marked'] and warnings == []"
 exec {one}<&-
 
 note 'a remount knows who had what; the alert'
