@@ -10,6 +10,7 @@
 #include "app.h"
 
 #include "../../src/sqlsnap.h"
+#include "looks.h"
 
 struct fixture {
 	struct folder folder, store;
@@ -89,6 +90,18 @@ static inline struct snap_gen *look(struct fixture *f, struct snap_attr *attr)
 	struct snap_attr ignored;
 
 	assert_int_equal(snap_lookup(f->snap, "db", attr ? attr : &ignored, &gen, NULL), 0);
+	return gen;
+}
+
+/* A look at a database in WAL mode that has seen what is in the WAL. */
+static inline struct snap_gen *look_connected(struct fixture *f)
+{
+	struct snap_gen *gen = look(f, NULL);
+
+	while (looked_too_soon(gen)) {
+		snap_gen_unref(gen);
+		gen = look(f, NULL);
+	}
 	return gen;
 }
 

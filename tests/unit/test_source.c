@@ -186,7 +186,7 @@ static void test_quick_open_never_waits(void **state)
 
 	(void)state;
 	up(&f, APP_WAL);
-	struct snap_gen *gen = look(&f, NULL), *moved = NULL;
+	struct snap_gen *gen = look_connected(&f), *moved = NULL;
 	/* The connection that has looked is idle. */
 	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), 0);
 	app_do(&f.app, "INSERT INTO t VALUES(1, 1)");

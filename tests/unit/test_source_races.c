@@ -188,7 +188,7 @@ static void test_recovery_is_waited_for(void **state)
 
 	(void)state;
 	up_still(&f, APP_WAL ";" APP_ROWS(10));
-	gen = look(&f, NULL);
+	gen = look_connected(&f);
 	gen->source->live->hub->db.vfs->regions[0][2]++; /* iChange of the header's first copy */
 	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
 	assert_int_equal(snap_gen_open(gen, 0, &moved, NULL), 0);
@@ -360,7 +360,7 @@ static void test_look_while_it_is_opened(void **state)
 			close_gen(before); /* there is no pin: it is a new one's version */
 			source_shed(before->source);
 		}
-		gen = look(&f, NULL);
+		gen = look_connected(&f);
 		between.act = commit_and_look;
 		rc = snap_gen_open(gen, waits ? 0 : SNAP_NOWAIT, &moved, NULL);
 		assert_null(between.act);
