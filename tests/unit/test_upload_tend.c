@@ -19,19 +19,19 @@ static void test_silent(void **state)
 	assert_true(pending_for(getpid(), pending));
 	upload_closed(pending);
 	upload_closed(scratch);
-	uploads_tend(&all, monotonic_ns() + UPLOAD_SILENCE_NS - 1000000000);
+	uploads_tend(&all, pending->touched + UPLOAD_SILENCE_NS);
 	assert_true(pending_for(getpid(), pending));
 	assert_int_equal(stored(), 2);
 	upload_ref(pending); /* the kernel still remembers it */
-	uploads_tend(&all, monotonic_ns() + UPLOAD_SILENCE_NS + 1000000000);
+	uploads_tend(&all, pending->touched + UPLOAD_SILENCE_NS + 1);
 	assert_true(pending_for(getpid(), NULL));
 	assert_true(scratch_is(".x", scratch));
 	assert_int_equal(stored(), 1);
 	assert_int_equal(logged("\"db\" was never finished: thrown away, nothing was restored"), 1);
 	upload_unref(pending);
-	uploads_tend(&all, monotonic_ns() + UPLOAD_SCRATCH_NS - 1000000000);
+	uploads_tend(&all, scratch->touched + UPLOAD_SCRATCH_NS);
 	assert_true(scratch_is(".x", scratch));
-	uploads_tend(&all, monotonic_ns() + UPLOAD_SCRATCH_NS + 1000000000);
+	uploads_tend(&all, scratch->touched + UPLOAD_SCRATCH_NS + 1);
 	assert_true(is_empty());
 	assert_int_equal(stored(), 0);
 	assert_int_equal(logged(".x\", 5 KiB, was never renamed to a database's name: thrown away"), 1);
