@@ -293,7 +293,7 @@ static void test_deadline(void **state)
 	for (int i = 0; i < 100; i++)
 		vfs->xSleep(vfs, 1000000);
 	assert_true(monotonic_ns() - began >= 19 * NS_PER_MS);
-	assert_true(monotonic_ns() - began < 900 * NS_PER_MS);
+	assert_true(monotonic_ns() - began < 50 * NS_PER_S); /* of 100 */
 	vfs_set_deadline(f->db.vfs, INT64_MAX);
 	began = monotonic_ns();
 	vfs->xSleep(vfs, 1000);
