@@ -41,12 +41,10 @@ static inline int connect_other(struct fixture *f, struct live **out)
 /* Bytes of the -shm that this process has locked: what a reader holds on to. */
 static inline bool reads_the_shm(struct fixture *f)
 {
-	struct proclocks_seen seen;
 	struct stat st;
 
 	assert_int_equal(place_stat(&f->place, "-shm", &st), 0);
-	assert_int_equal(locks_now(st.st_dev, st.st_ino, getpid(), &seen), 0);
-	return proclocks_self_holds(&seen, PROCLOCKS_WAL_READ(1), PROCLOCKS_WAL_READ(4));
+	return self_locks_now(st.st_dev, st.st_ino, getpid(), PROCLOCKS_WAL_READ(1), PROCLOCKS_WAL_READ(4));
 }
 
 #endif

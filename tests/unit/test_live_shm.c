@@ -66,12 +66,10 @@ static bool is_known(const struct stat *shm)
 /* Whoever comes first, as it seems, empties the -shm: nobody is first while we are there. */
 static bool holds_the_switch(struct fixture *f)
 {
-	struct proclocks_seen seen;
 	struct stat shm;
 
 	assert_int_equal(place_stat(&f->place, "-shm", &shm), 0);
-	assert_int_equal(locks_now(shm.st_dev, shm.st_ino, getpid(), &seen), 0);
-	return proclocks_self_holds(&seen, PROCLOCKS_WAL_DMS, PROCLOCKS_WAL_DMS);
+	return self_locks_now(shm.st_dev, shm.st_ino, getpid(), PROCLOCKS_WAL_DMS, PROCLOCKS_WAL_DMS);
 }
 
 static void read_beside(struct fixture *f)

@@ -327,7 +327,6 @@ static int looks, others; /* others: databases that are connected, without this 
 static int look_at_the_shm(void *arg, enum vfs_call call)
 {
 	struct fixture *f = arg;
-	struct proclocks_seen seen;
 	struct rawfd raw = RAWFD_INIT;
 	struct stat st;
 
@@ -336,8 +335,7 @@ static int look_at_the_shm(void *arg, enum vfs_call call)
 	assert_int_equal(rawfd_open(f->snap->core.raw, f->folder.fd, "db-shm", &raw, &st), 0);
 	assert_true(rawfd_is_shm(raw.dev, raw.ino));
 	rawfd_close(f->snap->core.raw, &raw);
-	assert_int_equal(locks_now(st.st_dev, st.st_ino, getpid(), &seen), 0);
-	assert_true(proclocks_self_holds(&seen, PROCLOCKS_WAL_DMS, PROCLOCKS_WAL_DMS));
+	assert_true(self_locks_now(st.st_dev, st.st_ino, getpid(), PROCLOCKS_WAL_DMS, PROCLOCKS_WAL_DMS));
 	looks += atomic_load(&f->snap->core.connected) == others; /* what is restored is connected again */
 	return SQLITE_OK;
 }

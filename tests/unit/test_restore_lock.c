@@ -419,12 +419,10 @@ static void test_cancelled(void **state)
 static bool holds_the_lock(void *arg)
 {
 	struct fixture *f = arg;
-	struct proclocks_seen seen;
 	struct stat st;
 
 	assert_int_equal(fstatat(f->folder.fd, "db-shm", &st, 0), 0);
-	assert_int_equal(locks_now(st.st_dev, st.st_ino, getpid(), &seen), 0);
-	return proclocks_self_holds(&seen, PROCLOCKS_WAL_WRITE, PROCLOCKS_WAL_WRITE);
+	return self_locks_now(st.st_dev, st.st_ino, getpid(), PROCLOCKS_WAL_WRITE, PROCLOCKS_WAL_WRITE);
 }
 
 /* What stands behind the end of a WAL that has started over is not what a restore wrote that wrote nothing.
