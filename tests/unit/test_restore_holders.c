@@ -408,6 +408,7 @@ static void test_still_read(void **state)
 		assert_int_equal(restore(&f, &u, &how), -EBUSY);
 		assert_non_null(strstr(how.err.text, "or a reader here,"));
 		live_unref(reading);
+		how.busy_timeout_ms = RESTORING.busy_timeout_ms;
 		assert_restored(&f, &u, &how);
 		assert_afresh(&f, COUNT_T, 500);
 		close_gen(gen);
