@@ -223,7 +223,7 @@ static void test_busy(void **state)
 		/* Longer ones would miss the moments between the commits of a writer that never pauses. */
 		assert_between(longest, 1, 2 * NS_PER_MS);
 		assert_true(monotonic_ns() - began >= 100 * NS_PER_MS);
-		assert_true(monotonic_ns() - began < 2 * NS_PER_S);
+		assert_true(monotonic_ns() - began < 8 * NS_PER_S); /* SQLite alone tries for ten */
 		assert_true(strlen(f->err.text) > 0);
 		assert_nothing_held(f);
 		/* A deadline that has passed still means one try. */
@@ -309,7 +309,7 @@ static void test_hanging_writer(void **state)
 	began = monotonic_ns();
 	assert_int_equal(pin(f, 200), -EBUSY);
 	assert_true(monotonic_ns() - began >= 190 * NS_PER_MS);
-	assert_true(monotonic_ns() - began < 3 * NS_PER_S);
+	assert_true(monotonic_ns() - began < 8 * NS_PER_S);
 	assert_nothing_held(f);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);

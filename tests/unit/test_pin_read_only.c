@@ -91,7 +91,7 @@ static void test_read_only_shm_without_marks(void **state)
 	assert_int_equal(in_child(clear_marks, &f->folder), 0);
 	began = monotonic_ns();
 	assert_int_equal(in_child(pin_as_somebody, &f->folder), PIN_UNRELIABLE);
-	assert_true(monotonic_ns() - began < 2 * NS_PER_S);
+	assert_true(monotonic_ns() - began < 8 * NS_PER_S);
 	/* Frames that are not in the database, and no mark: a writer has to come first. */
 	app_do(&f->app, APP_ROWS(50));
 	assert_int_equal(in_child(clear_marks, &f->folder), 0);

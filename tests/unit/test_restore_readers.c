@@ -332,15 +332,20 @@ static int open_at_once(void *arg, enum vfs_call call)
 {
 	struct glance *glance = arg;
 	struct snap_gen *gen, *moved = NULL;
-	int64_t began;
+	int64_t shortest = INT64_MAX;
 
 	if (call != VFS_WRITE || ++glance->writes != 3)
 		return SQLITE_OK;
 	gen = look(glance->f, NULL);
-	began = monotonic_ns();
-	assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
-	assert_true(monotonic_ns() - began < SOURCE_WAIT_NS / 2);
-	assert_null(moved);
+	for (int i = 0; i < 5; i++) {
+		int64_t began = monotonic_ns(), took;
+
+		assert_int_equal(snap_gen_open(gen, SNAP_NOWAIT, &moved, NULL), SNAP_WOULD_WAIT);
+		assert_null(moved);
+		took = monotonic_ns() - began;
+		shortest = took < shortest ? took : shortest;
+	}
+	assert_true(shortest < SOURCE_WAIT_NS / 2); /* the machine may have stood still, but not each time */
 	snap_gen_unref(gen);
 	return SQLITE_OK;
 }
