@@ -83,7 +83,8 @@ void __wrap_hold_resume(struct hold *hold, int64_t deadline)
 
 static bool large; /* the second one's writer comes while the first one is copied */
 
-static bool held; /* the second one's writer comes while the first one is opened */
+static bool held;    /* the second one's writer comes while the first one is opened */
+static bool refused; /* it was */
 
 static bool beside; /* a commit, and somebody who looks at it, come before what is held is opened */
 static struct snap_gen *told;
@@ -112,7 +113,7 @@ int __wrap_hold_open(struct hold *hold, const struct wal_header *at, bool *misse
 	if (large && strcmp(hold->source->place.name, "db") == 0)
 		app_do(&second, "INSERT INTO t VALUES(1)");
 	if (held && strcmp(hold->source->place.name, "db") == 0)
-		assert_int_equal(app_ask(&second, "INSERT INTO t VALUES(1)").rc, SQLITE_BUSY);
+		refused = app_ask(&second, "INSERT INTO t VALUES(1)").rc == SQLITE_BUSY;
 	if (beside && strcmp(hold->source->place.name, "db") == 0) {
 		app_do(&fixture.app, "INSERT INTO t VALUES(1)");
 		told = look(&fixture, NULL);
@@ -171,12 +172,21 @@ static int64_t rows(const char *name)
 
 static void test_between_looks(void **state)
 {
+	int made = 0, rc;
+
 	(void)state;
-	commits = 3;
-	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+	for (int i = 0;; i++) {
+		commits = 3;
+		rc = snap_kept_make(fixture.snap, "one", NULL);
+		made += 3 - commits;
+		if (rc == 0)
+			break;
+		assert_int_equal(rc, -EBUSY);
+		assert_true(i < 20); /* this process may have been slow, and it is not tried for long */
+	}
 	assert_int_equal(commits, 0);
-	assert_int_equal(rows("db"), 3);
-	assert_int_equal(rows("db2"), 3);
+	assert_int_equal(rows("db"), made);
+	assert_int_equal(rows("db2"), made);
 }
 
 /* Whether the snapshot of the database NAME says that it may be of another moment than the others. Ends what
@@ -233,15 +243,22 @@ static void test_gives_way(void **state)
 
 static void test_held_together(void **state)
 {
+	int committed = 0;
+
 	(void)state;
 	app_do(&fixture.app, "PRAGMA journal_mode=DELETE");
 	app_do(&second, "PRAGMA journal_mode=DELETE");
-	held = true;
-	assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
-	held = false;
-	assert_int_equal(rows("db2"), 0);
-	assert_false(is_apart("db"));
-	assert_false(is_apart("db2"));
+	for (int i = 0;; i++) {
+		held = true;
+		assert_int_equal(snap_kept_make(fixture.snap, "one", NULL), 0);
+		held = false;
+		if (refused && !is_apart("db") && !is_apart("db2"))
+			break;
+		assert_true(i < 20); /* this process may have been slow, and nobody is held up for long */
+		committed += !refused;
+		assert_int_equal(snap_kept_drop(fixture.snap, "one", NULL), 0);
+	}
+	assert_int_equal(rows("db2"), committed);
 }
 
 /* While one is waited for, the others' writers go on; then all are of one instant again. */
