@@ -21,7 +21,8 @@ struct fuse_req {
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t changed;
 	bool done;
-	int error; /* errno, counted upwards; 0 with what was asked for */
+	pthread_t by; /* who has answered */
+	int error;    /* errno, counted upwards; 0 with what was asked for */
 	uint64_t id;
 	struct fuse_file_info fi;
 	unsigned char *bytes; /* owned */
@@ -47,6 +48,7 @@ static inline int reply(struct fuse_req *req, int error)
 {
 	assert_false(req->done);
 	req->done = true;
+	req->by = pthread_self();
 	req->error = error;
 	pthread_cond_broadcast(&req->changed);
 	return 0;

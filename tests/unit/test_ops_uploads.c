@@ -40,8 +40,8 @@ static void test_read_below_upload_waits_elsewhere(void **state)
 	fi = open_upload(fs, gettid(), O_WRONLY, &id); /* which only lends the size */
 	request_init(&reading, fs, gettid());
 	fs_ops.read(&reading, id, 4096, 0, &fi);
-	assert_false(is_answered(&reading));
 	assert_int_equal(await_reply(&reading), EBUSY);
+	assert_false(pthread_equal(reading.by, pthread_self()));
 	request_finish(&reading);
 	release(fs, gettid(), id, &fi);
 	fs_down(&f, fs);
