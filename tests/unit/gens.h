@@ -76,12 +76,12 @@ static inline void replace(struct fixture *f, bool sidecars)
 /* Waits until the janitor, which runs by itself, has made CHECK true. */
 static inline void await(bool (*check)(struct fixture *f), struct fixture *f)
 {
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < 6000; i++) {
 		if (check(f))
 			return;
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 	}
-	fail_msg("nothing happened in ten seconds");
+	fail_msg("nothing happened in a minute");
 }
 
 static inline struct snap_gen *look(struct fixture *f, struct snap_attr *attr)

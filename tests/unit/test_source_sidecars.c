@@ -142,7 +142,7 @@ static bool closes_what_failed(int free, bool at_end)
 		snap_gen_close(gen);
 	left = rc < 0 && file_exists(&f.folder, "db-wal");
 	/* Until there is no more to do: then another thread is at the close, or has made it. */
-	for (int i = 0; left && !at_end && i < 1000 && source_tend(gen->source, monotonic_ns()); i++) {
+	for (int i = 0; left && !at_end && i < 6000 && source_tend(gen->source, monotonic_ns()); i++) {
 		assert_false(source_is_unused(gen->source));
 		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
 	}
@@ -176,7 +176,7 @@ static void test_what_a_failed_connection_made_is_closed(void **state)
 /* Makes the janitor's rounds until there is nothing of GEN's but the database. */
 static void tend_to_the_end(struct fixture *f, struct snap_gen *gen)
 {
-	for (int i = 0; i < 1000 && file_exists(&f->folder, "db-wal"); i++) {
+	for (int i = 0; i < 6000 && file_exists(&f->folder, "db-wal"); i++) {
 		source_tend(gen->source, monotonic_ns());
 		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
 	}
