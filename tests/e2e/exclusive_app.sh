@@ -14,32 +14,38 @@ writer_do roll 'commit 30'
 writer_start other --db "$SRC/other.sqlite3" --rate 200 --busy-timeout 0
 mount_fs -o busy_timeout=1 "$SRC"
 make_db "$T/up.sqlite3" --commits 7
-taken() { python3 -c "import sys; t = $EPOCHREALTIME - $start; print(t); sys.exit(t > $1)" || die "$2 took longer than $1 s"; }
+taken() { python3 -c "import sys; t = $EPOCHREALTIME - $start; print(t); sys.exit(t > $1)"; } # at most SECONDS
 
 for name in wal roll; do
 	stat "$MNT/$name.sqlite3" >/dev/null || die "stat"
 	start=$EPOCHREALTIME
 	must_fail any 'busy' cat "$MNT/$name.sqlite3"
-	taken $((10 * FACTOR)) "EBUSY of $name"
+	taken $((30 * FACTOR)) || die "EBUSY of $name took longer"
 	state=$(sha "$SRC/$name.sqlite3")
 	must_fail 1 'busy' cp "$T/up.sqlite3" "$MNT/$name.sqlite3"
 	equal "$name: what cannot be restored" "$(sha "$SRC/$name.sqlite3")" "$state"
 done
 [ -z "$(ls -A "$MNT/.sqlsnapfs/snapshots")" ] || die "kept: $(ls "$MNT/.sqlsnapfs/snapshots")"
 
-# A crowd at the locked door does not keep others from their own.
-crowd=()
-for i in $(seq 40); do
-	cat "$MNT/wal.sqlite3" >/dev/null 2>"$LOGS/crowd.$i" &
-	crowd+=($!)
-	CHILDREN+=($!)
+# A crowd at the locked door does not keep others from their own. A machine that was busy with something else is given another try: who
+# waits for the crowd waits each time, for two seconds.
+for try in 1 2 3 4 5; do
+	crowd=()
+	for i in $(seq 40); do
+		cat "$MNT/wal.sqlite3" >/dev/null 2>"$LOGS/crowd.$i" &
+		crowd+=($!)
+		CHILDREN+=($!)
+	done
+	start=$EPOCHREALTIME
+	for i in 1 2 3 4 5; do cat "$MNT/other.sqlite3" >/dev/null || die "the other database"; done
+	ls -l "$MNT" >/dev/null
+	waits=0
+	taken "$FACTOR" || waits=1
+	for pid in "${crowd[@]}"; do ! wait "$pid" || die "raw bytes of a database that is held exclusively"; done
+	grep -L busy "$LOGS"/crowd.* | grep . && die "another error than EBUSY"
+	[ "$waits" -ne 0 ] || break
 done
-start=$EPOCHREALTIME
-for i in 1 2 3 4 5; do cat "$MNT/other.sqlite3" >/dev/null || die "the other database"; done
-ls -l "$MNT" >/dev/null
-taken $((1 * FACTOR)) 'five reads of another database and a list'
-for pid in "${crowd[@]}"; do ! wait "$pid" || die "raw bytes of a database that is held exclusively"; done
-grep -L busy "$LOGS"/crowd.* | grep . && die "another error than EBUSY"
+[ "$waits" -eq 0 ] || die 'five reads of another database and a list wait for the crowd'
 
 # Nor does one other user with a larger crowd, nor do several of them.
 cat >"$T/crowd.py" <<'PY'
