@@ -20,36 +20,33 @@ watch_wal() {
 	done
 }
 
-echo 0 >"$T/peak"
-reader --file "$MNT/db.sqlite3" --ack "$T/app.ack" --hold "$hold" --out "$T/held" >"$T/reader.out" &
-holder=$!
-CHILDREN+=("$holder")
-watch_wal "$holder"
-wait "$holder" || die "the held descriptor: status $?"
-check_copy "$T/held" >/dev/null || die "what was held"
-held_peak=$(cat "$T/peak")
-note "WAL beside a descriptor held for $hold s: at most $((held_peak >> 20)) MiB"
-[ "$held_peak" -lt $((300 << 20)) ] || die "the WAL grew to $held_peak bytes beside one reader"
+# bounded WHAT COMMAND...: the WAL is, while it runs. A daemon that got no processor for seconds, while the writer did, is given another
+# try: what has no bound has none each time.
+wal_is_empty() { sqlite3 -cmd '.timeout 1000' "$db" 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null && [ ! -s "$db-wal" ]; }
+bounded() {
+	local what=$1 try job peak
+	shift
+	for try in 1 2 3; do
+		if [ "$try" -gt 1 ]; then
+			writer_do app pause
+			wait_for 20 wal_is_empty || die "the WAL stays"
+			writer_do app resume
+		fi
+		echo 0 >"$T/peak"
+		"$@" >"$T/out" 2>"$LOGS/err" &
+		job=$!
+		CHILDREN+=("$job")
+		watch_wal "$job"
+		wait "$job" || die "$what: status $?"
+		peak=$(cat "$T/peak")
+		note "$(cat "$T/out"); WAL beside $what: at most $((peak >> 20)) MiB"
+		[ "$peak" -ge $((300 << 20)) ] || return 0
+	done
+	die "the WAL grew to $peak bytes beside $what"
+}
 
-# Twenty readers at a time, half a second each, none of which leaves a gap. A daemon that got no processor for seconds, while the
-# writer did, is given another try: what has no bound has none each time.
-wal_is_empty() { sqlite3 -cmd '.timeout 1000' "$SRC/db.sqlite3" 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null && [ ! -s "$SRC/db.sqlite3-wal" ]; }
-for try in 1 2 3; do
-	if [ "$try" -gt 1 ]; then
-		writer_do app pause
-		wait_for 20 wal_is_empty || die "the WAL stays"
-		writer_do app resume
-	fi
-	echo 0 >"$T/peak"
-	copyloop --file "$MNT/db.sqlite3" --ack "$T/app.ack" --seconds "$hold" --threads 20 --styles slow --slow-ms 500 \
-		--min-distinct 5 >"$T/loop.out" 2>"$LOGS/loop.err" &
-	loop=$!
-	CHILDREN+=("$loop")
-	watch_wal "$loop"
-	wait "$loop" || die "overlapping readers: status $?"
-	note "$(cat "$T/loop.out")"
-	peak=$(cat "$T/peak")
-	note "WAL beside overlapping readers: at most $((peak >> 20)) MiB"
-	[ "$peak" -ge $((300 << 20)) ] || break
-done
-[ "$peak" -lt $((300 << 20)) ] || die "the WAL grew to $peak bytes beside overlapping readers"
+bounded "a descriptor held for $hold s" reader --file "$MNT/db.sqlite3" --ack "$T/app.ack" --hold "$hold" --out "$T/held"
+check_copy "$T/held" >/dev/null || die "what was held"
+# Twenty at a time, half a second each, none of which leaves a gap.
+bounded 'overlapping readers' copyloop --file "$MNT/db.sqlite3" --ack "$T/app.ack" --seconds "$hold" --threads 20 --styles slow --slow-ms 500 \
+	--min-distinct 5
