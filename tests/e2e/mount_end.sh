@@ -92,27 +92,22 @@ must_fail any 'not connected' cat "$made/db.sqlite3"
 begin 'after kill -9'
 equal 'mounts there' "$(grep -cF " $made fuse" /proc/self/mounts)" 1
 
-# It dies while the next one asks it: the answer is another then, ECONNABORTED.
-old=${DAEMON_PID[$made]}
-next_one_asks() {
-	local wchan
-	# Whoever waits for an answer is looked at alone: the question is given up after two seconds.
-	while read -r wchan; do
-		tr '\0' ' ' 2>/dev/null <"${wchan%/wchan}/cmdline" | grep -qF " $made " && return
-	done < <(grep -ls request_wait_answer /proc/[0-9]*/wchan)
-	return 1
-}
-stop "$old"
-(wait_for 10 next_one_asks || note 'the next one did not ask'; kill -9 "$old") &
-killer=$!
-mount_at "$made" "$SRC"
-wait "$killer"
-wait "$old" 2>/dev/null || :
-grep -q 'detached the dead mount' "$LOG" || die "nothing was detached: $(cat "$LOG")"
-equal 'mounts there' "$(grep -cF " $made fuse" /proc/self/mounts)" 1
 umount "$made"
-wait_daemon "$made"
-not_mounted "$made" || die "still mounted"
+ended 'after kill -9'
+
+# It dies while the next one asks it: the answer is another then, ECONNABORTED.
+mkdir "$T/dies"
+PLAIN_MOUNTS+=("$T/dies")
+comm=$(basename "$SQLSNAPFS")
+python3 "$TOP/tests/check/remembered.py" "$T/dies" "${comm:0:15}" &
+dies=$!
+CHILDREN+=("$dies")
+wait_for 20 is_mounted "$T/dies" || die "no mount that dies"
+mount_at "$T/dies" "$SRC"
+wait "$dies" || die "it was not asked: status $?"
+grep -q 'detached the dead mount' "$LOG" || die "nothing was detached: $(cat "$LOG")"
+equal 'mounts there' "$(grep -cF " $T/dies fuse" /proc/self/mounts)" 1
+unmount "$T/dies"
 # It is dead, and the kernel still knows the attributes of its root.
 mkdir "$T/remembered"
 PLAIN_MOUNTS+=("$T/remembered")
