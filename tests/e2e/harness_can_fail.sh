@@ -7,11 +7,12 @@
 # ends STATUS BODY: a test with this body ends with this status.
 ends() {
 	local status=0
-	bash -c ". '$TOP/tests/e2e/lib.sh'; $2" nested >"$T/nested.out" 2>&1 </dev/null || status=$?
+	TMPDIR=$T/tmp bash -c ". '$TOP/tests/e2e/lib.sh'; $2" nested >"$T/nested.out" 2>&1 </dev/null || status=$?
 	[ "$status" -eq "$1" ] || die "status $status, not $1: $2: $(cat "$T/nested.out")"
-	! find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'sqlsnapfs-nested.*' | grep . || die "left behind by: $2"
+	! find "$T/tmp" -mindepth 1 | grep . || die "left behind by: $2"
 }
 
+mkdir "$T/tmp"
 # The bodies are expanded by the nested shell.
 # shellcheck disable=SC2016
 {
@@ -37,6 +38,7 @@ ends() {
 	ends 1 'must_fail any . sh -c "echo text; kill -SEGV \$\$"'
 	ends 0 'must_fail 3 text sh -c "echo text; exit 3"'
 	ends 1 'wait_for 0 false'
+	ends 0 'look() { [ -e $T/there ] || { sleep 2; : >$T/there; false; }; }; wait_for 0 look' # was away when it came true
 	ends 0 'sh -c "exit 0" & DAEMON_PID[x]=$!; wait_daemon x'
 	ends 1 'sh -c "exit 3" & DAEMON_PID[x]=$!; wait_daemon x'
 	ends 1 'mount_at "$MNT" "$T/no-such-source"'
