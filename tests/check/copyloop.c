@@ -7,8 +7,12 @@
  * commit that had returned before open(2) is in it, none that began after open(2) returned is, and no copy of
  * a thread is older than the one before. Exit status 0 and one JSON line when all are; otherwise the first
  * reasons on stderr, and status 1. --min-distinct N also demands that N different commits were seen, so that
- * a loop beside a writer that stands still proves nothing by accident. --keep-bad FILE leaves the first
+ * a loop beside a writer that stands still proves nothing by accident; for those it goes on for up to
+ * --patience SECONDS (60), because a writer may stand still for a while. --keep-bad FILE leaves the first
  * refused copy there. --until FILE goes on until that file is there.
+ *
+ * With --stalls N that many EBUSY in all are no answer, if the writer has committed next to nothing
+ * meanwhile: it holds its lock, and waits for a disk or a processor.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,16 +30,18 @@
 
 #define THREADS_MAX 32
 #define COMPLAINTS_MAX 10
+#define STALLED_COMMITS 10 /* at most, in the two seconds after which an open is EBUSY */
 
 struct loop {
 	const char *path, *keep_bad, *until;
 	struct workload_ack *ack; /* NULL: age is not judged */
 	unsigned copies, threads, slow_ms, min_distinct;
-	double seconds; /* 0: until COPIES are made; not with UNTIL */
+	double seconds, patience; /* SECONDS 0: until COPIES are made; not with UNTIL */
 	bool styles[COPY_N];
 	double started;
 	pthread_mutex_t mutex;
 	unsigned begun, good, bad, distinct; /* guarded by mutex */
+	unsigned stalls;		     /* that are still forgiven; guarded by mutex */
 	uint64_t first, last;		     /* guarded by mutex */
 	uint64_t bytes;			     /* guarded by mutex */
 };
@@ -50,11 +56,13 @@ static double now(void)
 
 static bool goes_on(const struct loop *loop)
 {
+	double spent = now() - loop->started;
+
 	if (loop->until)
 		return access(loop->until, F_OK) != 0;
-	if (loop->seconds > 0)
-		return now() - loop->started < loop->seconds;
-	return loop->begun < loop->copies;
+	if (loop->seconds > 0 ? spent < loop->seconds : loop->begun < loop->copies)
+		return true;
+	return loop->distinct < loop->min_distinct && !loop->bad && spent < loop->seconds + loop->patience;
 }
 
 /* The number of the next copy, or -1: enough. */
@@ -127,6 +135,34 @@ struct before {
 	uint64_t commits, epoch;
 };
 
+/* Whether the writer has stood still since AGE was taken, and that is to be forgiven. */
+static bool is_stall(struct loop *loop, const struct workload_age *age)
+{
+	bool is;
+
+	if (!loop->ack || loop->ack->acked - age->acked > STALLED_COMMITS)
+		return false;
+	pthread_mutex_lock(&loop->mutex);
+	is = loop->stalls > 0;
+	loop->stalls -= is;
+	pthread_mutex_unlock(&loop->mutex);
+	return is;
+}
+
+/* open(2) of the next copy; *ERROR is its errno. */
+static int open_next(struct loop *loop, struct workload_age *age, int *error)
+{
+	int fd;
+
+	do {
+		workload_age_before(age, loop->ack);
+		fd = open(loop->path, O_RDONLY | O_CLOEXEC);
+		*error = errno;
+	} while (fd < 0 && *error == EBUSY && is_stall(loop, age));
+	workload_age_after(age, loop->ack);
+	return fd;
+}
+
 static void one_copy(struct loop *loop, unsigned n, struct before *before)
 {
 	enum copy_style style = nth_style(loop, n);
@@ -135,10 +171,7 @@ static void one_copy(struct loop *loop, unsigned n, struct before *before)
 	struct verdict v = {0};
 	int fd, error;
 
-	workload_age_before(&age, loop->ack);
-	fd = open(loop->path, O_RDONLY | O_CLOEXEC);
-	error = errno;
-	workload_age_after(&age, loop->ack);
+	fd = open_next(loop, &age, &error);
 	if (fd < 0)
 		snprintf(v.why, sizeof(v.why), "open: %s", strerror(error));
 	else if (!copy_descriptor(&copy, fd, style, n, loop->slow_ms))
@@ -201,11 +234,10 @@ static void take_styles(struct loop *loop, char *list)
 static void take_options(struct loop *loop, int argc, char **argv)
 {
 	static const struct option list[] = {
-		{"file", 1, NULL, 'f'},	    {"ack", 1, NULL, 'a'},
-		{"copies", 1, NULL, 'n'},   {"threads", 1, NULL, 't'},
-		{"slow-ms", 1, NULL, 'm'},  {"styles", 1, NULL, 's'},
-		{"seconds", 1, NULL, 'S'},  {"min-distinct", 1, NULL, 'd'},
-		{"keep-bad", 1, NULL, 'k'}, {"until", 1, NULL, 'u'},
+		{"file", 1, NULL, 'f'},	   {"ack", 1, NULL, 'a'},	   {"copies", 1, NULL, 'n'},
+		{"threads", 1, NULL, 't'}, {"slow-ms", 1, NULL, 'm'},	   {"styles", 1, NULL, 's'},
+		{"seconds", 1, NULL, 'S'}, {"min-distinct", 1, NULL, 'd'}, {"keep-bad", 1, NULL, 'k'},
+		{"until", 1, NULL, 'u'},   {"stalls", 1, NULL, 'l'},	   {"patience", 1, NULL, 'p'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
@@ -244,6 +276,12 @@ static void take_options(struct loop *loop, int argc, char **argv)
 		case 'u':
 			loop->until = optarg;
 			break;
+		case 'l':
+			loop->stalls = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'p':
+			loop->patience = strtod(optarg, NULL);
+			break;
 		default:
 			exit(2);
 		}
@@ -252,7 +290,11 @@ static void take_options(struct loop *loop, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct loop loop = {.copies = 100, .threads = 1, .slow_ms = 300, .mutex = PTHREAD_MUTEX_INITIALIZER};
+	struct loop loop = {.copies = 100,
+			    .threads = 1,
+			    .slow_ms = 300,
+			    .patience = 60,
+			    .mutex = PTHREAD_MUTEX_INITIALIZER};
 	pthread_t threads[THREADS_MAX];
 	unsigned started = 0;
 
@@ -260,7 +302,7 @@ int main(int argc, char **argv)
 	take_options(&loop, argc, argv);
 	if (!loop.path || loop.threads < 1 || loop.threads > THREADS_MAX) {
 		fputs("usage: copyloop --file FILE [--ack FILE] [--copies N | --seconds S] [--threads N] "
-		      "[--styles A,B]\n",
+		      "[--styles A,B]; see copyloop.c\n",
 		      stderr);
 		return 2;
 	}

@@ -37,7 +37,7 @@ copyloop --file "$T/good" --copies 16 --threads 2
 
 # One commit older than demanded; a loop that sees a single commit; a flipped byte; a lost page; a page too many.
 must_fail 1 'is older than' check_copy --min-seq 999999999 "$T/good"
-must_fail 1 'only 1 different' copyloop --file "$T/good" --copies 8 --min-distinct 2
+must_fail 1 'only 1 different' copyloop --file "$T/good" --copies 8 --min-distinct 2 --patience 1
 python3 - "$T" <<'PY'
 import sys
 t = sys.argv[1]
