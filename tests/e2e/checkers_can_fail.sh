@@ -73,7 +73,7 @@ reader --raw --file "$T/changing" --control <"$T/reader.in" >"$T/reader.out" 2>"
 pid=$!
 CHILDREN+=("$pid")
 exec {go}>"$T/reader.in"
-wait_for 10 grep -q held "$T/reader.out" || die "no reader"
+wait_for 40 grep -q held "$T/reader.out" || die "no reader"
 printf x | dd of="$T/changing" bs=1 seek=5000 conv=notrunc status=none
 exec {go}>&-
 status=0

@@ -88,7 +88,7 @@ for kept in 0 50 5000; do
 	holder=$!
 	CHILDREN+=("$holder")
 	exec {go}>"$T/go$n"
-	wait_for 10 grep -q held "$T/held$n.out" || die "no reader: $(cat "$LOGS/held$n")"
+	wait_for 40 grep -q held "$T/held$n.out" || die "no reader: $(cat "$LOGS/held$n")"
 	truncate -s "$kept" "$db"
 	exec {go}>&-
 	status=0
@@ -108,7 +108,7 @@ for how in 'truncate -s 0' 'truncate -s 100' 'scribble_index'; do
 	holder=$!
 	CHILDREN+=("$holder")
 	exec {go}>"$T/go$n"
-	wait_for 10 grep -q held "$T/held$n.out" || die "no reader: $(cat "$LOGS/held$n")"
+	wait_for 40 grep -q held "$T/held$n.out" || die "no reader: $(cat "$LOGS/held$n")"
 	[ ! -e "$db-shm" ] || $how "$db-shm"
 	exec {go}>&-
 	status=0
@@ -120,5 +120,5 @@ for how in 'truncate -s 0' 'truncate -s 100' 'scribble_index'; do
 	# With the damage out of the way, and once the mount has let go, it can be read again.
 	rm -f "$db-shm"
 	good_again() { cp "$seen" "$T/copy" 2>/dev/null && [ "$(check_copy "$T/copy" 2>/dev/null)" = 120 ]; }
-	wait_for 10 good_again || die "$how: does not recover: $(cat "$seen" 2>&1 >/dev/null; check_copy "$T/copy" 2>&1)"
+	wait_for 40 good_again || die "$how: does not recover: $(cat "$seen" 2>&1 >/dev/null; check_copy "$T/copy" 2>&1)"
 done

@@ -15,7 +15,7 @@ import os, sqlite3, subprocess, sys, time
 
 src, mnt, out = sys.argv[1:]
 NAMES = ("wal.db", "delete.db")
-apps = {name: sqlite3.connect(f"{src}/{name}", isolation_level=None) for name in NAMES}
+apps = {name: sqlite3.connect(f"{src}/{name}", isolation_level=None, timeout=60) for name in NAMES}
 os.mkdir(out)
 
 

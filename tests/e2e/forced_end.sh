@@ -41,8 +41,8 @@ term() { kill -TERM "$(fs_pid "$made")"; }
 # Told to end twice: files that are open are waited for only until the second time.
 term_twice() {
 	term
-	wait_for 10 not_mounted "$made" || die "SIGTERM does not detach the mount"
-	wait_for 10 grep -q 'told to end by' "$LOG" # else the two signals are one
+	wait_for 40 not_mounted "$made" || die "SIGTERM does not detach the mount"
+	wait_for 40 grep -q 'told to end by' "$LOG" # else the two signals are one
 	term 2>/dev/null || gone_or_zombie "$(fs_pid "$made")" || die 'it cannot be told again'
 }
 lazily_then_term_twice() {
@@ -145,7 +145,7 @@ for way in term_twice lazily_then_term_twice by_force; do
 		CHILDREN+=($!)
 	done
 	wait_for 20 looked_all || die "nobody has looked: $(cat "$LOGS"/waiter.*)"
-	wait_for 10 asked || die "nobody waits"
+	wait_for 40 asked || die "nobody waits"
 	"$way"
 	ended "$way"
 	for i in "${!waiters[@]}"; do
@@ -217,9 +217,9 @@ wait_for 20 locking || die "it does not wait: $(cat "$LOGS/command" "$T/restorer
 abort_connection
 wait_for 20 grep -q 'answer E' "$T/restorer" || die "it is not told that it failed: $(cat "$T/restorer")"
 ended_in_log() { grep -q 'the mount has ended before it was written' "$LOGS/command"; }
-wait_for 10 ended_in_log || note 'the restore is not given up'
+wait_for 40 ended_in_log || note 'the restore is not given up'
 writer_do keeper 'exec ROLLBACK'
-wait_for 10 ended_in_log || die "restored, though its writer was told that it failed: $(sha "$SRC/kept.sqlite3")"
+wait_for 40 ended_in_log || die "restored, though its writer was told that it failed: $(sha "$SRC/kept.sqlite3")"
 equal 'a COMMAND goes on: the live database' "$(sha "$SRC/kept.sqlite3")" "$before"
 echo over >"$T/until"
 wait "$command" || die "status $? of the command: $(cat "$LOGS/command")"
@@ -238,7 +238,7 @@ for _ in $(seq 30); do
 	(cd "$made" && : >"$T/there" && exec cp "$next" kept.sqlite3 2>/dev/null) &
 	copier=$!
 	CHILDREN+=("$copier")
-	wait_for 10 test -e "$T/there"
+	wait_for 40 test -e "$T/there"
 	sleep "0.0$((RANDOM % 4))$((RANDOM % 10))"
 	term_twice
 	wait "$copier" || status=1

@@ -123,7 +123,7 @@ mount_at() {
 	LOG=$LOGS/daemon.$MOUNTS.log
 	"${SANITIZED[@]}" "$SQLSNAPFS" -o "store=$STORE" -f "$@" "$mnt" </dev/null >"$LOG" 2>&1 &
 	DAEMON_PID[$mnt]=$!
-	wait_for 15 answers_or_ended "$mnt" "$!" || die "the mount at $mnt does not answer"
+	wait_for 40 answers_or_ended "$mnt" "$!" || die "the mount at $mnt does not answer"
 	answers "$mnt" || die "the daemon of $mnt ended: $(cat "$LOG")"
 }
 # What it says comes last: what it has itself asked the mount is over, and the mount is no dead one from before.

@@ -52,7 +52,7 @@ for few in {56..68}; do
 	CHILDREN+=("$holder")
 	read -r <"$T/held"
 	kill "$old"
-	wait_for 10 not_mounted "$MNT" || die "$few: SIGTERM does not detach it"
+	wait_for 40 not_mounted "$MNT" || die "$few: SIGTERM does not detach it"
 	mount_fs "$SRC" # where it was
 	kill "$old"
 	status=0

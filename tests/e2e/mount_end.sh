@@ -24,7 +24,7 @@ ended() {
 has_stopped() { ! grep -qs '^State:[[:space:]]*[^T[:space:]]' "/proc/$1/task/"*/status; }
 stop() {
 	kill -STOP "$1"
-	wait_for 10 has_stopped "$1" || die "it does not stop"
+	wait_for 40 has_stopped "$1" || die "it does not stop"
 }
 
 begin SIGTERM
@@ -52,9 +52,9 @@ reader --file "$made/live.sqlite3" --ack "$T/app.ack" --control <"$T/go" >"$T/re
 holder=$!
 CHILDREN+=("$holder")
 exec {go}>"$T/go"
-wait_for 10 grep -q held "$T/reader.out" || die "no reader"
+wait_for 40 grep -q held "$T/reader.out" || die "no reader"
 kill -TERM "$(fs_pid "$made")"
-wait_for 10 not_mounted "$made" || die "SIGTERM did not detach the mount"
+wait_for 40 not_mounted "$made" || die "SIGTERM did not detach the mount"
 [ ! -e "$made/live.sqlite3" ] || die "the name is still there"
 exec {go}>&-
 wait "$holder" || die "the reader that was open at SIGTERM: status $?: $(cat "$LOGS/reader.err")"

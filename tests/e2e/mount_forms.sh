@@ -51,7 +51,7 @@ answers "$T/made" || die "it returned before the mount answers"
 equal names "$(names "$T/made")" './db.sqlite3 ./plain.txt '
 equal commits "$(commits_of "$T/made/db.sqlite3")" 11
 umount "$T/made"
-wait_for 10 test ! -e "$T/made" || die "the mountpoint that was made is still there"
+wait_for 40 test ! -e "$T/made" || die "the mountpoint that was made is still there"
 
 note 'a command'
 status=0
@@ -140,4 +140,4 @@ fi
 # Daemons of their own end by themselves; nobody waits for their status, but they must end.
 daemons() { pgrep -f "store=$STORE" || :; }
 ended() { [ -z "$(daemons)" ]; }
-wait_for 15 ended || die "daemons still run: $(daemons)"
+wait_for 40 ended || die "daemons still run: $(daemons)"
