@@ -60,12 +60,13 @@ allow_log() { ALLOWED_LOG+=("$1"); }
 allow_sidecars() { ALLOW_SIDECARS=1; }
 
 # wait_for SECONDS COMMAND...: polls until it succeeds, which takes SECONDS at most where nobody disturbs. A machine that others
-# use too may stand still for some, and so may a disk: 1 after six times that.
+# use too may stand still for some, and so may a disk: 1 after four times that, when it has been asked once more.
 wait_for() {
-	local deadline=$((SECONDS + $1 * 6 * FACTOR + 1))
+	local deadline=$((SECONDS + $1 * 4 * FACTOR + 1)) late=0
 	shift
 	until "$@" 2>/dev/null; do
-		[ "$SECONDS" -lt "$deadline" ] || return 1
+		[ "$late" = 0 ] || return 1
+		[ "$SECONDS" -lt "$deadline" ] || late=1
 		read -r -t 0.02 <> <(:) || :
 	done
 }
@@ -123,7 +124,7 @@ mount_at() {
 	LOG=$LOGS/daemon.$MOUNTS.log
 	"${SANITIZED[@]}" "$SQLSNAPFS" -o "store=$STORE" -f "$@" "$mnt" </dev/null >"$LOG" 2>&1 &
 	DAEMON_PID[$mnt]=$!
-	wait_for 40 answers_or_ended "$mnt" "$!" || die "the mount at $mnt does not answer"
+	wait_for 15 answers_or_ended "$mnt" "$!" || die "the mount at $mnt does not answer"
 	answers "$mnt" || die "the daemon of $mnt ended: $(cat "$LOG")"
 }
 # What it says comes last: what it has itself asked the mount is over, and the mount is no dead one from before.
