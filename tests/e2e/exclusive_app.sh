@@ -29,7 +29,7 @@ done
 
 # A crowd at the locked door does not keep others from their own. A machine that was busy with something else is given another try: who
 # waits for the crowd waits each time, for two seconds.
-for try in 1 2 3 4 5; do
+for _ in 1 2 3 4 5; do
 	crowd=()
 	for i in $(seq 40); do
 		cat "$MNT/wal.sqlite3" >/dev/null 2>"$LOGS/crowd.$i" &
