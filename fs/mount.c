@@ -30,8 +30,8 @@
 #define LOG_MODULE "mount"
 #include "log.h"
 
-#define DEAD_MOUNTS 16 /* a daemon that is killed and started again piles them up */
-#define ANSWER_MS 2000 /* for a mount that may hang */
+#define DEAD_MOUNTS 16	/* a daemon that is killed and started again piles them up */
+#define ANSWER_MS 10000 /* for a mount that may hang, or whose answer finds the machine busy */
 
 extern char **environ;
 

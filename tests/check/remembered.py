@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""remembered.py FOLDER [COMM] - mounts a FUSE file system on FOLDER, which answers what the root's attributes are, for an hour, and then
-dies. The mount stays, and to a stat(2) seems alive. With COMM it answers for the moment, until a process of that name asks: then it
-dies instead. Linux: include/uapi/linux/fuse.h."""
+"""remembered.py FOLDER [COMM] - mounts a FUSE file system on FOLDER, which answers what the root's attributes are, for an hour, and
+then dies. The mount stays, and to a stat(2) seems alive. With COMM it answers for the moment, until a process of that name asks:
+then it dies instead, after three seconds, as if the machine were busy. Linux: include/uapi/linux/fuse.h."""
 import ctypes
 import os
 import struct
 import sys
 import threading
+import time
 
 INIT, GETATTR = 26, 3
 folder, comm = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
@@ -26,6 +27,7 @@ def serve():
         elif opcode != GETATTR:
             os._exit(1)
         elif comm and open(f"/proc/{pid}/comm").read().strip() == comm:
+            time.sleep(3)
             os._exit(0)
         else:
             attr = struct.pack("QQQQQQIIIIIIIIII", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o40755, 2, 0, 0, 0, 4096, 0)
