@@ -86,12 +86,13 @@ static int start_another(struct workers *w)
 	return 0;
 }
 
-/* Lock held. It will be tried again at each request: the same failure is logged once a second at most. */
-static void log_failure(const struct workers *w, int rc)
+/* It will be tried again at each request: the same failure is logged once a second at most. Without the lock:
+ * who reads the log may be slow. */
+static void log_failure(int rc, size_t count)
 {
 	char text[128];
 
-	snprintf(text, sizeof(text), "cannot start a thread: %s, going on with %zu", strerror(-rc), w->count);
+	snprintf(text, sizeof(text), "cannot start a thread: %s, going on with %zu", strerror(-rc), count);
 	if (!log_is_echo(text, monotonic_ns()))
 		log_warn("%s", text);
 }
@@ -136,6 +137,7 @@ static ssize_t next_request(const struct worker *self)
 static bool take(struct worker *self, ssize_t got)
 {
 	struct workers *w = self->all;
+	size_t count;
 	bool over;
 	int rc = 0;
 
@@ -148,9 +150,10 @@ static bool take(struct worker *self, ssize_t got)
 		pthread_cond_signal(&w->ended);
 	else if (w->count < WORKERS_MAX && count_reading(w) == 0)
 		rc = start_another(w);
-	if (rc < 0)
-		log_failure(w, rc);
+	count = w->count;
 	pthread_mutex_unlock(&w->lock);
+	if (rc < 0)
+		log_failure(rc, count);
 	return !over;
 }
 
