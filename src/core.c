@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "cleanup.h"
+#include "sources.h"
 
 void core_event(const struct core *core, enum snap_level level, const char *format, ...)
 {
@@ -33,4 +34,28 @@ bool core_is_ending(struct core *core)
 {
 	lock_scope(&core->lock);
 	return core->ending;
+}
+
+static int shed(void *arg, struct source *source)
+{
+	(void)arg;
+	source_shed(source);
+	return 0;
+}
+
+void core_shed(struct core *core)
+{
+	sources_each(core->sources, shed, NULL);
+}
+
+static int forget_upload(void *arg, struct source *source)
+{
+	(void)arg;
+	source_upload_forget(source);
+	return 0;
+}
+
+void core_make_room(struct core *core)
+{
+	sources_each(core->sources, forget_upload, NULL);
 }

@@ -34,8 +34,7 @@ struct core {
 	bool ending;
 };
 
-/* Closes every connection that nobody reads through; for when file descriptors have run out. In sources.c, as
- * the next. */
+/* Closes every connection that nobody reads through; for when file descriptors have run out. */
 void core_shed(struct core *core);
 
 /* Discards the uploaded bytes that restores left in the store to be shown; for when the store is full. */

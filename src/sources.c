@@ -135,32 +135,6 @@ void sources_forget_unused(struct sources *sources)
 		forget_unused_in(sources, &sources->table[i]);
 }
 
-/* ---- what is done to all ------------------------------------------------------------------------------- */
-
-static int shed(void *arg, struct source *source)
-{
-	(void)arg;
-	source_shed(source);
-	return 0;
-}
-
-void core_shed(struct core *core)
-{
-	sources_each(core->sources, shed, NULL);
-}
-
-static int forget_upload(void *arg, struct source *source)
-{
-	(void)arg;
-	source_upload_forget(source);
-	return 0;
-}
-
-void core_make_room(struct core *core)
-{
-	sources_each(core->sources, forget_upload, NULL);
-}
-
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
 int sources_create(struct sources **out, struct core *core)
