@@ -181,14 +181,14 @@ static int connect_hub(struct live *live, const struct place *place, int64_t dea
 	live->idle = live->hub;
 	if (!same_inode(live, &st))
 		return err_set(err, -ESTALE, "replaced while it was being opened");
-	rc = pin_begin(&live->hub->db, deadline, err);
+	rc = pin_begin(&live->hub->db, deadline, &live->first, err);
 	if (rc >= 0 && !same_inode(live, &st)) /* its -shm was opened by name, and may be another file's */
 		rc = err_set(err, -ESTALE, "replaced while it was being opened");
 	if (rc >= 0 && !live_sidecars_are_there(live)) /* another incarnation still has what was removed */
 		rc = err_set(err, -ESTALE, "its -wal or -shm was removed");
 	if (rc < 0 || rc == PIN_HOT_JOURNAL)
 		return rc;
-	atomic_store(&live->was_wal, rc == 0 && vfs_wal_header(live->hub->db.vfs, &live->first) == 0);
+	atomic_store(&live->was_wal, rc == 0);
 	pin_end(&live->hub->db);
 	/* An application's last close, which we have waited for, may have deleted the -wal that was there. */
 	live->sidecars_ours = live->sidecars_ours || has_empty_wal(place);
@@ -338,22 +338,6 @@ static void note_wal(struct live *live)
 	}
 }
 
-/* Records the header with which C's pin of a WAL begins; on failure the pin is ended. */
-static int note_start(struct live *live, struct conn *c, struct snap_err *err)
-{
-	/* Sampled after the statement, so it is not older than the slot's mark. */
-	int rc = vfs_wal_header(c->db.vfs, &c->start);
-
-	if (rc) {
-		rc = err_set(err, rc == WAL_TORN ? -EBUSY : -EIO, "its wal-index is %s",
-			     rc == WAL_TORN ? "being recovered" : "damaged");
-		pin_end(&c->db);
-	} else {
-		note_wal(live);
-	}
-	return rc;
-}
-
 /* Takes ONE (NULL: any) of the idle connections; NULL when it is not among them. */
 static struct conn *take_idle(struct live *live, const struct conn *one)
 {
@@ -385,7 +369,7 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 			give_back(live, c);
 		return err_set(err, -ESTALE, "replaced while it was being opened");
 	}
-	rc = pin_begin(&c->db, deadline, err);
+	rc = pin_begin(&c->db, deadline, &c->start, err);
 	if (rc == 0 && !had_wal && !same_inode(live, &st)) {
 		/* The -shm was opened by name just now, and may be another file's: nothing may be read
 		 * through it. */
@@ -398,7 +382,7 @@ static int pin_conn(struct conn *c, bool opened, int64_t deadline, struct snap_e
 		rc = err_set(err, -ESTALE, "its -wal or -shm was removed");
 	}
 	if (rc == 0)
-		rc = note_start(live, c, err);
+		note_wal(live);
 	if (rc < 0 || rc == PIN_HOT_JOURNAL) {
 		/* C may have lost a part that the hub has not mapped. */
 		if (vfs_lost(c->db.vfs) || vfs_met_another_wal(c->db.vfs))

@@ -67,8 +67,23 @@ static bool is_empty(struct db *db)
 	return vfs_db_size(db->vfs, &size) == 0 && size == 0;
 }
 
-/* What kind of pin a transaction that has begun is. */
-static int classify(struct db *db, struct snap_err *err)
+/* The header with which a pin begins. -EAGAIN: since the transaction began, a writer has been held up in the
+ * middle of a commit; if it is dead, the next transaction makes the header anew. */
+static int sample_start(struct db *db, struct wal_header *start, struct snap_err *err)
+{
+	switch (vfs_wal_header(db->vfs, start)) {
+	case 0:
+		return 0;
+	case WAL_TORN:
+		vfs_unwatch(db->vfs);
+		return -EAGAIN;
+	default:
+		return err_set(err, -EIO, "its wal-index is damaged");
+	}
+}
+
+/* What kind of pin a transaction that has begun is. -EAGAIN: another may tell. */
+static int classify(struct db *db, struct wal_header *start, struct snap_err *err)
 {
 	if (!vfs_wal_is_open(db->vfs))
 		return is_empty(db) ? PIN_EMPTY : PIN_ROLLBACK;
@@ -79,7 +94,7 @@ static int classify(struct db *db, struct snap_err *err)
 	vfs_watch(db->vfs);
 	if (vfs_lost(db->vfs))
 		return err_set(err, -EIO, "its -shm was truncated by somebody");
-	return 0;
+	return sample_start(db, start, err);
 }
 
 /* The error for a failed try that is the last one. The message is SQLite's. */
@@ -105,33 +120,41 @@ static void pause_until(int64_t deadline)
 		nanosleep(&ts, NULL);
 }
 
-static int begin_until(struct db *db, int64_t deadline, struct snap_err *err)
+static int begin_until(struct db *db, int64_t deadline, struct wal_header *start, struct snap_err *err)
 {
 	int hot = 0;
 
 	for (;;) {
 		int rc = begin(db);
 
-		if (rc == SQLITE_OK)
-			return classify(db, err);
-		/* A 0-byte database with a -wal beside it: SQLite wants to delete the -wal, and may not. */
-		if (rc == SQLITE_IOERR_DELETE && is_empty(db))
-			return PIN_EMPTY;
-		if (rc == SQLITE_READONLY_ROLLBACK && ++hot == HOT_LOOKS)
-			return PIN_HOT_JOURNAL;
-		if (rc != SQLITE_READONLY_ROLLBACK && (!is_transient(rc) || monotonic_ns() >= deadline))
-			return give_up(db, rc, err);
+		if (rc == SQLITE_OK) {
+			int answer = classify(db, start, err);
+
+			if (answer != -EAGAIN)
+				return answer;
+			if (monotonic_ns() >= deadline)
+				return err_set(err, -EBUSY, "a writer is held up in the middle of a commit");
+		} else {
+			/* A 0-byte database with a -wal beside it: SQLite wants to delete it, and may not. */
+			if (rc == SQLITE_IOERR_DELETE && is_empty(db))
+				return PIN_EMPTY;
+			if (rc == SQLITE_READONLY_ROLLBACK && ++hot == HOT_LOOKS)
+				return PIN_HOT_JOURNAL;
+			if (rc != SQLITE_READONLY_ROLLBACK &&
+			    (!is_transient(rc) || monotonic_ns() >= deadline))
+				return give_up(db, rc, err);
+		}
 		end_transaction(db);
 		pause_until(deadline);
 	}
 }
 
-int pin_begin(struct db *db, int64_t deadline, struct snap_err *err)
+int pin_begin(struct db *db, int64_t deadline, struct wal_header *start, struct snap_err *err)
 {
 	int rc;
 
 	vfs_set_deadline(db->vfs, deadline);
-	rc = begin_until(db, deadline, err);
+	rc = begin_until(db, deadline, start, err);
 	vfs_set_deadline(db->vfs, INT64_MAX);
 	if (rc < 0 || rc == PIN_HOT_JOURNAL)
 		pin_end(db);

@@ -17,6 +17,7 @@ struct fixture {
 	struct folder folder;
 	struct app app;
 	struct db db;
+	struct wal_header start; /* of the last pin */
 	struct snap_err err;
 };
 
@@ -53,7 +54,7 @@ static inline void open_reader(struct fixture *f)
 static inline int pin(struct fixture *f, int64_t patience_ms)
 {
 	f->err.text[0] = '\0';
-	return pin_begin(&f->db, monotonic_ns() + patience_ms * NS_PER_MS, &f->err);
+	return pin_begin(&f->db, monotonic_ns() + patience_ms * NS_PER_MS, &f->start, &f->err);
 }
 
 static inline bool in_transaction(struct fixture *f)

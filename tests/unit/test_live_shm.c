@@ -25,10 +25,10 @@ static int in_the_middle(void *arg, enum vfs_call call)
 	return SQLITE_OK;
 }
 
-int __real_pin_begin(struct db *db, int64_t deadline, struct snap_err *err);
-int __wrap_pin_begin(struct db *db, int64_t deadline, struct snap_err *err);
+int __real_pin_begin(struct db *db, int64_t deadline, struct wal_header *start, struct snap_err *err);
+int __wrap_pin_begin(struct db *db, int64_t deadline, struct wal_header *start, struct snap_err *err);
 
-int __wrap_pin_begin(struct db *db, int64_t deadline, struct snap_err *err)
+int __wrap_pin_begin(struct db *db, int64_t deadline, struct wal_header *start, struct snap_err *err)
 {
 	void (*before)(struct fixture * f) = beside.before;
 	void (*after)(struct fixture * f) = beside.after;
@@ -38,7 +38,7 @@ int __wrap_pin_begin(struct db *db, int64_t deadline, struct snap_err *err)
 	vfs_set_fault(db->vfs, in_the_middle, NULL);
 	if (before)
 		before(beside.f);
-	rc = __real_pin_begin(db, deadline, err);
+	rc = __real_pin_begin(db, deadline, start, err);
 	vfs_set_fault(db->vfs, NULL, NULL);
 	if (after)
 		after(beside.f);

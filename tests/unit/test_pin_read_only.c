@@ -18,11 +18,12 @@ static int pin_as_somebody(void *arg)
 {
 	const struct folder *folder = arg;
 	struct db db = DB_INIT;
+	struct wal_header start;
 	int rc;
 
 	if (!become_somebody() || db_open(&db, folder->fd, NAME, DB_READER, NULL) != 0)
 		return 99;
-	rc = pin_begin(&db, monotonic_ns() + NS_PER_S / 10, NULL);
+	rc = pin_begin(&db, monotonic_ns() + NS_PER_S / 10, &start, NULL);
 	if (rc == 0 && vfs_read_slot(db.vfs) < 1)
 		rc = 98;
 	if (rc >= 0)

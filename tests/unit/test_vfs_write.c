@@ -40,7 +40,8 @@ static int begin_immediate(struct app *app)
 /* A commit that is between the two copies of the header. */
 struct commit {
 	volatile uint32_t *header;
-	bool ends; /* when SQLite asks for a lock */
+	bool begins; /* when SQLite asks for its first lock, and this is cleared */
+	bool ends;   /* when SQLite asks for a lock */
 	int asked;
 };
 
@@ -54,9 +55,12 @@ static bool is_torn(const struct commit *c)
 	return c->header[WORD_CHANGE] != c->header[COPY_WORDS + WORD_CHANGE];
 }
 
+/* As it was: the checksum is that of what was there before. */
 static void end(struct commit *c)
 {
-	c->header[WORD_CHANGE] = c->header[COPY_WORDS + WORD_CHANGE];
+	uint32_t first = c->header[WORD_CHANGE], second = c->header[COPY_WORDS + WORD_CHANGE];
+
+	c->header[WORD_CHANGE] = c->header[COPY_WORDS + WORD_CHANGE] = first < second ? first : second;
 }
 
 /* Stands before what the library has in the place of fcntl(2) in the unix VFS. */
@@ -122,6 +126,10 @@ static int end_commit(void *arg, enum vfs_call call)
 	c->asked++;
 	if (c->ends && is_torn(c))
 		end(c);
+	if (c->begins) {
+		c->begins = false;
+		c->header[COPY_WORDS + WORD_CHANGE]++; /* writers change the second copy first */
+	}
 	return SQLITE_OK;
 }
 
@@ -245,6 +253,73 @@ static void test_a_writer_that_died(void **state)
 	assert_int_equal(app_get(&f->app, "SELECT count(*) FROM t"), 20);
 }
 
+/* ---- a commit that begins as a pin does ---------------------------------------------------------------- */
+
+/* A pin whose transaction has begun, and before whose look at the header a writer begins to commit. */
+static int pin_as_it_begins(struct fixture *f, struct commit *c, bool ends, int64_t patience_ms)
+{
+	begin_reader(f, APP_ROWS(10));
+	assert_int_equal(db_exec(&f->db, "ROLLBACK"), SQLITE_OK);
+	*c = (struct commit){.header = f->db.vfs->regions[0], .begins = true, .ends = ends};
+	vfs_set_fault(f->db.vfs, end_commit, c);
+	return pin(f, patience_ms);
+}
+
+static void test_a_commit_that_begins(void **state)
+{
+	struct fixture *f = *state;
+	struct wal_header now;
+	struct commit c;
+
+	assert_int_equal(pin_as_it_begins(f, &c, true, 1000), 0);
+	assert_false(c.begins || is_torn(&c));
+	assert_between(vfs_read_slot(f->db.vfs), 1, 4);
+	assert_int_equal(vfs_wal_header(f->db.vfs, &now), 0);
+	assert_memory_equal(f->start.raw, now.raw, sizeof(now.raw));
+}
+
+static void test_a_writer_that_dies_as_a_pin_begins(void **state)
+{
+	struct fixture *f = *state;
+	struct commit c;
+
+	assert_int_equal(pin_as_it_begins(f, &c, false, 1000), 0);
+	assert_false(c.begins || is_torn(&c));
+	assert_true(f->start.max_frame > 0);
+	assert_between(vfs_read_slot(f->db.vfs), 1, 4);
+	assert_int_equal(app_get(&f->app, "SELECT count(*) FROM t"), 10);
+}
+
+/* A writer that lives, and does not go on. */
+static void test_a_writer_that_stands_still(void **state)
+{
+	struct fixture *f = *state;
+	struct commit c;
+
+	begin_reader(f, APP_ROWS(10));
+	db_close(&f->db);
+	app_do(&f->app, "BEGIN IMMEDIATE");
+	open_reader(f);
+	assert_int_equal(begin(&f->db), SQLITE_OK);
+	assert_int_equal(db_exec(&f->db, "ROLLBACK"), SQLITE_OK);
+	c = (struct commit){.header = f->db.vfs->regions[0], .begins = true};
+	vfs_set_fault(f->db.vfs, end_commit, &c);
+	assert_int_equal(pin(f, 100), -EBUSY);
+	assert_true(is_torn(&c));
+	assert_nothing_held(f);
+	assert_false(vfs_lost(f->db.vfs));
+	end(&c);
+	assert_int_equal(pin(f, 0), 0);
+	pin_end(&f->db);
+	app_do(&f->app, "COMMIT");
+	/* A deadline that has passed: one try, and the commit begins in the middle of it. */
+	c.begins = true;
+	assert_int_equal(pin(f, 0), -EBUSY);
+	assert_string_equal(f->err.text, "a writer is held up in the middle of a commit");
+	assert_nothing_held(f);
+	end(&c);
+}
+
 /* ---- the request itself -------------------------------------------------------------------------------- */
 
 static int lock_write(struct db *db)
@@ -294,9 +369,15 @@ static void test_who_may_ask(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		watched(test_a_commit_that_ends),    watched(test_a_commit_that_was_held_up),
-		watched(test_a_pin_beside_a_commit), watched(test_a_commit_in_a_read_only_shm),
-		watched(test_a_writer_that_died),    test(test_who_may_ask),
+		watched(test_a_commit_that_ends),
+		watched(test_a_commit_that_was_held_up),
+		watched(test_a_pin_beside_a_commit),
+		watched(test_a_commit_in_a_read_only_shm),
+		watched(test_a_writer_that_died),
+		test(test_a_commit_that_begins),
+		test(test_a_writer_that_dies_as_a_pin_begins),
+		test(test_a_writer_that_stands_still),
+		test(test_who_may_ask),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
