@@ -16,7 +16,8 @@
 #include "tree_private.h"
 
 #define TRIES 4
-#define ROUNDS_NS (2 * NS_PER_S) /* the longest wait for two equal rounds */
+#define ROUNDS_NS (2 * NS_PER_S) /* the longest wait for two equal rounds, */
+#define ROUNDS_MIN 16		 /* but so many, however slow the machine is */
 #define SHARED_NS (NS_PER_S / 4) /* the longest that SHARED is held for the sake of other databases */
 #define SMALL (32u << 20)	 /* bytes that are copied in less time */
 #define DATABASES_MAX 100000u
@@ -300,7 +301,7 @@ static int agree(struct hold *holds, size_t count, struct wal_header *now, int64
 
 	if (!before)
 		return err_set(err, -ENOMEM, "out of memory");
-	do {
+	for (int round = 0; round < ROUNDS_MIN || monotonic_ns() < until; round++) {
 		int rc;
 
 		if (monotonic_ns() > shared_until)
@@ -313,7 +314,7 @@ static int agree(struct hold *holds, size_t count, struct wal_header *now, int64
 			return 0;
 		has_before = rc == 0;
 		memcpy(before, now, count * sizeof(*before));
-	} while (monotonic_ns() < until);
+	}
 	return err_set(err, -EBUSY, "its writers left no instant between two commits");
 }
 

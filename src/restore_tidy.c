@@ -62,14 +62,16 @@ static void run_tidy(void *arg)
 	struct source *s = arg;
 	struct live *live;
 
-	pthread_mutex_lock(&s->lock);
-	live = s->live ? live_ref(s->live) : NULL;
-	pthread_mutex_unlock(&s->lock);
-	if (live && source_restore_begin(s, NULL, NULL) == 0) {
-		tidy(s, live);
+	if (source_restore_begin(s, NULL, NULL) == 0) {
+		/* Not before: a restore that was waited for may have connected anew. */
+		pthread_mutex_lock(&s->lock);
+		live = s->live ? live_ref(s->live) : NULL;
+		pthread_mutex_unlock(&s->lock);
+		if (live)
+			tidy(s, live);
+		live_unref(live);
 		source_restore_end(s);
 	}
-	live_unref(live);
 	source_unref(s);
 }
 
