@@ -45,14 +45,32 @@ uint64_t live_held_back(struct live *live)
 	return (uint64_t)(now.max_frame - live->base_frame) * (now.page_size + WAL_FRAME_HEADER);
 }
 
+/* Whether what the WAL holds is still due to our pins. Lock held. */
+static bool awaits_gap(const struct live *live)
+{
+	return live->pins > 0 || monotonic_ns() - live->gap_since < LIVE_GAP_NS;
+}
+
 bool live_is_full(struct live *live, uint64_t limit)
 {
 	uint64_t held = live_held_back(live);
 
 	lock_scope(&live->lock);
-	if (held < limit + live->allowance)
-		return false;
-	return live->pins > 0 || monotonic_ns() - live->gap_since < LIVE_GAP_NS;
+	return held >= limit + live->allowance && awaits_gap(live);
+}
+
+bool live_is_over(struct live *live, uint64_t max)
+{
+	uint64_t held = live_held_back(live);
+
+	lock_scope(&live->lock);
+	return held > 0 && held >= max + live->forgiven && awaits_gap(live);
+}
+
+bool live_is_pinned(struct live *live)
+{
+	lock_scope(&live->lock);
+	return live->pins > 0;
 }
 
 void live_allow(struct live *live, uint64_t limit)

@@ -257,8 +257,13 @@ static bool is_full(struct source *s, int64_t now)
 {
 	if (s->draining)
 		return true;
-	/* Where spooling fails, waiting does not help. */
-	return s->live && now >= s->no_spool_until && live_is_full(s->live, s->core->config.wal_limit);
+	if (!s->live)
+		return false;
+	if (live_is_over(s->live, s->core->config.wal_max))
+		return true;
+	/* Where spooling fails, pins go on, and waiting for their end does not help. */
+	return live_is_full(s->live, s->core->config.wal_limit) &&
+	       (now >= s->no_spool_until || !live_is_pinned(s->live));
 }
 
 bool source_awaits_gap(struct source *s)

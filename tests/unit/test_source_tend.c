@@ -50,6 +50,46 @@ static void test_ends_the_right_reader(void **state)
 	down(&f);
 }
 
+/* Whoever opens right after one reader has gone waits until the WAL could start over, although nothing can be
+ * spooled, and is not ended for what that one held back. */
+static void test_spares_the_next_reader(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	app_up(&f, APP_WAL ";" APP_ROWS(300));
+	snap_up_still(&f);
+	f.snap->core.config.wal_limit = 1 << 18;
+	for (int ended = 0; ended < 2; ended++) {
+		struct snap_gen *before = open_now(&f);
+		struct source *s = before->source;
+		uint64_t enough = ended ? UINT64_MAX : 1 << 19; /* or it leaves before that */
+
+		f.snap->core.config.wal_max = 1 << 20;
+		pthread_mutex_lock(&s->lock);
+		s->no_spool_until = INT64_MAX;
+		pthread_mutex_unlock(&s->lock);
+		for (int i = 0; i < 200 && !image_is_dead(before->image) && live_held_back(s->live) < enough;
+		     i++) {
+			app_do(&f.app, "UPDATE t SET b=randomblob(300)");
+			source_tend(s, monotonic_ns());
+		}
+		assert_int_equal(image_is_dead(before->image), ended);
+		close_gen(before);
+
+		struct snap_gen *now = open_now(&f);
+		unsigned char *bytes = bytes_of(now);
+
+		assert_int_equal(live_held_back(s->live), 0);
+		source_tend(s, monotonic_ns());
+		assert_same_bytes(now, bytes);
+		free(bytes);
+		close_gen(now);
+	}
+	app_stop(&f.app);
+	down(&f);
+}
+
 /* ---- a -shm that was removed --------------------------------------------------------------------------- */
 
 static void move(struct fixture *f, const char *from, const char *to)
@@ -384,6 +424,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends_the_right_reader),
+		cmocka_unit_test(test_spares_the_next_reader),
 		cmocka_unit_test(test_loses_the_right_readers),
 		cmocka_unit_test(test_sheds_all),
 		cmocka_unit_test(test_sheds_in_an_open),
