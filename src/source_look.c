@@ -182,10 +182,37 @@ static bool still_current(struct source *s, struct sample *sample)
 	return true;
 }
 
-static bool may_connect(struct source *s)
+/* As still_current(), for what was seen last, perhaps by an earlier mount. */
+static void size_as_seen(struct source *s, struct sample *sample)
 {
+	uint64_t size;
+
 	lock_scope(&s->lock);
-	return monotonic_ns() >= s->refused_until;
+	if (!s->has_seen || !version_equal(&s->seen.version, &sample->version))
+		return;
+	size = version_size(&s->seen.version);
+	if (size)
+		sample->size = size;
+}
+
+/* Connects for a look, which may not wait for long; NULL: not connected. */
+static struct live *connect_briefly(struct source *s, const struct snap_attr *a)
+{
+	struct stat st = {.st_dev = (dev_t)a->key_dev,
+			  .st_ino = (ino_t)a->key_ino,
+			  .st_uid = a->uid,
+			  .st_gid = a->gid,
+			  .st_mode = a->mode};
+	struct live *live = NULL;
+	bool refused;
+
+	pthread_mutex_lock(&s->lock);
+	refused = monotonic_ns() < s->refused_until;
+	pthread_mutex_unlock(&s->lock);
+	if (refused || source_must_not_connect(s, &st) ||
+	    source_connect(s, &st, monotonic_ns() + SOURCE_LOOK_NS, false, &live, NULL))
+		return NULL;
+	return live;
 }
 
 /* Completes SAMPLE beyond what stat(2) says; connects only if the -wal is not empty. */
@@ -204,17 +231,10 @@ static void sample_content(struct source *s, const struct tree_found *found, str
 			       sizeof(sample->version.counters));
 		}
 	}
-	if (!live && a->size > 0 && !rollback && sample->version.wal.size > 0 && !still_current(s, sample) &&
-	    may_connect(s)) {
-		struct stat st = {.st_dev = (dev_t)a->key_dev,
-				  .st_ino = (ino_t)a->key_ino,
-				  .st_uid = a->uid,
-				  .st_gid = a->gid,
-				  .st_mode = a->mode};
-
-		if (source_must_not_connect(s, &st) ||
-		    source_connect(s, &st, monotonic_ns() + SOURCE_LOOK_NS, false, &live, NULL))
-			live = NULL;
+	if (!live && a->size > 0 && !rollback && sample->version.wal.size > 0 && !still_current(s, sample)) {
+		live = connect_briefly(s, a);
+		if (!live)
+			size_as_seen(s, sample);
 	}
 	if (live)
 		source_sample_live(s, live, sample);

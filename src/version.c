@@ -137,6 +137,13 @@ bool version_equal(const struct version *older, const struct version *newer)
 	return true;
 }
 
+uint64_t version_size(const struct version *v)
+{
+	struct wal_header h;
+
+	return v->has_header && decode(&h, v) ? (uint64_t)h.page_count * h.page_size : 0;
+}
+
 /* ---- time ---------------------------------------------------------------------------------------------- */
 
 /* The whole second that NS is in, also before 1970. */

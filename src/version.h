@@ -67,6 +67,8 @@ bool version_same_stat(const struct stat *a, const struct stat *b);
 
 /* OLDER was sampled before NEWER. */
 bool version_equal(const struct version *older, const struct version *newer);
+/* Bytes of the database as of the wal-index header that V holds. 0: V has none, or it does not say. */
+uint64_t version_size(const struct version *v);
 
 /*
  * The mtime that a new generation shows, in nanoseconds since the epoch. CHANGED is the newest mtime of

@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <time.h>
 
+#include "../../src/source_private.h"
+#include "../../src/version.h"
+
 static int64_t ns(struct timespec ts)
 {
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
@@ -419,6 +422,54 @@ static void test_mtime_tells_generations_apart(void **state)
 	down(&f);
 }
 
+static bool slow; /* no look connects in time */
+
+int __real_source_connect(struct source *s, const struct stat *st, int64_t deadline, bool here,
+			  struct live **out, struct snap_err *err);
+int __wrap_source_connect(struct source *s, const struct stat *st, int64_t deadline, bool here,
+			  struct live **out, struct snap_err *err);
+
+int __wrap_source_connect(struct source *s, const struct stat *st, int64_t deadline, bool here,
+			  struct live **out, struct snap_err *err)
+{
+	if (!slow || here)
+		return __real_source_connect(s, st, deadline, here, out, err);
+	*out = NULL;
+	return 0;
+}
+
+/* After a remount, too, what nobody has changed has the size that it had, however long it takes to connect.
+ */
+static void test_size_after_a_remount(void **state)
+{
+	struct snap_attr before, after;
+	struct fixture f;
+
+	(void)state;
+	up(&f, APP_WAL ";" APP_ROWS(500));
+	nanosleep(&(struct timespec){.tv_nsec = 2 * VERSION_RACY_NS}, NULL); /* a change would show */
+	struct snap_gen *gen = open_now(&f);
+	snap_gen_stat(gen, &before);
+	close_gen(gen);
+	snap_destroy(f.snap);
+	slow = true;
+	snap_up(&f);
+	gen = look(&f, &after);
+	assert_int_equal(after.size, before.size);
+	assert_int_equal(ns(after.mtime), ns(before.mtime));
+	snap_gen_unref(gen);
+	/* What is changed is opened as it is. */
+	app_do(&f.app, APP_ROWS(500));
+	gen = open_now(&f);
+	slow = false;
+	snap_gen_stat(gen, &after);
+	assert_true(after.size > before.size);
+	assert_int_equal(ask(gen, "SELECT count(*) FROM t"), 1000);
+	close_gen(gen);
+	app_stop(&f.app);
+	down(&f);
+}
+
 static void test_empty_and_garbage_files(void **state)
 {
 	struct fixture f;
@@ -467,6 +518,7 @@ int main(void)
 		cmocka_unit_test(test_deleted_file_leaves_no_other_database),
 		cmocka_unit_test(test_mtime_is_that_of_the_wal),
 		cmocka_unit_test(test_mtime_tells_generations_apart),
+		cmocka_unit_test(test_size_after_a_remount),
 		cmocka_unit_test(test_empty_and_garbage_files),
 	};
 
