@@ -127,6 +127,65 @@ static void test_wal_is_cut_in_the_end(void **state)
 	restore_down(&f, &u);
 }
 
+static struct {
+	_Atomic(struct fixture *) f; /* not NULL: the next turn waits for another restore */
+	struct upload u;
+	atomic_bool done;
+} other;
+
+int __real_source_restore_begin(struct source *s, bool (*cancelled)(void *arg), void *arg);
+int __wrap_source_restore_begin(struct source *s, bool (*cancelled)(void *arg), void *arg);
+
+int __wrap_source_restore_begin(struct source *s, bool (*cancelled)(void *arg), void *arg)
+{
+	struct fixture *f = atomic_exchange(&other.f, NULL);
+
+	if (f) {
+		struct restoring how = RESTORING;
+
+		replace(f, true);
+		assert_restored(f, &other.u, &how);
+		atomic_store(&other.done, true);
+	}
+	return __real_source_restore_begin(s, cancelled, arg);
+}
+
+/* What is left to do after a restore has to wait for another one, over a database that has taken the place of
+ * the first: what is left after that one is done, too. */
+static void test_wal_is_cut_after_another_restore(void **state)
+{
+	struct restoring how = RESTORING;
+	struct app reader;
+	int64_t end;
+	struct upload u;
+	struct fixture f;
+
+	(void)state;
+	restore_up(&f, &u, WAL_OLD, NEW);
+	upload_make(&other.u, f.snap, 4096, NEW);
+	app_start(&reader, &f.folder, "new");
+	app_do(&reader, WAL_OLD "; BEGIN; " COUNT_T);
+	app_do(&f.app, "BEGIN; " COUNT_T);
+	assert_restored(&f, &u, &how);
+	atomic_store(&other.f, &f);
+	end = monotonic_ns() + PATIENCE_NS;
+	while (!atomic_load(&other.done)) {
+		assert_true(monotonic_ns() < end);
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+	}
+	assert_true(file_bytes(&f, "db-wal") > 0);
+	app_do(&reader, "ROLLBACK");
+	end = monotonic_ns() + PATIENCE_NS;
+	while (file_bytes(&f, "db-wal") > 0) {
+		assert_true(monotonic_ns() < end);
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+	}
+	assert_shows_upload(&f, &other.u);
+	app_stop(&reader);
+	upload_finish(&other.u);
+	restore_down(&f, &u);
+}
+
 /* ---- an application that waits for readers ------------------------------------------------------------ */
 
 struct checkpointer {
@@ -429,6 +488,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_readers_outlive_a_big_wal),
 		cmocka_unit_test(test_wal_is_short_afterwards),
 		cmocka_unit_test(test_wal_is_cut_in_the_end),
+		cmocka_unit_test(test_wal_is_cut_after_another_restore),
 		cmocka_unit_test(test_a_checkpoint_that_waits_for_readers),
 		cmocka_unit_test(test_room_after_a_checkpoint),
 		cmocka_unit_test(test_open_waits_for_the_generation),
