@@ -109,7 +109,8 @@ def restore_snapshot(world, db, rng):
     with db.turn, world.dropping:
         watch = world.watch()
         try:
-            there = [path for name in ours(world) if os.path.exists(path := f"{world.snaps}/{name}/{db.name}")]
+            there = [path for name in ours(world)
+                     if (path := f"{world.snaps}/{name}/{db.name}") in world.judged and os.path.exists(path)]
         except OSError as e:
             if not watch.disturbed():
                 raise Violation(f"{world.snaps}: {e}") from None

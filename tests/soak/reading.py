@@ -220,6 +220,8 @@ def make_snapshot(world, rng, path, watch):
             copied[db] = copy_out(world, db, f"{path}/{db.name}", watch)
             if copied[db] and not db.within(before[db], copied[db][0]):
                 raise Violation(f"{path}/{db.name}: commit {copied[db][0]} is outside {before[db]}, {list(db.ack)}")
+            if copied[db]:
+                world.judged.add(f"{path}/{db.name}")
     finally:
         for db in databases:
             db.turn.release()

@@ -72,6 +72,7 @@ class World:
         self.restarting, self.dropping = threading.Lock(), threading.Lock()
         self.databases = []
         self.read_now = set()  # names of snapshots that are not to be dropped
+        self.judged = set()  # paths in snapshots that hold what their database held; one may be of a moment when it was begun anew
         self.downs = 0  # odd: the daemon is being restarted
         self.lineages = 0
         self.log_seen = {}
