@@ -137,10 +137,9 @@ uint64_t live_held_back(struct live *live);
 /* Whether LIMIT bytes are held back. Then pins should end, and new ones wait for the gap. The gap is over
  * when the WAL starts over, or after a second in which nobody copied it to the database. */
 bool live_is_full(struct live *live, uint64_t limit);
-/* Whether MAX bytes are held back beside what restores wrote: a pin that began before the gap would be ended
- * at once. */
-bool live_is_over(struct live *live, uint64_t max);
-bool live_is_pinned(struct live *live);
+/* Whether a pin that is to begin waits for the gap: LIMIT bytes are held back, or MAX beside what restores
+ * wrote, for which it would be ended at once. SPOOLS: the pins that there are will end soon. */
+bool live_must_wait(struct live *live, uint64_t limit, uint64_t max, bool spools);
 /* Stops waiting for the gap: until there is one, LIMIT bytes more may be held back. */
 void live_allow(struct live *live, uint64_t limit);
 

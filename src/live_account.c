@@ -59,18 +59,16 @@ bool live_is_full(struct live *live, uint64_t limit)
 	return held >= limit + live->allowance && awaits_gap(live);
 }
 
-bool live_is_over(struct live *live, uint64_t max)
+bool live_must_wait(struct live *live, uint64_t limit, uint64_t max, bool spools)
 {
 	uint64_t held = live_held_back(live);
 
 	lock_scope(&live->lock);
-	return held > 0 && held >= max + live->forgiven && awaits_gap(live);
-}
-
-bool live_is_pinned(struct live *live)
-{
-	lock_scope(&live->lock);
-	return live->pins > 0;
+	if (held == 0 || !awaits_gap(live))
+		return false;
+	/* Where spooling fails, pins go on, and waiting for their end does not help. */
+	return held >= max + live->forgiven ||
+	       (held >= limit + live->allowance && (spools || live->pins == 0));
 }
 
 void live_allow(struct live *live, uint64_t limit)

@@ -257,13 +257,8 @@ static bool is_full(struct source *s, int64_t now)
 {
 	if (s->draining)
 		return true;
-	if (!s->live)
-		return false;
-	if (live_is_over(s->live, s->core->config.wal_max))
-		return true;
-	/* Where spooling fails, pins go on, and waiting for their end does not help. */
-	return live_is_full(s->live, s->core->config.wal_limit) &&
-	       (now >= s->no_spool_until || !live_is_pinned(s->live));
+	return s->live && live_must_wait(s->live, s->core->config.wal_limit, s->core->config.wal_max,
+					 now >= s->no_spool_until);
 }
 
 bool source_awaits_gap(struct source *s)
