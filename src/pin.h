@@ -25,8 +25,9 @@ enum pin_answer {
 /*
  * Begins the transaction and retries SQLITE_BUSY until DEADLINE (CLOCK_MONOTONIC nanoseconds). With answer 0,
  * *START is a header that was sampled after the transaction began. After an answer >= 0 other than
- * PIN_HOT_JOURNAL, pin_end() must be called. -EBUSY: locked past the deadline; -EIO: damaged, with SQLite's
- * message in ERR; -EACCES, -EROFS: sidecars are needed and cannot be made; others by db_errno().
+ * PIN_HOT_JOURNAL, pin_end() must be called. -EBUSY: locked past the deadline, or a writer has stood still in
+ * the middle of a commit; -EIO: damaged, with SQLite's message in ERR; -EACCES, -EROFS: sidecars are needed
+ * and cannot be made; others by db_errno().
  */
 int pin_begin(struct db *db, int64_t deadline, struct wal_header *start, struct snap_err *err);
 void pin_end(struct db *db);

@@ -60,7 +60,7 @@ static void tidy(struct source *s, struct live *live)
 static void run_tidy(void *arg)
 {
 	struct source *s = arg;
-	struct live *live;
+	struct live *live = NULL;
 
 	if (source_restore_begin(s, NULL, NULL) == 0) {
 		/* Not before: a restore that was waited for may have connected anew. */
@@ -69,9 +69,9 @@ static void run_tidy(void *arg)
 		pthread_mutex_unlock(&s->lock);
 		if (live)
 			tidy(s, live);
-		live_unref(live);
 		source_restore_end(s);
 	}
+	live_unref(live);
 	source_unref(s);
 }
 
