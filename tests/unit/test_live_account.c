@@ -79,6 +79,38 @@ static void test_held_back(void **state)
 	live_unpin(one);
 }
 
+/* Who comes now: for the pins that there are, if they end soon, or will be ended; for the rest of the gap in
+ * any case. */
+static void test_who_must_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct conn *conn;
+	uint64_t held;
+
+	make_database(f, "WAL", 4096, 3, 100);
+	connect_live(f);
+	conn = pin(f, 0);
+	assert_false(live_must_wait(f->live, 0, 0, true)); /* nothing is held back */
+	held = grow(f);
+	assert_true(live_must_wait(f->live, held, UINT64_MAX, true));
+	assert_false(live_must_wait(f->live, held + 1, UINT64_MAX, true));
+	assert_false(live_must_wait(f->live, held, held + 1, false));
+	assert_true(live_must_wait(f->live, held, held, false));
+	/* What was waited for in vain is allowed, but not beyond where pins are ended. */
+	live_allow(f->live, held);
+	assert_false(live_must_wait(f->live, held, held + 1, true));
+	assert_true(live_must_wait(f->live, held, held, true));
+	f->live->forgiven = 1;
+	assert_false(live_must_wait(f->live, held, held, true));
+	f->live->forgiven = f->live->allowance = 0;
+	/* The gap is not over, however slow this process is; and then it is. */
+	live_unpin(conn);
+	f->live->gap_since = INT64_MAX;
+	assert_true(live_must_wait(f->live, held, held + 1, false));
+	f->live->gap_since = monotonic_ns() - LIVE_GAP_NS;
+	assert_false(live_must_wait(f->live, 0, 0, true));
+}
+
 /* ---- what a restore writes ----------------------------------------------------------------------------- */
 
 /* It is not the fault of who comes while it is being written, though no pin was there before. */
@@ -109,6 +141,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(test_held_back),
+		test(test_who_must_wait),
 		test(test_forgiven_while_written),
 	};
 
